@@ -1,0 +1,79 @@
+"""Nearest group for everything, and k-means: the one door to FAISS.
+
+Rows are unit vectors and similarity is the inner product. Knows no files, no names and no networks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class Assignment(NamedTuple):
+    """For every row, `[n]`: `cluster` and `score` of the nearest centroid, `second` and its lead `margin` over that.
+
+    `second` is the next nearest *cluster*, -1 where there is only one; `margin` is then `score` + 1, the widest it can be.
+    """
+
+    cluster: NDArray[np.int32]
+    score: Floats
+    second: NDArray[np.int32]
+    margin: Floats
+
+
+class Nearest:
+    """Exact inner-product search among unit centroids `[K, d]`; on the GPUs if `gpu`."""
+
+    def __init__(self, centroids: Floats, gpu: bool = False) -> None:
+        self.n_clusters, self.dim = centroids.shape
+        self._index = faiss.IndexFlatIP(self.dim)
+        if gpu:
+            self._index = faiss.index_cpu_to_all_gpus(self._index)
+        self._index.add(_rows(centroids))
+
+    def __call__(self, Z: Floats, batch: int) -> Assignment:
+        """Assign rows `[n, d]`, `batch` at a time. ValueError where the dimension is not the centroids'."""
+        if Z.shape[1] != self.dim:
+            raise ValueError(f"rows have dimension {Z.shape[1]}, the centroids {self.dim}")
+        scores, ids = np.empty((len(Z), 2), np.float32), np.empty((len(Z), 2), np.int64)
+        for start in range(0, len(Z), batch):
+            block = slice(start, start + batch)
+            scores[block], ids[block] = self._index.search(_rows(Z[block]), 2)
+        if self.n_clusters == 1:
+            scores[:, 1] = -1
+        return Assignment(
+            ids[:, 0].astype(np.int32), scores[:, 0].copy(), ids[:, 1].astype(np.int32), scores[:, 0] - scores[:, 1]
+        )
+
+
+def kmeans(X: Floats, n_clusters: int, seed: int, restarts: int = 1, spherical: bool = True, gpu: bool = False) -> Floats:
+    """Centroids `[K, d]` of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts.
+
+    `spherical` normalises the centroids after every step. Uses every row it is given.
+    """
+    if not 1 <= n_clusters <= len(X):
+        raise ValueError(f"n_clusters is {n_clusters}, must be from 1 to the number of rows, {len(X)}")
+    clustering = faiss.Kmeans(
+        X.shape[1],
+        n_clusters,
+        niter=50,
+        nredo=restarts,
+        seed=seed,
+        spherical=spherical,
+        gpu=gpu,
+        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(X),
+    )
+    clustering.train(_rows(X))
+    centroids: Floats = clustering.centroids
+    return centroids
+
+
+def _rows(X: Floats) -> Floats:
+    return np.ascontiguousarray(X, dtype=np.float32)

@@ -1,0 +1,150 @@
+"""The page of a run: one HTML file with everything in it. Knows how to show, not where things come from."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cpp.images import thumbnail
+from cpp.sources import read_images
+from cpp.tables import batches
+
+TYPICAL, BORDERLINE = 12, 6  # pictures of a cluster, fewer where there are many clusters
+THUMBNAIL = 128  # pixels of the longer side
+PICTURES = 3600  # of all clusters together, about 5 kB each: keeps the page under 25 MB
+
+_TEMPLATE = jinja2.Environment(
+    loader=jinja2.PackageLoader("cpp", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+)
+
+
+class Member(NamedTuple):
+    """One image of a cluster. `picture` is a JPEG, None where it could not be read or the run has no images."""
+
+    key: str
+    score: float
+    margin: float
+    image_shard: str | None
+    picture: bytes | None = None
+
+    @property
+    def data_uri(self) -> str | None:
+        return None if self.picture is None else "data:image/jpeg;base64," + base64.b64encode(self.picture).decode()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named series for the loss figure; missing values (NaN) are left out."""
+
+    name: str
+    unit: str
+    values: Sequence[float]
+
+    def points(self, width: int, height: int) -> str:
+        """SVG polyline points: the series scaled to fill `width` x `height`."""
+        y = np.asarray(self.values, np.float64)
+        x = np.arange(len(y))[np.isfinite(y)]
+        y = y[np.isfinite(y)]
+        if not len(y):
+            return ""
+        spread = max(float(np.ptp(y)), 1e-12)
+        X = x / max(len(self.values) - 1, 1) * width
+        Y = height - (y - y.min()) / spread * height
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(X, Y, strict=True))
+
+
+class Members(NamedTuple):
+    """Example images of one cluster."""
+
+    typical: Sequence[Member]
+    borderline: Sequence[Member]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page says. `clusters` are rows of `clusters.parquet`, `scores` the content of `scores.json`."""
+
+    title: str
+    rejected: Mapping[str, int]
+    clusters: Sequence[Mapping[str, Any]]
+    members: Mapping[int, Members]
+    curves: Sequence[Curve]
+    warmup_steps: int
+    seconds: Mapping[str, float]
+    settings: str
+    versions: Mapping[str, str]
+    scores: Mapping[str, Any] | None
+
+    @property
+    def images(self) -> int:
+        return sum(cluster["size"] for cluster in self.clusters)
+
+    @property
+    def unreadable(self) -> int:
+        """Pictures that were looked for and could not be shown."""
+        every = [m for group in self.members.values() for part in group for m in part]
+        return sum(m.image_shard is not None and m.picture is None for m in every)
+
+
+def render(page: Page) -> str:
+    """The HTML of a page. Names, keys and settings are escaped: they are untrusted."""
+    style = _TEMPLATE.get_template("report.css").render()
+    return _TEMPLATE.get_template("report.html").render(page=page, style=style)
+
+
+def members(assignments: Sequence[str], prefetch: int, n_clusters: int) -> dict[int, Members]:
+    """Typical (highest score) and borderline (least margin) images of each cluster, with their pictures.
+
+    One pass over the ASSIGNMENTS files, then one over each tar that holds a picture that is shown.
+    """
+    share = min(1.0, PICTURES / ((TYPICAL + BORDERLINE) * max(n_clusters, 1)))
+    typical, borderline = _Least(max(1, int(TYPICAL * share))), _Least(int(BORDERLINE * share))
+    for batch in batches(assignments, ["cluster", "score", "margin", "key", "image_shard"], prefetch):
+        typical.add(-batch["score"].to_numpy(), batch)
+        borderline.add(batch["margin"].to_numpy(), batch)
+    rows = {"typical": typical.rows(), "borderline": borderline.rows()}
+    wanted: dict[str, set[str]] = {}
+    for row in [*rows["typical"], *rows["borderline"]]:
+        if row["image_shard"] is not None:
+            wanted.setdefault(row["image_shard"], set()).add(row["key"])
+    pictures = {
+        (tar, key): thumbnail(data, THUMBNAIL)
+        for tar, keys in sorted(wanted.items())
+        for key, data in read_images(tar, keys).items()
+    }
+    result: dict[int, Members] = {}
+    for kind, part in rows.items():
+        for row in part:
+            member = Member(**{f: row[f] for f in Member._fields[:4]}, picture=pictures.get((row["image_shard"], row["key"])))
+            group = result.setdefault(row["cluster"], Members([], []))
+            getattr(group, kind).append(member)
+    return result
+
+
+class _Least:
+    """The `n` rows of each cluster with the least value, kept while batches of rows pass by."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._kept: pa.Table | None = None
+
+    def add(self, value: NDArray[np.floating], batch: pa.RecordBatch) -> None:
+        """`value` `[m]` orders the rows of a batch with a column `cluster`. Of equal values the earlier row stays."""
+        table = pa.Table.from_batches([batch]).append_column("value", pa.array(value))
+        if self._kept is not None:
+            table = pa.concat_tables([self._kept, table])
+        cluster = table["cluster"].to_numpy()
+        order = np.lexsort((np.arange(len(table)), table["value"].to_numpy(), cluster))
+        ordered = cluster[order]
+        rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+        self._kept = table.take(order[rank < self.n])
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self._kept.to_pylist() if self._kept is not None else []

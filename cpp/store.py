@@ -1,0 +1,149 @@
+"""The folder of a run: fingerprints, files that appear atomically, stable names, one writer at a time.
+
+A result lies at `cache/PRODUCT/SHARD-FINGERPRINT.SUFFIX` and is done when that file is there: nothing else is recorded.
+What a person opens (`PRODUCT/SHARD.SUFFIX`, or `PRODUCT.SUFFIX` of a step that runs once) is a hard link to it.
+Knows nothing of what is in the files or which step makes them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+WHOLE = "all"  # the shard of a step that runs once
+
+
+@dataclass(frozen=True)
+class File:
+    """Where a file is, and the fingerprint of everything it was made from."""
+
+    path: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """A kind of file that a step makes: one for every shard, or one for the shard `all`."""
+
+    name: str
+    suffix: str = ".parquet"
+    rows: Literal["out", "rejected"] | None = None  # it has a row for each image that came out, or was rejected
+
+
+class LockedError(RuntimeError):
+    """Another run is writing to the folder."""
+
+
+def fingerprint(*parts: object) -> str:
+    """16 hexadecimal digits that depend on every part (anything that JSON can say)."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Store:
+    """Results under the folder `root`, which is made when first written to."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, product: Product, shard: str, key: str) -> Path:
+        return self.root / "cache" / product.name / f"{shard}-{key}{product.suffix}"
+
+    def listing(self, product: Product) -> set[str]:
+        """Names of the finished files of a product: one look at one folder, however many shards there are."""
+        try:
+            with os.scandir(self.root / "cache" / product.name) as entries:
+                return {entry.name for entry in entries}
+        except FileNotFoundError:
+            return set()
+
+    @contextmanager
+    def commit(self, targets: Mapping[str, str]) -> Iterator[dict[str, Path]]:
+        """Temporary paths to write to, by the keys of `targets`; on success each appears at its target, whole or not at all.
+
+        Leaves nothing behind when the body raises. A body that did not write one of the files is a RuntimeError.
+        """
+        parent = self.root / "cache" / "tmp"
+        parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        try:
+            written = {name: folder / f"{name}{Path(target).suffix}" for name, target in targets.items()}
+            yield written
+            for name, path in written.items():
+                if not path.exists():
+                    raise RuntimeError(f"the stage did not write its product {name!r}")
+                path.chmod(0o444)  # a stable name is a hard link: writing through it would change the cache
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            for name, path in written.items():
+                Path(targets[name]).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, targets[name])
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, product: Product, paths: Mapping[str, str]) -> None:
+        """Make the stable names of a product show exactly the results `paths` (shard -> path)."""
+        single = self.root / f"{product.name}{product.suffix}"
+        folder = self.root / product.name
+        links = {single if shard == WHOLE else folder / f"{shard}{product.suffix}": path for shard, path in paths.items()}
+        shown = {single, *(folder.glob(f"*{product.suffix}") if folder.is_dir() else ())}
+        for link in shown - set(links):
+            link.unlink(missing_ok=True)
+        for link, path in links.items():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not (link.exists() and os.path.samefile(link, path)):
+                self._link(path, link)
+
+    def _link(self, path: str, link: Path) -> None:
+        scratch = link.with_name(f".{link.name}.new")
+        scratch.unlink(missing_ok=True)
+        try:
+            os.link(path, scratch)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, scratch)
+        os.replace(scratch, link)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer of the folder until the end of the block or of the process, however it ends.
+
+        LockedError, naming the other run, where there is one; PermissionError where the folder cannot be written.
+        """
+        try:
+            (self.root / "cache").mkdir(parents=True, exist_ok=True)
+            file = (self.root / "cache" / "lock").open("a+")
+        except OSError as error:
+            raise PermissionError(
+                f"cannot write to the run folder {self.root} ({error.strerror}): set `root` to a folder that can be written"
+            ) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockedError(f"another run is writing to {self.root} ({self.holder()}): wait for it, or stop it") from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            shutil.rmtree(self.root / "cache" / "tmp", ignore_errors=True)  # what a killed run left half-written
+            yield
+
+    def holder(self) -> str | None:
+        """Who is writing to the folder now ("process 12 on host"), None where nobody is."""
+        try:
+            with (self.root / "cache" / "lock").open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return file.read() or "an unnamed process"
+        except FileNotFoundError:
+            pass
+        return None

@@ -1,0 +1,98 @@
+"""Arrow tables of a run: matrices as columns, rows as Parquet, and how many rows went in and came out.
+
+The schemas, one row for each image and in the order of the input:
+  FEATURES     key: string, embedding: fixed_size_list<float16>[d], image_shard: string, and the metadata as it came
+  REJECTED     key: string, row: int64 (its place in the input shard), reason: string
+  CODES        key: string, code: fixed_size_list<float16>[d]
+  ASSIGNMENTS  key, cluster: int32, score: float32, second: int32, margin: float32, image_shard, metadata
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+COUNTS_KEY = b"cpp.counts"
+
+
+class Counts(NamedTuple):
+    """Rows of one shard: every row that came in went out or was rejected with a reason."""
+
+    rows_in: int
+    rows_out: int
+    rejected: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        return self.rows_in == self.rows_out + self.rejected
+
+
+REJECTED = pa.schema([("key", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
+
+
+def matrix_column(X: NDArray[np.floating]) -> pa.FixedSizeListArray:
+    """Rows `[n, d]` -> fixed_size_list<float16>[d] of length n."""
+    flat = pa.array(np.ascontiguousarray(X, dtype=np.float16).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, X.shape[1])
+
+
+def matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float16]:
+    """fixed_size_list<float16>[d] -> rows `[n, d]`. ValueError for another type or a null."""
+    if not pa.types.is_fixed_size_list(column.type) or column.null_count:
+        raise ValueError(f"expected a fixed_size_list column without nulls, got {column.type}")
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    dim = column.type.list_size
+    rows = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim) for chunk in chunks]
+    return np.concatenate(rows) if rows else np.empty((0, dim), np.float16)
+
+
+def write(table: pa.Table, path: Path, counts: Counts | None = None) -> None:
+    """Write Parquet, with the counts of the shard in its metadata."""
+    if counts is not None:
+        table = table.replace_schema_metadata({COUNTS_KEY: json.dumps(counts._asdict())})
+    scalars = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]
+    pq.write_table(table, path, compression="zstd", use_dictionary=scalars)  # no two vectors are the same
+
+
+def read_counts(path: str) -> tuple[Counts, int]:
+    """The counts that `write` put in the metadata, and the number of rows. ValueError where there are no counts."""
+    footer = pq.read_metadata(path)
+    metadata = footer.metadata or {}
+    if COUNTS_KEY not in metadata:
+        raise ValueError(f"{path} has no row counts in its metadata: it was not written by this program")
+    return Counts(**json.loads(metadata[COUNTS_KEY])), footer.num_rows
+
+
+def batches(paths: Sequence[str], columns: Sequence[str], prefetch: int) -> Iterator[pa.RecordBatch]:
+    """Columns of many Parquet files in order, `prefetch` files read ahead. Memory does not grow with their number."""
+    if paths:
+        files = ds.dataset(list(paths), format="parquet")
+        yield from files.to_batches(columns=list(columns), fragment_readahead=prefetch, batch_readahead=prefetch)
+
+
+def sample_rows(paths: Sequence[str], column: str, n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
+    """At most `n` rows `[n, d]` of a vector column, drawn over all files without replacement, in the order of the files.
+
+    Which rows is a function of the row counts, `n` and `seed` alone. Only rows that were drawn are kept in memory.
+    """
+    total = ds.dataset(list(paths), format="parquet").count_rows()
+    if total == 0:
+        raise ValueError(f"there are no rows to sample in the {len(paths)} files of column {column!r}")
+    chosen = np.arange(total)
+    if total > n:
+        chosen = np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
+    parts, start = [], 0
+    for batch in batches(paths, [column], prefetch):
+        low, high = np.searchsorted(chosen, [start, start + len(batch)])
+        if high > low:
+            parts.append(matrix(batch[column])[chosen[low:high] - start])
+        start += len(batch)
+    return np.concatenate(parts)

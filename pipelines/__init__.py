@@ -1,0 +1,1 @@
+"""The library of `cpp` as stages over shards: configuration, plan, runner and command line."""

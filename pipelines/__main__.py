@@ -1,0 +1,120 @@
+"""The command line: `python -m pipelines run|plan|status CONFIG`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cpp.store import LockedError, Store
+from pipelines import plan as planning
+from pipelines.config import Config, ConfigError, load
+from pipelines.run import AccountingError, Run
+from pipelines.stage import settings
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters.")
+console = Console(highlight=False, soft_wrap=True)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
+Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as fit.epochs=5.")]
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    steps: Steps = None,
+    overrides: Overrides = None,
+    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on without shards that failed.")] = False,
+) -> None:
+    """Bring a run up to date. Exit code 1: something failed; 2: a wrong command or configuration; 130: interrupted."""
+    try:
+        this = Run(load(config, overrides or ()), steps or (), local, allow_failed)
+        try:
+            ok = this.go()
+        finally:
+            _summary(this)
+    except (ConfigError, LockedError, PermissionError) as error:
+        raise _exit(str(error), WRONG) from None
+    except AccountingError as error:
+        raise _exit(str(error), FAILED) from None
+    except KeyboardInterrupt:
+        raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
+    if not ok:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def plan(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
+    """Print every step, its settings, where it writes, and how many of its shards are done. Runs nothing."""
+    _steps(_load(config, overrides), steps or [], verbose=True)
+
+
+@app.command()
+def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
+    """Print how far a run is, whether it is going on now, and what failed."""
+    loaded = _load(config, overrides)
+    holder = Store(Path(loaded.root)).holder()
+    record = Path(loaded.root) / "run.json"
+    found = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"state": "never started", "failed": []}
+    state = f"running ({holder})" if holder else "stopped" if found["state"] == "running" else found["state"]
+    console.print(f"{loaded.name}: {state}", markup=False)
+    _steps(loaded, steps or [], verbose=False)
+    for fault in found["failed"]:
+        console.print(f"failed: {fault['step']} {fault['shard']}: {fault['error']}", markup=False)
+
+
+def _load(config: Path, overrides: list[str] | None) -> Config:
+    try:
+        return load(config, overrides or ())
+    except ConfigError as error:
+        raise _exit(str(error), WRONG) from None
+
+
+def _steps(config: Config, names: list[str], verbose: bool) -> None:
+    try:
+        planned = planning.plan(config)
+        wanted = planning.upstream(names, {step.name: step.stage for step in planned})
+    except ConfigError as error:
+        raise _exit(str(error), WRONG) from None
+    for step in (step for step in planned if step.name in wanted):
+        console.print(f"{step.name:10} {len(step.done):,} of {len(step.tasks):,} shards done", markup=False)
+        if verbose:
+            one = not step.stage.each
+            for product in step.stage.products:
+                where = f"{product.name}{product.suffix}" if one else f"{product.name}/*{product.suffix}"
+                console.print(f"    writes {Path(config.root) / where}", markup=False)
+            for key, value in settings(step.stage).items():
+                text = str(value).strip().splitlines()
+                console.print(f"    {key}: {text[0] if len(text) == 1 else f'{len(text)} lines'}" if text else f"    {key}:", markup=False)
+
+
+def _summary(this: Run) -> None:
+    table = Table("step", "shards", "reused", "rows in", "rows out", "rejected", "state", box=None, header_style="dim")
+    for name, o in this.outcomes.items():
+        rows = [f"{n:,}" for n in o.counts] if o.counts else ["", "", ""]
+        state = "ok" if o.ok else f"waits for {o.waits_for}" if o.waits_for else f"{len(o.failed):,} FAILED"
+        table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, state)
+    console.print(table)
+    for name, outcome in this.outcomes.items():
+        for result in outcome.failed:
+            console.print(f"failed: {name} {result.shard}: {result.error}", markup=False)
+            console.print(f"        traceback in {this.store.root / 'failed' / f'{name}-{result.shard}.txt'}", markup=False)
+    if "report" in this.outcomes and this.outcomes["report"].ok:
+        console.print(f"look at {this.store.root / 'report.html'}", markup=False)
+
+
+def _exit(message: str, code: int) -> typer.Exit:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    return typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

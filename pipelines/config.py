@@ -1,0 +1,158 @@
+"""One YAML file -> one frozen `Config`, or one error that says everything that is wrong in it.
+
+Sections of steps say *what* is computed and are part of the fingerprint of results; `resources` says *how*.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from cpp.fit import FitSettings
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run. The message names file, key, value and remedy of every fault."""
+
+
+class Section(BaseModel, frozen=True, extra="forbid", strict=True):
+    """A part of the file: unknown keys and wrong types are errors, and nothing changes after reading."""
+
+
+class Import(Section):
+    path: str = Field(description="folder with img_emb/*.npy and metadata/*.parquet (clip-retrieval's layout)")
+    images: str | None = Field(None, description="folder of image tars; number N holds the pictures of vector file N")
+    key: str | None = Field("key", description="metadata column that names an image; null numbers the rows")
+
+
+class Fit(FitSettings):
+    max_samples: int = Field(1_000_000, ge=2, description="at most so many rows are trained on")
+
+
+class Partition(Section):
+    n_clusters: int = Field(ge=1, description="K, the number of clusters")
+    method: Literal["spectral", "kmeans"] = Field("spectral", description="on the membership, or spherical k-means on z")
+    sample: int = Field(8192, ge=1, description="at most so many rows are partitioned; spectral takes sample^2 floats")
+
+
+class Label(Section):
+    vocabulary: list[str] = Field(min_length=1, description="folders with names.txt and embeddings.npy")
+    top: int = Field(5, ge=1, description="words that an image votes for, and that are kept for a cluster")
+
+
+class Evaluate(Section):
+    label: str = Field(description="metadata column with the true class; used to score and for nothing else")
+    baseline_sample: int = Field(100_000, ge=1, description="at most so many rows train the k-means baseline")
+
+
+class Resources(Section):
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="shards worked on at a time")
+    cpus: int = Field(1, ge=1, description="threads of a worker")
+    gpus: float = Field(0, ge=0, description="GPUs of a worker; a part such as 0.25 shares one")
+    batch: int = Field(8192, ge=1, description="rows on the device at a time")
+    prefetch: int = Field(4, ge=1, description="files read ahead by steps that read many")
+
+
+class Config(Section):
+    """A whole run. Relative paths of inputs start from `data`; `root` is the folder that results go to."""
+
+    name: str = Field(min_length=1, description="title of the run")
+    root: str = Field(min_length=1, description="folder of results")
+    data: str = Field(".", description="where relative paths of inputs start: a folder or an fsspec URL")
+    seed: int = Field(0, ge=0, lt=2**31)
+    import_: Import = Field(alias="import")
+    fit: Fit = Fit()
+    partition: Partition
+    label: Label | None = None
+    evaluate: Evaluate | None = None
+    resources: Resources = Field(default_factory=Resources)
+
+    def locate(self, path: str) -> str:
+        """An input path as it is opened: from `data` on, unless it is absolute or a URL."""
+        return path if "://" in path or os.path.isabs(path) else os.path.join(self.data, path)
+
+    def dump(self, **kwargs: Any) -> dict[str, Any]:
+        """The configuration as it would stand in a file, defaults included."""
+        return self.model_dump(mode="json", by_alias=True, **kwargs)
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a file and apply overrides such as `fit.epochs=5`. ConfigError names every fault at once."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            raw = yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
+    origin = {key: f"--set {override}" for override in overrides if (key := _override(raw, override))}
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"])
+            place = next((o for k, o in origin.items() if key == k or key.startswith(f"{k}.")), str(path))
+            faults.append(f"{place}: {key}: {_explain(fault)}")
+        raise ConfigError("\n".join(faults)) from None
+
+
+def _explain(fault: Mapping[str, Any]) -> str:
+    value = f"(value {fault['input']!r})"
+    if fault["type"] == "missing":
+        return "is missing; add it"
+    if fault["type"] != "extra_forbidden":
+        return f"{fault['msg'][0].lower()}{fault['msg'][1:]} {value}"
+    section, valid = "", _keys(Config)
+    for part in fault["loc"][:-1]:
+        section, valid = f"{section}{part}.", _keys(valid[str(part)])
+    near = difflib.get_close_matches(str(fault["loc"][-1]), list(valid), n=1, cutoff=0)
+    return f"unknown key {value}; nearest valid key: {section}{near[0]}"
+
+
+def _keys(annotation: Any) -> dict[str, Any]:
+    """Keys of a section and what stands behind each; of `Section | None` as well."""
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+
+
+def _override(raw: dict[str, Any], override: str) -> str:
+    key, equals, text = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {override}: expected a dotted key, = and a value, such as fit.epochs=5")
+    try:
+        value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
+    for part in parts[:-1]:
+        raw = raw.setdefault(part, {}) if raw.get(part) is not None else raw.__setitem__(part, {}) or raw[part]
+        if not isinstance(raw, dict):
+            raise ConfigError(f"--set {override}: {part} is a value, not a section")
+    raw[parts[-1]] = value
+    return key
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML where 1e-4 is a number (as in YAML 1.2) and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))

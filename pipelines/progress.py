@@ -1,0 +1,72 @@
+"""What a person sees while a run works: a bar in a terminal, and one line for each shard there and in `run.log`."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from pipelines import events
+from pipelines.attempt import Result
+
+
+class Progress:
+    """Lines on the terminal, lines in `run.log`, events in `events.jsonl`, all of the folder `root`."""
+
+    def __init__(self, root: Path, console: Console | None = None) -> None:
+        self.events = root / "events.jsonl"
+        self._log = (root / "run.log").open("a", encoding="utf-8")
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        self._bar = Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bar.stop()
+        self._log.close()
+
+    def line(self, text: str) -> None:
+        """Say one line, with the time."""
+        stamped = f"{datetime.now():%H:%M:%S} {text}"
+        self._console.print(stamped, markup=False)
+        self._log.write(stamped + "\n")
+        self._log.flush()
+
+    def begin(self, step: str, shards: int, reused: int) -> None:
+        """A step starts on `shards` shards; `reused` more are there already."""
+        self._step, self._shards, self._done, self._rows, self._start = step, shards, 0, 0, time.monotonic()
+        self._task = self._bar.add_task(step, total=shards, rate="")
+        already = f", {reused:,} done already" if reused else ""
+        self.line(f"{step}: {shards:,} {'shard' if shards == 1 else 'shards'} to do{already}")
+        events.append(self.events, "step", step=step, shards=shards, reused=reused)
+
+    def shard(self, result: Result, key: str) -> None:
+        """A shard of the step ended, well or not."""
+        self._done += 1
+        self._rows += result.counts.rows_in if result.counts else 0
+        elapsed = max(time.monotonic() - self._start, 1e-9)
+        left = elapsed / self._done * (self._shards - self._done)
+        rate = f"{self._done:,}/{self._shards:,} shards, {self._rows / elapsed:,.0f} rows/s, {left:,.0f} s left"
+        self._bar.update(self._task, advance=1, rate=rate)
+        if result.counts:
+            rejected = f", {result.counts.rejected:,} rejected" if result.counts.rejected else ""
+            said = f"{result.counts.rows_in:,} rows{rejected} in {result.seconds:.1f} s"
+        else:
+            said = f"FAILED: {result.error}"
+        self.line(f"{self._step} {result.shard}: {said} ({rate})")
+        counts = result.counts._asdict() if result.counts else {}
+        fields = {"step": self._step, "shard": result.shard, "key": key, "seconds": round(result.seconds, 3), "error": result.error}
+        events.append(self.events, "shard", **fields, **counts)
+
+    def end(self) -> None:
+        """The step has come to its end."""
+        self._bar.remove_task(self._task)

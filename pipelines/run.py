@@ -1,0 +1,236 @@
+"""A run: the steps in order, each over the shards that are not done, with everything counted, logged and published."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from cpp.store import File, Store
+from cpp.tables import Counts, read_counts
+from pipelines import events, runner
+from pipelines.attempt import OpenError, Result, in_process
+from pipelines.config import Config, ConfigError
+from pipelines.plan import Step, inputs, pipeline, step, upstream
+from pipelines.progress import Progress
+from pipelines.stage import Given, Stage
+
+
+class AccountingError(RuntimeError):
+    """Rows went missing, or came from nowhere."""
+
+
+@dataclass
+class Outcome:
+    """How a step went. `failed` are the shards without a result, `waits_for` the step that kept it from starting."""
+
+    shards: int = 0
+    done: int = 0
+    reused: int = 0
+    counts: Counts | None = None
+    failed: list[Result] = field(default_factory=list)
+    waits_for: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed and self.waits_for is None
+
+
+class Run:
+    """One run of a configuration. `outcomes` says how each step went, in order."""
+
+    def __init__(self, config: Config, names: Sequence[str] = (), local: bool = False, allow_failed: bool = False) -> None:
+        """Reads what is there to read and checks it: ConfigError names what is wrong."""
+        self.config, self.local, self.allow_failed = config, local, allow_failed
+        self.store = Store(Path(config.root))
+        self.files: dict[str, dict[str, File]] = inputs(config)
+        stages = pipeline(config, self.files)
+        self.stages = {name: stages[name] for name in upstream(list(names), stages)}
+        self.outcomes: dict[str, Outcome] = {}
+        self._rows: dict[str, dict[str, int]] = {}  # product -> shard -> rows that came out
+        if local and config.resources.gpus and not torch.cuda.is_available():
+            raise ConfigError(f"resources.gpus is {config.resources.gpus:g} and this machine has no GPU: set it to 0")
+
+    @property
+    def ok(self) -> bool:
+        return all(outcome.ok for outcome in self.outcomes.values())
+
+    def go(self) -> bool:
+        """Bring the steps up to date. True where every one is complete.
+
+        Raises LockedError or PermissionError before anything starts, AccountingError where rows do not add up.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(self.store.lock())
+            shutil.rmtree(self.store.root / "failed", ignore_errors=True)
+            self._ray = stack.enter_context(ExitStack())
+            self._ray_is_up = False
+            self.progress = stack.enter_context(Progress(self.store.root))
+            started, state = events.now(), "interrupted"
+            self._record("running", started)
+            try:
+                for name, stage in self.stages.items():
+                    self.outcomes[name] = self._step(name, stage)
+                state = "done" if self.ok else "failed"
+            except Exception:
+                state = "failed"
+                raise
+            finally:
+                self._record(state, started)
+        return self.ok
+
+    def _step(self, name: str, stage: Stage) -> Outcome:
+        if waits_for := self._incomplete(stage):
+            self._publish(stage, {})
+            self.progress.line(f"{name}: not started, {waits_for} is not complete")
+            return Outcome(waits_for=waits_for)
+        planned = step(name, stage, self.files, self.store)
+        outcome = Outcome(len(planned.tasks), reused=len(planned.done))
+        errors: dict[str, Result] = {}
+        if not planned.complete:
+            errors = self._execute(planned)
+            planned = step(name, stage, self.files, self.store)
+        outcome.done = len(planned.done)
+        for task in planned.tasks:
+            if task.shard not in planned.done:
+                lost = Result(task.shard, 0.0, None, f"gave up: it ended its worker {runner.ATTEMPTS} times (killed, or out of memory)")
+                outcome.failed.append(errors.get(task.shard, lost))
+                self._quarantine(name, outcome.failed[-1])
+        outcome.counts = self._account(planned)
+        results = planned.results()
+        self.files |= results
+        self._publish(stage, results)
+        return outcome
+
+    def _incomplete(self, stage: Stage) -> str | None:
+        """The step that keeps a stage from starting: one that did not start or finish, or made nothing of what it needs."""
+        for name, outcome in self.outcomes.items():
+            if not outcome.ok and {p.name for p in self.stages[name].products} & {*stage.each, *stage.whole}:
+                if not self.allow_failed or not outcome.done:
+                    return name
+        return None
+
+    def _execute(self, planned: Step) -> dict[str, Result]:
+        """Work on the shards that are not done. Returns the failed ones that said why."""
+        resources = self.config.resources
+        workers, threads, gpus = resources.workers, resources.cpus, resources.gpus
+        if not planned.stage.each:  # a step that runs once has the machine to itself
+            workers, threads, gpus = 1, workers * threads, min(1.0, gpus) and 1.0
+        whole = {kind: [file.path for file in self.files[kind].values()] for kind in planned.stage.whole if self.files.get(kind)}
+        given = Given(whole, threads, "cuda" if gpus else "cpu", resources.batch, resources.prefetch)
+        todo = [task for task in planned.tasks if task.shard not in planned.done]
+        keys = {task.shard: task.key for task in todo}
+        self.progress.begin(planned.name, len(todo), len(planned.done))
+        errors = {}
+        try:
+            if self.local:
+                results: Iterator[Result] = in_process(planned.stage, given, todo, self.store)
+            else:
+                self._start_ray()
+                results = runner.on_ray(planned.stage, given, todo, self.store, workers, gpus)
+            for result in results:
+                self.progress.shard(result, keys[result.shard])
+                if result.error:
+                    errors[result.shard] = result
+        except OpenError as error:
+            said = f"the step could not start: {str(error).splitlines()[-1]}"
+            self.progress.line(f"{planned.name}: FAILED: {said}")
+            errors = {task.shard: Result(task.shard, 0.0, None, said, str(error)) for task in todo}
+        finally:
+            self.progress.end()
+        return errors
+
+    def _start_ray(self) -> None:
+        if not self._ray_is_up:
+            resources = self.config.resources
+            cpus, gpus = resources.workers * resources.cpus, resources.workers * resources.gpus
+            self._ray.enter_context(runner.session(cpus, max(gpus, float(resources.gpus > 0))))
+            self._ray_is_up = True
+
+    def _account(self, planned: Step) -> Counts | None:
+        """Check that for every shard that is done all rows are there, and add them up."""
+        main = planned.stage.products[0]
+        if not planned.stage.each:
+            return None
+        done = [task for task in planned.tasks if task.shard in planned.done]
+        total = Counts(0, 0, 0)
+        for product in planned.stage.products:
+            with ThreadPoolExecutor(16) as pool:
+                read = list(pool.map(read_counts, (task.outputs[product.name] for task in done)))
+            for task, (counts, rows) in zip(done, read, strict=True):
+                came = {kind: self._rows[kind][task.shard] for kind in planned.stage.each if kind in self._rows}
+                expected = {"out": counts.rows_out, "rejected": counts.rejected, None: rows}[product.rows]
+                if not counts.balanced or rows != expected or set(came.values()) - {counts.rows_in}:
+                    raise AccountingError(
+                        f"{planned.name}, shard {task.shard}: rows do not add up: {came or 'the source'} came in, counted "
+                        f"{counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected; {product.name} has {rows} rows. "
+                        f"Remove {task.outputs[product.name]} and run again"
+                    )
+                if product is main:
+                    total = Counts(*(a + b for a, b in zip(total, counts, strict=True)))
+                    if product.rows:
+                        self._rows.setdefault(product.name, {})[task.shard] = counts.rows_out
+        return total
+
+    def _publish(self, stage: Stage, results: Mapping[str, Mapping[str, File]]) -> None:
+        for product in stage.products:
+            self.store.publish(product, {shard: file.path for shard, file in results.get(product.name, {}).items()})
+
+    def _quarantine(self, name: str, result: Result) -> None:
+        path = self.store.root / "failed" / f"{name}-{result.shard}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(result.traceback or f"{result.error}\n", encoding="utf-8")
+
+    def totals(self) -> dict[str, int]:
+        """Images that came in, were rejected and clustered. AccountingError where the clusters' sizes do not add up."""
+        counted = {name: outcome.counts for name, outcome in self.outcomes.items() if outcome.counts}
+        found = {}
+        if "import" in counted:
+            found |= {"images": counted["import"].rows_in, "rejected": counted["import"].rejected}
+        if "assign" in counted:
+            found["clustered"] = counted["assign"].rows_out
+            if clusters := self.files.get("clusters"):
+                sizes = pq.read_table(next(iter(clusters.values())).path, columns=["size"])["size"]
+                if (members := pc.sum(sizes).as_py()) != found["clustered"]:
+                    raise AccountingError(f"{found['clustered']} images were assigned, the clusters have {members}")
+        return found
+
+    def _record(self, state: str, started: str) -> None:
+        """Write `run.json`: what was asked, with what, and what came of it."""
+        seconds = events.seconds_by_step(self.store.root / "events.jsonl")
+        steps = {}
+        for name, outcome in self.outcomes.items():
+            counts = outcome.counts._asdict() if outcome.counts else {}
+            about = {"shards": outcome.shards, "done": outcome.done, "reused": outcome.reused, **counts}
+            waits = {"waits_for": outcome.waits_for} if outcome.waits_for else {}
+            steps[name] = {**about, **waits, "seconds": round(seconds.get(name, 0.0), 3)}
+        failed = [
+            {"step": name, "shard": r.shard, "error": r.error, "traceback": f"failed/{name}-{r.shard}.txt"}
+            for name, outcome in self.outcomes.items()
+            for r in outcome.failed
+        ]
+        document = {
+            "state": state,
+            "started": started,
+            "finished": None if state == "running" else events.now(),
+            "totals": self.totals() if state == "done" else {},
+            "steps": steps,
+            "failed": failed,
+            "seed": self.config.seed,
+            "versions": events.versions(),
+            "config": self.config.dump(),
+        }
+        path = self.store.root / "run.json"
+        scratch = path.with_suffix(".new")
+        scratch.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        os.replace(scratch, path)

@@ -1,0 +1,57 @@
+"""What a stage is: settings and one method. It knows no Ray, no resume and no final names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from cpp.store import Product
+from cpp.tables import Counts
+
+Work = Callable[[Mapping[str, str], Mapping[str, Path]], Counts]
+"""`work(files, out)`: read the shard's files (by the names in `each`), write its products (by name), count the rows."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a worker has before its first shard: the inputs it takes whole, and how it is to work.
+
+    `whole` maps the names in the stage's `whole` to their files in shard order; an optional input may be absent.
+    """
+
+    whole: Mapping[str, list[str]]
+    threads: int
+    device: str
+    batch: int
+    prefetch: int
+
+
+class Stage(Protocol):
+    """A frozen dataclass of settings. A change of its code that changes its results raises `version`.
+
+    `each` names the inputs that are taken shard by shard (empty: the stage runs once), `whole` those taken whole.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+    version: ClassVar[int]
+    products: ClassVar[tuple[Product, ...]]
+    each: ClassVar[tuple[str, ...]]
+    whole: ClassVar[tuple[str, ...]]
+
+    def open(self, given: Given) -> Work:
+        """Load what is expensive, once for each worker, and return what works on a shard."""
+        ...
+
+
+def settings(stage: Stage) -> dict[str, Any]:
+    """The settings of a stage as JSON can say them: what a result is keyed by, and what `plan` shows."""
+    values = {field.name: getattr(stage, field.name) for field in fields(stage)}
+    flat = {name: value for name, value in values.items() if not isinstance(value, BaseModel)}
+    for value in values.values():
+        if isinstance(value, BaseModel):
+            flat |= value.model_dump(mode="json")
+    return flat
