@@ -18,11 +18,12 @@ import torch
 
 from cpp.store import File, Store
 from cpp.tables import Counts, read_counts
-from pipelines import events, runner
+from pipelines import events
 from pipelines.attempt import OpenError, Result, in_process
 from pipelines.config import Config, ConfigError
 from pipelines.plan import Step, inputs, pipeline, step, upstream
 from pipelines.progress import Progress
+from pipelines.runner import Pool
 from pipelines.stage import Given, Stage
 
 
@@ -58,6 +59,7 @@ class Run:
         self.stages = {name: stages[name] for name in upstream(list(names), stages)}
         self.outcomes: dict[str, Outcome] = {}
         self._rows: dict[str, dict[str, int]] = {}  # product -> shard -> rows that came out
+        self._pool: Pool | None = None
         if local and config.resources.gpus and not torch.cuda.is_available():
             raise ConfigError(f"resources.gpus is {config.resources.gpus:g} and this machine has no GPU: set it to 0")
 
@@ -73,8 +75,7 @@ class Run:
         with ExitStack() as stack:
             stack.enter_context(self.store.lock())
             shutil.rmtree(self.store.root / "failed", ignore_errors=True)
-            self._ray = stack.enter_context(ExitStack())
-            self._ray_is_up = False
+            self._stack = stack
             self.progress = stack.enter_context(Progress(self.store.root))
             started, state = events.now(), "interrupted"
             self._record("running", started)
@@ -103,9 +104,8 @@ class Run:
         outcome.done = len(planned.done)
         for task in planned.tasks:
             if task.shard not in planned.done:
-                lost = Result(task.shard, 0.0, None, f"gave up: it ended its worker {runner.ATTEMPTS} times (killed, or out of memory)")
-                outcome.failed.append(errors.get(task.shard, lost))
-                self._quarantine(name, outcome.failed[-1])
+                outcome.failed.append(errors[task.shard])
+                self._quarantine(name, errors[task.shard])
         outcome.counts = self._account(planned)
         results = planned.results()
         self.files |= results
@@ -122,12 +122,10 @@ class Run:
 
     def _execute(self, planned: Step) -> dict[str, Result]:
         """Work on the shards that are not done. Returns the failed ones that said why."""
-        resources = self.config.resources
-        workers, threads, gpus = resources.workers, resources.cpus, resources.gpus
-        if not planned.stage.each:  # a step that runs once has the machine to itself
-            workers, threads, gpus = 1, workers * threads, min(1.0, gpus) and 1.0
+        r = self.config.resources
+        threads = r.cpus if planned.stage.each else r.workers * r.cpus  # a step that runs once has the machine to itself
         whole = {kind: [file.path for file in self.files[kind].values()] for kind in planned.stage.whole if self.files.get(kind)}
-        given = Given(whole, threads, "cuda" if gpus else "cpu", resources.batch, resources.prefetch)
+        given = Given(whole, threads, "cuda" if r.gpus else "cpu", r.batch, r.prefetch)
         todo = [task for task in planned.tasks if task.shard not in planned.done]
         keys = {task.shard: task.key for task in todo}
         self.progress.begin(planned.name, len(todo), len(planned.done))
@@ -136,8 +134,7 @@ class Run:
             if self.local:
                 results: Iterator[Result] = in_process(planned.stage, given, todo, self.store)
             else:
-                self._start_ray()
-                results = runner.on_ray(planned.stage, given, todo, self.store, workers, gpus)
+                results = self._workers().results(planned.stage, given, todo)
             for result in results:
                 self.progress.shard(result, keys[result.shard])
                 if result.error:
@@ -150,12 +147,13 @@ class Run:
             self.progress.end()
         return errors
 
-    def _start_ray(self) -> None:
-        if not self._ray_is_up:
-            resources = self.config.resources
-            cpus, gpus = resources.workers * resources.cpus, resources.workers * resources.gpus
-            self._ray.enter_context(runner.session(cpus, max(gpus, float(resources.gpus > 0))))
-            self._ray_is_up = True
+    def _workers(self) -> Pool:
+        """The processes that work on shards, started when there is something to do."""
+        if self._pool is None:
+            r = self.config.resources
+            self.progress.line(f"starting {r.workers} workers")
+            self._pool = self._stack.enter_context(Pool(self.store, r.workers, r.cpus, r.gpus))
+        return self._pool
 
     def _account(self, planned: Step) -> Counts | None:
         """Check that for every shard that is done all rows are there, and add them up."""

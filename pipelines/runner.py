@@ -1,96 +1,114 @@
-"""The runner on Ray: the one door to it. Ray Data keeps the workers alive and hands each one shard at a time.
+"""The runner on Ray: the one door to it. A pool of actors that live as long as the run, each with one shard at a time.
 
-What Ray Data would do otherwise, and what is done about it:
-- A class that cannot be constructed looks to it like a lost worker, and it tries again without end. The constructor
-  here never raises: its error comes back with the first shard and ends the step.
-- It retries a lost task for ever. Here a shard that kills its worker ATTEMPTS times comes back as no row at all.
-- A worker that holds several shards takes all of them down with it. Here it holds one.
-- It gives up after half an hour in which no shard ends. Here a shard may take as long as it needs.
+Why not Ray Data, which was tried first (2.60): it starts new processes for every step, which for nine steps costs more
+than the work of a small run; it takes a class that cannot be constructed for a lost worker; it retries a lost task for
+ever, or, limited, counts the death of a worker against every shard that waits on it; it gives up after half an hour in
+which no shard ends. What it would give, blocks of data between operators, is not needed: shards travel as file names.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import traceback
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
+from typing import Any, Self
 
 import ray
-import ray.data
+import torch
+from ray.exceptions import RayError
 
 from cpp.store import Store
-from cpp.tables import Counts
 from pipelines.attempt import OpenError, Result, attempt, opened
 from pipelines.config import ConfigError
 from pipelines.plan import Task
 from pipelines.stage import Given, Stage, Work
 
-ATTEMPTS = 3
+ATTEMPTS = 3  # a shard that ends its worker so many times is given up
 
 
 class _Worker:
-    """Tasks and results travel as JSON: rows of Ray Data are Arrow, which has no classes."""
+    """A process that works on shards. It opens a stage when it meets the first shard of it, and forgets the one before."""
 
-    def __init__(self, stage: Stage, given: Given, store: Store) -> None:
-        self.store, self.error = store, ""
+    def __init__(self, store: Store) -> None:
+        self.store, self.step = store, ""
         self.work: Work | None = None
+
+    def ready(self) -> None:
+        """Return as soon as the process is up."""
+
+    def attempt(self, stage: Stage, given: Sequence[ray.ObjectRef[Given]], task: Task) -> Result | str:
+        """The result of a shard, or the traceback of a stage that cannot be opened."""
+        if task.step != self.step:
+            self.step, self.work = task.step, None
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+            try:
+                self.work = opened(stage, ray.get(given[0]))
+            except Exception:
+                self.step = ""
+                return traceback.format_exc()
+        assert self.work is not None  # set with `step`
+        return attempt(self.work, task, self.store)
+
+
+class Pool:
+    """`workers` processes with `cpus` and `gpus` each, on a Ray of our own on this machine. A context manager."""
+
+    def __init__(self, store: Store, workers: int, cpus: int, gpus: float) -> None:
+        """ConfigError where the machine has less than the workers ask for; RayError where a worker cannot start."""
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        ray.init(
+            include_dashboard=False, logging_level=logging.ERROR, log_to_driver=True, object_store_memory=256 * 2**20
+        )
         try:
-            self.work = opened(stage, given)
-        except Exception:
-            self.error = traceback.format_exc()
+            have = ray.cluster_resources()
+            for kind, asked in (("CPU", workers * cpus), ("GPU", workers * gpus)):
+                if asked > have.get(kind, 0):
+                    raise ConfigError(
+                        f"resources: the workers together ask for {asked:g} {kind}s and this machine has "
+                        f"{have.get(kind, 0):g}: lower resources.workers ({workers}) or resources.{kind.lower()}s"
+                    )
+            self._new = lambda: ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker).remote(store)
+            self._actors: list[Any] = [self._new() for _ in range(workers)]
+            ray.get(self._actors[0].ready.remote())
+        except BaseException:
+            ray.shutdown()
+            raise
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, str]:
-        if self.work is None:
-            return {"open_error": self.error, "result": ""}
-        result = attempt(self.work, Task(**json.loads(row["task"])), self.store)
-        return {"open_error": "", "result": json.dumps(asdict(result))}
+    def __enter__(self) -> Self:
+        return self
 
-
-@contextmanager
-def session(cpus: int, gpus: float) -> Iterator[None]:
-    """A Ray of our own on this machine, for the time of the block. ConfigError where the machine has less than is asked."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=True,
-        object_store_memory=256 * 2**20,  # shards travel as file names, not as data
-    )
-    try:
-        have = ray.cluster_resources()
-        for kind, asked in (("CPU", cpus), ("GPU", gpus)):
-            if asked > have.get(kind, 0):
-                raise ConfigError(
-                    f"resources: the workers together ask for {asked:g} {kind}s and this machine has {have.get(kind, 0):g}: "
-                    f"lower resources.workers or resources.{kind.lower()}s"
-                )
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.max_errored_blocks = -1
-        context.execution_no_progress_timeout_s = -1
-        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-        yield
-    finally:
+    def __exit__(self, *exc: object) -> None:
         ray.shutdown()
 
+    def results(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
+        """Results in the order in which shards end. OpenError, with its traceback, where the stage cannot be opened.
 
-def on_ray(stage: Stage, given: Given, tasks: Sequence[Task], store: Store, workers: int, gpus: float) -> Iterator[Result]:
-    """Results in the order in which shards end; none for a shard that killed its worker ATTEMPTS times."""
-    rows = ray.data.from_items([{"task": json.dumps(asdict(task))} for task in tasks], override_num_blocks=len(tasks)).map(
-        _Worker,
-        fn_constructor_args=(stage, given, store),
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(tasks)), max_tasks_in_flight_per_actor=1),
-        num_cpus=given.threads,
-        num_gpus=gpus,
-        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1},
-    )
-    for row in rows.iter_rows():
-        if row["open_error"]:
-            raise OpenError(row["open_error"].strip())
-        result = json.loads(row["result"])
-        counts = result.pop("counts")
-        yield Result(**result, counts=Counts(*counts) if counts else None)
+        A worker that dies is replaced and its shard tried again, ATTEMPTS times in all.
+        """
+        todo, deaths = deque(tasks), Counter[str]()
+        shared = [ray.put(given)]
+        idle = deque(range(len(self._actors)))
+        running: dict[Any, tuple[int, Task]] = {}
+        while todo or running:
+            while todo and idle:
+                slot, task = idle.popleft(), todo.popleft()
+                running[self._actors[slot].attempt.remote(stage, shared, task)] = (slot, task)
+            for done in ray.wait(list(running))[0]:
+                slot, task = running.pop(done)
+                idle.append(slot)
+                try:
+                    result = ray.get(done)
+                except RayError as error:
+                    self._actors[slot] = self._new()
+                    deaths[task.shard] += 1
+                    if deaths[task.shard] < ATTEMPTS:
+                        todo.append(task)
+                        continue
+                    said = f"given up: it ended its worker {ATTEMPTS} times ({str(error).splitlines()[0]})"
+                    result = Result(task.shard, 0.0, None, said, str(error))
+                if isinstance(result, str):
+                    raise OpenError(result.strip())
+                yield result
