@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from cpp import sources
+from cpp import vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from pipelines import stages
 from pipelines.config import Config, ConfigError
@@ -51,14 +51,14 @@ def inputs(config: Config) -> dict[str, dict[str, File]]:
     """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
     try:
         images = config.import_.images and config.locate(config.import_.images)
-        shards = sources.vector_shards(config.locate(config.import_.path), images)
+        shards = vectors.vector_shards(config.locate(config.import_.path), images)
     except ValueError as error:
         raise ConfigError(f"import: {error} (relative paths start from `data`, now {config.data!r})") from error
     found = {kind: {shard: files[kind] for shard, files in shards.items()} for kind in next(iter(shards.values()))}
     if config.label:
         try:
             folders = [config.locate(folder) for folder in config.label.vocabulary]
-            found["vocabulary"] = {f: sources.tracked(f, "names.txt", "embeddings.npy") for f in folders}
+            found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
         except ValueError as error:
             raise ConfigError(f"label.vocabulary: {error} (relative paths start from `data`, now {config.data!r})") from error
     # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
@@ -69,7 +69,7 @@ def inputs(config: Config) -> dict[str, dict[str, File]]:
 def pipeline(config: Config, files: Files) -> dict[str, Stage]:
     """The steps of a run in order."""
     c, seed = config, config.seed
-    dim = sources.vector_dim(file.path for file in files["vectors"].values())
+    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
     if dim is None:
         raise ConfigError(f"import.path: none of the .npy files in {c.locate(c.import_.path)}/img_emb can be read")
     steps: dict[str, Stage] = {

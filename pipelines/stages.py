@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from sklearn.cluster import KMeans
 
-from cpp import label, metrics, partition, report, sources, tables
+from cpp import label, metrics, partition, report, tables, vectors
 from cpp.assign import Nearest
 from cpp.fit import StepRecord, train
 from cpp.head import Head
@@ -44,7 +44,7 @@ class Import:
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             source = (files["vectors"], files["metadata"], files.get("images"))
-            features, rejected = sources.import_vectors(*source, self.key, self.dim)
+            features, rejected = vectors.import_vectors(*source, self.key, self.dim)
             counts = Counts(len(features) + len(rejected), len(features), len(rejected))
             tables.write(features, out["features"], counts)
             tables.write(rejected, out["rejected"], counts)
@@ -286,8 +286,8 @@ class Evaluate:
             K = self.n_clusters
             sample = tables.sample_rows(features, "embedding", self.evaluate.baseline_sample, self.seed, given.prefetch)
             kmeans = KMeans(K, n_init=10, random_state=self.seed).fit(sample.astype(np.float32))
-            vectors = (tables.matrix(b["embedding"]) for b in tables.batches(features, ["embedding"], given.prefetch))
-            baseline = np.concatenate([kmeans.predict(X.astype(np.float32)) for X in vectors])
+            rows_by_batch = (tables.matrix(b["embedding"]) for b in tables.batches(features, ["embedding"], given.prefetch))
+            baseline = np.concatenate([kmeans.predict(X.astype(np.float32)) for X in rows_by_batch])
             methods: dict[str, Any] = {
                 "this run": found["cluster"].to_numpy(),
                 "k-means on the raw features, 10 restarts": baseline,
@@ -347,8 +347,8 @@ class Report:
 
 def read_vocabulary(folders: list[str]) -> label.Vocabulary:
     """One vocabulary from several folders; of equal words the first counts."""
-    parts = [sources.read_words(folder) for folder in folders]
-    dims = {folder: vectors.shape[1] for folder, (_, vectors) in zip(folders, parts, strict=True)}
+    parts = [vectors.read_words(folder) for folder in folders]
+    dims = {folder: X.shape[1] for folder, (_, X) in zip(folders, parts, strict=True)}
     if len(set(dims.values())) > 1:
         raise ValueError(f"the folders of label.vocabulary differ in dimension: {dims}; they must come from one text tower")
-    return label.Vocabulary.of([w for words, _ in parts for w in words], np.concatenate([v for _, v in parts]))
+    return label.Vocabulary.of([w for words, _ in parts for w in words], np.concatenate([X for _, X in parts]))

@@ -1,0 +1,161 @@
+"""Vectors that exist already: folders in clip-retrieval's layout, and words with their text vectors.
+
+Paths may be local or any URL of fsspec (`s3://`, `gs://`, `https://`). Input is untrusted: arrays are read without
+pickle. Knows nothing of images or models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cpp.store import File, fingerprint
+from cpp.tables import REJECTED, matrix_column
+
+RESERVED = ("embedding", "image_shard", "cluster", "score", "second", "margin")  # columns of our own
+_NUMBER = re.compile(r"(\d+)\.[^.]+$")
+
+
+def vector_shards(folder: str, images: str | None = None) -> dict[str, dict[str, File]]:
+    """Shards of a clip-retrieval folder, by number: `vectors` (img_emb/*.npy), `metadata` (metadata/*.parquet), `images`.
+
+    `images` is a folder of tars of which number N holds the pictures of file N. ValueError where the folders do not pair.
+    """
+    parts = {
+        "vectors": _numbered(f"{folder}/img_emb", ".npy"),
+        "metadata": _numbered(f"{folder}/metadata", ".parquet"),
+    }
+    if images is not None:
+        parts["images"] = _numbered(images, ".tar")
+    numbers = sorted(parts["vectors"])
+    for name, files in parts.items():
+        if alone := sorted(parts["vectors"].keys() ^ files.keys()):
+            here, there = ("vectors", name) if alone[0] in parts["vectors"] else (name, "vectors")
+            path = parts[here][alone[0]].path
+            raise ValueError(f"{path} has no partner of number {alone[0]} among the {there}: add it, or take this one away")
+    return {f"{number:05d}": {name: files[number] for name, files in parts.items()} for number in numbers}
+
+
+def tracked(folder: str, *names: str) -> File:
+    """A folder with a fingerprint of the sizes and modification times (or etags) of the named files in it."""
+    return File(folder, fingerprint(*(_identity(*_info(f"{folder}/{name}")) for name in names)))
+
+
+def vector_dim(paths: Iterable[str]) -> int | None:
+    """Dimension of the first .npy file whose header can be read, None where none can."""
+    for path in paths:
+        try:
+            with fsspec.open(path, "rb") as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape = read(file)[0]
+                if len(shape) == 2:
+                    return int(shape[1])
+        except (ValueError, OSError):
+            continue
+    return None
+
+
+def read_vectors(path: str) -> NDArray[np.floating]:
+    """A float matrix `[n, d]` from an .npy file. ValueError for anything else in it."""
+    with fsspec.open(path, "rb") as file:
+        try:
+            X = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise ValueError(f"{path} is not a readable .npy file: {error}") from error
+    if X.ndim != 2 or X.dtype.kind != "f":
+        raise ValueError(f"{path} holds {X.dtype} of shape {X.shape}, expected a matrix of floats [rows, dimension]")
+    return np.asarray(X)
+
+
+def import_vectors(vectors: str, metadata: str, images: str | None, key: str | None, dim: int) -> tuple[pa.Table, pa.Table]:
+    """FEATURES and REJECTED of a file of vectors and the metadata of its rows (schemas: `cpp.tables`).
+
+    Rows become unit vectors; one that is not finite or is zero is rejected with that reason. All metadata columns are
+    kept. `key` is the column that names an image, None numbers the rows. ValueError where the two files do not pair.
+    """
+    X, about = read_vectors(vectors).astype(np.float32), read_metadata(metadata)
+    if len(X) != len(about):
+        raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(about)}; they must be equal")
+    if X.shape[1] != dim:
+        raise ValueError(f"{vectors} has dimension {X.shape[1]}, the first file {dim}; they must be equal")
+    if taken := [name for name in about.column_names if name in RESERVED]:
+        raise ValueError(f"{metadata} has a column {taken[0]!r}, a name that results use: rename it")
+    if key is not None and key not in about.column_names:
+        raise ValueError(
+            f"{metadata} has no column {key!r} (import.key); it has {', '.join(about.column_names)}: "
+            "name one of them, or null to number the rows"
+        )
+    keys = about[key].cast(pa.string()) if key else pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
+    norm = np.linalg.norm(X, axis=1)
+    reason = np.where(~np.isfinite(norm), "vector is not finite", np.where(norm == 0, "vector is zero", ""))
+    keep = reason == ""
+    columns = {"key": keys.filter(keep), "embedding": matrix_column(X[keep] / norm[keep, None])}
+    columns["image_shard"] = pa.repeat(pa.scalar(images, pa.string()), int(keep.sum()))
+    columns |= {name: about[name].filter(keep) for name in about.column_names if name != "key"}
+    rejected = {"key": keys.filter(~keep), "row": np.flatnonzero(~keep), "reason": reason[~keep]}
+    return pa.table(columns), pa.table(rejected, schema=REJECTED)
+
+
+def read_metadata(path: str) -> pa.Table:
+    """All columns of a Parquet file. ValueError where it cannot be read."""
+    with fsspec.open(path, "rb") as file:
+        try:
+            return pq.read_table(file)
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+
+
+def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
+    """Words and their vectors: `names.txt` (one a line) and `embeddings.npy` of the same length."""
+    with fsspec.open(f"{folder}/names.txt", "rt", encoding="utf-8") as file:
+        names = [line.strip() for line in file.read().splitlines()]
+    X = read_vectors(f"{folder}/embeddings.npy")
+    if len(names) != len(X):
+        raise ValueError(f"{folder}: names.txt has {len(names)} lines, embeddings.npy {len(X)} rows; they must be equal")
+    if bad := [i + 1 for i, (name, row) in enumerate(zip(names, X, strict=True)) if not name or not np.isfinite(row).all()]:
+        raise ValueError(f"{folder}: line {bad[0]} has no word or a vector that is not finite ({len(bad)} such lines)")
+    return names, X
+
+
+def _numbered(folder: str, suffix: str) -> dict[int, File]:
+    """Files of a folder by the number that their name ends in."""
+    fs, root = fsspec.core.url_to_fs(folder)
+    try:
+        entries = [e for e in fs.ls(root, detail=True) if e["name"].endswith(suffix)]
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"the folder {folder} does not exist") from None
+    if not entries:
+        raise ValueError(f"the folder {folder} has no {suffix} files")
+    files: dict[int, File] = {}
+    for entry in sorted(entries, key=lambda e: str(e["name"])):
+        path = fs.unstrip_protocol(entry["name"]) if "://" in folder else entry["name"]
+        match = _NUMBER.search(PurePosixPath(path).name)
+        if match is None:
+            raise ValueError(f"{path}: the name has no number before {suffix} to pair it by")
+        number = int(match[1])
+        if number in files:
+            raise ValueError(f"{files[number].path} and {path} have the same number {number}: rename one")
+        files[number] = File(path, fingerprint(_identity(path, entry)))
+    return files
+
+
+def _info(path: str) -> tuple[str, dict[str, Any]]:
+    fs, root = fsspec.core.url_to_fs(path)
+    try:
+        return root, fs.info(root)
+    except FileNotFoundError:
+        raise ValueError(f"the file {path} does not exist") from None
+
+
+def _identity(path: str, info: Mapping[str, Any]) -> list[str]:
+    changed = next((info[key] for key in ("ETag", "etag", "mtime", "LastModified", "updated") if key in info), "")
+    return [path, str(info["size"]), str(changed)]
