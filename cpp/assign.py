@@ -5,7 +5,7 @@ Rows are unit vectors and similarity is the inner product. Knows no files, no na
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 class Assignment(NamedTuple):
     """For every row, `[n]`: `cluster` and `score` of the nearest centroid, `second` and its lead `margin` over that.
 
-    `second` is the next nearest *cluster*, -1 where there is only one; `margin` is then `score` + 1, the widest it can be.
+    `second` is the next nearest *cluster*, -1 where there is only one; `margin` is then `score` + 1.
     """
 
     cluster: NDArray[np.int32]
@@ -31,9 +31,8 @@ class Nearest:
 
     def __init__(self, centroids: Floats, gpu: bool = False) -> None:
         self.n_clusters, self.dim = centroids.shape
-        self._index = faiss.IndexFlatIP(self.dim)
-        if gpu:
-            self._index = faiss.index_cpu_to_all_gpus(self._index)
+        exact = faiss.IndexFlatIP(self.dim)
+        self._index = faiss.index_cpu_to_all_gpus(exact) if gpu else exact
         self._index.add(_rows(centroids))
 
     def __call__(self, Z: Floats, batch: int) -> Assignment:
@@ -51,7 +50,9 @@ class Nearest:
         )
 
 
-def kmeans(X: Floats, n_clusters: int, seed: int, restarts: int = 1, spherical: bool = True, gpu: bool = False) -> Floats:
+def kmeans(
+    X: Floats, n_clusters: int, seed: int, restarts: int = 1, spherical: bool = True, gpu: bool = False
+) -> Floats:
     """Centroids `[K, d]` of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts.
 
     `spherical` normalises the centroids after every step. Uses every row it is given.
@@ -71,9 +72,8 @@ def kmeans(X: Floats, n_clusters: int, seed: int, restarts: int = 1, spherical: 
         max_points_per_centroid=len(X),
     )
     clustering.train(_rows(X))
-    centroids: Floats = clustering.centroids
-    return centroids
+    return _rows(clustering.centroids)
 
 
-def _rows(X: Floats) -> Floats:
+def _rows(X: Any) -> Floats:
     return np.ascontiguousarray(X, dtype=np.float32)

@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from cpp.head import Head
+from cpp.head import Codes, Head
 from cpp.rate import coding_rate, compressed_rate
 from cpp.sinkhorn import membership
 
@@ -60,8 +60,8 @@ def train(
     """Train a head on the feature rows `X_nd` (float, finite) and return it in eval mode with its loss record.
 
     Batches are drawn without replacement, the last short one of an epoch is dropped; a batch is never larger than the
-    data. `on_step` is called after every step with the record and the number of steps. Raises ValueError where there are
-    fewer than two rows, FloatingPointError where the loss is not finite.
+    data. `on_step` is called after every step with the record and the number of steps. Raises ValueError where there
+    are fewer than two rows, FloatingPointError where the loss is not finite.
     """
     s = settings
     if len(X_nd) < 2:
@@ -80,34 +80,43 @@ def train(
     m = min(s.batch, len(X_nd))
     n_steps = s.warmup_steps + s.epochs * (len(X_nd) // m)
     record: list[StepRecord] = []
-    for step, rows in zip(range(n_steps), batches(len(X_nd), m, generator)):
+    for step, rows in zip(range(n_steps), batches(len(X_nd), m, generator), strict=False):
         warmup = step < s.warmup_steps
         if step == s.warmup_steps:
             head.copy_feature_to_cluster()
-        Z, C = head(X_nd[rows].to(device, torch.float32))
-        R = coding_rate(Z, s.distortion)
-        Pi = membership(Z if s.share_heads else C, s.eta, s.half_steps)
-        pi_norm2 = Pi.square().sum()
-        if warmup:  # R alone is trained on; the compression is worth recording but not its backward
-            with torch.no_grad():
-                R_c = R.new_tensor(torch.nan)
-            loss = -R
-        else:
-            R_c = compressed_rate(Z, Pi, s.distortion)
-            loss = -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2
-        row = StepRecord(step, warmup, loss.item(), R.item(), R_c.item(), pi_norm2.item())
+        codes: Codes = head(X_nd[rows].to(device, torch.float32))
+        loss, row = objective(codes, s, step, warmup)
         if not torch.isfinite(loss):
             raise FloatingPointError(
-                f"the loss is not finite at step {step} (R {row.R:.4g}, R_c {row.R_c:.4g}, ||Pi||^2 {row.pi_norm2:.4g}): "
+                f"the loss is not finite at step {step} "
+                f"(R {row.R:.4g}, R_c {row.R_c:.4g}, ||Pi||^2 {row.pi_norm2:.4g}): "
                 f"lower fit.lr (now {s.lr}) or raise fit.eta (now {s.eta})"
             )
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        loss.backward()
         optimizer.step()
         record.append(row)
         if on_step:
             on_step(row, n_steps)
     return head.eval(), record
+
+
+def objective(codes: Codes, s: FitSettings, step: int, warmup: bool) -> tuple[Tensor, StepRecord]:
+    """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
+
+    In the warm-up R_c is not computed and stands as NaN in the record. Codes that are not finite give a NaN loss.
+    """
+    Z_md = codes.Z
+    Pi = membership(Z_md if s.share_heads else codes.C, s.eta, s.half_steps)
+    pi_norm2 = Pi.square().sum()
+    nan = Z_md.new_tensor(torch.nan)
+    try:
+        R = coding_rate(Z_md, s.distortion)
+        R_c = nan if warmup else compressed_rate(Z_md, Pi, s.distortion)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # how Cholesky says that a matrix is not finite
+        R, R_c = nan, nan
+    loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2
+    return loss, StepRecord(step, warmup, loss.item(), R.item(), R_c.item(), pi_norm2.item())
 
 
 def batches(n: int, m: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -29,17 +29,18 @@ class Head(nn.Module):
     def __init__(self, in_dim: int, hidden: int, dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.in_dim, self.hidden, self.dim = in_dim, hidden, dim
-        self.trunk = nn.Sequential(
-            nn.Linear(in_dim, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-        )
-        self.feature = nn.Linear(hidden, dim)
-        self.cluster = nn.Linear(hidden, dim)
+        with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own that are not used
+            self.trunk = nn.Sequential(
+                nn.Linear(in_dim, hidden),
+                nn.BatchNorm1d(hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+            )
+            self.feature = nn.Linear(hidden, dim)
+            self.cluster = nn.Linear(hidden, dim)
         for layer in self.modules():
-            if isinstance(layer, nn.Linear):  # torch's own initialisation, but from the generator that was passed
+            if isinstance(layer, nn.Linear):  # torch's initialisation, from the generator that was passed
                 bound = layer.in_features**-0.5
                 nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
@@ -54,9 +55,9 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def project(self, X: Tensor, batch: int) -> Codes:
-        """Codes `[n, dim]` of features `[n, in_dim]`, on the CPU; `batch` rows at a time on the head's device, in eval mode.
+        """Codes `[n, dim]` of features `[n, in_dim]`, in eval mode, `batch` rows at a time on the head's device.
 
-        ValueError where the dimension is not the one the head was trained on.
+        The codes come back to the CPU. ValueError where the dimension is not the one the head was trained on.
         """
         if X.shape[1] != self.in_dim:
             raise ValueError(f"features have dimension {X.shape[1]}, the head was trained on {self.in_dim}")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -39,7 +41,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Votes:
-    """Sparse `[clusters, words]`: `vote[i]` is what `cluster[i]` gives to `word[i]`; each pair stands once, in order."""
+    """Sparse `[clusters, words]`: `vote[i]` is what `cluster[i]` gives to `word[i]`; each pair once, in order."""
 
     cluster: NDArray[np.int32]
     word: NDArray[np.int32]
@@ -56,8 +58,10 @@ class Votes:
         return cls(pairs[0].astype(np.int32), pairs[1].astype(np.int32), sums.astype(np.float64))
 
 
-def vote(X_nd: Tensor, cluster_n: NDArray[np.int32], vocabulary: Vocabulary, top: int, batch: int, device: str) -> Votes:
-    """Votes of images (unit features `[n, d]`) for their clusters: the `top` largest entries of softmax(100 x image . text).
+def vote(
+    X_nd: Tensor, cluster_n: NDArray[np.int32], vocabulary: Vocabulary, top: int, batch: int, device: str
+) -> Votes:
+    """Votes of images (unit features `[n, d]`) for their clusters: the `top` largest of softmax(100 x image . text).
 
     ValueError where the words live in another space (dimension).
     """
@@ -98,7 +102,7 @@ def names(votes: Votes, words: Sequence[str], n_clusters: int, top: int = 5) -> 
     """The most voted words of every cluster; equal votes go to the word that comes first in the vocabulary."""
     result = []
     starts = np.searchsorted(votes.cluster, np.arange(n_clusters + 1))
-    for low, high in zip(starts[:-1], starts[1:], strict=True):
+    for low, high in pairwise(starts):
         word, vote_w = votes.word[low:high], votes.vote[low:high]
         total = vote_w.sum()
         order = np.argsort(-vote_w, kind="stable")[:top]
@@ -114,3 +118,35 @@ def names(votes: Votes, words: Sequence[str], n_clusters: int, top: int = 5) -> 
             )
         )
     return result
+
+
+CLUSTERS = pa.schema(
+    [
+        ("cluster", pa.int32()),
+        ("size", pa.int64()),
+        ("name", pa.string()),
+        ("share", pa.float64()),
+        ("runner_up", pa.string()),
+        ("margin", pa.float64()),
+        ("top", pa.list_(pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())]))),
+        ("coding_rate", pa.float64()),
+    ]
+)
+
+
+def clusters(size: NDArray[np.int64], found: Sequence[Name], coding_rate: NDArray[np.float64]) -> pa.Table:
+    """The table `clusters.parquet`, one row for each cluster; arguments are by cluster number."""
+    rows = [
+        {
+            "cluster": k,
+            "size": int(size[k]),
+            "name": name.name,
+            "share": name.share,
+            "runner_up": name.runner_up,
+            "margin": name.margin,
+            "top": [dict(zip(("word", "votes", "share"), entry, strict=True)) for entry in name.top],
+            "coding_rate": float(coding_rate[k]),
+        }
+        for k, name in enumerate(found)
+    ]
+    return pa.Table.from_pylist(rows, CLUSTERS)

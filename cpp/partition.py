@@ -9,8 +9,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse.linalg import eigsh
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from cpp.assign import Nearest, kmeans
@@ -22,6 +20,9 @@ def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: i
 
     Takes n^2 floats. The membership is made symmetric and divided by its row sums, as Sinkhorn leaves one side inexact.
     """
+    from scipy.sparse.linalg import eigsh
+    from sklearn.cluster import KMeans
+
     _check(n_clusters, len(C_nd))
     if n_clusters == 1:
         return np.zeros(len(C_nd), np.int64)

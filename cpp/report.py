@@ -16,12 +16,16 @@ from cpp.images import thumbnail
 from cpp.sources import read_images
 from cpp.tables import batches
 
-TYPICAL, BORDERLINE = 12, 6  # pictures of a cluster, fewer where there are many clusters
+TYPICAL, BORDERLINE = 12, 6  # pictures of a cluster, fewer where there are many clusters; see report.css
 THUMBNAIL = 128  # pixels of the longer side
 PICTURES = 3600  # of all clusters together, about 5 kB each: keeps the page under 25 MB
 
 _TEMPLATE = jinja2.Environment(
-    loader=jinja2.PackageLoader("cpp", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    loader=jinja2.PackageLoader("cpp", "."),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
 )
 
 
@@ -122,7 +126,9 @@ def members(assignments: Sequence[str], prefetch: int, n_clusters: int) -> dict[
     result: dict[int, Members] = {}
     for kind, part in rows.items():
         for row in part:
-            member = Member(**{f: row[f] for f in Member._fields[:4]}, picture=pictures.get((row["image_shard"], row["key"])))
+            member = Member(
+                **{f: row[f] for f in Member._fields[:4]}, picture=pictures.get((row["image_shard"], row["key"]))
+            )
             group = result.setdefault(row["cluster"], Members([], []))
             getattr(group, kind).append(member)
     return result

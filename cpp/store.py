@@ -68,7 +68,7 @@ class Store:
 
     @contextmanager
     def commit(self, targets: Mapping[str, str]) -> Iterator[dict[str, Path]]:
-        """Temporary paths to write to, by the keys of `targets`; on success each appears at its target, whole or not at all.
+        """Temporary paths to write to, by the keys of `targets`; on success each appears at its target, whole.
 
         Leaves nothing behind when the body raises. A body that did not write one of the files is a RuntimeError.
         """
@@ -94,7 +94,9 @@ class Store:
         """Make the stable names of a product show exactly the results `paths` (shard -> path)."""
         single = self.root / f"{product.name}{product.suffix}"
         folder = self.root / product.name
-        links = {single if shard == WHOLE else folder / f"{shard}{product.suffix}": path for shard, path in paths.items()}
+        links = {
+            single if shard == WHOLE else folder / f"{shard}{product.suffix}": path for shard, path in paths.items()
+        }
         shown = {single, *(folder.glob(f"*{product.suffix}") if folder.is_dir() else ())}
         for link in shown - set(links):
             link.unlink(missing_ok=True)
@@ -123,13 +125,15 @@ class Store:
             file = (self.root / "cache" / "lock").open("a+")
         except OSError as error:
             raise PermissionError(
-                f"cannot write to the run folder {self.root} ({error.strerror}): set `root` to a folder that can be written"
+                f"cannot write to the run folder {self.root} ({error.strerror}): set `root` to one that can be written"
             ) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LockedError(f"another run is writing to {self.root} ({self.holder()}): wait for it, or stop it") from None
+                raise LockedError(
+                    f"another run is writing to {self.root} ({self.holder()}): wait for it, or stop it"
+                ) from None
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()

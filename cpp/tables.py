@@ -79,7 +79,7 @@ def batches(paths: Sequence[str], columns: Sequence[str], prefetch: int) -> Iter
 
 
 def sample_rows(paths: Sequence[str], column: str, n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
-    """At most `n` rows `[n, d]` of a vector column, drawn over all files without replacement, in the order of the files.
+    """At most `n` rows `[n, d]` of a vector column, drawn over all files without replacement, in their order.
 
     Which rows is a function of the row counts, `n` and `seed` alone. Only rows that were drawn are kept in memory.
     """

@@ -25,9 +25,9 @@ _NUMBER = re.compile(r"(\d+)\.[^.]+$")
 
 
 def vector_shards(folder: str, images: str | None = None) -> dict[str, dict[str, File]]:
-    """Shards of a clip-retrieval folder, by number: `vectors` (img_emb/*.npy), `metadata` (metadata/*.parquet), `images`.
+    """Shards of a clip-retrieval folder: `vectors` (img_emb/*.npy), `metadata` (metadata/*.parquet) and `images`.
 
-    `images` is a folder of tars of which number N holds the pictures of file N. ValueError where the folders do not pair.
+    They pair by number: tar N of the folder `images` holds the pictures of file N. ValueError where one has no partner.
     """
     parts = {
         "vectors": _numbered(f"{folder}/img_emb", ".npy"),
@@ -40,7 +40,9 @@ def vector_shards(folder: str, images: str | None = None) -> dict[str, dict[str,
         if alone := sorted(parts["vectors"].keys() ^ files.keys()):
             here, there = ("vectors", name) if alone[0] in parts["vectors"] else (name, "vectors")
             path = parts[here][alone[0]].path
-            raise ValueError(f"{path} has no partner of number {alone[0]} among the {there}: add it, or take this one away")
+            raise ValueError(
+                f"{path} has no partner of number {alone[0]} among the {there}: add it, or take this one away"
+            )
     return {f"{number:05d}": {name: files[number] for name, files in parts.items()} for number in numbers}
 
 
@@ -76,7 +78,9 @@ def read_vectors(path: str) -> NDArray[np.floating]:
     return np.asarray(X)
 
 
-def import_vectors(vectors: str, metadata: str, images: str | None, key: str | None, dim: int) -> tuple[pa.Table, pa.Table]:
+def import_vectors(
+    vectors: str, metadata: str, images: str | None, key: str | None, dim: int
+) -> tuple[pa.Table, pa.Table]:
     """FEATURES and REJECTED of a file of vectors and the metadata of its rows (schemas: `cpp.tables`).
 
     Rows become unit vectors; one that is not finite or is zero is rejected with that reason. All metadata columns are
@@ -94,7 +98,9 @@ def import_vectors(vectors: str, metadata: str, images: str | None, key: str | N
             f"{metadata} has no column {key!r} (import.key); it has {', '.join(about.column_names)}: "
             "name one of them, or null to number the rows"
         )
-    keys = about[key].cast(pa.string()) if key else pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
+    keys = (
+        about[key].cast(pa.string()) if key else pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
+    )
     norm = np.linalg.norm(X, axis=1)
     reason = np.where(~np.isfinite(norm), "vector is not finite", np.where(norm == 0, "vector is zero", ""))
     keep = reason == ""
@@ -120,8 +126,12 @@ def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
         names = [line.strip() for line in file.read().splitlines()]
     X = read_vectors(f"{folder}/embeddings.npy")
     if len(names) != len(X):
-        raise ValueError(f"{folder}: names.txt has {len(names)} lines, embeddings.npy {len(X)} rows; they must be equal")
-    if bad := [i + 1 for i, (name, row) in enumerate(zip(names, X, strict=True)) if not name or not np.isfinite(row).all()]:
+        raise ValueError(
+            f"{folder}: names.txt has {len(names)} lines, embeddings.npy {len(X)} rows; they must be equal"
+        )
+    if bad := [
+        i + 1 for i, (name, row) in enumerate(zip(names, X, strict=True)) if not name or not np.isfinite(row).all()
+    ]:
         raise ValueError(f"{folder}: line {bad[0]} has no word or a vector that is not finite ({len(bad)} such lines)")
     return names, X
 

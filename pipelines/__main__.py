@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,16 +14,19 @@ from cpp.store import LockedError, Store
 from pipelines import plan as planning
 from pipelines.config import Config, ConfigError, load
 from pipelines.run import AccountingError, Run
-from pipelines.stage import settings
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
+)
 console = Console(highlight=False, soft_wrap=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
 Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as fit.epochs=5.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as fit.epochs=5.")
+]
 
 
 @app.command()
@@ -63,7 +66,9 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
     loaded = _load(config, overrides)
     holder = Store(Path(loaded.root)).holder()
     record = Path(loaded.root) / "run.json"
-    found = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {"state": "never started", "failed": []}
+    found: dict[str, Any] = {"state": "never started", "failed": []}
+    if record.exists():
+        found = json.loads(record.read_text(encoding="utf-8"))
     state = f"running ({holder})" if holder else "stopped" if found["state"] == "running" else found["state"]
     console.print(f"{loaded.name}: {state}", markup=False)
     _steps(loaded, steps or [], verbose=False)
@@ -91,9 +96,9 @@ def _steps(config: Config, names: list[str], verbose: bool) -> None:
             for product in step.stage.products:
                 where = f"{product.name}{product.suffix}" if one else f"{product.name}/*{product.suffix}"
                 console.print(f"    writes {Path(config.root) / where}", markup=False)
-            for key, value in settings(step.stage).items():
-                text = str(value).strip().splitlines()
-                console.print(f"    {key}: {text[0] if len(text) == 1 else f'{len(text)} lines'}" if text else f"    {key}:", markup=False)
+            for key, value in step.stage.settings().items():
+                lines = str(value).count("\n")
+                console.print(f"    {key}: {f'({lines} lines)' if lines else value}", markup=False)
 
 
 def _summary(this: Run) -> None:
@@ -106,7 +111,9 @@ def _summary(this: Run) -> None:
     for name, outcome in this.outcomes.items():
         for result in outcome.failed:
             console.print(f"failed: {name} {result.shard}: {result.error}", markup=False)
-            console.print(f"        traceback in {this.store.root / 'failed' / f'{name}-{result.shard}.txt'}", markup=False)
+            console.print(
+                f"        traceback in {this.store.root / 'failed' / f'{name}-{result.shard}.txt'}", markup=False
+            )
     if "report" in this.outcomes and this.outcomes["report"].ok:
         console.print(f"look at {this.store.root / 'report.html'}", markup=False)
 

@@ -50,7 +50,9 @@ def attempt(work: Work, task: Task, store: Store) -> Result:
         with store.commit(task.outputs) as out:
             counts = work(task.files, out)
             if not counts.balanced:
-                raise RuntimeError(f"rows do not add up: {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected")
+                raise RuntimeError(
+                    f"rows do not add up: {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected"
+                )
     except Exception as error:  # whatever a shard does, the others go on
         return Result.failed(task.shard, error, time.perf_counter() - start)
     return Result(task.shard, time.perf_counter() - start, counts)

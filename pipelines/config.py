@@ -38,7 +38,9 @@ class Fit(FitSettings):
 
 class Partition(Section):
     n_clusters: int = Field(ge=1, description="K, the number of clusters")
-    method: Literal["spectral", "kmeans"] = Field("spectral", description="on the membership, or spherical k-means on z")
+    method: Literal["spectral", "kmeans"] = Field(
+        "spectral", description="on the membership, or spherical k-means on z"
+    )
     sample: int = Field(8192, ge=1, description="at most so many rows are partitioned; spectral takes sample^2 floats")
 
 
@@ -76,7 +78,11 @@ class Config(Section):
 
     def locate(self, path: str) -> str:
         """An input path as it is opened: from `data` on, unless it is absolute or a URL."""
-        return path if "://" in path or os.path.isabs(path) else os.path.join(self.data, path)
+        if "://" in path or os.path.isabs(path):
+            return path
+        return (
+            f"{self.data.rstrip('/')}/{path}" if "://" in self.data else os.path.abspath(os.path.join(self.data, path))
+        )
 
     def dump(self, **kwargs: Any) -> dict[str, Any]:
         """The configuration as it would stand in a file, defaults included."""
@@ -101,7 +107,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         faults = []
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"])
-            place = next((o for k, o in origin.items() if key == k or key.startswith(f"{k}.")), str(path))
+            near = (o for k, o in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}."))
+            place = next(near, str(path))
             faults.append(f"{place}: {key}: {_explain(fault)}")
         raise ConfigError("\n".join(faults)) from None
 
@@ -136,7 +143,9 @@ def _override(raw: dict[str, Any], override: str) -> str:
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
     for part in parts[:-1]:
-        raw = raw.setdefault(part, {}) if raw.get(part) is not None else raw.__setitem__(part, {}) or raw[part]
+        if raw.get(part) is None:
+            raw[part] = {}
+        raw = raw[part]
         if not isinstance(raw, dict):
             raise ConfigError(f"--set {override}: {part} is a value, not a section")
     raw[parts[-1]] = value
@@ -150,9 +159,13 @@ class _Loader(yaml.SafeLoader):
         seen = set[str]()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)

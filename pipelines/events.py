@@ -9,7 +9,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("cpp-at-scale", "torch", "faiss-gpu", "faiss-cpu", "open_clip_torch", "webdataset", "pyarrow", "ray", "scikit-learn")
+PACKAGES = (
+    "cpp-at-scale",
+    "torch",
+    "faiss-gpu",
+    "faiss-cpu",
+    "open_clip_torch",
+    "webdataset",
+    "pyarrow",
+    "ray",
+    "scikit-learn",
+)
 
 
 def now() -> str:

@@ -12,7 +12,7 @@ from cpp import vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from pipelines import stages
 from pipelines.config import Config, ConfigError
-from pipelines.stage import Stage, settings
+from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
 
@@ -60,7 +60,9 @@ def inputs(config: Config) -> dict[str, dict[str, File]]:
             folders = [config.locate(folder) for folder in config.label.vocabulary]
             found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
         except ValueError as error:
-            raise ConfigError(f"label.vocabulary: {error} (relative paths start from `data`, now {config.data!r})") from error
+            raise ConfigError(
+                f"label.vocabulary: {error} (relative paths start from `data`, now {config.data!r})"
+            ) from error
     # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
     found["events"] = {WHOLE: File(str(Path(config.root) / "events.jsonl"), "")}
     return found
@@ -95,7 +97,7 @@ def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
     """The tasks of a stage over the files that there are, and which of them are done."""
     each = [kind for kind in stage.each if files.get(kind)]
     whole = {kind: [file.fingerprint for file in files[kind].values()] for kind in stage.whole if files.get(kind)}
-    base = fingerprint(name, stage.version, settings(stage), whole)
+    base = fingerprint(name, stage.version, stage.settings(), whole)
     shards = [shard for shard in files[each[0]] if all(shard in files[kind] for kind in each)] if each else [WHOLE]
     tasks = []
     for shard in shards:
@@ -121,7 +123,7 @@ def plan(config: Config) -> list[Step]:
 
 
 def upstream(names: list[str], steps: Mapping[str, Stage]) -> list[str]:
-    """The named steps and all that they need, in order; all steps where none is named. ConfigError for an unknown one."""
+    """The named steps and all that they need, in order; all where none is named. ConfigError for an unknown one."""
     for name in names:
         if name not in steps:
             raise ConfigError(f"there is no step {name!r} in this run; its steps are {', '.join(steps)}")

@@ -23,7 +23,12 @@ class Progress:
         self.events = root / "events.jsonl"
         self._log = (root / "run.log").open("a", encoding="utf-8")
         self._console = console or Console(highlight=False, soft_wrap=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
         self._bar = Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
 
     def __enter__(self) -> Self:
@@ -64,7 +69,13 @@ class Progress:
             said = f"FAILED: {result.error}"
         self.line(f"{self._step} {result.shard}: {said} ({rate})")
         counts = result.counts._asdict() if result.counts else {}
-        fields = {"step": self._step, "shard": result.shard, "key": key, "seconds": round(result.seconds, 3), "error": result.error}
+        fields = {
+            "step": self._step,
+            "shard": result.shard,
+            "key": key,
+            "seconds": round(result.seconds, 3),
+            "error": result.error,
+        }
         events.append(self.events, "shard", **fields, **counts)
 
     def end(self) -> None:

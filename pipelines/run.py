@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,8 +23,10 @@ from pipelines.attempt import OpenError, Result, in_process
 from pipelines.config import Config, ConfigError
 from pipelines.plan import Step, inputs, pipeline, step, upstream
 from pipelines.progress import Progress
-from pipelines.runner import Pool
 from pipelines.stage import Given, Stage
+
+if TYPE_CHECKING:
+    from pipelines.runner import Pool
 
 
 class AccountingError(RuntimeError):
@@ -50,7 +52,9 @@ class Outcome:
 class Run:
     """One run of a configuration. `outcomes` says how each step went, in order."""
 
-    def __init__(self, config: Config, names: Sequence[str] = (), local: bool = False, allow_failed: bool = False) -> None:
+    def __init__(
+        self, config: Config, names: Sequence[str] = (), local: bool = False, allow_failed: bool = False
+    ) -> None:
         """Reads what is there to read and checks it: ConfigError names what is wrong."""
         self.config, self.local, self.allow_failed = config, local, allow_failed
         self.store = Store(Path(config.root))
@@ -113,18 +117,25 @@ class Run:
         return outcome
 
     def _incomplete(self, stage: Stage) -> str | None:
-        """The step that keeps a stage from starting: one that did not start or finish, or made nothing of what it needs."""
+        """The step that keeps a stage from starting: it is not complete, or not even with --allow-failed of use."""
+        needs = {*stage.each, *stage.whole}
         for name, outcome in self.outcomes.items():
-            if not outcome.ok and {p.name for p in self.stages[name].products} & {*stage.each, *stage.whole}:
-                if not self.allow_failed or not outcome.done:
-                    return name
+            useless = not outcome.ok and not (self.allow_failed and outcome.done)
+            if useless and needs & {product.name for product in self.stages[name].products}:
+                return name
         return None
 
     def _execute(self, planned: Step) -> dict[str, Result]:
         """Work on the shards that are not done. Returns the failed ones that said why."""
         r = self.config.resources
-        threads = r.cpus if planned.stage.each else r.workers * r.cpus  # a step that runs once has the machine to itself
-        whole = {kind: [file.path for file in self.files[kind].values()] for kind in planned.stage.whole if self.files.get(kind)}
+        threads = (
+            r.cpus if planned.stage.each else r.workers * r.cpus
+        )  # a step that runs once has the machine to itself
+        whole = {
+            kind: [file.path for file in self.files[kind].values()]
+            for kind in planned.stage.whole
+            if self.files.get(kind)
+        }
         given = Given(whole, threads, "cuda" if r.gpus else "cpu", r.batch, r.prefetch)
         todo = [task for task in planned.tasks if task.shard not in planned.done]
         keys = {task.shard: task.key for task in todo}
@@ -149,6 +160,8 @@ class Run:
 
     def _workers(self) -> Pool:
         """The processes that work on shards, started when there is something to do."""
+        from pipelines.runner import Pool
+
         if self._pool is None:
             r = self.config.resources
             self.progress.line(f"starting {r.workers} workers")
@@ -170,9 +183,9 @@ class Run:
                 expected = {"out": counts.rows_out, "rejected": counts.rejected, None: rows}[product.rows]
                 if not counts.balanced or rows != expected or set(came.values()) - {counts.rows_in}:
                     raise AccountingError(
-                        f"{planned.name}, shard {task.shard}: rows do not add up: {came or 'the source'} came in, counted "
-                        f"{counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected; {product.name} has {rows} rows. "
-                        f"Remove {task.outputs[product.name]} and run again"
+                        f"{planned.name}, shard {task.shard}: rows do not add up: {came or 'the source'} came in; "
+                        f"counted {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected; "
+                        f"{product.name} has {rows} rows. Remove {task.outputs[product.name]} and run again"
                     )
                 if product is main:
                     total = Counts(*(a + b for a, b in zip(total, counts, strict=True)))
@@ -192,7 +205,7 @@ class Run:
     def totals(self) -> dict[str, int]:
         """Images that came in, were rejected and clustered. AccountingError where the clusters' sizes do not add up."""
         counted = {name: outcome.counts for name, outcome in self.outcomes.items() if outcome.counts}
-        found = {}
+        found: dict[str, int] = {}
         if "import" in counted:
             found |= {"images": counted["import"].rows_in, "rejected": counted["import"].rejected}
         if "assign" in counted:

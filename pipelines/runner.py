@@ -29,28 +29,26 @@ ATTEMPTS = 3  # a shard that ends its worker so many times is given up
 
 
 class _Worker:
-    """A process that works on shards. It opens a stage when it meets the first shard of it, and forgets the one before."""
+    """A process that works on shards. It opens a stage when it meets a shard of it, and forgets the one before."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.step = store, ""
-        self.work: Work | None = None
+        self.store = store
+        self.open: tuple[str, Work] | None = None  # of this step
 
     def ready(self) -> None:
         """Return as soon as the process is up."""
 
     def attempt(self, stage: Stage, given: Sequence[ray.ObjectRef[Given]], task: Task) -> Result | str:
         """The result of a shard, or the traceback of a stage that cannot be opened."""
-        if task.step != self.step:
-            self.step, self.work = task.step, None
-            if torch.cuda.is_initialized():
+        if self.open is None or self.open[0] != task.step:
+            self.open = None
+            if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             try:
-                self.work = opened(stage, ray.get(given[0]))
+                self.open = task.step, opened(stage, ray.get(given[0]))
             except Exception:
-                self.step = ""
                 return traceback.format_exc()
-        assert self.work is not None  # set with `step`
-        return attempt(self.work, task, self.store)
+        return attempt(self.open[1], task, self.store)
 
 
 class Pool:
@@ -58,19 +56,22 @@ class Pool:
 
     def __init__(self, store: Store, workers: int, cpus: int, gpus: float) -> None:
         """ConfigError where the machine has less than the workers ask for; RayError where a worker cannot start."""
+        for kind, asked, have in (
+            ("CPU", workers * cpus, os.cpu_count() or 1),
+            ("GPU", workers * gpus, torch.cuda.device_count()),
+        ):
+            if asked > have:
+                raise ConfigError(
+                    f"resources: the workers together ask for {asked:g} {kind}s and this machine has {have}: "
+                    f"lower resources.workers ({workers}) or resources.{kind.lower()}s"
+                )
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.init(
             include_dashboard=False, logging_level=logging.ERROR, log_to_driver=True, object_store_memory=256 * 2**20
         )
         try:
-            have = ray.cluster_resources()
-            for kind, asked in (("CPU", workers * cpus), ("GPU", workers * gpus)):
-                if asked > have.get(kind, 0):
-                    raise ConfigError(
-                        f"resources: the workers together ask for {asked:g} {kind}s and this machine has "
-                        f"{have.get(kind, 0):g}: lower resources.workers ({workers}) or resources.{kind.lower()}s"
-                    )
-            self._new = lambda: ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker).remote(store)
+            actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
+            self._new = lambda: actor.remote(store)
             self._actors: list[Any] = [self._new() for _ in range(workers)]
             ray.get(self._actors[0].ready.remote())
         except BaseException:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
@@ -30,28 +31,25 @@ class Given:
     prefetch: int
 
 
-class Stage(Protocol):
+class Stage(ABC):
     """A frozen dataclass of settings. A change of its code that changes its results raises `version`.
 
     `each` names the inputs that are taken shard by shard (empty: the stage runs once), `whole` those taken whole.
     """
 
-    __dataclass_fields__: ClassVar[dict[str, Any]]
     version: ClassVar[int]
     products: ClassVar[tuple[Product, ...]]
     each: ClassVar[tuple[str, ...]]
     whole: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def open(self, given: Given) -> Work:
         """Load what is expensive, once for each worker, and return what works on a shard."""
-        ...
 
-
-def settings(stage: Stage) -> dict[str, Any]:
-    """The settings of a stage as JSON can say them: what a result is keyed by, and what `plan` shows."""
-    values = {field.name: getattr(stage, field.name) for field in fields(stage)}
-    flat = {name: value for name, value in values.items() if not isinstance(value, BaseModel)}
-    for value in values.values():
-        if isinstance(value, BaseModel):
-            flat |= value.model_dump(mode="json")
-    return flat
+    def settings(self) -> dict[str, Any]:
+        """The settings as JSON can say them: what a result is keyed by, and what `plan` shows."""
+        flat: dict[str, Any] = {}
+        for field in fields(self):  # type: ignore[arg-type]  # every stage is a dataclass, which the base is not
+            value = getattr(self, field.name)
+            flat |= value.model_dump(mode="json") if isinstance(value, BaseModel) else {field.name: value}
+        return flat

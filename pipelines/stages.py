@@ -6,17 +6,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file, save_file
-from sklearn.cluster import KMeans
 
 from cpp import label, metrics, partition, report, tables, vectors
 from cpp.assign import Nearest
@@ -27,17 +24,17 @@ from cpp.store import Product
 from cpp.tables import Counts
 from pipelines import config
 from pipelines.events import seconds_by_step, versions
-from pipelines.stage import Given, Work
+from pipelines.stage import Given, Stage, Work
 
 
 @dataclass(frozen=True)
-class Import:
+class Import(Stage):
     """Vectors that exist -> FEATURES: unit rows in float16 with their metadata. A row that is no vector is rejected."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("features", rows="out"), Product("rejected", rows="rejected"))
-    each: ClassVar = ("vectors", "metadata", "images")
-    whole: ClassVar = ()
+    version = 1
+    products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
+    each = ("vectors", "metadata", "images")
+    whole = ()
     key: str | None
     dim: int
 
@@ -54,19 +51,20 @@ class Import:
 
 
 @dataclass(frozen=True)
-class Fit:
+class Fit(Stage):
     """A sample of FEATURES -> the head and its loss record."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("head", ".safetensors"), Product("loss"))
-    each: ClassVar = ()
-    whole: ClassVar = ("features",)
+    version = 1
+    products = (Product("head", ".safetensors"), Product("loss"))
+    each = ()
+    whole = ("features",)
     fit: config.Fit
     seed: int
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            rows = tables.sample_rows(given.whole["features"], "embedding", self.fit.max_samples, self.seed, given.prefetch)
+            features = given.whole["features"]
+            rows = tables.sample_rows(features, "embedding", self.fit.max_samples, self.seed, given.prefetch)
             head, record = train(torch.from_numpy(rows), self.fit, self.seed, given.device, _Teller())
             head.save(out["head"])
             loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
@@ -85,17 +83,18 @@ class _Teller:
     def __call__(self, row: StepRecord, n_steps: int) -> None:
         if time.monotonic() - self.last >= self.every:
             self.last = time.monotonic()
-            print(f"fit: step {row.step + 1} of {n_steps}, R {row.R:.1f}, R_c {row.R_c:.1f}, ||Pi||^2 {row.pi_norm2:.1f}", flush=True)
+            rates = f"R {row.R:.1f}, R_c {row.R_c:.1f}, ||Pi||^2 {row.pi_norm2:.1f}"
+            print(f"fit: step {row.step + 1} of {n_steps}, {rates}", flush=True)
 
 
 @dataclass(frozen=True)
-class Project:
+class Project(Stage):
     """FEATURES -> CODES: z = head(features), unit rows in float16."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("codes", rows="out"),)
-    each: ClassVar = ("features",)
-    whole: ClassVar = ("head",)
+    version = 1
+    products = (Product("codes", rows="out"),)
+    each = ("features",)
+    whole = ("head",)
 
     def open(self, given: Given) -> Work:
         head = Head.load(given.whole["head"][0], given.device)
@@ -111,13 +110,13 @@ class Project:
 
 
 @dataclass(frozen=True)
-class Partition:
+class Partition(Stage):
     """A sample of FEATURES through the head -> K groups: unit centroids of z, counts, Gram matrices, coding rates."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("groups", ".safetensors"),)
-    each: ClassVar = ()
-    whole: ClassVar = ("features", "head")
+    version = 1
+    products = (Product("groups", ".safetensors"),)
+    each = ()
+    whole = ("features", "head")
     partition: config.Partition
     eta: float
     half_steps: int
@@ -130,7 +129,8 @@ class Partition:
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             K = self.partition.n_clusters
-            X = tables.sample_rows(given.whole["features"], "embedding", self.partition.sample, self.seed, given.prefetch)
+            features = given.whole["features"]
+            X = tables.sample_rows(features, "embedding", self.partition.sample, self.seed, given.prefetch)
             Z, C = head.project(torch.from_numpy(X), given.batch)
             if self.partition.method == "spectral":
                 codes = Z if self.share_heads else C
@@ -152,13 +152,13 @@ class Partition:
 
 
 @dataclass(frozen=True)
-class Assign:
+class Assign(Stage):
     """CODES -> ASSIGNMENTS: the nearest group of every image, and all that is known of the image but its vector."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("assignments", rows="out"),)
-    each: ClassVar = ("codes", "features")
-    whole: ClassVar = ("groups",)
+    version = 1
+    products = (Product("assignments", rows="out"),)
+    each = ("codes", "features")
+    whole = ("groups",)
 
     def open(self, given: Given) -> Work:
         nearest = Nearest(load_file(given.whole["groups"][0])["centroids"], given.device == "cuda")
@@ -166,12 +166,10 @@ class Assign:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             codes = pq.read_table(files["codes"])
             found = nearest(tables.matrix(codes["code"]).astype(np.float32), given.batch)
-            table = pa.table({"key": codes["key"], **{name: pa.array(column) for name, column in found._asdict().items()}})
-            schema = pq.read_schema(files["features"])
-            about = pq.read_table(files["features"], columns=[n for n in schema.names if n not in ("key", "embedding")])
-            for name in about.column_names:
-                table = table.append_column(about.schema.field(name), about[name])
-            counts = Counts(pq.read_metadata(files["features"]).num_rows, len(table))
+            about = [name for name in pq.read_schema(files["features"]).names if name not in {"key", "embedding"}]
+            rest = pq.read_table(files["features"], columns=about)
+            table = pa.table({"key": codes["key"], **found._asdict(), **dict(zip(about, rest.columns, strict=True))})
+            counts = Counts(len(rest), len(table))
             tables.write(table, out["assignments"], counts)
             return counts
 
@@ -179,13 +177,13 @@ class Assign:
 
 
 @dataclass(frozen=True)
-class Vote:
+class Vote(Stage):
     """FEATURES and ASSIGNMENTS -> the votes of a shard's images for words, by cluster."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("votes"),)
-    each: ClassVar = ("features", "assignments")
-    whole: ClassVar = ("vocabulary",)
+    version = 1
+    products = (Product("votes"),)
+    each = ("features", "assignments")
+    whole = ("vocabulary",)
     top: int
 
     def open(self, given: Given) -> Work:
@@ -196,146 +194,110 @@ class Vote:
             cluster = pq.read_table(files["assignments"], columns=["cluster"])["cluster"].to_numpy()
             votes = label.vote(X, cluster, vocabulary, self.top, given.batch, given.device)
             counts = Counts(len(X), len(cluster))
-            tables.write(pa.table({"cluster": votes.cluster, "word": votes.word, "vote": votes.vote}), out["votes"], counts)
+            tables.write(pa.table({f.name: getattr(votes, f.name) for f in fields(votes)}), out["votes"], counts)
             return counts
 
         return work
 
 
 @dataclass(frozen=True)
-class Label:
+class Label(Stage):
     """Votes of all shards -> `clusters.parquet`: sizes over the whole set, names with evidence, coding rates."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("clusters"),)
-    each: ClassVar = ()
-    whole: ClassVar = ("assignments", "groups", "votes", "vocabulary")
+    version = 1
+    products = (Product("clusters"),)
+    each = ()
+    whole = ("assignments", "groups", "votes", "vocabulary")
     top: int
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             rates = load_file(given.whole["groups"][0])["coding_rate"]
-            K = len(rates)
-            size = np.zeros(K, np.int64)
+            size = np.zeros(len(rates), np.int64)
             for batch in tables.batches(given.whole["assignments"], ["cluster"], given.prefetch):
-                size += np.bincount(batch["cluster"].to_numpy(), minlength=K)
+                size += np.bincount(batch["cluster"].to_numpy(), minlength=len(rates))
             words: tuple[str, ...] = ()
             votes = label.Votes.total([])
             if "vocabulary" in given.whole:
                 words = read_vocabulary(given.whole["vocabulary"]).words
                 for batch in tables.batches(given.whole["votes"], ["cluster", "word", "vote"], given.prefetch):
-                    votes = label.Votes.total([votes, label.Votes(*(batch[n].to_numpy() for n in batch.schema.names))])
-            names = label.names(votes, words, K, self.top)
-            rows = [
-                {
-                    "cluster": k,
-                    "size": int(size[k]),
-                    "name": name.name,
-                    "share": name.share,
-                    "runner_up": name.runner_up,
-                    "margin": name.margin,
-                    "top": [dict(zip(("word", "votes", "share"), entry, strict=True)) for entry in name.top],
-                    "coding_rate": float(rates[k]),
-                }
-                for k, name in enumerate(names)
-            ]
-            tables.write(pa.Table.from_pylist(rows, CLUSTERS), out["clusters"])
+                    votes = label.Votes.total([votes, label.Votes(*(column.to_numpy() for column in batch.columns))])
+            table = label.clusters(size, label.names(votes, words, len(rates), self.top), rates)
+            tables.write(table, out["clusters"])
             return Counts(int(size.sum()), int(size.sum()))
 
         return work
 
 
-CLUSTERS = pa.schema(
-    [
-        ("cluster", pa.int32()),
-        ("size", pa.int64()),
-        ("name", pa.string()),
-        ("share", pa.float64()),
-        ("runner_up", pa.string()),
-        ("margin", pa.float64()),
-        ("top", pa.list_(pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())]))),
-        ("coding_rate", pa.float64()),
-    ]
-)
-
-
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(Stage):
     """ASSIGNMENTS against a label column -> `scores.json`, with k-means on the raw features scored in the same run."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("scores", ".json"),)
-    each: ClassVar = ()
-    whole: ClassVar = ("features", "assignments")
+    version = 1
+    products = (Product("scores", ".json"),)
+    each = ()
+    whole = ("features", "assignments")
     evaluate: config.Evaluate
     n_clusters: int
     seed: int
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            features, column = given.whole["features"], self.evaluate.label
-            for path in given.whole["assignments"]:
-                if column not in (names := pq.read_schema(path).names):
-                    raise ValueError(f"{path} has no column {column!r} (evaluate.label); it has {', '.join(names)}")
-            rows = list(tables.batches(given.whole["assignments"], ["cluster", column], given.prefetch))
-            found = pa.Table.from_batches(rows)
-            known = pc.is_valid(found[column]).to_numpy(zero_copy_only=False)
-            if not known.any():
-                raise ValueError(f"the column {column!r} (evaluate.label) has no values: take the section evaluate out")
-            classes = np.asarray(found[column].to_pylist())[known]
-            K = self.n_clusters
-            sample = tables.sample_rows(features, "embedding", self.evaluate.baseline_sample, self.seed, given.prefetch)
-            kmeans = KMeans(K, n_init=10, random_state=self.seed).fit(sample.astype(np.float32))
-            rows_by_batch = (tables.matrix(b["embedding"]) for b in tables.batches(features, ["embedding"], given.prefetch))
-            baseline = np.concatenate([kmeans.predict(X.astype(np.float32)) for X in rows_by_batch])
-            methods: dict[str, Any] = {
-                "this run": found["cluster"].to_numpy(),
-                "k-means on the raw features, 10 restarts": baseline,
-            }
-            scores = {
-                "label": column,
-                "rows": len(classes),
-                "unlabelled": int((~known).sum()),
-                "classes": len(set(classes.tolist())),
+            e, features, assignments = self.evaluate, given.whole["features"], given.whole["assignments"]
+            rows = metrics.labelled(assignments, e.label, given.prefetch)
+            sample = tables.sample_rows(features, "embedding", e.baseline_sample, self.seed, given.prefetch)
+            vectors = (tables.matrix(b["embedding"]) for b in tables.batches(features, ["embedding"], given.prefetch))
+            baseline = metrics.kmeans_baseline(sample, vectors, self.n_clusters, self.seed)
+            methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
+            found = {
+                "label": e.label,
+                "rows": int(rows.known.sum()),
+                "unlabelled": int((~rows.known).sum()),
+                "classes": len(np.unique(rows.label[rows.known])),
                 "methods": [
-                    {"method": name, "clusters": K, **metrics.scores(classes, clusters[known])._asdict()}
-                    for name, clusters in methods.items()
+                    {
+                        "method": name,
+                        "clusters": self.n_clusters,
+                        **metrics.scores(rows.label[rows.known], cluster[rows.known])._asdict(),
+                    }
+                    for name, cluster in methods.items()
                 ],
             }
-            out["scores"].write_text(json.dumps(scores, indent=2))
-            return Counts(len(found), len(found))
+            out["scores"].write_text(json.dumps(found, indent=2) + "\n")
+            return Counts(len(rows.known), len(rows.known))
 
         return work
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Stage):
     """Everything -> `report.html`. The event log gives the timings; it is no cause of the page."""
 
-    version: ClassVar = 1
-    products: ClassVar = (Product("report", ".html"),)
-    each: ClassVar = ()
-    whole: ClassVar = ("clusters", "assignments", "rejected", "loss", "scores", "events")
+    version = 1
+    products = (Product("report", ".html"),)
+    each = ()
+    whole = ("clusters", "assignments", "rejected", "loss", "scores", "events")
     title: str
-    settings: str
+    about: str
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             clusters = pq.read_table(given.whole["clusters"][0]).to_pylist()
-            members = report.members(given.whole["assignments"], given.prefetch, n_clusters=len(clusters))
-            reasons = [b["reason"].to_pylist() for b in tables.batches(given.whole["rejected"], ["reason"], given.prefetch)]
             loss = pq.read_table(given.whole["loss"][0])
+            rejected = tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
             page = report.Page(
                 title=self.title,
-                rejected=Counter(reason for batch in reasons for reason in batch),
+                rejected=Counter(reason for batch in rejected for reason in batch["reason"].to_pylist()),
                 clusters=clusters,
-                members=members,
-                curves=[report.Curve(*curve) for curve in zip(
-                    ("R", "R_c", "‖Π‖²"), ("nats", "nats", ""), (loss[c].to_pylist() for c in ("R", "R_c", "pi_norm2")), strict=True
-                )],
+                members=report.members(given.whole["assignments"], given.prefetch, n_clusters=len(clusters)),
+                curves=[
+                    report.Curve("R", "nats", loss["R"].to_pylist()),
+                    report.Curve("R_c", "nats", loss["R_c"].to_pylist()),
+                    report.Curve("‖Π‖²", "", loss["pi_norm2"].to_pylist()),
+                ],
                 warmup_steps=sum(loss["warmup"].to_pylist()),
                 seconds=seconds_by_step(Path(given.whole["events"][0])),
-                settings=self.settings,
+                settings=self.about,
                 versions=versions(),
                 scores=json.loads(Path(given.whole["scores"][0]).read_text()) if "scores" in given.whole else None,
             )
@@ -350,5 +312,5 @@ def read_vocabulary(folders: list[str]) -> label.Vocabulary:
     parts = [vectors.read_words(folder) for folder in folders]
     dims = {folder: X.shape[1] for folder, (_, X) in zip(folders, parts, strict=True)}
     if len(set(dims.values())) > 1:
-        raise ValueError(f"the folders of label.vocabulary differ in dimension: {dims}; they must come from one text tower")
+        raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
     return label.Vocabulary.of([w for words, _ in parts for w in words], np.concatenate([X for _, X in parts]))

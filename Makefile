@@ -1,0 +1,42 @@
+# Every target first makes .venv from requirements.lock, once: nothing but python3 and make is needed.
+PYTHON := .venv/bin/python
+CONFIG ?= configs/caltech101.yaml
+SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
+
+.PHONY: help install run plan status test lint check format bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@echo "Variables: CONFIG=$(CONFIG)  DATA=folder of the inputs  STEPS='fit label'  OVERRIDES='fit.epochs=5 seed=1'  ARGS=--local"
+
+install: .venv/ready ## Make .venv with the locked dependencies
+run: .venv/ready ## Bring the run of CONFIG up to date
+	$(PYTHON) -m pipelines run $(CONFIG) $(STEPS) $(SET) $(ARGS)
+plan: .venv/ready ## Print the steps of CONFIG and what is done, without running
+	$(PYTHON) -m pipelines plan $(CONFIG) $(STEPS) $(SET)
+status: .venv/ready ## Print how far the run of CONFIG is and what failed
+	$(PYTHON) -m pipelines status $(CONFIG) $(STEPS) $(SET)
+test: .venv/ready ## Run the tests (real data: CPP_TEST_DATA=folder)
+	$(PYTHON) -m pytest $(ARGS)
+lint: .venv/ready ## Run ruff, the format check and mypy strict
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+check: lint test ## Run lint and test
+format: .venv/ready ## Format the code
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+bench: .venv/ready ## Measure speed against named baselines; results go to tests/bench/RESULTS.md by hand
+	$(PYTHON) -m tests.bench
+lock: .venv/ready ## Resolve the dependencies again into requirements.lock
+	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
+clean: ## Remove .venv and caches, not results
+	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.venv/ready: requirements.lock pyproject.toml
+	python3 -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	.venv/bin/uv pip install --quiet --python $(PYTHON) --requirements requirements.lock
+	.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,103 @@
+"""Data that tests draw themselves, and the way to the real data where it is at hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 190, 40)]
+WORDS = ["red thing", "green thing", "blue thing", "yellow thing", "teapot", "cloud"]
+
+
+def subspaces(n: int, K: int, rank: int, dim: int, seed: int) -> tuple[torch.Tensor, NDArray[np.int64]]:
+    """Unit rows `[n, dim]` on a union of K random subspaces of the given rank, and which one each is on."""
+    rng = np.random.default_rng(seed)
+    bases = [np.linalg.qr(rng.standard_normal((dim, rank)))[0] for _ in range(K)]
+    group = rng.permutation(np.arange(n) % K)
+    X = np.stack([bases[g] @ rng.standard_normal(rank) for g in group])
+    return torch.from_numpy((X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)), group
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A small data set on disk with everything that a run can use, and its config file."""
+
+    folder: Path
+    config: Path
+    root: Path
+    rows: int
+
+    def override(self, **values: object) -> list[str]:
+        return [f"{key.replace('__', '.')}={value}" for key, value in values.items()]
+
+
+def write_dataset(folder: Path, rows: tuple[int, ...] = (60, 60, 40), dim: int = 16) -> Dataset:
+    """Vectors around four centres, a coloured picture for each row, words at the centres and two far from them."""
+    rng = np.random.default_rng(7)
+    centres = np.linalg.qr(rng.standard_normal((dim, 6)))[0].T
+    for name in ("data/img_emb", "data/metadata", "data/images", "words"):
+        (folder / name).mkdir(parents=True)
+    for number, n in enumerate(rows):
+        label = rng.permutation(np.arange(n) % 4)
+        X = 3.0 * (centres[label] + 0.1 * rng.standard_normal((n, dim)))
+        keys = [f"{number}{i:04d}" for i in range(n)]
+        np.save(folder / f"data/img_emb/img_emb_{number}.npy", X.astype(np.float16))
+        about = {"key": keys, "label": label, "url": [f"https://example.org/{key}?a=1&b=<2>" for key in keys]}
+        pq.write_table(pa.table(about), folder / f"data/metadata/metadata_{number}.parquet")
+        with tarfile.open(folder / f"data/images/{number:05d}.tar", "w") as tar:
+            for key, k in zip(keys, label, strict=True):
+                buffer = io.BytesIO()
+                Image.new("RGB", (32, 24), COLOURS[k]).save(buffer, "JPEG")
+                for suffix, data in (("jpg", buffer.getvalue()), ("json", json.dumps({"label": int(k)}).encode())):
+                    member = tarfile.TarInfo(f"{key}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
+    (folder / "words/names.txt").write_text("\n".join(WORDS) + "\n")
+    np.save(folder / "words/embeddings.npy", centres.astype(np.float16))
+    config = {
+        "name": "Coloured things",
+        "root": str(folder / "run"),
+        "data": str(folder),
+        "import": {"path": "data", "images": "data/images"},
+        "fit": {"hidden": 32, "dim": 8, "batch": 64, "epochs": 4, "warmup_steps": 5, "lr": 0.01, "lr_cluster": 0.01},
+        "partition": {"n_clusters": 4},
+        "label": {"vocabulary": ["words"]},
+        "evaluate": {"label": "label"},
+        "resources": {"workers": 2},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return Dataset(folder, path, folder / "run", sum(rows))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Small matrices are slower on two threads, and much slower where another program has the second core."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return write_dataset(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data, see its README; tests that need it skip without it."""
+    found = os.environ.get("CPP_TEST_DATA")
+    if not found:
+        pytest.skip("CPP_TEST_DATA is not set to the folder of real data")
+    return Path(found)

@@ -1,0 +1,54 @@
+"""Arrows point down only, and each foreign package has one door."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FILES = sorted([*(ROOT / "cpp").glob("*.py"), *(ROOT / "pipelines").glob("*.py")])
+DOORS = {
+    "faiss": {"cpp/assign.py"},
+    "open_clip": {"cpp/encoder.py", "cpp/demo_model.py"},
+    "ray": {"pipelines/runner.py"},
+    "webdataset": {"cpp/sources.py"},
+}
+# From the bottom to the top: a module imports from rows above its own, or from its own row.
+ROWS = [
+    {"tables", "store"},
+    {"vectors", "sources", "images", "encoder"},
+    {"rate", "sinkhorn"},
+    {"head", "fit"},
+    {"assign", "partition", "label", "metrics"},
+    {"report"},
+]
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_foreign_packages_come_in_by_their_door(path: Path) -> None:
+    here = str(path.relative_to(ROOT))
+    for package in {name.split(".")[0] for name in imported(path)} & set(DOORS):
+        assert here in DOORS[package], f"{here} imports {package}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "cpp"], ids=lambda path: path.stem)
+def test_the_library_knows_nothing_above_it(path: Path) -> None:
+    assert not {name for name in imported(path) if name.split(".")[0] in {"ray", "pipelines"}}
+    row = {name: i for i, names in enumerate(ROWS) for name in names}
+    below = {name.split(".")[1] for name in imported(path) if name.startswith("cpp.")} & set(row)
+    if path.stem in row:
+        assert all(row[name] <= row[path.stem] for name in below), f"{path.stem} imports upwards: {below}"
+
+
+def test_files_stay_small() -> None:
+    assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 320} == {}

@@ -1,0 +1,96 @@
+"""The command line: frozen, with exit codes that mean something."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import typer.main
+from typer.testing import CliRunner
+
+from cpp.store import Store
+from pipelines.__main__ import app
+from tests.conftest import Dataset
+
+GOLDEN = Path(__file__).parent / "golden" / "cli.json"
+
+
+def surface() -> dict[str, object]:
+    """Every command with its parameters."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return {
+        name: [[p.param_type_name, p.name, list(p.opts), p.required, p.nargs] for p in command.params]
+        for name, command in commands.items()
+    }
+
+
+def call(*args: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    return result.exit_code, result.output
+
+
+def test_the_command_line_is_frozen() -> None:
+    """`python -m tests.golden` writes it again; people's scripts depend on it."""
+    assert json.loads(json.dumps(surface())) == json.loads(GOLDEN.read_text())
+
+
+def test_plan_prints_steps_settings_places_and_counts_and_runs_nothing(dataset: Dataset) -> None:
+    code, said = call("plan", dataset.config, "--set", "fit.epochs=9")
+    assert code == 0
+    assert "import     0 of 3 shards done" in said
+    assert "epochs: 9" in said
+    assert f"writes {dataset.root}/assignments/*.parquet" in said
+    assert not dataset.root.exists()
+
+
+def test_run_then_status_then_run_again(dataset: Dataset) -> None:
+    assert call("status", dataset.config)[1].startswith("Coloured things: never started")
+    code, said = call("run", dataset.config, "--local")
+    assert code == 0
+    assert f"look at {dataset.root}/report.html" in said
+    code, said = call("status", dataset.config)
+    assert said.startswith("Coloured things: done")
+    assert "report     1 of 1 shards done" in said
+    with Store(dataset.root).lock():
+        assert "running (process" in call("status", dataset.config)[1]
+        code, said = call("run", dataset.config, "--local")
+        assert code == 2
+        assert "another run is writing to" in said
+
+
+def test_failures_exit_with_one_and_say_which_and_why(dataset: Dataset) -> None:
+    (dataset.folder / "data/img_emb/img_emb_0.npy").write_bytes(b"broken")
+    code, said = call("run", dataset.config, "import", "--local")
+    assert code == 1
+    assert "failed: import 00000: ValueError" in said
+    assert "failed/import-00000.txt" in said
+    assert "failed: import 00000" in call("status", dataset.config)[1]
+
+
+def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Dataset) -> None:
+    for command in ("run", "plan", "status"):
+        code, said = call(command, dataset.config, "--set", "fit.epoch=3")
+        assert code == 2
+        assert "nearest valid key: fit.epochs" in said
+    assert call("run", dataset.config, "lable", "--local")[0] == 2
+    code, said = call("run", dataset.config, "--local", "--set", f"root={dataset.config}/run")
+    assert code == 2
+    assert "cannot write to the run folder" in said
+    assert not dataset.root.exists()
+
+
+def test_an_interrupt_exits_with_130_and_the_run_goes_on_later(dataset: Dataset) -> None:
+    program = [sys.executable, "-m", "pipelines", "run", dataset.config, "--local", "--set", "fit.epochs=100000"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "fit: step" in line:
+                process.send_signal(2)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 130, rest
+    assert "run the same command again" in rest
+    assert json.loads((dataset.root / "run.json").read_text())["state"] == "interrupted"
+    code, said = call("run", dataset.config, "--local")
+    assert code == 0
+    assert "import     3/3     3" in said

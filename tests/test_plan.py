@@ -1,0 +1,94 @@
+"""Fingerprints: what makes a result stale, and what does not."""
+
+import os
+
+import pytest
+
+from pipelines.config import ConfigError, load
+from pipelines.plan import plan, upstream
+from tests.conftest import Dataset
+
+
+def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
+    return {(t.step, t.shard): t.key for step in plan(load(dataset.config, overrides)) for t in step.tasks}
+
+
+def stale(dataset: Dataset, *overrides: str) -> set[str]:
+    """Steps with a shard whose fingerprint the overrides change."""
+    before, after = keys(dataset), keys(dataset, *overrides)
+    return {step for (step, shard), key in after.items() if before.get((step, shard)) != key}
+
+
+def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
+    steps = plan(load(dataset.config))
+    once = dict.fromkeys(("fit", "partition", "label", "evaluate", "report"), 1)
+    names = ["import", "fit", "project", "partition", "assign", "vote", "label", "evaluate", "report"]
+    assert [step.name for step in steps] == names
+    assert {step.name: len(step.tasks) for step in steps} == dict.fromkeys(names, 3) | once
+    assert not any(step.done for step in steps)
+    assert not dataset.root.exists()
+
+
+def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -> None:
+    steps = plan(load(dataset.config, ["label=null", "evaluate=null"]))
+    assert [step.name for step in steps] == ["import", "fit", "project", "partition", "assign", "label", "report"]
+
+
+@pytest.mark.parametrize(
+    ("override", "steps"),
+    [
+        ("resources={workers: 1, batch: 7, prefetch: 1, cpus: 2}", set()),
+        ("root=elsewhere", set()),
+        ("label.top=3", {"vote", "label", "report"}),
+        ("evaluate.baseline_sample=50", {"evaluate", "report"}),
+        ("name=other", {"report"}),
+        ("partition.n_clusters=3", {"partition", "assign", "vote", "label", "evaluate", "report"}),
+        ("fit.epochs=5", {"fit", "project", "partition", "assign", "vote", "label", "evaluate", "report"}),
+    ],
+)
+def test_a_setting_makes_stale_what_depends_on_it_and_nothing_else(
+    dataset: Dataset, override: str, steps: set[str]
+) -> None:
+    assert stale(dataset, override) == steps
+
+
+def test_a_changed_shard_makes_its_own_line_stale_and_what_is_made_from_all(dataset: Dataset) -> None:
+    before = keys(dataset)
+    os.utime(dataset.folder / "data/img_emb/img_emb_1.npy", (5, 5))
+    after = keys(dataset)
+    changed = {place for place in after if after[place] != before[place]}
+    assert ("import", "00001") in changed
+    assert ("import", "00000") not in changed
+    assert ("fit", "all") in changed
+
+
+def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset) -> None:
+    before = keys(dataset)
+    (dataset.folder / "words/names.txt").write_text("\n".join("abcdef") + "\n")
+    after = keys(dataset)
+    assert {step for (step, _), key in after.items() if key not in before.values()} == {"vote", "label", "report"}
+
+
+def test_upstream_of_named_steps(dataset: Dataset) -> None:
+    steps = {step.name: step.stage for step in plan(load(dataset.config))}
+    assert upstream(["project"], steps) == ["import", "fit", "project"]
+    assert upstream(["label"], steps) == ["import", "fit", "project", "partition", "assign", "vote", "label"]
+    assert upstream([], steps) == list(steps)
+    with pytest.raises(ConfigError, match="there is no step 'projct' in this run; its steps are import, fit"):
+        upstream(["projct"], steps)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "import.path=nowhere",
+            "import: the folder .*nowhere/img_emb does not exist .*relative paths start from `data`",
+        ),
+        ("label.vocabulary=[nowhere]", "label.vocabulary: the file .*nowhere/names.txt does not exist"),
+        ("import.images=words", "import: the folder .*words has no .tar files"),
+    ],
+)
+def test_inputs_that_are_not_there_are_named(dataset: Dataset, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan(load(dataset.config, [override]))

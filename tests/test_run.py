@@ -1,0 +1,244 @@
+"""A run in this process: what comes out, what a second run does, and what happens when things break."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cpp.store import LockedError, Store
+from cpp.tables import Counts, write
+from pipelines.config import load
+from pipelines.run import AccountingError, Run
+from tests.conftest import WORDS, Dataset
+
+
+def go(dataset: Dataset, *overrides: str, **kwargs: object) -> Run:
+    run = Run(load(dataset.config, overrides), local=True, **kwargs)  # type: ignore[arg-type]
+    run.go()
+    return run
+
+
+def computed(run: Run) -> dict[str, int]:
+    """Shards that were worked on, by step."""
+    return {name: o.done - o.reused for name, o in run.outcomes.items() if o.done - o.reused}
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """What a person opens, but for logs and the page, which tell the time."""
+    told = {"run.json", "run.log", "events.jsonl", "report.html"}
+    found = (p for p in root.rglob("*") if p.is_file() and "cache" not in p.parts and p.name not in told)
+    return {str(p.relative_to(root)): p.read_bytes() for p in found}
+
+
+def test_a_run_finds_the_clusters_and_their_names(dataset: Dataset) -> None:
+    run = go(dataset)
+    assert run.ok
+    clusters = pd.read_parquet(dataset.root / "clusters.parquet")
+    assert sorted(clusters["name"]) == sorted(WORDS[:4])
+    assert clusters["size"].sum() == dataset.rows
+    scores = json.loads((dataset.root / "scores.json").read_text())
+    assert scores["methods"][0]["acc"] == 1
+    assert scores["rows"] == dataset.rows
+
+
+def test_outputs_open_with_stable_names_in_every_reader_and_keep_the_order(dataset: Dataset) -> None:
+    go(dataset)
+    rows = pd.concat([pd.read_parquet(f) for f in sorted((dataset.root / "assignments").glob("*.parquet"))])
+    assert rows.columns.tolist() == [
+        "key", "cluster", "score", "second", "margin", "image_shard", "label", "url",
+    ]  # fmt: skip
+    expected = [k for f in sorted(dataset.folder.glob("data/metadata/*")) for k in pd.read_parquet(f)["key"]]
+    assert rows["key"].tolist() == expected
+    assert rows["image_shard"].map(lambda path: Path(path).exists()).all()
+    sql = f"select count(*), count(distinct cluster) from '{dataset.root}/assignments/*.parquet'"
+    assert duckdb.sql(sql).fetchall() == [(dataset.rows, 4)]
+    assert pl.read_parquet(f"{dataset.root}/assignments/*.parquet").height == dataset.rows
+    top = duckdb.sql(f"select top[1].word, name from '{dataset.root}/clusters.parquet'").fetchall()
+    assert all(word == name for word, name in top)
+
+
+def test_a_finished_run_again_does_nothing(dataset: Dataset) -> None:
+    go(dataset)
+    before = files(dataset.root)
+    again = go(dataset)
+    assert again.ok
+    assert computed(again) == {}
+    assert files(dataset.root) == before
+
+
+def test_a_changed_setting_recomputes_what_depends_on_it(dataset: Dataset) -> None:
+    go(dataset)
+    assert computed(go(dataset, "label.top=2")) == {"vote": 3, "label": 1, "report": 1}
+    assert len(pd.read_parquet(dataset.root / "clusters.parquet")["top"][0]) <= 2
+    assert computed(go(dataset)) == {}  # and back: the earlier results are still there
+    assert computed(go(dataset, names=["project"])) == {}
+
+
+def test_results_do_not_depend_on_resources(dataset: Dataset) -> None:
+    go(dataset)
+    go(dataset, f"root={dataset.folder / 'other'}", "resources={workers: 1, batch: 11, prefetch: 1}")
+    one, other = files(dataset.root), files(dataset.folder / "other")
+    assert one.keys() == other.keys()
+    for name in ("clusters.parquet", "assignments/00000.parquet"):
+        a, b = (pd.read_parquet(root / name) for root in (dataset.root, dataset.folder / "other"))
+        pd.testing.assert_frame_equal(a, b, check_exact=False, atol=1e-3)
+        assert a["cluster"].tolist() == b["cluster"].tolist()
+
+
+def test_named_steps_run_with_what_they_need(dataset: Dataset) -> None:
+    run = go(dataset, names=["project"])
+    assert list(run.outcomes) == ["import", "fit", "project"]
+    assert (dataset.root / "codes" / "00002.parquet").exists()
+    assert not (dataset.root / "clusters.parquet").exists()
+
+
+def test_a_run_without_names_labels_and_images(dataset: Dataset) -> None:
+    assert go(dataset, "label=null", "evaluate=null", "import.images=null").ok
+    assert pd.read_parquet(dataset.root / "clusters.parquet")["name"].isna().all()
+    assert "no name" in (dataset.root / "report.html").read_text()
+
+
+@pytest.mark.parametrize("method", ["spectral", "kmeans"])
+def test_both_partitions_and_shared_heads(dataset: Dataset, method: str) -> None:
+    assert go(dataset, f"partition.method={method}", "fit.share_heads=true").ok
+
+
+def test_a_corrupt_file_is_quarantined_and_the_others_finish(dataset: Dataset) -> None:
+    (dataset.folder / "data/img_emb/img_emb_0.npy").write_bytes(b"\x93NUMPY broken")
+    run = go(dataset)
+    assert not run.ok
+    assert [r.shard for r in run.outcomes["import"].failed] == ["00000"]
+    assert "img_emb_0.npy is not a readable .npy file" in str(run.outcomes["import"].failed[0].error)
+    assert "Traceback" in (dataset.root / "failed" / "import-00000.txt").read_text()
+    assert sorted(p.name for p in (dataset.root / "features").iterdir()) == ["00001.parquet", "00002.parquet"]
+    assert run.outcomes["fit"].waits_for == "import"
+    document = json.loads((dataset.root / "run.json").read_text())
+    assert document["state"] == "failed"
+    assert document["failed"][0]["step"] == "import"
+
+
+def test_allow_failed_goes_on_without_and_mending_redoes_what_it_must(dataset: Dataset) -> None:
+    path = dataset.folder / "data/img_emb/img_emb_1.npy"
+    good = path.read_bytes()
+    path.write_bytes(b"broken")
+    run = go(dataset, allow_failed=True)
+    assert not run.ok
+    assert run.outcomes["report"].ok
+    assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == 100
+    path.write_bytes(good)
+    mended = go(dataset)
+    assert mended.ok
+    assert computed(mended)["import"] == 1
+    assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == dataset.rows
+
+
+def test_metadata_of_another_length_is_said(dataset: Dataset) -> None:
+    path = dataset.folder / "data/metadata/metadata_2.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    run = go(dataset)
+    assert "has 40 rows" in str(run.outcomes["import"].failed[0].error)
+    assert "they must be equal" in str(run.outcomes["import"].failed[0].error)
+
+
+def test_rows_that_are_no_vectors_are_accounted_for(dataset: Dataset) -> None:
+    path = dataset.folder / "data/img_emb/img_emb_1.npy"
+    X = np.load(path)
+    X[3], X[7] = np.nan, 0
+    np.save(path, X)
+    run = go(dataset)
+    assert run.outcomes["import"].counts == Counts(160, 158, 2)
+    assert run.outcomes["vote"].counts == Counts(158, 158, 0)
+    rejected = duckdb.sql(f"select row, reason from '{dataset.root}/rejected/*.parquet'").fetchall()
+    assert rejected == [(3, "vector is not finite"), (7, "vector is zero")]
+    totals = json.loads((dataset.root / "run.json").read_text())["totals"]
+    assert totals == {"images": 160, "rejected": 2, "clustered": 158}
+    assert "vector is zero (1)" in (dataset.root / "report.html").read_text()
+
+
+def test_rows_that_go_missing_fail_the_run_loudly(dataset: Dataset) -> None:
+    go(dataset, names=["project"])
+    path = next((dataset.root / "cache" / "codes").glob("00001-*"))
+    table = pq.read_table(path).slice(1)
+    path.unlink()
+    write(table, path, Counts(59, 59))
+    with pytest.raises(AccountingError, match="project, shard 00001: rows do not add up: {'features': 60} came in"):
+        go(dataset)
+    assert json.loads((dataset.root / "run.json").read_text())["state"] == "failed"
+
+
+def test_clusters_that_lose_images_fail_the_run_loudly(dataset: Dataset) -> None:
+    run = go(dataset)
+    path = next((dataset.root / "cache" / "clusters").iterdir())
+    table = pq.read_table(path)
+    path.unlink()
+    write(table.set_column(1, "size", pa.array([1] * len(table))), path)
+    with pytest.raises(AccountingError, match="160 images were assigned, the clusters have 4"):
+        run.totals()
+
+
+def test_a_stage_that_fails_says_why_and_stops_what_follows(dataset: Dataset) -> None:
+    run = go(dataset, "partition.n_clusters=500")
+    assert "partition.n_clusters is 500, must be from 1 to the rows of the sample, 160" in str(
+        run.outcomes["partition"].failed[0].error
+    )
+    assert run.outcomes["assign"].waits_for == "partition"
+    run = go(dataset, "evaluate.label=klass")
+    assert "no column 'klass' (evaluate.label); it has key, cluster" in str(run.outcomes["evaluate"].failed[0].error)
+    assert run.outcomes["label"].ok
+
+
+def test_a_stage_that_cannot_be_opened_fails_at_once(dataset: Dataset) -> None:
+    go(dataset, names=["fit"])
+    head = next((dataset.root / "cache" / "head").iterdir())
+    head.unlink()
+    head.write_bytes(b"not safetensors")
+    run = go(dataset)
+    assert [r.shard for r in run.outcomes["project"].failed] == ["00000", "00001", "00002"]
+    assert "the step could not start" in str(run.outcomes["project"].failed[0].error)
+
+
+def test_words_of_another_space_are_an_error(dataset: Dataset) -> None:
+    np.save(dataset.folder / "words/embeddings.npy", np.eye(6, dtype=np.float16))
+    run = go(dataset)
+    assert "the images have dimension 16, the words 6" in str(run.outcomes["vote"].failed[0].error)
+
+
+def test_results_of_other_settings_do_not_stay_under_stable_names(dataset: Dataset) -> None:
+    go(dataset)
+    go(dataset, "partition.n_clusters=500")
+    assert not (dataset.root / "clusters.parquet").exists()
+    assert not list((dataset.root / "assignments").iterdir())
+
+
+def test_a_second_run_on_the_folder_is_refused(dataset: Dataset) -> None:
+    with Store(dataset.root).lock(), pytest.raises(LockedError, match="another run is writing to"):
+        go(dataset)
+
+
+def test_a_file_deleted_from_the_cache_is_made_again(dataset: Dataset) -> None:
+    go(dataset)
+    before = files(dataset.root)
+    next((dataset.root / "cache" / "assignments").glob("00001-*")).unlink()
+    assert computed(go(dataset)) == {"assign": 1}
+    assert files(dataset.root) == before
+
+
+def test_logs_tell_every_shard(dataset: Dataset) -> None:
+    go(dataset)
+    events = [json.loads(line) for line in (dataset.root / "events.jsonl").read_text().splitlines()]
+    shards = [(e["step"], e["shard"]) for e in events if e["event"] == "shard"]
+    assert len(shards) == len(set(shards)) == 3 * 4 + 5
+    log = (dataset.root / "run.log").read_text()
+    assert "import 00000: 60 rows in" in log
+    assert "1/3 shards" in log
+    document = json.loads((dataset.root / "run.json").read_text())
+    assert document["steps"]["import"]["rows_in"] == 160
+    assert document["steps"]["fit"]["seconds"] > 0
+    assert document["config"]["partition"]["n_clusters"] == 4
+    assert document["versions"]["torch"]

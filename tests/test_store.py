@@ -1,0 +1,108 @@
+"""The run folder: whole files or none, stable names, one writer."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cpp.store import WHOLE, LockedError, Product, Store, fingerprint
+
+CODES = Product("codes", ".txt")
+SIDE = Product("side", ".txt")
+
+
+def make(store: Store, shard: str, key: str, text: str) -> str:
+    target = str(store.path(CODES, shard, key))
+    with store.commit({"codes": target}) as out:
+        out["codes"].write_text(text)
+    return target
+
+
+def test_files_appear_together_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    targets = {"codes": str(store.path(CODES, "0", "k")), "side": str(store.path(SIDE, "0", "k"))}
+    with store.commit(targets) as out:
+        for path in out.values():
+            path.write_text("x")
+        assert store.listing(CODES) == store.listing(SIDE) == set()
+    assert store.listing(CODES) == store.listing(SIDE) == {"0-k.txt"}
+    assert list((tmp_path / "cache" / "tmp").iterdir()) == []
+
+
+def test_a_body_that_raises_or_forgets_a_file_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with contextlib.suppress(KeyError), store.commit({"codes": str(store.path(CODES, "0", "k"))}) as out:
+        out["codes"].write_text("half")
+        raise KeyError
+    with pytest.raises(RuntimeError, match="did not write its product 'codes'"), store.commit({"codes": "x.txt"}):
+        pass
+    assert store.listing(CODES) == set()
+    assert list((tmp_path / "cache" / "tmp").iterdir()) == []
+
+
+def test_stable_names_show_exactly_what_is_published(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old = {s: make(store, s, "old", f"old {s}") for s in ("0", "1")}
+    store.publish(CODES, old)
+    assert sorted(p.name for p in (tmp_path / "codes").iterdir()) == ["0.txt", "1.txt"]
+    store.publish(CODES, {"1": make(store, "1", "new", "new 1")})
+    assert [p.name for p in (tmp_path / "codes").iterdir()] == ["1.txt"]
+    assert (tmp_path / "codes" / "1.txt").read_text() == "new 1"
+    assert Path(old["0"]).read_text() == "old 0"  # still in the cache
+    store.publish(SIDE, {WHOLE: make(store, WHOLE, "k", "one")})
+    assert (tmp_path / "side.txt").read_text() == "one"
+    store.publish(SIDE, {})
+    assert not (tmp_path / "side.txt").exists()
+
+
+def test_results_cannot_be_written_through_their_stable_name(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.publish(CODES, {"0": make(store, "0", "k", "x")})
+    assert (tmp_path / "codes" / "0.txt").stat().st_mode & 0o222 == 0
+
+
+def test_a_file_system_without_hard_links_gets_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(os, "link", refuse)
+    store = Store(tmp_path)
+    store.publish(CODES, {"0": make(store, "0", "k", "x")})
+    assert (tmp_path / "codes" / "0.txt").read_text() == "x"
+
+
+def test_fingerprints_depend_on_every_part_and_not_on_the_order_of_keys() -> None:
+    assert fingerprint("a", {"x": 1, "y": 2}) == fingerprint("a", {"y": 2, "x": 1})
+    assert len({fingerprint("a", 1), fingerprint("a", 2), fingerprint("b", 1), fingerprint("a", "1")}) == 4
+
+
+def test_a_second_writer_is_refused_by_name_until_the_first_is_gone(tmp_path: Path) -> None:
+    holding = "import sys, pathlib; from cpp.store import Store\nwith Store(pathlib.Path(sys.argv[1])).lock(): input()"
+    with subprocess.Popen([sys.executable, "-c", holding, tmp_path], stdin=subprocess.PIPE) as other:
+        store = Store(tmp_path)
+        while store.holder() is None:
+            assert other.poll() is None
+        with pytest.raises(LockedError, match=f"another run is writing to .*process {other.pid} on"), store.lock():
+            pass
+        other.kill()
+    with store.lock():
+        assert f"process {os.getpid()}" in (store.root / "cache" / "lock").read_text()
+    assert store.holder() is None
+
+
+def test_taking_the_lock_clears_what_a_killed_run_left(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "tmp" / "half").mkdir(parents=True)
+    with Store(tmp_path).lock():
+        assert not (tmp_path / "cache" / "tmp").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(PermissionError, match="cannot write to the run folder .*set `root` to one"),
+        Store(tmp_path / "file" / "run").lock(),
+    ):
+        pass

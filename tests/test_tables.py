@@ -1,0 +1,94 @@
+"""Matrices as columns, counts in the metadata, samples over many files."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cpp.tables import Counts, batches, matrix, matrix_column, read_counts, sample_rows, write
+
+
+def files(tmp_path: Path, rows: tuple[int, ...]) -> list[str]:
+    """Files of vectors whose entries are the number of the row over all files."""
+    paths, start = [], 0
+    for i, n in enumerate(rows):
+        X = np.repeat(np.arange(start, start + n)[:, None], 3, axis=1).astype(np.float16)
+        path = tmp_path / f"{i}.parquet"
+        write(pa.table({"v": matrix_column(X), "n": np.arange(start, start + n)}), path, Counts(n, n))
+        paths.append(str(path))
+        start += n
+    return paths
+
+
+def test_a_matrix_survives_the_file_in_every_reader(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float16)
+    path = tmp_path / "x.parquet"
+    write(pa.table({"v": matrix_column(X)}), path)
+    assert np.array_equal(matrix(pq.read_table(path)["v"]), X)
+    assert np.array_equal(np.stack(pd.read_parquet(path)["v"].to_list()), X)
+    assert np.array_equal(
+        np.array(duckdb.sql(f"select v from '{path}'").fetchall()).reshape(5, 4).astype(np.float16), X
+    )
+    assert np.array_equal(pl.read_parquet(path)["v"].to_numpy(), X)
+
+
+def test_matrix_of_slices_chunks_and_nothing() -> None:
+    X = np.arange(12, dtype=np.float16).reshape(4, 3)
+    column = matrix_column(X)
+    assert np.array_equal(matrix(column[1:3]), X[1:3])
+    assert np.array_equal(matrix(pa.chunked_array([column[:1], column[1:]])), X)
+    assert matrix(column[:0]).shape == (0, 3)
+
+
+def test_another_type_and_a_null_are_errors() -> None:
+    with pytest.raises(ValueError, match="fixed_size_list column without nulls, got double"):
+        matrix(pa.array([1.0]))
+    with pytest.raises(ValueError, match="without nulls"):
+        matrix(pa.array([[1.0], None], pa.list_(pa.float16(), 1)))
+
+
+def test_counts_come_back_and_a_foreign_file_is_an_error(tmp_path: Path) -> None:
+    write(pa.table({"a": [1, 2]}), tmp_path / "a.parquet", Counts(3, 2, 1))
+    assert read_counts(str(tmp_path / "a.parquet")) == (Counts(3, 2, 1), 2)
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet has no row counts"):
+        read_counts(str(tmp_path / "b.parquet"))
+    assert Counts(3, 2, 1).balanced
+    assert not Counts(3, 2, 0).balanced
+
+
+def test_batches_keep_the_order_of_rows_and_files(tmp_path: Path) -> None:
+    paths = files(tmp_path, (5, 0, 7, 1))
+    assert [n for batch in batches(paths, ["n"], prefetch=3) for n in batch["n"].to_pylist()] == list(range(13))
+    assert list(batches([], ["n"], prefetch=3)) == []
+
+
+def test_a_sample_is_seeded_ordered_and_without_replacement(tmp_path: Path) -> None:
+    paths = files(tmp_path, (40, 0, 60))
+    first = sample_rows(paths, "v", 30, seed=1, prefetch=2)[:, 0]
+    assert len(set(first)) == 30
+    assert (np.diff(first) > 0).all()
+    assert np.array_equal(first, sample_rows(paths, "v", 30, seed=1, prefetch=4)[:, 0])
+    assert not np.array_equal(first, sample_rows(paths, "v", 30, seed=2, prefetch=2)[:, 0])
+
+
+def test_a_sample_larger_than_the_data_is_the_data(tmp_path: Path) -> None:
+    assert sample_rows(files(tmp_path, (4, 3)), "v", 100, seed=0, prefetch=2)[:, 0].tolist() == list(range(7))
+
+
+def test_a_sample_is_uniform(tmp_path: Path) -> None:
+    paths = files(tmp_path, (10, 10))
+    drawn = np.concatenate([sample_rows(paths, "v", 5, seed=s, prefetch=1)[:, 0] for s in range(400)])
+    counts = np.bincount(drawn.astype(int), minlength=20)
+    assert counts.min() > 60  # 100 expected, deviation 9
+    assert counts.max() < 140
+
+
+def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rows to sample in the 1 files of column 'v'"):
+        sample_rows(files(tmp_path, (0,)), "v", 5, seed=0, prefetch=1)
