@@ -37,6 +37,6 @@ clean: ## Remove .venv and caches, not results
 .venv/ready: requirements.lock pyproject.toml
 	python3 -m venv .venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	.venv/bin/uv pip install --quiet --python $(PYTHON) --requirements requirements.lock
+	.venv/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --requirements requirements.lock
 	.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,10 +1,13 @@
 """The command line: frozen, with exit codes that mean something."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer.main
 from typer.testing import CliRunner
 
@@ -79,18 +82,21 @@ def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Data
     assert not dataset.root.exists()
 
 
-def test_an_interrupt_exits_with_130_and_the_run_goes_on_later(dataset: Dataset) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "state"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, -9, "running")]
+)
+def test_a_run_that_is_stopped_goes_on_where_it_was(dataset: Dataset, number: int, code: int, state: str) -> None:
     program = [sys.executable, "-m", "pipelines", "run", dataset.config, "--local", "--set", "fit.epochs=100000"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "fit: step" in line:
-                process.send_signal(2)
+                process.send_signal(number)
                 break
         rest = process.stdout.read()
-    assert process.returncode == 130, rest
-    assert "run the same command again" in rest
-    assert json.loads((dataset.root / "run.json").read_text())["state"] == "interrupted"
-    code, said = call("run", dataset.config, "--local")
-    assert code == 0
-    assert "import     3/3     3" in said
+    assert process.returncode == code, rest
+    assert json.loads((dataset.root / "run.json").read_text())["state"] == state
+    assert call("status", dataset.config)[1].startswith(f"Coloured things: {'stopped' if code < 0 else state}")
+    again, said = call("run", dataset.config, "--local")
+    assert again == 0
+    assert re.search(r"import +3/3 +3 ", said)

@@ -1,0 +1,62 @@
+"""Speed as ratios against a named baseline in the same run: `make bench`. Put what it prints into RESULTS.md."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import faiss
+import numpy as np
+import torch
+
+from cpp.assign import Nearest
+from cpp.rate import compressed_rate
+from cpp.sinkhorn import membership
+from tests.test_rate import published_compressed_rate
+
+
+def seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Median seconds of a call after one that warms up."""
+    work()
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def rate(m: int, d: int) -> tuple[str, float, float]:
+    """Value and both gradients of R_c: fused, against autograd through the published form (all m matrices at once)."""
+    g = torch.Generator().manual_seed(0)
+    Z = torch.nn.functional.normalize(torch.randn(m, d, generator=g), dim=1).requires_grad_()
+    Pi = membership(Z.detach(), 0.175, 5).requires_grad_()
+    fused = seconds(lambda: torch.autograd.grad(compressed_rate(Z, Pi, 0.1), (Z, Pi)))
+    published = seconds(lambda: torch.autograd.grad(published_compressed_rate(Z, Pi, 0.1), (Z, Pi)))
+    return f"R_c and its gradients, m {m}, d {d}; published form", fused, published
+
+
+def assignment(n: int, d: int, K: int) -> tuple[str, float, float]:
+    """Assignment with margin, against a bare faiss search of the same arrays."""
+    rng = np.random.default_rng(0)
+    Z, centroids = (rng.standard_normal((rows, d)).astype(np.float32) for rows in (n, K))
+    index = faiss.IndexFlatIP(d)
+    index.add(centroids)
+    nearest = Nearest(centroids)
+    return (
+        f"assign {n:,} x {d} to {K:,}; bare faiss search",
+        seconds(lambda: nearest(Z, 8192)),
+        seconds(lambda: index.search(Z, 2)),
+    )
+
+
+if __name__ == "__main__":
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads\n"
+    )
+    print("| what; baseline | seconds | baseline | baseline / ours |\n|---|---|---|---|")
+    for name, ours, baseline in (rate(512, 128), rate(1024, 128), rate(512, 512), assignment(200_000, 128, 1000)):
+        print(f"| {name} | {ours:.3f} | {baseline:.3f} | {baseline / ours:.2f} |", flush=True)
