@@ -1,33 +1,157 @@
-"""What images can be read from: WebDataset tars. The one door to webdataset.
+"""What images are read from: WebDataset tars, folders, COCO, Parquet with bytes, tables of addresses; cut into shards.
 
-Paths may be local or any URL of fsspec (`s3://`, `gs://`, `https://`). Input is untrusted: the name of a tar member is
-a key and never a path.
+A shard is a frozen description that can be pickled: where its images are, and a fingerprint of the names, sizes and
+times of change (or etags) of what it is made of. Paths are as in `cpp.listing`. Knows nothing of pixels or models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal, get_args
 
-import fsspec
-import webdataset as wds
+from cpp import rows
+from cpp.coco import CocoShard
+from cpp.folders import FolderShard, is_image
+from cpp.listing import Entry, below, beside, expand
+from cpp.rows import TableShard
+from cpp.samples import Sample
+from cpp.store import WHOLE, fingerprint
+from cpp.tars import TarShard
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+Format = Literal["webdataset", "folder", "coco", "parquet", "table"]
+ImageShard = TarShard | FolderShard | CocoShard | TableShard
+MAX_BYTES = 1 << 26  # of one encoded image
 
 
-def read_images(tar: str, keys: Iterable[str]) -> dict[str, bytes]:
-    """Bytes of the images of the given keys in a tar, as far as they are there. Reads no further than the last of them."""
+@dataclass(frozen=True)
+class Images:
+    """What a person says of images. `path`: tars; one folder; Parquet files; or Parquet, CSV or TSV files of addresses.
+
+    `shard_size` images are a shard, but a tar is one as it is. `column` holds bytes or addresses, `key` names an image
+    (parquet, table). `labels` makes the folder of a file its label (folder). `annotations` are JSON files (coco).
+    """
+
+    format: Format
+    path: tuple[str, ...]
+    shard_size: int = 10_000
+    column: str | None = None
+    key: str | None = None
+    labels: bool = False
+    annotations: tuple[str, ...] = ()
+
+
+def shards(images: Images) -> dict[str, ImageShard]:
+    """The shards by name, in order. ValueError, naming the setting, where there is nothing or it does not fit."""
+    if images.shard_size < 1:
+        raise ValueError(f"images.shard_size is {images.shard_size}, it must be at least 1")
+    if not images.path:
+        raise ValueError("images.path is empty: name the images")
+    match images.format:
+        case "webdataset":
+            found: Mapping[str, ImageShard] = _tars(images)
+        case "folder":
+            found = _folder(images)
+        case "coco":
+            found = _coco(images)
+        case "parquet" | "table":
+            found = _tables(images)
+        case _:
+            raise ValueError(f"images.format is {images.format!r}, it must be one of {', '.join(get_args(Format))}")
+    return {f"{name}-images" if name == WHOLE else name: shard for name, shard in found.items()}
+
+
+def read(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
+    """The samples of a shard in the order of the input; an image of more than `max_bytes` is a row with a reason.
+
+    ValueError, naming the file, where the shard is damaged: after the samples before the damage, never silently short.
+    """
+    return shard.read(max_bytes)
+
+
+def read_images(shard: str | ImageShard, keys: Iterable[str]) -> dict[str, bytes]:
+    """Bytes of the images of the given keys in a tar or shard, as far as they are there. Stops at the last of them."""
     wanted, found = set(keys), dict[str, bytes]()
-    with fsspec.open(tar, "rb") as file:
-        members = ({"__url__": tar, **m} for m in wds.tariterators.tar_file_iterator(file))
-        for sample in wds.tariterators.group_by_keys(members):
-            image = _image(sample)
-            if sample["__key__"] in wanted and image is not None:
-                found[sample["__key__"]] = image
-                if len(found) == len(wanted):
-                    break
+    if isinstance(shard, FolderShard):
+        shard = FolderShard(shard.path, shard.fingerprint, tuple(name for name in shard.names if name in wanted))
+    for sample in read(TarShard(shard, "") if isinstance(shard, str) else shard) if wanted else ():
+        if sample.key in wanted and sample.image is not None:
+            found.setdefault(sample.key, sample.image)
+            if len(found) == len(wanted):
+                break
     return found
 
 
-def _image(sample: Mapping[str, Any]) -> bytes | None:
-    return next((sample[ext] for ext in IMAGE_EXTENSIONS if ext in sample), None)
+def _tars(images: Images) -> dict[str, ImageShard]:
+    files = expand(images.path)
+    tables = beside([path for path, _ in files], ".parquet")
+    found: dict[str, ImageShard] = {}
+    for name, (path, identity) in zip(_names(files), files, strict=True):
+        table, about = tables.get(path, (None, ""))
+        found[name] = TarShard(path, fingerprint(identity, about), table)
+    return found
+
+
+def _folder(images: Images) -> dict[str, ImageShard]:
+    return {
+        f"{i:05d}": FolderShard(path, fingerprint(identities, images.labels), names, images.labels)
+        for i, (path, names, identities) in enumerate(_pieces(images))
+    }
+
+
+def _coco(images: Images) -> dict[str, ImageShard]:
+    if not images.annotations:
+        raise ValueError("images.annotations is empty: name captions_*.json or instances_*.json, or use format: folder")
+    annotations = tuple(expand(images.annotations))
+    pieces = list(_pieces(images))
+    lasts = [names[-1] for _, names, _ in pieces]
+    bounds = zip(["", *lasts[:-1]], [*lasts[:-1], None], strict=True)
+    return {
+        f"{i:05d}": CocoShard(path, fingerprint(identities, annotations, bound), names, *bound, annotations)
+        for i, ((path, names, identities), bound) in enumerate(zip(pieces, bounds, strict=True))
+    }
+
+
+def _tables(images: Images) -> dict[str, ImageShard]:
+    files = expand(images.path)
+    found: dict[str, ImageShard] = {}
+    for name, (path, identity) in zip(_names(files), files, strict=True):
+        addresses = images.format == "table"
+        column = rows.image_column(path, images.column, addresses)
+        if images.key is not None and images.key not in (names := rows.schema(path).names):
+            raise ValueError(f"{path} has no column {images.key!r} (images.key); it has {', '.join(names)}")
+        total, size = rows.length(path), images.shard_size
+        for i, start in enumerate(range(0, total, size)):
+            stop = min(start + size, total)
+            about = fingerprint(identity, start, stop, column, addresses, images.key)
+            shard = TableShard(path, about, start, stop, column, addresses, images.key)
+            found[name if total <= size else f"{name}-{i:05d}"] = shard
+    if not found:
+        raise ValueError(f"the {len(files)} tables of images.path have no rows")
+    return found
+
+
+def _pieces(images: Images) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
+    """The images of one folder, `shard_size` at a time: the folder, their names, their fingerprints."""
+    if len(images.path) != 1:
+        raise ValueError(f"images.path names {len(images.path)} folders, images.format {images.format} takes one")
+    path = images.path[0].rstrip("/")
+    files = [(name, identity) for name, identity in below(path).items() if is_image(name)]
+    if not files:
+        raise ValueError(f"the folder {path} of images.path has no images")
+    for start in range(0, len(files), images.shard_size):
+        piece = files[start : start + images.shard_size]
+        yield path, tuple(name for name, _ in piece), [identity for _, identity in piece]
+
+
+def _names(files: Sequence[Entry]) -> list[str]:
+    """A name for each file: its own without the suffix; where names repeat, with the folders that tell them apart."""
+    parts = [PurePosixPath(path).with_suffix("").parts for path, _ in files]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["-".join(part.strip("/") for part in p[-depth:]) for p in parts]
+        if max(Counter(names).values()) == 1:
+            return names
+    repeated = next(name for name, count in Counter(names).items() if count > 1)
+    raise ValueError(f"two files of images.path would both be the shard {repeated}: rename one")

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cpp.samples import OURS
 from cpp.store import File, fingerprint
 from cpp.tables import REJECTED, matrix_column
 
-RESERVED = ("embedding", "image_shard", "cluster", "score", "second", "margin")  # columns of our own
 _NUMBER = re.compile(r"(\d+)\.[^.]+$")
 
 
@@ -91,7 +91,7 @@ def import_vectors(
         raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(about)}; they must be equal")
     if X.shape[1] != dim:
         raise ValueError(f"{vectors} has dimension {X.shape[1]}, the first file {dim}; they must be equal")
-    if taken := [name for name in about.column_names if name in RESERVED]:
+    if taken := [name for name in about.column_names if name in OURS and name != "key"]:
         raise ValueError(f"{metadata} has a column {taken[0]!r}, a name that results use: rename it")
     if key is not None and key not in about.column_names:
         raise ValueError(

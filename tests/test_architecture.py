@@ -9,14 +9,16 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "cpp").glob("*.py"), *(ROOT / "pipelines").glob("*.py")])
 DOORS = {
     "faiss": {"cpp/assign.py"},
-    "open_clip": {"cpp/encoder.py", "cpp/demo_model.py"},
+    "open_clip": {"cpp/encoder.py"},
     "ray": {"pipelines/runner.py"},
-    "webdataset": {"cpp/sources.py"},
+    "webdataset": set(),  # tars are untrusted and are read under limits of our own; see cpp/tars.py
 }
 # From the bottom to the top: a module imports from rows above its own, or from its own row.
 ROWS = [
-    {"tables", "store"},
-    {"vectors", "sources", "images", "encoder"},
+    {"tables", "store", "ahead"},
+    {"listing", "samples", "weights"},
+    {"folders", "tars", "coco", "rows", "vectors"},
+    {"sources", "images", "encoder"},
     {"rate", "sinkhorn"},
     {"head", "fit"},
     {"assign", "partition", "label", "metrics"},

@@ -1,0 +1,55 @@
+"""A file of weights: read without running code that may be in it, and identified by what is in it. Knows no models."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # the last three are pickles, unpickled without code
+
+
+class WeightsError(ValueError):
+    """A model or its weights that cannot be had."""
+
+
+def sha256(path: str) -> str:
+    """SHA-256 of the names, kinds, shapes and bytes of all tensors: equal for equal weights in files of both kinds.
+
+    WeightsError where the file cannot be read, or holds more than tensors.
+    """
+    about = Path(path).stat()
+    return _sha256(path, about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _sha256(path: str, size: int, mtime: int) -> str:
+    digest = hashlib.sha256()
+    tensors = _load(path)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _load(path: str) -> Mapping[str, torch.Tensor]:
+    try:
+        safe = path.endswith(".safetensors")
+        content: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, SafetensorError, ValueError, OSError, EOFError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as weights without running code in it: {str(error)[:300]}. "
+            "Save the state dict as .safetensors"
+        ) from error
+    tensors = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise WeightsError(f"{path} is no state dict (names and tensors): save the model's state_dict()")
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
