@@ -115,7 +115,7 @@ def templates(which: str | Sequence[str]) -> Sequence[Template]:
 
 
 class Encoder:
-    """A model on a device, ready to encode. `preprocess` is the transform that its images need."""
+    """A model on a device, ready to encode to `dim` dimensions. `preprocess` is the transform that its images need."""
 
     def __init__(self, model: str, pretrained: str | None, device: str, precision: str, compiled: bool = False) -> None:
         """`precision` is fp32, bf16, or fp16 (not on a CPU). ValueError for another, WeightsError for the weights."""
@@ -129,6 +129,7 @@ class Encoder:
         self._encode = torch.compile(self.model.encode_image) if compiled else self.model.encode_image
         self._mean = torch.tensor(self.preprocess.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(self.preprocess.std, device=self.device).view(3, 1, 1)
+        self.dim: int = self.begin([np.zeros((*self.preprocess.size, 3), np.uint8)])().shape[1]
 
     @torch.inference_mode()
     def begin(self, rows: Sequence[NDArray[np.uint8]]) -> Callable[[], NDArray[np.float16]]:

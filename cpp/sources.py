@@ -72,11 +72,13 @@ def read(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
 
 
 def read_images(shard: str | ImageShard, keys: Iterable[str]) -> dict[str, bytes]:
-    """Bytes of the images of the given keys in a tar or shard, as far as they are there. Stops at the last of them."""
+    """Bytes of the images of the given keys in a tar, folder or shard, as far as they are there. Stops at the last."""
     wanted, found = set(keys), dict[str, bytes]()
-    if isinstance(shard, FolderShard):
+    if isinstance(shard, str):
+        shard = TarShard(shard, "") if shard.endswith(".tar") else FolderShard(shard, "", tuple(sorted(wanted)))
+    elif isinstance(shard, FolderShard):
         shard = FolderShard(shard.path, shard.fingerprint, tuple(name for name in shard.names if name in wanted))
-    for sample in read(TarShard(shard, "") if isinstance(shard, str) else shard) if wanted else ():
+    for sample in read(shard) if wanted else ():
         if sample.key in wanted and sample.image is not None:
             found.setdefault(sample.key, sample.image)
             if len(found) == len(wanted):

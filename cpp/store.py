@@ -18,16 +18,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 WHOLE = "all"  # the shard of a step that runs once
 
 
 @dataclass(frozen=True)
 class File:
-    """Where a file is, and the fingerprint of everything it was made from."""
+    """Where a file is (or, of a shard of images, what it is), and the fingerprint of everything it was made from."""
 
-    path: str
+    path: Any
     fingerprint: str
 
 

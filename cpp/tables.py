@@ -10,7 +10,7 @@ The schemas, one row for each image and in the order of the input:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-COUNTS_KEY = b"cpp.counts"
+COUNTS_KEY = "cpp.counts"
 
 
 class Counts(NamedTuple):
@@ -54,10 +54,12 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float16]:
     return np.concatenate(rows) if rows else np.empty((0, dim), np.float16)
 
 
-def write(table: pa.Table, path: Path, counts: Counts | None = None) -> None:
-    """Write Parquet, with the counts of the shard in its metadata."""
+def write(table: pa.Table, path: Path, counts: Counts | None = None, about: Mapping[str, str] | None = None) -> None:
+    """Write Parquet, with the counts of the shard and what else is said `about` it in its metadata."""
+    metadata = dict(about or {})
     if counts is not None:
-        table = table.replace_schema_metadata({COUNTS_KEY: json.dumps(counts._asdict())})
+        metadata[COUNTS_KEY] = json.dumps(counts._asdict())
+    table = table.replace_schema_metadata(metadata)
     scalars = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]
     pq.write_table(table, path, compression="zstd", use_dictionary=scalars)  # no two vectors are the same
 
@@ -65,10 +67,10 @@ def write(table: pa.Table, path: Path, counts: Counts | None = None) -> None:
 def read_counts(path: str) -> tuple[Counts, int]:
     """The counts that `write` put in the metadata, and the number of rows. ValueError where there are no counts."""
     footer = pq.read_metadata(path)
-    metadata = footer.metadata or {}
-    if COUNTS_KEY not in metadata:
+    found = (footer.metadata or {}).get(COUNTS_KEY.encode())
+    if found is None:
         raise ValueError(f"{path} has no row counts in its metadata: it was not written by this program")
-    return Counts(**json.loads(metadata[COUNTS_KEY])), footer.num_rows
+    return Counts(**json.loads(found)), footer.num_rows
 
 
 def batches(paths: Sequence[str], columns: Sequence[str], prefetch: int) -> Iterator[pa.RecordBatch]:

@@ -46,9 +46,9 @@ def vector_shards(folder: str, images: str | None = None) -> dict[str, dict[str,
     return {f"{number:05d}": {name: files[number] for name, files in parts.items()} for number in numbers}
 
 
-def tracked(folder: str, *names: str) -> File:
-    """A folder with a fingerprint of the sizes and modification times (or etags) of the named files in it."""
-    return File(folder, fingerprint(*(_identity(*_info(f"{folder}/{name}")) for name in names)))
+def tracked(path: str, *names: str) -> File:
+    """A file, or a folder of which files are named, with a fingerprint of sizes and times of change (or etags)."""
+    return File(path, fingerprint(*(_identity(*_info(f"{path}/{name}" if name else path)) for name in names)))
 
 
 def vector_dim(paths: Iterable[str]) -> int | None:

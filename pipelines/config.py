@@ -10,10 +10,10 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cpp.fit import FitSettings
 
@@ -32,6 +32,29 @@ class Import(Section):
     key: str | None = Field("key", description="metadata column that names an image; null numbers the rows")
 
 
+class Images(Section):
+    format: Literal["webdataset", "folder", "coco", "parquet", "table"]
+    path: list[str] = Field(min_length=1, description="tars, one folder, or tables; globs, {0..9} ranges, @lists, URLs")
+    annotations: list[str] = Field([], description="coco: captions_*.json and instances_*.json")
+    column: str | None = Field(None, description="parquet, table: the column with bytes or addresses")
+    key: str | None = Field(None, description="parquet, table: the column that names an image; null numbers the rows")
+    labels: bool = Field(False, description="folder: the sub-folder that an image is in becomes the column `label`")
+    shard_size: int = Field(10_000, ge=1, description="images in a shard; a tar is one as it is")
+    max_bytes: int = Field(1 << 26, ge=1, description="an image of more encoded bytes is rejected")
+    max_pixels: int = Field(89_478_485, ge=1, le=178_956_970, description="an image of more pixels is rejected")
+    max_aspect: float = Field(100.0, ge=1, description="an image longer and thinner than this is rejected")
+
+
+class Encode(Section):
+    model: str = Field(min_length=1, description="a name that open_clip knows")
+    pretrained: str = Field(min_length=1, description="a tag of the model, or a file: .safetensors, .pt")
+    configs: str | None = Field(
+        None, description="JSON file, or folder of them, with models to make known to open_clip"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="fp16 only on a GPU")
+    compile: bool = Field(False, description="torch.compile of the image tower")
+
+
 class Fit(FitSettings):
     max_samples: int = Field(1_000_000, ge=2, description="at most so many rows are trained on")
 
@@ -45,7 +68,10 @@ class Partition(Section):
 
 
 class Label(Section):
-    vocabulary: list[str] = Field(min_length=1, description="folders with names.txt and embeddings.npy")
+    vocabulary: list[str] = Field(
+        min_length=1, description="folders with names.txt and embeddings.npy; with `encode` also .txt files of words"
+    )
+    templates: str | list[str] = Field("openai_imagenet", description="of open_clip, or texts with {}: for .txt files")
     top: int = Field(5, ge=1, description="words that an image votes for, and that are kept for a cluster")
 
 
@@ -59,6 +85,7 @@ class Resources(Section):
     cpus: int = Field(1, ge=1, description="threads of a worker")
     gpus: float = Field(0, ge=0, description="GPUs of a worker; a part such as 0.25 shares one")
     batch: int = Field(8192, ge=1, description="rows on the device at a time")
+    image_batch: int = Field(64, ge=1, description="images on the device at a time")
     prefetch: int = Field(4, ge=1, description="files read ahead by steps that read many")
 
 
@@ -69,12 +96,22 @@ class Config(Section):
     root: str = Field(min_length=1, description="folder of results")
     data: str = Field(".", description="where relative paths of inputs start: a folder or an fsspec URL")
     seed: int = Field(0, ge=0, lt=2**31)
-    import_: Import = Field(alias="import")
+    import_: Import | None = Field(None, alias="import")
+    images: Images | None = None
+    encode: Encode | None = None
     fit: Fit = Fit()
     partition: Partition
     label: Label | None = None
     evaluate: Evaluate | None = None
     resources: Resources = Field(default_factory=Resources)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.import_ is None) == (self.encode is None) or (self.images is None) != (self.encode is None):
+            raise ValueError(
+                "a run starts from `import` (vectors), or from `images` with `encode`: give one of the two"
+            )
+        return self
 
     def locate(self, path: str) -> str:
         """An input path as it is opened: from `data` on, unless it is absolute or a URL."""
@@ -106,7 +143,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     except ValidationError as error:
         faults = []
         for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"])
+            key = ".".join(str(part) for part in fault["loc"]) or "the whole"
             near = (o for k, o in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}."))
             place = next(near, str(path))
             faults.append(f"{place}: {key}: {_explain(fault)}")
@@ -115,6 +152,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 def _explain(fault: Mapping[str, Any]) -> str:
     value = f"(value {fault['input']!r})"
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
     if fault["type"] == "missing":
         return "is missing; add it"
     if fault["type"] != "extra_forbidden":

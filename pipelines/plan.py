@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from cpp import vectors
+from cpp import encoder, sources, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
-from pipelines import stages
-from pipelines.config import Config, ConfigError
+from cpp.weights import SUFFIXES
+from pipelines import encoding, stages
+from pipelines.config import Config, ConfigError, Encode
 from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -24,7 +27,7 @@ class Task:
     step: str
     shard: str
     key: str
-    files: Mapping[str, str]
+    files: Mapping[str, Any]
     outputs: Mapping[str, str]
 
 
@@ -49,33 +52,60 @@ class Step:
 
 def inputs(config: Config) -> dict[str, dict[str, File]]:
     """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
-    try:
-        images = config.import_.images and config.locate(config.import_.images)
-        shards = vectors.vector_shards(config.locate(config.import_.path), images)
-    except ValueError as error:
-        raise ConfigError(f"import: {error} (relative paths start from `data`, now {config.data!r})") from error
-    found = {kind: {shard: files[kind] for shard, files in shards.items()} for kind in next(iter(shards.values()))}
+    found = _shards(config)
     if config.label:
-        try:
-            folders = [config.locate(folder) for folder in config.label.vocabulary]
-            found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
-        except ValueError as error:
+        words = [config.locate(path) for path in config.label.vocabulary]
+        lists = [path for path in words if path.endswith(".txt")]
+        if lists and not config.encode:
             raise ConfigError(
-                f"label.vocabulary: {error} (relative paths start from `data`, now {config.data!r})"
-            ) from error
+                f"label.vocabulary: {lists[0]} is a list of words, which only a run with `encode` can use"
+            )
+        with _naming("label.vocabulary", config):
+            folders = [path for path in words if path not in lists]
+            found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
+            found["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
     # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
     found["events"] = {WHOLE: File(str(Path(config.root) / "events.jsonl"), "")}
     return found
 
 
+def _shards(config: Config) -> dict[str, dict[str, File]]:
+    if config.import_:
+        with _naming("import", config):
+            images = config.import_.images and config.locate(config.import_.images)
+            shards = vectors.vector_shards(config.locate(config.import_.path), images)
+        return {kind: {shard: files[kind] for shard, files in shards.items()} for kind in next(iter(shards.values()))}
+    assert config.images is not None  # the config has one of the two  # noqa: S101
+    i = config.images
+    with _naming("images", config):
+        paths, annotations = (tuple(config.locate(path) for path in group) for group in (i.path, i.annotations))
+        described = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
+        return {"images": {name: File(shard, shard.fingerprint) for name, shard in sources.shards(described).items()}}
+
+
+@contextmanager
+def _naming(key: str, config: Config) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error} (relative paths start from `data`, now {config.data!r})") from error
+
+
 def pipeline(config: Config, files: Files) -> dict[str, Stage]:
-    """The steps of a run in order."""
+    """The steps of a run in order. ConfigError, before anything starts, for what they cannot have."""
     c, seed = config, config.seed
-    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
-    if dim is None:
-        raise ConfigError(f"import.path: none of the .npy files in {c.locate(c.import_.path)}/img_emb can be read")
-    steps: dict[str, Stage] = {
-        "import": stages.Import(c.import_.key, dim),
+    steps: dict[str, Stage] = {}
+    weights = ""
+    encode, i = _located(c), c.images
+    if encode and i:
+        weights = _weights(encode)
+        steps["encode"] = encoding.Encode(encode, weights, i.max_bytes, i.max_pixels, i.max_aspect)
+    elif c.import_:
+        dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+        if dim is None:
+            raise ConfigError(f"import.path: none of the .npy files in {c.locate(c.import_.path)}/img_emb can be read")
+        steps["import"] = stages.Import(c.import_.key, dim)
+    steps |= {
         "fit": stages.Fit(c.fit, seed),
         "project": stages.Project(),
         "partition": stages.Partition(
@@ -84,6 +114,8 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         "assign": stages.Assign(),
     }
     if c.label:
+        if encode and files["wordlists"]:
+            steps["words"] = encoding.Words(encode, weights, c.label.templates)
         steps["vote"] = stages.Vote(c.label.top)
     steps["label"] = stages.Label(c.label.top if c.label else 0)
     if c.evaluate:
@@ -91,6 +123,28 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
     what = c.dump(exclude={"resources", "root"}, exclude_none=True)
     steps["report"] = stages.Report(c.name, yaml.safe_dump(what, sort_keys=False, allow_unicode=True))
     return steps
+
+
+def _located(config: Config) -> Encode | None:
+    """The encoder's settings with the paths in them as they are opened."""
+    encode = config.encode
+    if encode is None:
+        return None
+    is_file = encode.pretrained.endswith(SUFFIXES)
+    paths = {
+        "configs": config.locate(encode.configs) if encode.configs else None,
+        "pretrained": config.locate(encode.pretrained) if is_file else encode.pretrained,
+    }
+    return encode.model_copy(update=paths)
+
+
+def _weights(settings: Encode) -> str:
+    try:
+        if settings.configs:
+            encoder.register(settings.configs)
+        return encoder.identity(settings.model, settings.pretrained).sha256
+    except ValueError as error:
+        raise ConfigError(f"encode: {error}") from error
 
 
 def step(name: str, stage: Stage, files: Files, store: Store) -> Step:

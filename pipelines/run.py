@@ -136,7 +136,7 @@ class Run:
             for kind in planned.stage.whole
             if self.files.get(kind)
         }
-        given = Given(whole, threads, "cuda" if r.gpus else "cpu", r.batch, r.prefetch)
+        given = Given(whole, threads, "cuda" if r.gpus else "cpu", r.batch, r.image_batch, r.prefetch)
         todo = [task for task in planned.tasks if task.shard not in planned.done]
         keys = {task.shard: task.key for task in todo}
         self.progress.begin(planned.name, len(todo), len(planned.done))
@@ -206,8 +206,8 @@ class Run:
         """Images that came in, were rejected and clustered. AccountingError where the clusters' sizes do not add up."""
         counted = {name: outcome.counts for name, outcome in self.outcomes.items() if outcome.counts}
         found: dict[str, int] = {}
-        if "import" in counted:
-            found |= {"images": counted["import"].rows_in, "rejected": counted["import"].rejected}
+        for first in {"import", "encode"} & counted.keys():
+            found |= {"images": counted[first].rows_in, "rejected": counted[first].rejected}
         if "assign" in counted:
             found["clustered"] = counted["assign"].rows_out
             if clusters := self.files.get("clusters"):

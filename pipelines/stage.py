@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from cpp.store import Product
 from cpp.tables import Counts
 
-Work = Callable[[Mapping[str, str], Mapping[str, Path]], Counts]
+Work = Callable[[Mapping[str, Any], Mapping[str, Path]], Counts]
 """`work(files, out)`: read the shard's files (by the names in `each`), write its products (by name), count the rows."""
 
 
@@ -28,6 +28,7 @@ class Given:
     threads: int
     device: str
     batch: int
+    image_batch: int
     prefetch: int
 
 

@@ -183,11 +183,11 @@ class Vote(Stage):
     version = 1
     products = (Product("votes"),)
     each = ("features", "assignments")
-    whole = ("vocabulary",)
+    whole = ("vocabulary", "words")
     top: int
 
     def open(self, given: Given) -> Work:
-        vocabulary = read_vocabulary(given.whole["vocabulary"])
+        vocabulary = read_vocabulary(given)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             X = torch.from_numpy(tables.matrix(pq.read_table(files["features"], columns=["embedding"])["embedding"]))
@@ -207,7 +207,7 @@ class Label(Stage):
     version = 1
     products = (Product("clusters"),)
     each = ()
-    whole = ("assignments", "groups", "votes", "vocabulary")
+    whole = ("assignments", "groups", "votes", "vocabulary", "words")
     top: int
 
     def open(self, given: Given) -> Work:
@@ -218,8 +218,8 @@ class Label(Stage):
                 size += np.bincount(batch["cluster"].to_numpy(), minlength=len(rates))
             words: tuple[str, ...] = ()
             votes = label.Votes.total([])
-            if "vocabulary" in given.whole:
-                words = read_vocabulary(given.whole["vocabulary"]).words
+            if "votes" in given.whole:
+                words = read_vocabulary(given).words
                 for batch in tables.batches(given.whole["votes"], ["cluster", "word", "vote"], given.prefetch):
                     votes = label.Votes.total([votes, label.Votes(*(column.to_numpy() for column in batch.columns))])
             table = label.clusters(size, label.names(votes, words, len(rates), self.top), rates)
@@ -307,10 +307,14 @@ class Report(Stage):
         return work
 
 
-def read_vocabulary(folders: list[str]) -> label.Vocabulary:
-    """One vocabulary from several folders; of equal words the first counts."""
-    parts = [vectors.read_words(folder) for folder in folders]
-    dims = {folder: X.shape[1] for folder, (_, X) in zip(folders, parts, strict=True)}
+def read_vocabulary(given: Given) -> label.Vocabulary:
+    """One vocabulary from folders of words with vectors and from encoded words; of equal words the first counts."""
+    parts = {folder: vectors.read_words(folder) for folder in given.whole.get("vocabulary", [])}
+    for path in given.whole.get("words", []):
+        table = pq.read_table(path)
+        parts["the encoder of this run"] = table["word"].to_pylist(), tables.matrix(table["embedding"])
+    dims = {place: X.shape[1] for place, (_, X) in parts.items()}
     if len(set(dims.values())) > 1:
         raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
-    return label.Vocabulary.of([w for words, _ in parts for w in words], np.concatenate([X for _, X in parts]))
+    words = [word for some, _ in parts.values() for word in some]
+    return label.Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]))

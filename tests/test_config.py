@@ -21,7 +21,7 @@ def test_every_config_that_is_shipped_is_complete(path: Path) -> None:
     """Every key stands in the file, so that it can be found and changed there."""
     config = load(path)
     written = path.read_text()
-    for section, keys in config.dump().items():
+    for section, keys in config.dump(exclude_none=True).items():
         assert f"{section}:" in written
         for key in keys if isinstance(keys, dict) else ():
             assert f"  {key}:" in written, f"{section}.{key}"
@@ -50,6 +50,13 @@ def test_a_key_inside_an_optional_section_is_checked(dataset: Dataset) -> None:
     assert "evaluate.labels: unknown key (value 'x'); nearest valid key: evaluate.label" in fault(
         dataset, "evaluate.labels=x"
     )
+
+
+def test_a_run_starts_from_vectors_or_from_images(dataset: Dataset) -> None:
+    said = "a run starts from `import` (vectors), or from `images` with `encode`: give one of the two"
+    assert said in fault(dataset, "import=null")
+    assert said in fault(dataset, "encode={model: ViT-B-32, pretrained: openai}")
+    assert said in fault(dataset, "images={format: folder, path: [pictures]}")
 
 
 def test_a_missing_key_is_said(dataset: Dataset) -> None:

@@ -22,7 +22,7 @@ from pipelines.stage import Given, Stage, Work
 from tests.conftest import Dataset
 from tests.test_run import files
 
-GIVEN = Given({}, threads=1, device="cpu", batch=8, prefetch=1)
+GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 PRODUCT = Product("copy", ".txt")
 
 
