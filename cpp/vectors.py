@@ -80,8 +80,8 @@ def read_vectors(path: str) -> NDArray[np.floating]:
 
 def import_vectors(
     vectors: str, metadata: str, images: str | None, key: str | None, dim: int
-) -> tuple[pa.Table, pa.Table]:
-    """FEATURES and REJECTED of a file of vectors and the metadata of its rows (schemas: `cpp.tables`).
+) -> tuple[pa.Table, pa.Table, int]:
+    """FEATURES, REJECTED (schemas: `cpp.tables`) and the number of rows of a file of vectors and its metadata.
 
     Rows become unit vectors; one that is not finite or is zero is rejected with that reason. All metadata columns are
     kept. `key` is the column that names an image, None numbers the rows. ValueError where the two files do not pair.
@@ -108,7 +108,7 @@ def import_vectors(
     columns["image_shard"] = pa.repeat(pa.scalar(images, pa.string()), int(keep.sum()))
     columns |= {name: about[name].filter(keep) for name in about.column_names if name != "key"}
     rejected = {"key": keys.filter(~keep), "row": np.flatnonzero(~keep), "reason": reason[~keep]}
-    return pa.table(columns), pa.table(rejected, schema=REJECTED)
+    return pa.table(columns), pa.table(rejected, schema=REJECTED), len(X)
 
 
 def read_metadata(path: str) -> pa.Table:

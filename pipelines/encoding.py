@@ -60,6 +60,7 @@ class Encode(Stage):
 
             parts = [part for (part,) in encoder.encode([model], pixels(), given.image_batch)]
             X = np.concatenate([np.empty((0, model.dim), np.float16), *parts])
+            rows_in = len(kept) + len(rejected)
             finite = np.isfinite(X).all(axis=1)
             for i in np.flatnonzero(~finite):
                 reject(*kept[i][:2], Reason.NOT_FINITE)
@@ -71,7 +72,7 @@ class Encode(Stage):
                 "image_shard": pa.repeat(pa.scalar(shard.path, pa.string()), len(rows)),
                 **samples.columns(keys, [metadata for _, _, metadata in rows]),
             }
-            counts = Counts(len(rows) + len(rejected), len(rows), len(rejected))
+            counts = Counts(rows_in, len(rows), len(rejected))
             tables.write(pa.table(columns), out["features"], counts, about)
             ordered = sorted(rejected, key=lambda row: row["row"])
             tables.write(pa.Table.from_pylist(ordered, tables.REJECTED), out["rejected"], counts)

@@ -41,8 +41,8 @@ class Import(Stage):
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             source = (files["vectors"], files["metadata"], files.get("images"))
-            features, rejected = vectors.import_vectors(*source, self.key, self.dim)
-            counts = Counts(len(features) + len(rejected), len(features), len(rejected))
+            features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
+            counts = Counts(rows, len(features), len(rejected))
             tables.write(features, out["features"], counts)
             tables.write(rejected, out["rejected"], counts)
             return counts

@@ -107,6 +107,22 @@ def test_bad_pictures_are_rejected_with_a_reason(
     assert "were not found" not in (pictures.root / "report.html").read_text()
 
 
+def test_a_vector_that_is_not_finite_is_rejected(pictures: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = encoder.Encoder.begin
+
+    def spoilt(self: encoder.Encoder, rows: list[np.ndarray]) -> object:
+        X = begin(self, rows)()
+        X[3:4] = np.inf
+        return lambda: X
+
+    monkeypatch.setattr(encoder.Encoder, "begin", spoilt)
+    run = Run(load(pictures.config), ["encode"], local=True)
+    assert run.go()
+    assert run.outcomes["encode"].counts == Counts(160, 157, 3)
+    rejected = pd.read_parquet(pictures.root / "rejected")
+    assert rejected[["row", "reason"]].values.tolist() == [[3, "vector is not finite"]] * 3
+
+
 def test_what_changes_recomputes_only_what_it_must(pictures: Dataset) -> None:
     assert Run(load(pictures.config), local=True).go()
     (pictures.folder / "words.txt").write_text("sea\nsky\n")

@@ -7,12 +7,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from cpp.report import Curve, Member, Members, Page, _Least, render
+from cpp.report import Curve, Member, Members, Page, _Least, members, render
 from pipelines.config import load
 from pipelines.run import Run
 from tests.conftest import COLOURS, WORDS, Dataset
@@ -89,6 +90,15 @@ def test_every_cluster_shows_pictures_of_its_own(finished: Dataset) -> None:
         for picture in pictures:
             pixel = Image.open(io.BytesIO(base64.b64decode(picture))).resize((1, 1)).getpixel((0, 0))
             assert np.abs(np.subtract(pixel, expected)).max() < 12
+
+
+def test_typical_members_are_the_nearest_and_borderline_ones_the_least_decided(finished: Dataset) -> None:
+    paths = [str(path) for path in sorted((finished.root / "assignments").iterdir())]
+    rows = pd.concat([pd.read_parquet(path) for path in paths])
+    for cluster, found in members(paths, prefetch=2, n_clusters=4).items():
+        mine = rows[rows["cluster"] == cluster]
+        assert sorted(m.score for m in found.typical) == sorted(mine["score"].nlargest(12))
+        assert sorted(m.margin for m in found.borderline) == sorted(mine["margin"].nsmallest(6))
 
 
 def test_a_real_browser_shows_it_without_errors_or_requests(finished: Dataset, tmp_path: Path) -> None:

@@ -62,20 +62,22 @@ def test_folders_that_do_not_pair_are_errors_that_name_the_file(dataset: Dataset
 def test_rows_are_unit_and_keep_all_metadata(tmp_path: Path) -> None:
     X = np.array([[3.0, 4.0], [0.0, 2.0]])
     paths = write(tmp_path, X, key=["a", "b"], url=["u", None], size=[1, 2])
-    features, rejected = import_vectors(*paths, images="pictures.tar", key="key", dim=2)
+    features, rejected, n = import_vectors(*paths, images="pictures.tar", key="key", dim=2)
     np.testing.assert_allclose(matrix(features["embedding"]), [[0.6, 0.8], [0, 1]], atol=1e-3)
     assert features.drop(["embedding"]).to_pylist() == [
         {"key": "a", "image_shard": "pictures.tar", "url": "u", "size": 1},
         {"key": "b", "image_shard": "pictures.tar", "url": None, "size": 2},
     ]
     assert len(rejected) == 0
+    assert n == 2
 
 
 def test_rows_that_are_no_vectors_are_rejected_with_a_reason(tmp_path: Path) -> None:
     X = np.array([[1, 0], [np.nan, 1], [0, 0], [np.inf, 0], [0, 1]], np.float16)
     paths = write(tmp_path, X, key=["a", "b", "c", "d", "e"])
-    features, rejected = import_vectors(*paths, images=None, key="key", dim=2)
+    features, rejected, n = import_vectors(*paths, images=None, key="key", dim=2)
     assert features["key"].to_pylist() == ["a", "e"]
+    assert n == 5
     assert rejected.to_pylist() == [
         {"key": "b", "row": 1, "reason": "vector is not finite"},
         {"key": "c", "row": 2, "reason": "vector is zero"},
@@ -85,7 +87,7 @@ def test_rows_that_are_no_vectors_are_rejected_with_a_reason(tmp_path: Path) -> 
 
 def test_rows_without_a_key_are_numbered(tmp_path: Path) -> None:
     paths = write(tmp_path, np.eye(2), caption=["a", "b"])
-    features, _ = import_vectors(*paths, images=None, key=None, dim=2)
+    features, _, _ = import_vectors(*paths, images=None, key=None, dim=2)
     assert features["key"].to_pylist() == ["x_0/0", "x_0/1"]
     with pytest.raises(ValueError, match=r"no column 'key' \(import\.key\); it has caption: name one of them, or null"):
         import_vectors(*paths, images=None, key="key", dim=2)
