@@ -3,13 +3,18 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help install run plan status test lint check format bench lock clean
+.PHONY: help demo demo-model install run plan status test lint check format bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo "Variables: CONFIG=$(CONFIG)  DATA=folder of the inputs  STEPS='fit label'  OVERRIDES='fit.epochs=5 seed=1'  ARGS=--local"
 
+demo: .venv/ready ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
+	$(PYTHON) -m cpp.demo runs/demo-data
+	$(PYTHON) -m pipelines run configs/demo.yaml $(or $(ARGS),--local)
+demo-model: .venv/ready ## Train the demonstration's small CLIP again, some ten minutes
+	$(PYTHON) -m cpp.demo_model
 install: .venv/ready ## Make .venv with the locked dependencies
 run: .venv/ready ## Bring the run of CONFIG up to date
 	$(PYTHON) -m pipelines run $(CONFIG) $(STEPS) $(SET) $(ARGS)
