@@ -10,8 +10,7 @@ help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 	@echo "Variables: CONFIG=$(CONFIG)  DATA=folder of the inputs  STEPS='fit label'  OVERRIDES='fit.epochs=5 seed=1'  ARGS=--local"
 
-demo: .venv/ready ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
-	$(PYTHON) -m cpp.demo runs/demo-data
+demo: .venv/ready runs/demo-data/words.txt ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
 	$(PYTHON) -m pipelines run configs/demo.yaml $(or $(ARGS),--local)
 demo-model: .venv/ready ## Train the demonstration's small CLIP again, some ten minutes
 	$(PYTHON) -m cpp.demo_model
@@ -38,6 +37,9 @@ lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
 clean: ## Remove .venv and caches, not results
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+runs/demo-data/words.txt: | .venv/ready
+	$(PYTHON) -m cpp.demo runs/demo-data
 
 .venv/ready: requirements.lock pyproject.toml
 	python3 -m venv .venv

@@ -128,9 +128,9 @@ class Run:
     def _execute(self, planned: Step) -> dict[str, Result]:
         """Work on the shards that are not done. Returns the failed ones that said why."""
         r = self.config.resources
-        threads = (
-            r.cpus if planned.stage.each else r.workers * r.cpus
-        )  # a step that runs once has the machine to itself
+        threads = r.cpus
+        if not planned.stage.each:  # a step that runs once has the machine to itself
+            threads *= r.workers
         whole = {
             kind: [file.path for file in self.files[kind].values()]
             for kind in planned.stage.whole
