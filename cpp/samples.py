@@ -6,6 +6,7 @@ Knows nothing of where samples come from or what is done with them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-OURS = ("key", "embedding", "image_shard", "cluster", "score", "second", "margin")  # columns of our own tables
+OURS = re.compile(r"key|embedding(_\d+)?|image_shard|cluster|score|second|margin")  # columns of our own tables
 INT64 = range(-(2**63), 2**63)
 EXACT = 2**53  # largest of the whole numbers that float64 holds exactly
 
@@ -113,17 +114,17 @@ def columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> dict[
     """Metadata of rows -> Arrow columns in the order in which the fields first appear; a missing field is null.
 
     A column is bool, int64, double or list<string> where all its values are, and string otherwise (a value that is no
-    text then stands as JSON); one without any value is a string. A field whose name is in `OURS` becomes
+    text then stands as JSON); one without any value is a string. A field whose name is one of `OURS` becomes
     `source_NAME`, but a `key` that only repeats the row's own is left out.
     """
     names = list(dict.fromkeys(name for row in metadata for name in row))
-    taken, found = {*OURS, *names}, dict[str, pa.Array]()
+    taken, found = set(names), dict[str, pa.Array]()
     for name in names:
         values = [row.get(name) for row in metadata]
         if name == "key" and all(value in (None, key) for key, value in zip(keys, values, strict=True)):
             continue
         title = name
-        while title in OURS or (title != name and title in taken):
+        while OURS.fullmatch(title) or (title != name and title in taken):
             title = f"source_{title}"
         taken.add(title)
         found[title] = _column(values)

@@ -1,7 +1,8 @@
 """Arrow tables of a run: matrices as columns, rows as Parquet, and how many rows went in and came out.
 
 The schemas, one row for each image and in the order of the input:
-  FEATURES     key: string, embedding: fixed_size_list<float16>[d], image_shard: string, and the metadata as it came
+  FEATURES     key: string, embedding: fixed_size_list<float16>[d] (embedding_2, ... of further encoders),
+               image_shard: string, and the metadata as it came
   REJECTED     key: string, row: int64 (its place in the input shard), reason: string
   CODES        key: string, code: fixed_size_list<float16>[d]
   ASSIGNMENTS  key, cluster: int32, score: float32, second: int32, margin: float32, image_shard, metadata
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 COUNTS_KEY = "cpp.counts"
+EMBEDDING = "embedding"
 
 
 class Counts(NamedTuple):
@@ -54,6 +56,12 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float16]:
     return np.concatenate(rows) if rows else np.empty((0, dim), np.float16)
 
 
+def joined(table: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> NDArray[np.float16]:
+    """Vector columns side by side, `[n, sum of d]`: of unit rows unit rows again, in which each counts the same."""
+    parts = [matrix(table[column]) for column in columns]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) / np.float16(len(parts) ** 0.5)
+
+
 def write(table: pa.Table, path: Path, counts: Counts | None = None, about: Mapping[str, str] | None = None) -> None:
     """Write Parquet, with the counts of the shard and what else is said `about` it in its metadata."""
     metadata = dict(about or {})
@@ -80,21 +88,21 @@ def batches(paths: Sequence[str], columns: Sequence[str], prefetch: int) -> Iter
         yield from files.to_batches(columns=list(columns), fragment_readahead=prefetch, batch_readahead=prefetch)
 
 
-def sample_rows(paths: Sequence[str], column: str, n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
-    """At most `n` rows `[n, d]` of a vector column, drawn over all files without replacement, in their order.
+def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
+    """At most `n` rows `[n, d]` of vector columns, `joined`, drawn over all files without replacement, in their order.
 
     Which rows is a function of the row counts, `n` and `seed` alone. Only rows that were drawn are kept in memory.
     """
     total = ds.dataset(list(paths), format="parquet").count_rows()
     if total == 0:
-        raise ValueError(f"there are no rows to sample in the {len(paths)} files of column {column!r}")
+        raise ValueError(f"there are no rows to sample in the {len(paths)} files of {', '.join(columns)}")
     chosen = np.arange(total)
     if total > n:
         chosen = np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
     parts, start = [], 0
-    for batch in batches(paths, [column], prefetch):
+    for batch in batches(paths, columns, prefetch):
         low, high = np.searchsorted(chosen, [start, start + len(batch)])
         if high > low:
-            parts.append(matrix(batch[column])[chosen[low:high] - start])
+            parts.append(joined(batch, columns)[chosen[low:high] - start])
         start += len(batch)
     return np.concatenate(parts)

@@ -91,7 +91,7 @@ def import_vectors(
         raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(about)}; they must be equal")
     if X.shape[1] != dim:
         raise ValueError(f"{vectors} has dimension {X.shape[1]}, the first file {dim}; they must be equal")
-    if taken := [name for name in about.column_names if name in OURS and name != "key"]:
+    if taken := [name for name in about.column_names if OURS.fullmatch(name) and name != "key"]:
         raise ValueError(f"{metadata} has a column {taken[0]!r}, a name that results use: rename it")
     if key is not None and key not in about.column_names:
         raise ValueError(

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from cpp.fit import FitSettings
+from cpp.tables import EMBEDDING
 
 
 class ConfigError(ValueError):
@@ -45,7 +46,7 @@ class Images(Section):
     max_aspect: float = Field(100.0, ge=1, description="an image longer and thinner than this is rejected")
 
 
-class Encode(Section):
+class Encoder(Section):
     model: str = Field(min_length=1, description="a name that open_clip knows")
     pretrained: str = Field(min_length=1, description="a tag of the model, or a file: .safetensors, .pt")
     configs: str | None = Field(
@@ -55,7 +56,20 @@ class Encode(Section):
     compile: bool = Field(False, description="torch.compile of the image tower")
 
 
+class Encode(Encoder):
+    encoders: list[Encoder] = Field([], description="more encoders of the same images: embedding_2, embedding_3, ...")
+
+    @property
+    def columns(self) -> dict[str, Encoder]:
+        """The columns of vectors that a run writes, and the encoder of each."""
+        more = {f"{EMBEDDING}_{i}": encoder for i, encoder in enumerate(self.encoders, 2)}
+        return {EMBEDDING: Encoder(**self.model_dump(exclude={"encoders"})), **more}
+
+
 class Fit(FitSettings):
+    embeddings: list[str] = Field(
+        [EMBEDDING], min_length=1, description="columns of vectors that are clustered; several are joined"
+    )
     max_samples: int = Field(1_000_000, ge=2, description="at most so many rows are trained on")
 
 
@@ -72,6 +86,7 @@ class Label(Section):
         min_length=1, description="folders with names.txt and embeddings.npy; with `encode` also .txt files of words"
     )
     templates: str | list[str] = Field("openai_imagenet", description="of open_clip, or texts with {}: for .txt files")
+    embedding: str = Field(EMBEDDING, description="column of vectors that is matched with the words")
     top: int = Field(5, ge=1, description="words that an image votes for, and that are kept for a cluster")
 
 
@@ -111,6 +126,20 @@ class Config(Section):
             raise ValueError(
                 "a run starts from `import` (vectors), or from `images` with `encode`: give one of the two"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _columns_there(self) -> Self:
+        there = list(self.encode.columns) if self.encode else [EMBEDDING]
+        wanted = {
+            "fit.embeddings": self.fit.embeddings,
+            "label.embedding": [self.label.embedding] if self.label else [],
+        }
+        for key, columns in wanted.items():
+            if missing := [column for column in columns if column not in there]:
+                raise ValueError(f"{key} names {missing[0]!r}, this run has {', '.join(there)}: take one of these")
+            if len(set(columns)) < len(columns):
+                raise ValueError(f"{key} names a column twice: {', '.join(columns)}")
         return self
 
     def locate(self, path: str) -> str:

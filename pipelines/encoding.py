@@ -1,9 +1,10 @@
-"""The stages that use an encoder: images to FEATURES, words to a vocabulary."""
+"""The stages that make vectors: FEATURES from images or from vectors that exist, and words with theirs."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp import encoder, images, samples, sources, tables
+from cpp import encoder, images, samples, sources, tables, vectors
 from cpp.samples import Reason
 from cpp.store import Product
 from cpp.tables import Counts
@@ -21,22 +22,61 @@ from pipelines.stage import Given, Stage, Work
 
 
 @dataclass(frozen=True)
-class Encode(Stage):
-    """A shard of images -> FEATURES: unit vectors in float16 with captions and metadata. A bad image is rejected."""
+class Import(Stage):
+    """Vectors that exist -> FEATURES: unit rows in float16 with their metadata. A row that is no vector is rejected."""
 
     version = 1
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
+    each = ("vectors", "metadata", "images")
+    whole = ()
+    key: str | None
+    dim: int
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            source = (files["vectors"], files["metadata"], files.get("images"))
+            features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
+            counts = Counts(rows, len(features), len(rejected))
+            tables.write(features, out["features"], counts)
+            tables.write(rejected, out["rejected"], counts)
+            return counts
+
+        return work
+
+
+class Model(config.Encoder):
+    """Settings of an encoder and the SHA-256 of its weights."""
+
+    weights: str
+
+    def open(self, device: str) -> encoder.Encoder:
+        """The encoder on a device. WeightsError where its weights cannot be had."""
+        if self.configs:
+            encoder.register(self.configs)
+        return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
+
+
+@dataclass(frozen=True)
+class Encode(Stage):
+    """A shard of images -> FEATURES: unit vectors in float16 with captions and metadata. A bad image is rejected.
+
+    Every encoder fills one column; the images are read and decoded once for all of them.
+    """
+
+    version = 2
+    products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("images",)
     whole = ()
-    encode: config.Encode
-    weights: str  # their SHA-256
+    encoders: dict[str, Model]  # by the column that it fills
     max_bytes: int
     max_pixels: int
     max_aspect: float
 
     def open(self, given: Given) -> Work:
-        model = open_encoder(self.encode, given.device)
-        about = {"cpp.model": self.encode.model, "cpp.pretrained": self.encode.pretrained, "cpp.weights": self.weights}
+        models = [model.open(given.device) for model in self.encoders.values()]
+        about = {
+            f"cpp.{column}": json.dumps(asdict(m.identity)) for column, m in zip(self.encoders, models, strict=True)
+        }
         limits = images.Limits(self.max_bytes, self.max_pixels, self.max_aspect)
         waiting = 2 * given.image_batch
 
@@ -50,7 +90,7 @@ class Encode(Stage):
 
             def pixels() -> Iterator[tuple[NDArray[np.uint8], ...]]:
                 read = sources.read(shard, limits.max_bytes)
-                prepared = images.prepare(read, [model.preprocess], limits, given.threads, waiting)
+                prepared = images.prepare(read, [m.preprocess for m in models], limits, given.threads, waiting)
                 for row, item in enumerate(prepared):
                     if item.pixels is None:
                         reject(item.key, row, item.reason or Reason.NO_IMAGE)
@@ -58,17 +98,18 @@ class Encode(Stage):
                         kept.append((item.key, row, item.metadata))
                         yield item.pixels
 
-            parts = [part for (part,) in encoder.encode([model], pixels(), given.image_batch)]
-            X = np.concatenate([np.empty((0, model.dim), np.float16), *parts])
+            empty = tuple(np.empty((0, model.dim), np.float16) for model in models)
+            parts = [empty, *encoder.encode(models, pixels(), given.image_batch)]
+            matrices = [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
             rows_in = len(kept) + len(rejected)
-            finite = np.isfinite(X).all(axis=1)
+            finite = np.logical_and.reduce([np.isfinite(X).all(axis=1) for X in matrices])
             for i in np.flatnonzero(~finite):
                 reject(*kept[i][:2], Reason.NOT_FINITE)
             rows = [row for row, good in zip(kept, finite, strict=True) if good]
             keys = [key for key, _, _ in rows]
             columns = {
                 "key": pa.array(keys, pa.string()),
-                "embedding": tables.matrix_column(X[finite]),
+                **{c: tables.matrix_column(X[finite]) for c, X in zip(self.encoders, matrices, strict=True)},
                 "image_shard": pa.repeat(pa.scalar(shard.path, pa.string()), len(rows)),
                 **samples.columns(keys, [metadata for _, _, metadata in rows]),
             }
@@ -85,18 +126,17 @@ class Encode(Stage):
 
 @dataclass(frozen=True)
 class Words(Stage):
-    """Files of words -> their text vectors, by the encoder of the run."""
+    """Files of words -> their text vectors, by the encoder whose image vectors they are matched with."""
 
-    version = 1
+    version = 2
     products = (Product("words"),)
     each = ()
     whole = ("wordlists",)
-    encode: config.Encode
-    weights: str
+    encoder: Model
     templates: str | list[str]
 
     def open(self, given: Given) -> Work:
-        model = open_encoder(self.encode, given.device)
+        model = self.encoder.open(given.device)
         texts = encoder.templates(self.templates)
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
@@ -114,10 +154,3 @@ class Words(Stage):
 def _lines(path: str) -> list[str]:
     with fsspec.open(path, "rt", encoding="utf-8") as file:
         return str(file.read()).splitlines()
-
-
-def open_encoder(settings: config.Encode, device: str) -> encoder.Encoder:
-    """The encoder of a run. WeightsError where its weights cannot be had."""
-    if settings.configs:
-        encoder.register(settings.configs)
-    return encoder.Encoder(settings.model, settings.pretrained, device, settings.precision, settings.compile)

@@ -14,7 +14,7 @@ from cpp import encoder, sources, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
 from pipelines import encoding, stages
-from pipelines.config import Config, ConfigError, Encode
+from pipelines.config import Config, ConfigError, Encoder
 from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -95,56 +95,49 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
     """The steps of a run in order. ConfigError, before anything starts, for what they cannot have."""
     c, seed = config, config.seed
     steps: dict[str, Stage] = {}
-    weights = ""
-    encode, i = _located(c), c.images
-    if encode and i:
-        weights = _weights(encode)
-        steps["encode"] = encoding.Encode(encode, weights, i.max_bytes, i.max_pixels, i.max_aspect)
+    encoders = {column: _encoder(c, column, given) for column, given in c.encode.columns.items()} if c.encode else {}
+    if i := c.images:
+        steps["encode"] = encoding.Encode(encoders, i.max_bytes, i.max_pixels, i.max_aspect)
     elif c.import_:
         dim = vectors.vector_dim(file.path for file in files["vectors"].values())
         if dim is None:
             raise ConfigError(f"import.path: none of the .npy files in {c.locate(c.import_.path)}/img_emb can be read")
-        steps["import"] = stages.Import(c.import_.key, dim)
+        steps["import"] = encoding.Import(c.import_.key, dim)
     steps |= {
         "fit": stages.Fit(c.fit, seed),
-        "project": stages.Project(),
+        "project": stages.Project(c.fit.embeddings),
         "partition": stages.Partition(
-            c.partition, c.fit.eta, c.fit.half_steps, c.fit.distortion, c.fit.share_heads, seed
+            c.partition, c.fit.embeddings, c.fit.eta, c.fit.half_steps, c.fit.distortion, c.fit.share_heads, seed
         ),
         "assign": stages.Assign(),
     }
     if c.label:
-        if encode and files["wordlists"]:
-            steps["words"] = encoding.Words(encode, weights, c.label.templates)
-        steps["vote"] = stages.Vote(c.label.top)
+        if encoders and files["wordlists"]:
+            steps["words"] = encoding.Words(encoders[c.label.embedding], c.label.templates)
+        steps["vote"] = stages.Vote(c.label.embedding, c.label.top)
     steps["label"] = stages.Label(c.label.top if c.label else 0)
     if c.evaluate:
-        steps["evaluate"] = stages.Evaluate(c.evaluate, c.partition.n_clusters, seed)
+        steps["evaluate"] = stages.Evaluate(c.evaluate, c.fit.embeddings, c.partition.n_clusters, seed)
     what = c.dump(exclude={"resources", "root"}, exclude_none=True)
     steps["report"] = stages.Report(c.name, yaml.safe_dump(what, sort_keys=False, allow_unicode=True))
     return steps
 
 
-def _located(config: Config) -> Encode | None:
-    """The encoder's settings with the paths in them as they are opened."""
-    encode = config.encode
-    if encode is None:
-        return None
-    is_file = encode.pretrained.endswith(SUFFIXES)
+def _encoder(config: Config, column: str, settings: Encoder) -> encoding.Model:
+    """An encoder with the paths in its settings as they are opened, and its weights' hash. ConfigError without them."""
+    is_file = settings.pretrained.endswith(SUFFIXES)
     paths = {
-        "configs": config.locate(encode.configs) if encode.configs else None,
-        "pretrained": config.locate(encode.pretrained) if is_file else encode.pretrained,
+        "configs": config.locate(settings.configs) if settings.configs else None,
+        "pretrained": config.locate(settings.pretrained) if is_file else settings.pretrained,
     }
-    return encode.model_copy(update=paths)
-
-
-def _weights(settings: Encode) -> str:
+    located = settings.model_copy(update=paths)
     try:
-        if settings.configs:
-            encoder.register(settings.configs)
-        return encoder.identity(settings.model, settings.pretrained).sha256
+        if located.configs:
+            encoder.register(located.configs)
+        weights = encoder.identity(located.model, located.pretrained).sha256
+        return encoding.Model(**located.model_dump(), weights=weights)
     except ValueError as error:
-        raise ConfigError(f"encode: {error}") from error
+        raise ConfigError(f"encode, column {column}: {error}") from error
 
 
 def step(name: str, stage: Stage, files: Files, store: Store) -> Step:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from cpp.store import Product
 from cpp.tables import Counts
@@ -52,5 +53,6 @@ class Stage(ABC):
         flat: dict[str, Any] = {}
         for field in fields(self):  # type: ignore[arg-type]  # every stage is a dataclass, which the base is not
             value = getattr(self, field.name)
-            flat |= value.model_dump(mode="json") if isinstance(value, BaseModel) else {field.name: value}
+            said = to_jsonable_python(value)
+            flat |= said if isinstance(value, BaseModel) else {field.name: said}
         return flat

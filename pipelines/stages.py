@@ -1,8 +1,9 @@
-"""The stages of a run, from vectors to a page. Each reads and writes files and leaves the thinking to `cpp`."""
+"""The stages of a run, from FEATURES to a page. Each reads and writes files and leaves the thinking to `cpp`."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -28,29 +29,6 @@ from pipelines.stage import Given, Stage, Work
 
 
 @dataclass(frozen=True)
-class Import(Stage):
-    """Vectors that exist -> FEATURES: unit rows in float16 with their metadata. A row that is no vector is rejected."""
-
-    version = 1
-    products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
-    each = ("vectors", "metadata", "images")
-    whole = ()
-    key: str | None
-    dim: int
-
-    def open(self, given: Given) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            source = (files["vectors"], files["metadata"], files.get("images"))
-            features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
-            counts = Counts(rows, len(features), len(rejected))
-            tables.write(features, out["features"], counts)
-            tables.write(rejected, out["rejected"], counts)
-            return counts
-
-        return work
-
-
-@dataclass(frozen=True)
 class Fit(Stage):
     """A sample of FEATURES -> the head and its loss record."""
 
@@ -64,7 +42,7 @@ class Fit(Stage):
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             features = given.whole["features"]
-            rows = tables.sample_rows(features, "embedding", self.fit.max_samples, self.seed, given.prefetch)
+            rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, given.prefetch)
             head, record = train(torch.from_numpy(rows), self.fit, self.seed, given.device, _Teller())
             head.save(out["head"])
             loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
@@ -95,13 +73,14 @@ class Project(Stage):
     products = (Product("codes", rows="out"),)
     each = ("features",)
     whole = ("head",)
+    embeddings: list[str]
 
     def open(self, given: Given) -> Work:
         head = Head.load(given.whole["head"][0], given.device)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            table = pq.read_table(files["features"], columns=["key", "embedding"])
-            Z = head.project(torch.from_numpy(tables.matrix(table["embedding"])), given.batch).Z
+            table = pq.read_table(files["features"], columns=["key", *self.embeddings])
+            Z = head.project(torch.from_numpy(tables.joined(table, self.embeddings)), given.batch).Z
             counts = Counts(len(table), len(Z))
             tables.write(pa.table({"key": table["key"], "code": tables.matrix_column(Z.numpy())}), out["codes"], counts)
             return counts
@@ -118,6 +97,7 @@ class Partition(Stage):
     each = ()
     whole = ("features", "head")
     partition: config.Partition
+    embeddings: list[str]
     eta: float
     half_steps: int
     distortion: float
@@ -130,7 +110,7 @@ class Partition(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             K = self.partition.n_clusters
             features = given.whole["features"]
-            X = tables.sample_rows(features, "embedding", self.partition.sample, self.seed, given.prefetch)
+            X = tables.sample_rows(features, self.embeddings, self.partition.sample, self.seed, given.prefetch)
             Z, C = head.project(torch.from_numpy(X), given.batch)
             if self.partition.method == "spectral":
                 codes = Z if self.share_heads else C
@@ -166,7 +146,8 @@ class Assign(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             codes = pq.read_table(files["codes"])
             found = nearest(tables.matrix(codes["code"]).astype(np.float32), given.batch)
-            about = [name for name in pq.read_schema(files["features"]).names if name not in {"key", "embedding"}]
+            names = pq.read_schema(files["features"]).names
+            about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
             rest = pq.read_table(files["features"], columns=about)
             table = pa.table({"key": codes["key"], **found._asdict(), **dict(zip(about, rest.columns, strict=True))})
             counts = Counts(len(rest), len(table))
@@ -184,13 +165,15 @@ class Vote(Stage):
     products = (Product("votes"),)
     each = ("features", "assignments")
     whole = ("vocabulary", "words")
+    embedding: str
     top: int
 
     def open(self, given: Given) -> Work:
         vocabulary = read_vocabulary(given)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            X = torch.from_numpy(tables.matrix(pq.read_table(files["features"], columns=["embedding"])["embedding"]))
+            features = pq.read_table(files["features"], columns=[self.embedding])
+            X = torch.from_numpy(tables.matrix(features[self.embedding]))
             cluster = pq.read_table(files["assignments"], columns=["cluster"])["cluster"].to_numpy()
             votes = label.vote(X, cluster, vocabulary, self.top, given.batch, given.device)
             counts = Counts(len(X), len(cluster))
@@ -238,6 +221,7 @@ class Evaluate(Stage):
     each = ()
     whole = ("features", "assignments")
     evaluate: config.Evaluate
+    embeddings: list[str]
     n_clusters: int
     seed: int
 
@@ -245,8 +229,9 @@ class Evaluate(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             e, features, assignments = self.evaluate, given.whole["features"], given.whole["assignments"]
             rows = metrics.labelled(assignments, e.label, given.prefetch)
-            sample = tables.sample_rows(features, "embedding", e.baseline_sample, self.seed, given.prefetch)
-            vectors = (tables.matrix(b["embedding"]) for b in tables.batches(features, ["embedding"], given.prefetch))
+            sample = tables.sample_rows(features, self.embeddings, e.baseline_sample, self.seed, given.prefetch)
+            batches = tables.batches(features, self.embeddings, given.prefetch)
+            vectors = (tables.joined(batch, self.embeddings) for batch in batches)
             baseline = metrics.kmeans_baseline(sample, vectors, self.n_clusters, self.seed)
             methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
             found = {

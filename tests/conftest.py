@@ -8,8 +8,10 @@ import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import open_clip
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,8 +19,17 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import save_file
+
+from cpp import encoder
 
 COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 190, 40)]
+TINY: dict[str, Any] = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 48, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+SMALL = {**TINY, "embed_dim": 24, "vision_cfg": {**TINY["vision_cfg"], "image_size": 32, "layers": 1}}
 WORDS = ["red thing", "green thing", "blue thing", "yellow thing", "teapot", "cloud"]
 
 
@@ -92,6 +103,36 @@ def one_thread() -> None:
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
     return write_dataset(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two registered models and their random weights: cpp-run, weights; cpp-small, small."""
+    folder = tmp_path_factory.mktemp("model")
+    for name, config in (("cpp-run", TINY), ("cpp-small", SMALL)):
+        (folder / f"{name}.json").write_text(json.dumps(config))
+    encoder.register(str(folder))
+    for name, file in (("cpp-run", "weights"), ("cpp-small", "small")):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            state = open_clip.create_model(name).state_dict()
+        save_file({key: tensor.contiguous() for key, tensor in state.items()}, folder / f"{file}.safetensors")
+    return folder
+
+
+@pytest.fixture
+def pictures(dataset: Dataset, model: Path) -> Dataset:
+    """The data set, started from its pictures and a list of words."""
+    config = yaml.safe_load(dataset.config.read_text())
+    del config["import"]
+    config["images"] = {"format": "webdataset", "path": ["data/images/{00000..00002}.tar"]}
+    config["encode"] = {
+        "model": "cpp-run", "pretrained": str(model / "weights.safetensors"), "configs": str(model),
+    }  # fmt: skip
+    config["label"] = {"vocabulary": ["words.txt"], "templates": ["a photo of a {}."]}
+    (dataset.folder / "words.txt").write_text("\n".join([*WORDS, "", WORDS[0]]) + "\n")
+    dataset.config.write_text(yaml.safe_dump(config, sort_keys=False))
+    return dataset
 
 
 @pytest.fixture(scope="session")

@@ -6,50 +6,22 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from PIL import Image
-from safetensors.torch import save_file
 
-from cpp import encoder
+from cpp import encoder, tables
+from cpp.head import Head
 from cpp.sources import read_images
 from cpp.tables import Counts, matrix
 from pipelines.config import ConfigError, load
 from pipelines.plan import plan
 from pipelines.run import Run
-from tests.conftest import WORDS, Dataset
-from tests.test_encoder import TINY
+from tests.conftest import SMALL, TINY, WORDS, Dataset
 from tests.test_run import computed
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a registered model and its weights."""
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "cpp-run.json").write_text(json.dumps(TINY))
-    encoder.register(str(folder))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        state = open_clip.create_model("cpp-run").state_dict()
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "weights.safetensors")
-    return folder
-
-
-@pytest.fixture
-def pictures(dataset: Dataset, model: Path) -> Dataset:
-    """The data set, started from its pictures and a list of words."""
-    config = yaml.safe_load(dataset.config.read_text())
-    del config["import"]
-    config["images"] = {"format": "webdataset", "path": ["data/images/{00000..00002}.tar"]}
-    config["encode"] = {
-        "model": "cpp-run", "pretrained": str(model / "weights.safetensors"), "configs": str(model),
-    }  # fmt: skip
-    config["label"] = {"vocabulary": ["words.txt"], "templates": ["a photo of a {}."]}
-    (dataset.folder / "words.txt").write_text("\n".join([*WORDS, "", WORDS[0]]) + "\n")
-    dataset.config.write_text(yaml.safe_dump(config, sort_keys=False))
-    return dataset
+from tests.test_tars import DAMAGE, damaged_files, write_tar
 
 
 def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
@@ -81,8 +53,8 @@ def test_vectors_are_those_of_open_clip_image_by_image(pictures: Dataset, model:
         found = row.astype(np.float32)
         assert found @ expected / np.linalg.norm(expected) / np.linalg.norm(found) > 0.9999
     metadata = pq.read_schema(path).metadata
-    assert metadata[b"cpp.model"] == b"cpp-run"
-    assert len(metadata[b"cpp.weights"]) == 64
+    said = json.loads(metadata[b"cpp.embedding"])
+    assert (said["model"], said["pretrained"], len(said["sha256"])) == ("cpp-run", "weights.safetensors", 64)
 
 
 def test_bad_pictures_are_rejected_with_a_reason(
@@ -131,11 +103,58 @@ def test_what_changes_recomputes_only_what_it_must(pictures: Dataset) -> None:
     assert computed(again) == {"words": 1, "vote": 3, "label": 1, "report": 1}
 
 
+def test_several_encoders_see_the_same_images(pictures: Dataset, model: Path) -> None:
+    alone = Run(load(pictures.config), ["encode"], local=True)
+    assert alone.go()
+    small, settings = tables.matrix(read(pictures.root, "features")["embedding"]), f"configs: {model}, model: cpp-small"
+    overrides = [f"encode.encoders=[{{{settings}, pretrained: {model / 'small.safetensors'}}}]"]
+    both = [*overrides, "fit.embeddings=[embedding_2, embedding]", "label.embedding=embedding_2"]
+    run = Run(load(pictures.config, both), local=True)
+    assert run.go()
+    features = read(pictures.root, "features")
+    assert np.array_equal(tables.matrix(features["embedding"]), small)
+    other = [setting.replace("encode.encoders=[", "encode=")[:-1] for setting in overrides]
+    assert Run(load(pictures.config, other), ["encode"], local=True).go()
+    assert np.array_equal(
+        tables.matrix(features["embedding_2"]), tables.matrix(read(pictures.root, "features")["embedding"])
+    )
+    head = Head.load(pictures.root / "head.safetensors")
+    assert head.in_dim == TINY["embed_dim"] + SMALL["embed_dim"]
+    assert "embedding_2" not in read(pictures.root, "assignments").column_names
+    words = pq.read_schema(next((pictures.root / "cache/words").iterdir()))
+    assert words.field("embedding").type.list_size == SMALL["embed_dim"]
+    assert pd.read_parquet(pictures.root / "clusters.parquet")["name"].isin(WORDS).all()
+
+
+def read(root: Path, product: str) -> pa.Table:
+    """The files of a product as one table."""
+    return pa.concat_tables(pq.read_table(path) for path in sorted((root / product).iterdir()))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_shard_of_damage_gives_the_undamaged_rows_and_a_reason_for_each_other(pictures: Dataset) -> None:
+    write_tar(pictures.folder / "bad.tar", damaged_files())
+    overrides = ["images={format: webdataset, path: [bad.tar], max_bytes: 150_000}"]
+    run = Run(load(pictures.config, overrides), ["encode"], local=True)
+    assert run.go()
+    reasons = {key: str(reason) for key, (_, reason) in DAMAGE.items() if reason}
+    assert run.outcomes["encode"].counts == Counts(len(DAMAGE), len(DAMAGE) - len(reasons), len(reasons))
+    assert read(pictures.root, "features")["key"].to_pylist() == [key for key in DAMAGE if key not in reasons]
+    rejected = read(pictures.root, "rejected")
+    assert dict(zip(rejected["key"].to_pylist(), rejected["reason"].to_pylist(), strict=True)) == reasons
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("encode.model=ViT-B-23", "encode: encode.model is 'ViT-B-23', which open_clip does not know; .*ViT-B-32"),
-        ("encode.pretrained=gone.safetensors", "encode: encode.pretrained is .*gone.safetensors.* nor a file"),
+        (
+            "encode.model=ViT-B-23",
+            "encode, column embedding: encode.model is 'ViT-B-23', which open_clip does not know; .*ViT-B-32",
+        ),
+        (
+            "encode.pretrained=gone.safetensors",
+            "encode, column embedding: encode.pretrained is .*gone.safetensors.* nor a file",
+        ),
         ("images.path=[gone.tar]", "images: 1 of the 1 paths of images.path are not there"),
     ],
 )

@@ -14,17 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from cpp import encoder, images, sources
+from cpp import encoder, images
 from cpp.encoder import Encoder, Identity, check, encode, identity, register, templates
 from cpp.samples import Sample
 from cpp.weights import WeightsError
+from tests.conftest import TINY
 from tests.test_images import encoded, picture
 
-TINY: dict[str, Any] = {
-    "embed_dim": 32,
-    "vision_cfg": {"image_size": 48, "layers": 2, "width": 64, "patch_size": 16, "head_width": 32},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
 TIMM: dict[str, Any] = {  # towers that are modules of their own, as SigLIP has them
     "embed_dim": 48,
     "init_logit_bias": -10,
@@ -96,18 +92,6 @@ def test_vectors_are_those_of_open_clip_image_by_image(models: Path, precision: 
         assert found.dtype == np.float16
         np.testing.assert_allclose(np.linalg.norm(found.astype(np.float64), axis=1), 1, atol=2e-3)
         assert cosine(found, one_by_one(*reference(models, name), data)).min() > least
-
-
-@pytest.mark.parametrize("path", ["cc3m-img2dataset/00000.tar", "caltech101-clip-b32/images/00001.tar", "coco-mini"])
-def test_real_photographs_have_the_vectors_of_open_clip(models: Path, real_data: Path, path: str) -> None:
-    kind: sources.Format = "webdataset" if path.endswith(".tar") else "folder"
-    (shard,) = sources.shards(sources.Images(kind, (str(real_data / path),))).values()
-    data = [sample.image or b"" for sample in sources.read(shard)]
-    grey = [image for image in data if Image.open(io.BytesIO(image)).mode == "L"][:20]
-    data = [*data[: 40 if kind == "folder" else 150], *grey]
-    (found,) = vectors([Encoder("cpp-tiny", str(models / "cpp-tiny.pt"), "cpu", "fp32")], data, batch=32)
-    assert (len(grey) > 0) == (kind == "webdataset")
-    assert cosine(found, one_by_one(*reference(models, "cpp-tiny"), data)).min() > 0.9999
 
 
 def test_words_are_averaged_as_open_clip_averages_them(models: Path) -> None:

@@ -113,11 +113,20 @@ def test_a_stage_that_cannot_be_opened_fails_at_once_with_its_cause(pool: tuple[
     assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after")))) == 8
 
 
-def test_a_run_on_ray_gives_the_bytes_of_a_run_without(dataset: Dataset, pool: tuple[Pool, Store]) -> None:
-    pool[0].__exit__()  # one Ray at a time in a process; the last test of the pool
+@pytest.mark.parametrize("start", ["vectors", "pictures"])
+def test_a_run_on_ray_gives_the_bytes_of_a_run_without(
+    request: pytest.FixtureRequest, dataset: Dataset, pool: tuple[Pool, Store], start: str
+) -> None:
+    if start == "pictures":
+        request.getfixturevalue("pictures")  # which rewrites the config
+    else:
+        pool[0].__exit__()  # one Ray at a time in a process; the last tests of the pool
     assert Run(load(dataset.config)).go()
     other = dataset.folder / "other"
     assert Run(load(dataset.config, [f"root={other}"]), local=True).go()
     assert files(dataset.root) == files(other)
+
+
+def test_more_workers_than_there_are_cpus_are_refused(dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match=r"ask for 9000 CPUs and this machine has .*: lower resources.workers"):
         Run(load(dataset.config, ["resources.workers=9000", "name=again"])).go()

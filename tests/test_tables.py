@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpp.tables import Counts, batches, matrix, matrix_column, read_counts, sample_rows, write
+from cpp.tables import Counts, batches, joined, matrix, matrix_column, read_counts, sample_rows, write
 
 
 def files(tmp_path: Path, rows: tuple[int, ...]) -> list[str]:
@@ -70,25 +70,34 @@ def test_batches_keep_the_order_of_rows_and_files(tmp_path: Path) -> None:
 
 def test_a_sample_is_seeded_ordered_and_without_replacement(tmp_path: Path) -> None:
     paths = files(tmp_path, (40, 0, 60))
-    first = sample_rows(paths, "v", 30, seed=1, prefetch=2)[:, 0]
+    first = sample_rows(paths, ["v"], 30, seed=1, prefetch=2)[:, 0]
     assert len(set(first)) == 30
     assert (np.diff(first) > 0).all()
-    assert np.array_equal(first, sample_rows(paths, "v", 30, seed=1, prefetch=4)[:, 0])
-    assert not np.array_equal(first, sample_rows(paths, "v", 30, seed=2, prefetch=2)[:, 0])
+    assert np.array_equal(first, sample_rows(paths, ["v"], 30, seed=1, prefetch=4)[:, 0])
+    assert not np.array_equal(first, sample_rows(paths, ["v"], 30, seed=2, prefetch=2)[:, 0])
 
 
 def test_a_sample_larger_than_the_data_is_the_data(tmp_path: Path) -> None:
-    assert sample_rows(files(tmp_path, (4, 3)), "v", 100, seed=0, prefetch=2)[:, 0].tolist() == list(range(7))
+    assert sample_rows(files(tmp_path, (4, 3)), ["v"], 100, seed=0, prefetch=2)[:, 0].tolist() == list(range(7))
 
 
 def test_a_sample_is_uniform(tmp_path: Path) -> None:
     paths = files(tmp_path, (10, 10))
-    drawn = np.concatenate([sample_rows(paths, "v", 5, seed=s, prefetch=1)[:, 0] for s in range(400)])
+    drawn = np.concatenate([sample_rows(paths, ["v"], 5, seed=s, prefetch=1)[:, 0] for s in range(400)])
     counts = np.bincount(drawn.astype(int), minlength=20)
     assert counts.min() > 60  # 100 expected, deviation 9
     assert counts.max() < 140
 
 
+def test_joined_columns_are_unit_rows_in_which_each_counts_the_same() -> None:
+    A, B = np.eye(3, 4, dtype=np.float16), np.roll(np.eye(3, 2, dtype=np.float16), 1, axis=0)
+    B[0] = 0, 1
+    table = pa.table({"a": matrix_column(A), "b": matrix_column(B)})
+    both = joined(table, ["b", "a"])
+    np.testing.assert_allclose(both * np.sqrt(2), np.concatenate([B, A], axis=1), atol=1e-3)
+    assert np.array_equal(joined(table, ["a"]), A)
+
+
 def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no rows to sample in the 1 files of column 'v'"):
-        sample_rows(files(tmp_path, (0,)), "v", 5, seed=0, prefetch=1)
+    with pytest.raises(ValueError, match="no rows to sample in the 1 files of v"):
+        sample_rows(files(tmp_path, (0,)), ["v"], 5, seed=0, prefetch=1)
