@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plan status test lint check format bench lock clean
+.PHONY: help demo demo-model install run plan status test lint check format bench bench-head lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -33,6 +33,8 @@ format: .venv/ready ## Format the code
 	$(PYTHON) -m ruff format
 bench: .venv/ready ## Measure speed against named baselines; results go to tests/bench/RESULTS.md by hand
 	$(PYTHON) -m tests.bench
+bench-head: .venv/ready ## Score clusterings of the real vectors in CPP_TEST_DATA by several methods
+	$(PYTHON) -m tests.bench.head $(ARGS)
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
 clean: ## Remove .venv and caches, not results

@@ -31,9 +31,7 @@ class Nearest:
 
     def __init__(self, centroids: Floats, gpu: bool = False) -> None:
         self.n_clusters, self.dim = centroids.shape
-        exact = faiss.IndexFlatIP(self.dim)
-        self._index = faiss.index_cpu_to_all_gpus(exact) if gpu else exact
-        self._index.add(_rows(centroids))
+        self._index = _exact(_rows(centroids), gpu)
 
     def __call__(self, Z: Floats, batch: int) -> Assignment:
         """Assign rows `[n, d]`, `batch` at a time. ValueError where the dimension is not the centroids'."""
@@ -50,10 +48,29 @@ class Nearest:
         )
 
 
+def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
+    """The `k` other rows of largest inner product with each row of `X`, `[n, k]`, nearest first; exact."""
+    if not 1 <= k < len(X):
+        raise ValueError(f"k is {k}, must be from 1 to the number of other rows, {len(X) - 1}")
+    rows = _rows(X)
+    index = _exact(rows, gpu)
+    _, found = index.search(rows, k + 1)
+    own = found == np.arange(len(rows))[:, None]
+    own[~own.any(axis=1), k] = True  # a row with more than k copies need not be among its own nearest
+    others: NDArray[np.int64] = found[~own].reshape(len(rows), k)
+    return others
+
+
 def kmeans(
-    X: Floats, n_clusters: int, seed: int, restarts: int = 1, spherical: bool = True, gpu: bool = False
+    X: Floats,
+    n_clusters: int,
+    seed: int,
+    restarts: int = 1,
+    spherical: bool = True,
+    gpu: bool = False,
+    start: Floats | None = None,
 ) -> Floats:
-    """Centroids `[K, d]` of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts.
+    """Centroids `[K, d]` of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts, or from `start`.
 
     `spherical` normalises the centroids after every step. Uses every row it is given.
     """
@@ -71,8 +88,15 @@ def kmeans(
         min_points_per_centroid=1,
         max_points_per_centroid=len(X),
     )
-    clustering.train(_rows(X))
+    clustering.train(_rows(X), init_centroids=None if start is None else _rows(start))
     return _rows(clustering.centroids)
+
+
+def _exact(rows: Floats, gpu: bool) -> Any:
+    exact = faiss.IndexFlatIP(rows.shape[1])
+    index = faiss.index_cpu_to_all_gpus(exact) if gpu else exact
+    index.add(rows)
+    return index
 
 
 def _rows(X: Any) -> Floats:

@@ -1,29 +1,47 @@
-"""Training of the head: maximise the rate reduction of the codes under a learned doubly stochastic membership.
+"""Features -> head, by one of two recipes.
 
-Minimises -R(Z) + gamma R_c(Z, Pi) + lambda/2 ||Pi||_F^2 with Pi from the cluster head, after a warm-up on -R(Z) alone.
-Knows no files and no labels. Source: Chu et al., arXiv 2306.05272, equation 6 and algorithm 1.
+`discriminant` solves for a linear map. `paper` minimises -R(Z) + gamma R_c(Z, Pi) + lambda/2 ||Pi||_F^2 with Pi from
+the cluster head, after a warm-up on -R(Z) alone (Chu et al., arXiv 2306.05272, equation 6 and algorithm 1).
+Knows no files and no labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from cpp.head import Codes, Head
+from cpp.discriminant import discriminant
+from cpp.head import Codes, Head, LinearHead, TwoHeads
 from cpp.rate import coding_rate, compressed_rate
 from cpp.sinkhorn import membership
 
 
-class FitSettings(BaseModel, frozen=True, extra="forbid", strict=True):
-    """Settings of one training; the defaults are the paper's for CIFAR-10 (2306.05272, appendix)."""
+class Recipe(BaseModel, frozen=True, extra="forbid", strict=True):
+    """Settings of one way to make a head."""
 
+
+class Discriminant(Recipe):
+    """Our default: the linear map of largest rate reduction between neighbours, in closed form (`cpp.discriminant`)."""
+
+    recipe: Literal["discriminant"] = "discriminant"
+    dim: int | None = Field(None, ge=1, description="dimension d of the codes; null: twice the clusters, at least 32")
+    neighbours: int = Field(10, ge=1, description="nearest rows that stand for the group of a row")
+    rounds: int = Field(3, ge=1, description="times that the neighbours are found again among the codes")
+    shrinkage: float = Field(0.1, gt=0, description="regularisation of the scatter within groups")
+
+
+class Paper(Recipe):
+    """The published training; the defaults are the paper's for CIFAR-10 (2306.05272, appendix)."""
+
+    recipe: Literal["paper"] = "paper"
     hidden: int = Field(4096, ge=1, description="width of the trunk")
     dim: int = Field(128, ge=1, description="dimension d of the codes")
-    batch: int = Field(1024, ge=2, description="samples m in a step; a step costs m^2 d^2")
+    batch: int = Field(1024, ge=2, description="samples m in a step; a step costs m d^2 for each column")
+    columns: int | None = Field(None, ge=1, description="columns of the membership drawn for a step; null: all")
     epochs: int = Field(15, ge=1, description="passes over the sample after the warm-up")
     warmup_steps: int = Field(50, ge=0, description="steps on -R alone; then the cluster head copies the feature head")
     lr: float = Field(1e-4, gt=0, description="learning rate of trunk and feature head (SGD)")
@@ -50,24 +68,60 @@ class StepRecord(NamedTuple):
     pi_norm2: float
 
 
-def train(
-    X_nd: Tensor,
-    settings: FitSettings,
+OnStep = Callable[[StepRecord, int], None]
+
+
+def fit(
+    X_nD: Tensor,
+    settings: Discriminant | Paper,
+    n_clusters: int | None,
     seed: int,
     device: str = "cpu",
-    on_step: Callable[[StepRecord, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> tuple[Head, list[StepRecord]]:
-    """Train a head on the feature rows `X_nd` (float, finite) and return it in eval mode with its loss record.
+    """A head for the feature rows `X_nD` (float), in eval mode, with its loss record.
+
+    `n_clusters` gives the discriminant its dimension where the settings do not. `on_step` is called after every step,
+    or round, with the record and their number. ValueError for fewer than two rows, not finite or all equal ones.
+    """
+    if len(X_nD) < 2:
+        raise ValueError(f"training needs at least 2 rows, got {len(X_nD)}")
+    if bad := int((~torch.isfinite(X_nD).all(1)).sum()):
+        raise ValueError(f"{bad} of the {len(X_nD)} rows of features are not finite: take them out")
+    if isinstance(settings, Paper):
+        return train(X_nD, settings, seed, device, on_step)
+    return _solve(X_nD, settings, n_clusters, seed, device, on_step)
+
+
+def _solve(
+    X: Tensor, s: Discriminant, n_clusters: int | None, seed: int, device: str, on_step: OnStep | None
+) -> tuple[Head, list[StepRecord]]:
+    wanted = s.dim or max(2 * (n_clusters or 0), 32)
+    looked_at = X[torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[:1024]].to(torch.float32)
+    measured = Paper(eta=0.1, columns=64)
+    head, record = None, list[StepRecord]()
+    dim = min(wanted, X.shape[1])
+    for i, found in enumerate(discriminant(X, dim, s.neighbours, s.rounds, s.shrinkage, device == "cuda")):
+        head = LinearHead.of(*found)
+        generator = torch.Generator().manual_seed(seed)
+        record.append(objective(head.project(looked_at, len(looked_at)), measured, i, False, generator)[1])
+        if on_step:
+            on_step(record[-1], s.rounds)
+    assert head is not None  # there is at least one round  # noqa: S101
+    return head, record
+
+
+def train(
+    X_nd: Tensor, settings: Paper, seed: int, device: str = "cpu", on_step: OnStep | None = None
+) -> tuple[TwoHeads, list[StepRecord]]:
+    """The paper's training on the feature rows `X_nd` (float, finite).
 
     Batches are drawn without replacement, the last short one of an epoch is dropped; a batch is never larger than the
-    data. `on_step` is called after every step with the record and the number of steps. Raises ValueError where there
-    are fewer than two rows, FloatingPointError where the loss is not finite.
+    data. Raises FloatingPointError where the loss is not finite.
     """
     s = settings
-    if len(X_nd) < 2:
-        raise ValueError(f"training needs at least 2 rows, got {len(X_nd)}")
     generator = torch.Generator().manual_seed(seed)
-    head = Head(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
+    head = TwoHeads(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
     cluster = list(head.cluster.parameters())
     rest = [*head.trunk.parameters(), *head.feature.parameters()]
     optimizer = torch.optim.SGD(
@@ -85,7 +139,7 @@ def train(
         if step == s.warmup_steps:
             head.copy_feature_to_cluster()
         codes: Codes = head(X_nd[rows].to(device, torch.float32))
-        loss, row = objective(codes, s, step, warmup)
+        loss, row = objective(codes, s, step, warmup, generator)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is not finite at step {step} "
@@ -101,18 +155,24 @@ def train(
     return head.eval(), record
 
 
-def objective(codes: Codes, s: FitSettings, step: int, warmup: bool) -> tuple[Tensor, StepRecord]:
+def objective(codes: Codes, s: Paper, step: int, warmup: bool, generator: torch.Generator) -> tuple[Tensor, StepRecord]:
     """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
 
-    In the warm-up R_c is not computed and stands as NaN in the record. Codes that are not finite give a NaN loss.
+    R_c is a sum over the m columns of Pi: where `columns` is less than m, so many are drawn and their sum is scaled by
+    m / columns, which leaves its mean, and its gradient's, as they are. In the warm-up R_c is not computed and stands
+    as NaN in the record. Codes that are not finite give a NaN loss.
     """
-    Z_md = codes.Z
+    Z_md, m = codes.Z, len(codes.Z)
     Pi = membership(Z_md if s.share_heads else codes.C, s.eta, s.half_steps)
     pi_norm2 = Pi.square().sum()
     nan = Z_md.new_tensor(torch.nan)
+    drawn, scale = Pi, 1.0
+    if s.columns is not None and s.columns < m:
+        drawn = Pi[:, torch.randperm(m, generator=generator)[: s.columns].to(Pi.device)]
+        scale = m / s.columns
     try:
         R = coding_rate(Z_md, s.distortion)
-        R_c = nan if warmup else compressed_rate(Z_md, Pi, s.distortion)
+        R_c = nan if warmup else scale * compressed_rate(Z_md, drawn, s.distortion)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # how Cholesky says that a matrix is not finite
         R, R_c = nan, nan
     loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2

@@ -1,5 +1,6 @@
-"""The network on top of frozen features: one trunk, a feature head and a cluster head. How it is trained is in `fit`.
+"""Networks on top of frozen features: features -> codes. How they are trained is in `fit`.
 
+`LinearHead` is one map; `TwoHeads` is the paper's: one trunk, a feature head and a cluster head.
 Source: Chu et al., arXiv 2306.05272, section 3 and appendix; layers as in the authors' code.
 """
 
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -17,18 +18,80 @@ from torch.nn.functional import normalize
 
 
 class Codes(NamedTuple):
-    """Unit rows: `Z` of the feature head and `C` of the cluster head, both `[m, d]`."""
+    """Unit rows, both `[m, d]`: `Z` are clustered, the membership is made from `C`. Equal in a LinearHead."""
 
     Z: Tensor
     C: Tensor
 
 
 class Head(nn.Module):
-    """features `[m, in_dim]` -> `Codes`. `generator` draws the initial weights."""
+    """features `[m, in_dim]` -> `Codes`. `shape` are the arguments that make an equal network."""
+
+    kinds: ClassVar[dict[str, type[Head]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        Head.kinds[cls.__name__] = cls
+
+    def __init__(self, **shape: int) -> None:
+        super().__init__()
+        self.shape, self.in_dim = shape, shape["in_dim"]
+
+    @torch.no_grad()
+    def project(self, X: Tensor, batch: int) -> Codes:
+        """Codes `[n, dim]` of features `[n, in_dim]`, in eval mode, `batch` rows at a time on the head's device.
+
+        The codes come back to the CPU. ValueError where the dimension is not the one the head was trained on.
+        """
+        if X.shape[1] != self.in_dim:
+            raise ValueError(f"features have dimension {X.shape[1]}, the head was trained on {self.in_dim}")
+        self.eval()
+        device = next(self.parameters()).device
+        parts = [self(rows.to(device, torch.float32)) for rows in X.split(batch)]
+        return Codes(torch.cat([p.Z.cpu() for p in parts]), torch.cat([p.C.cpu() for p in parts]))
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and shape as safetensors (never pickle)."""
+        about = json.dumps({"kind": type(self).__name__, **self.shape})
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(weights, path, metadata={"head": about})
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> Head:
+        """Read what `save` wrote. A file without the `head` entry in its metadata is a ValueError."""
+        with safe_open(path, framework="pt", device=device) as file:
+            about = (file.metadata() or {}).get("head")
+            if about is None:
+                raise ValueError(f"{path} is not a head: its safetensors metadata has no entry 'head'")
+            shape = json.loads(about)
+            head = cls.kinds[shape.pop("kind")](**shape)
+            head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+        return head.to(device).eval()
+
+
+class LinearHead(Head):
+    """Z = C = the unit rows of W x + b."""
+
+    def __init__(self, in_dim: int, dim: int) -> None:
+        super().__init__(in_dim=in_dim, dim=dim)
+        self.linear = nn.utils.skip_init(nn.Linear, in_dim, dim)
+
+    @classmethod
+    def of(cls, mean_D: Tensor, matrix_dD: Tensor) -> LinearHead:
+        """The head that takes x to the unit vector along matrix (x - mean)."""
+        head = cls(matrix_dD.shape[1], matrix_dD.shape[0])
+        head.load_state_dict({"linear.weight": matrix_dD, "linear.bias": -matrix_dD @ mean_D})
+        return head.eval()
+
+    def forward(self, X: Tensor) -> Codes:
+        Z = normalize(self.linear(X))
+        return Codes(Z, Z)
+
+
+class TwoHeads(Head):
+    """The paper's network. `generator` draws the initial weights."""
 
     def __init__(self, in_dim: int, hidden: int, dim: int, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.in_dim, self.hidden, self.dim = in_dim, hidden, dim
+        super().__init__(in_dim=in_dim, hidden=hidden, dim=dim)
         with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own that are not used
             self.trunk = nn.Sequential(
                 nn.Linear(in_dim, hidden),
@@ -52,33 +115,3 @@ class Head(nn.Module):
     def copy_feature_to_cluster(self) -> None:
         """Start the cluster head as a copy of the feature head (after the warm-up)."""
         self.cluster.load_state_dict(self.feature.state_dict())
-
-    @torch.no_grad()
-    def project(self, X: Tensor, batch: int) -> Codes:
-        """Codes `[n, dim]` of features `[n, in_dim]`, in eval mode, `batch` rows at a time on the head's device.
-
-        The codes come back to the CPU. ValueError where the dimension is not the one the head was trained on.
-        """
-        if X.shape[1] != self.in_dim:
-            raise ValueError(f"features have dimension {X.shape[1]}, the head was trained on {self.in_dim}")
-        self.eval()
-        device = self.feature.weight.device
-        parts = [self(rows.to(device, torch.float32)) for rows in X.split(batch)]
-        return Codes(torch.cat([p.Z.cpu() for p in parts]), torch.cat([p.C.cpu() for p in parts]))
-
-    def save(self, path: Path) -> None:
-        """Write weights and shape as safetensors (never pickle)."""
-        shape = {"in_dim": self.in_dim, "hidden": self.hidden, "dim": self.dim}
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, path, metadata={"head": json.dumps(shape)})
-
-    @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> Head:
-        """Read what `save` wrote. A file without the `head` entry in its metadata is a ValueError."""
-        with safe_open(path, framework="pt", device=device) as file:
-            shape = (file.metadata() or {}).get("head")
-            if shape is None:
-                raise ValueError(f"{path} is not a head: its safetensors metadata has no entry 'head'")
-            head = cls(**json.loads(shape))
-            head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
-        return head.to(device).eval()

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cpp.images import thumbnail
-from cpp.sources import read_images
+from cpp.sources import find_images
 from cpp.tables import batches
 
 TYPICAL, BORDERLINE = 12, 6  # pictures of a cluster, fewer where there are many clusters; see report.css
@@ -85,6 +85,7 @@ class Page:
     settings: str
     versions: Mapping[str, str]
     scores: Mapping[str, Any] | None
+    warnings: Sequence[str] = ()
 
     @property
     def images(self) -> int:
@@ -106,7 +107,7 @@ def render(page: Page) -> str:
 def members(assignments: Sequence[str], prefetch: int, n_clusters: int) -> dict[int, Members]:
     """Typical (highest score) and borderline (least margin) images of each cluster, with their pictures.
 
-    One pass over the ASSIGNMENTS files, then one over each tar that holds a picture that is shown.
+    One pass over the ASSIGNMENTS files, then one over each shard of images that holds a picture that is shown.
     """
     share = min(1.0, PICTURES / ((TYPICAL + BORDERLINE) * max(n_clusters, 1)))
     typical, borderline = _Least(max(1, int(TYPICAL * share))), _Least(int(BORDERLINE * share))
@@ -119,9 +120,9 @@ def members(assignments: Sequence[str], prefetch: int, n_clusters: int) -> dict[
         if row["image_shard"] is not None:
             wanted.setdefault(row["image_shard"], set()).add(row["key"])
     pictures = {
-        (tar, key): thumbnail(data, THUMBNAIL)
-        for tar, keys in sorted(wanted.items())
-        for key, data in read_images(tar, keys).items()
+        (shard, key): thumbnail(data, THUMBNAIL)
+        for shard, keys in sorted(wanted.items())
+        for key, data in find_images(shard, keys)
     }
     result: dict[int, Members] = {}
     for kind, part in rows.items():

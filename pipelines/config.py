@@ -10,12 +10,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
-from cpp.fit import FitSettings
+from cpp import fit
+from cpp.partition import Method
 from cpp.tables import EMBEDDING
 
 
@@ -66,19 +67,34 @@ class Encode(Encoder):
         return {EMBEDDING: Encoder(**self.model_dump(exclude={"encoders"})), **more}
 
 
-class Fit(FitSettings):
+class Rows(Section):
     embeddings: list[str] = Field(
         [EMBEDDING], min_length=1, description="columns of vectors that are clustered; several are joined"
     )
+    max_samples: int = Field(50_000, ge=2, description="at most so many rows are trained on")
+
+
+class DiscriminantFit(Rows, fit.Discriminant): ...
+
+
+class PaperFit(Rows, fit.Paper):
     max_samples: int = Field(1_000_000, ge=2, description="at most so many rows are trained on")
+
+
+RECIPES = {"discriminant": DiscriminantFit, "paper": PaperFit}
+Fit = Annotated[
+    Annotated[DiscriminantFit, Tag("discriminant")] | Annotated[PaperFit, Tag("paper")],
+    Discriminator(lambda raw: raw.get("recipe", "discriminant") if isinstance(raw, dict) else raw.recipe),
+]
 
 
 class Partition(Section):
     n_clusters: int = Field(ge=1, description="K, the number of clusters")
-    method: Literal["spectral", "kmeans"] = Field(
-        "spectral", description="on the membership, or spherical k-means on z"
-    )
-    sample: int = Field(8192, ge=1, description="at most so many rows are partitioned; spectral takes sample^2 floats")
+    method: Method = Field("auto", description="kmeans on z, spectral on the membership, or the better by silhouette")
+    eta: float = Field(0.1, gt=0, description="temperature of the membership for spectral: low is sharp")
+    sample: int = Field(100_000, ge=1, description="at most so many rows are partitioned")
+    landmarks: int = Field(8192, ge=1, description="of these, those that Ward and spectral see; takes their square")
+    distortion: float = Field(0.1, gt=0, description="squared distortion e of the clusters' coding rates")
 
 
 class Label(Section):
@@ -114,7 +130,7 @@ class Config(Section):
     import_: Import | None = Field(None, alias="import")
     images: Images | None = None
     encode: Encode | None = None
-    fit: Fit = Fit()
+    fit: Fit = DiscriminantFit()
     partition: Partition
     label: Label | None = None
     evaluate: Evaluate | None = None
@@ -172,7 +188,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     except ValidationError as error:
         faults = []
         for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"]) or "the whole"
+            key = ".".join(str(part) for part in _parts(fault)) or "the whole"
             near = (o for k, o in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}."))
             place = next(near, str(path))
             faults.append(f"{place}: {key}: {_explain(fault)}")
@@ -185,13 +201,21 @@ def _explain(fault: Mapping[str, Any]) -> str:
         return str(fault["ctx"]["error"])
     if fault["type"] == "missing":
         return "is missing; add it"
+    if fault["type"] == "union_tag_invalid":
+        return f"recipe is {fault['ctx']['tag']!r}, must be one of {', '.join(RECIPES)}"
     if fault["type"] != "extra_forbidden":
         return f"{fault['msg'][0].lower()}{fault['msg'][1:]} {value}"
     section, valid = "", _keys(Config)
-    for part in fault["loc"][:-1]:
-        section, valid = f"{section}{part}.", _keys(valid[str(part)])
+    for part in _parts(fault)[:-1]:
+        recipe = RECIPES.get(fault["loc"][1]) if part == "fit" else None
+        section, valid = f"{section}{part}.", _keys(recipe or valid[str(part)])
     near = difflib.get_close_matches(str(fault["loc"][-1]), list(valid), n=1, cutoff=0)
     return f"unknown key {value}; nearest valid key: {section}{near[0]}"
+
+
+def _parts(fault: Mapping[str, Any]) -> list[str | int]:
+    """The keys down to a fault, without the recipe, by which pydantic tells the kinds of `fit` apart."""
+    return [part for i, part in enumerate(fault["loc"]) if not (i == 1 and part in RECIPES)]
 
 
 def _keys(annotation: Any) -> dict[str, Any]:

@@ -104,11 +104,9 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
             raise ConfigError(f"import.path: none of the .npy files in {c.locate(c.import_.path)}/img_emb can be read")
         steps["import"] = encoding.Import(c.import_.key, dim)
     steps |= {
-        "fit": stages.Fit(c.fit, seed),
+        "fit": stages.Fit(c.fit, c.partition.n_clusters if c.fit.recipe == "discriminant" else None, seed),
         "project": stages.Project(c.fit.embeddings),
-        "partition": stages.Partition(
-            c.partition, c.fit.embeddings, c.fit.eta, c.fit.half_steps, c.fit.distortion, c.fit.share_heads, seed
-        ),
+        "partition": stages.Partition(c.partition, c.fit.embeddings, seed),
         "assign": stages.Assign(),
     }
     if c.label:

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file, save_file
 
-from cpp import label, metrics, partition, report, tables, vectors
+from cpp import label, metrics, partition, quality, report, tables, vectors
 from cpp.assign import Nearest
-from cpp.fit import StepRecord, train
+from cpp.fit import StepRecord, fit
 from cpp.head import Head
 from cpp.rate import Moments
 from cpp.store import Product
@@ -36,14 +36,16 @@ class Fit(Stage):
     products = (Product("head", ".safetensors"), Product("loss"))
     each = ()
     whole = ("features",)
-    fit: config.Fit
+    fit: config.DiscriminantFit | config.PaperFit
+    n_clusters: int | None  # where the recipe looks at it
     seed: int
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             features = given.whole["features"]
             rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, given.prefetch)
-            head, record = train(torch.from_numpy(rows), self.fit, self.seed, given.device, _Teller())
+            found = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, given.device, _Teller())
+            head, record = found
             head.save(out["head"])
             loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
             tables.write(pa.table(loss), out["loss"])
@@ -98,34 +100,32 @@ class Partition(Stage):
     whole = ("features", "head")
     partition: config.Partition
     embeddings: list[str]
-    eta: float
-    half_steps: int
-    distortion: float
-    share_heads: bool
     seed: int
 
     def open(self, given: Given) -> Work:
         head = Head.load(given.whole["head"][0], given.device)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            K = self.partition.n_clusters
-            features = given.whole["features"]
-            X = tables.sample_rows(features, self.embeddings, self.partition.sample, self.seed, given.prefetch)
-            Z, C = head.project(torch.from_numpy(X), given.batch)
-            if self.partition.method == "spectral":
-                codes = Z if self.share_heads else C
-                group = partition.spectral(codes.to(given.device), K, self.eta, self.half_steps, self.seed)
-            else:
-                group = partition.spherical_kmeans(Z, K, self.seed, given.device == "cuda")
+            p, K = self.partition, self.partition.n_clusters
+            X = tables.sample_rows(given.whole["features"], self.embeddings, p.sample, self.seed, given.prefetch)
+            codes = head.project(torch.from_numpy(X), given.batch)
+            group, silhouettes = partition.partition(
+                codes, K, p.method, p.eta, p.landmarks, self.seed, given.device == "cuda"
+            )
+            for method, value in silhouettes.items():
+                print(f"partition: {method} has silhouette {value:.3f}; the larger is kept", flush=True)
+            Z = codes.Z
             groups = torch.from_numpy(group)
             moments = Moments.of(Z, groups, K)
             arrays = {
                 "centroids": partition.centroids(Z, groups, K).numpy(),
                 "count": moments.count_K.numpy(),
                 "gram": moments.gram_Kdd.to(torch.float32).numpy(),
-                "coding_rate": moments.coding_rate(self.distortion).numpy(),
+                "coding_rate": moments.coding_rate(p.distortion).numpy(),
             }
             save_file(arrays, out["groups"])
+            for warning in quality.warnings(moments, [int(n) for n in moments.count_K]):
+                print(f"partition: {warning}", flush=True)
             return Counts(len(X), len(X))
 
         return work
@@ -261,7 +261,7 @@ class Report(Stage):
     version = 1
     products = (Product("report", ".html"),)
     each = ()
-    whole = ("clusters", "assignments", "rejected", "loss", "scores", "events")
+    whole = ("clusters", "groups", "assignments", "rejected", "loss", "scores", "events")
     title: str
     about: str
 
@@ -284,12 +284,19 @@ class Report(Stage):
                 seconds=seconds_by_step(Path(given.whole["events"][0])),
                 settings=self.about,
                 versions=versions(),
+                warnings=quality.warnings(read_moments(given), [cluster["size"] for cluster in clusters]),
                 scores=json.loads(Path(given.whole["scores"][0]).read_text()) if "scores" in given.whole else None,
             )
             out["report"].write_text(report.render(page), encoding="utf-8")
             return Counts(page.images, page.images)
 
         return work
+
+
+def read_moments(given: Given) -> Moments:
+    """Counts and Gram matrices of the groups in the partition's sample."""
+    groups = load_file(given.whole["groups"][0])
+    return Moments(torch.from_numpy(groups["count"]), torch.from_numpy(groups["gram"]).to(torch.float64))
 
 
 def read_vocabulary(given: Given) -> label.Vocabulary:

@@ -30,6 +30,16 @@ TINY: dict[str, Any] = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 }
 SMALL = {**TINY, "embed_dim": 24, "vision_cfg": {**TINY["vision_cfg"], "image_size": 32, "layers": 1}}
+SMALL_TRAINING = {
+    "recipe": "paper",
+    "hidden": 32,
+    "dim": 8,
+    "batch": 64,
+    "epochs": 4,
+    "warmup_steps": 5,
+    "lr": 0.01,
+    "lr_cluster": 0.01,
+}
 WORDS = ["red thing", "green thing", "blue thing", "yellow thing", "teapot", "cloud"]
 
 
@@ -83,7 +93,7 @@ def write_dataset(folder: Path, rows: tuple[int, ...] = (60, 60, 40), dim: int =
         "root": str(folder / "run"),
         "data": str(folder),
         "import": {"path": "data", "images": "data/images"},
-        "fit": {"hidden": 32, "dim": 8, "batch": 64, "epochs": 4, "warmup_steps": 5, "lr": 0.01, "lr_cluster": 0.01},
+        "fit": SMALL_TRAINING,
         "partition": {"n_clusters": 4},
         "label": {"vocabulary": ["words"]},
         "evaluate": {"label": "label"},

@@ -19,10 +19,10 @@ ROWS = [
     {"listing", "samples", "weights"},
     {"folders", "tars", "coco", "rows", "vectors"},
     {"sources", "images", "encoder"},
-    {"rate", "sinkhorn"},
-    {"head", "fit"},
-    {"assign", "partition", "label", "metrics"},
-    {"report"},
+    {"rate", "sinkhorn", "assign"},
+    {"discriminant", "head"},
+    {"fit", "partition", "label", "metrics", "quality"},
+    {"report", "estimator"},
 ]
 
 

@@ -1,4 +1,4 @@
-"""The whole pipeline on real photographs with their real CLIP vectors, with a smaller head than the config's."""
+"""The whole pipeline on real photographs with their real CLIP vectors, as the config has it."""
 
 import json
 from pathlib import Path
@@ -10,14 +10,13 @@ from pipelines.config import load
 from pipelines.run import Run
 
 CONFIG = Path(__file__).parent.parent / "configs" / "caltech101.yaml"
-SMALLER = ["fit.hidden=512", "fit.dim=64", "fit.batch=512", "fit.epochs=12", "fit.lr=1e-3", "fit.lr_cluster=1e-3"]
 ALONE = "resources.workers=1"  # threads that wait for each other are slow where the second core is busy
 
 
 @pytest.fixture(scope="module")
 def root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("caltech")
-    assert Run(load(CONFIG, [f"data={real_data}", f"root={root}", ALONE, *SMALLER]), local=True).go()
+    assert Run(load(CONFIG, [f"data={real_data}", f"root={root}", ALONE]), local=True).go()
     return root
 
 
@@ -29,8 +28,9 @@ def test_every_photograph_is_in_a_cluster(root: Path) -> None:
 
 def test_clusters_are_better_than_kmeans_on_the_raw_features(root: Path) -> None:
     ours, baseline = json.loads((root / "scores.json").read_text())["methods"]
-    assert ours["ari"] > baseline["ari"] + 0.1
-    assert ours["nmi"] > 0.85
+    assert ours["acc"] > baseline["acc"] + 0.1
+    assert ours["ari"] > baseline["ari"] + 0.2
+    assert ours["nmi"] > 0.91
 
 
 def test_large_clusters_of_one_class_carry_a_name_that_fits(root: Path) -> None:

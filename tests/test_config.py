@@ -38,6 +38,14 @@ def test_a_misspelt_section_and_an_override_are_named(dataset: Dataset) -> None:
     assert "--set fit.lrr=1: fit.lrr: unknown key (value 1); nearest valid key: fit.lr" in said
 
 
+def test_keys_of_the_other_recipe_and_an_unknown_recipe_are_named(dataset: Dataset) -> None:
+    said = fault(dataset, "fit={neighbors: 5}")
+    assert said == "--set fit={neighbors: 5}: fit.neighbors: unknown key (value 5); nearest valid key: fit.neighbours"
+    said = fault(dataset, "fit={recipe: papers}")
+    assert said == "--set fit={recipe: papers}: fit: recipe is 'papers', must be one of discriminant, paper"
+    assert load(dataset.config, ["fit={}"]).fit.recipe == "discriminant"
+
+
 def test_wrong_types_and_bounds_are_all_said_at_once(dataset: Dataset) -> None:
     said = fault(dataset, "fit.eta=0", "fit.epochs=many", "partition.n_clusters=2.5", "resources.workers=0")
     assert "--set fit.eta=0: fit.eta: input should be greater than 0 (value 0)" in said

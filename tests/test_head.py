@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cpp.head import Head
+from cpp.head import Head, TwoHeads
 
 
-def head() -> Head:
-    made = Head(12, 16, 4, torch.Generator().manual_seed(0))
+def head() -> TwoHeads:
+    made = TwoHeads(12, 16, 4, torch.Generator().manual_seed(0))
     with torch.no_grad():
         made.train()(torch.randn(64, 12, generator=torch.Generator().manual_seed(1)))  # moves the batch statistics
     return made.eval()
@@ -35,10 +35,13 @@ def test_no_rows_give_no_codes() -> None:
 
 def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    first, second = Head(12, 16, 4, torch.Generator().manual_seed(3)), Head(12, 16, 4, torch.Generator().manual_seed(3))
+    first, second = (
+        TwoHeads(12, 16, 4, torch.Generator().manual_seed(3)),
+        TwoHeads(12, 16, 4, torch.Generator().manual_seed(3)),
+    )
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
-    other = Head(12, 16, 4, torch.Generator().manual_seed(4))
+    other = TwoHeads(12, 16, 4, torch.Generator().manual_seed(4))
     assert not torch.equal(first.feature.weight, other.feature.weight)
     assert torch.equal(before, torch.random.get_rng_state())
 

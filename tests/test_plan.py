@@ -43,6 +43,7 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
         ("evaluate.baseline_sample=50", {"evaluate", "report"}),
         ("name=other", {"report"}),
         ("partition.n_clusters=3", {"partition", "assign", "vote", "label", "evaluate", "report"}),
+        ("partition.eta=0.2", {"partition", "assign", "vote", "label", "evaluate", "report"}),
         ("fit.epochs=5", {"fit", "project", "partition", "assign", "vote", "label", "evaluate", "report"}),
     ],
 )

@@ -53,6 +53,11 @@ def test_hostile_text_is_shown_as_text() -> None:
     assert "1 pictures were not found" in html
 
 
+def test_warnings_stand_on_the_page_and_only_there() -> None:
+    assert "Three &lt; four" in render(page(warnings=["Three < four"]))
+    assert 'role="alert"' not in render(page())
+
+
 def test_a_curve_fills_its_frame_and_skips_what_is_missing() -> None:
     assert Curve("x", "", [float("nan"), 1.0, 3.0]).points(100, 10) == "50.0,10.0 100.0,0.0"
     assert Curve("x", "", [2.0]).points(100, 10) == "0.0,10.0"

@@ -104,9 +104,17 @@ def test_a_run_without_names_labels_and_images(dataset: Dataset) -> None:
     assert "no name" in (dataset.root / "report.html").read_text()
 
 
-@pytest.mark.parametrize("method", ["spectral", "kmeans"])
-def test_both_partitions_and_shared_heads(dataset: Dataset, method: str) -> None:
-    assert go(dataset, f"partition.method={method}", "fit.share_heads=true").ok
+@pytest.mark.parametrize(
+    "overrides", [["partition.method=spectral", "fit.share_heads=true"], ["partition.method=kmeans", "fit.columns=8"]]
+)
+def test_both_partitions_shared_heads_and_drawn_columns(dataset: Dataset, overrides: list[str]) -> None:
+    assert go(dataset, *overrides).ok
+
+
+def test_the_default_recipe_finds_the_clusters(dataset: Dataset) -> None:
+    assert go(dataset, "fit={recipe: discriminant}").ok
+    assert json.loads((dataset.root / "scores.json").read_text())["methods"][0]["acc"] == 1
+    assert len(pd.read_parquet(dataset.root / "loss.parquet")) == 3
 
 
 def test_a_corrupt_file_is_quarantined_and_the_others_finish(dataset: Dataset) -> None:

@@ -53,9 +53,14 @@ def assignment(n: int, d: int, K: int) -> tuple[str, float, float]:
     )
 
 
-if __name__ == "__main__":
+def heading() -> str:
+    """The day and the machine."""
     machine = platform.processor() or platform.machine()
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {torch.get_num_threads()} threads\n")
+    return f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {torch.get_num_threads()} threads"
+
+
+if __name__ == "__main__":
+    print(f"{heading()}\n")
     print("| what; baseline | seconds | baseline | baseline / ours |\n|---|---|---|---|")
     for name, ours, baseline in (rate(512, 128), rate(1024, 128), rate(512, 512), assignment(200_000, 128, 1000)):
         print(f"| {name} | {ours:.3f} | {baseline:.3f} | {baseline / ours:.2f} |", flush=True)

@@ -1,0 +1,132 @@
+"""`CPP`: the clustering of a run as a scikit-learn estimator, for features that fit in memory.
+
+The same code as the stages: `fit`, `partition`, nearest centroid. Knows no files but those it is saved to.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from cpp import fit
+from cpp.assign import Nearest
+from cpp.head import Codes, Head
+from cpp.partition import BATCH, HALF_STEPS, Method, centroids, partition
+from cpp.sinkhorn import membership
+
+
+class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Clustering via the principle of rate reduction (Chu et al., arXiv 2306.05272) of feature rows.
+
+    Parameters: `n_clusters` is K. `recipe` is "discriminant", our map in closed form, or "paper", the published
+    training; `settings` are keys of the recipe (`cpp.fit.Discriminant`, `cpp.fit.Paper`), such as {"epochs": 5}.
+    `method`, `eta` and `landmarks` are those of `cpp.partition.partition`. `device` is "cpu" or "cuda".
+    `random_state` draws what is random.
+
+    Attributes after `fit`: `labels_` `[n]` int64, `cluster_centers_` `[K, d]` float32 unit rows in the space of codes,
+    `head_`, `loss_` (the record of the training), `n_features_in_`.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        recipe: Literal["discriminant", "paper"] = "discriminant",
+        settings: dict[str, Any] | None = None,
+        method: Method = "auto",
+        eta: float = 0.1,
+        landmarks: int = 8192,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.recipe = recipe
+        self.settings = settings
+        self.method = method
+        self.eta = eta
+        self.landmarks = landmarks
+        self.device = device
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]  # codes are float32 whatever the rows are
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn codes, centroids and `labels_` from feature rows `[n, D]`, numpy or torch. `y` is ignored."""
+        rows = self._rows(X, reset=True)
+        recipes = {"discriminant": fit.Discriminant, "paper": fit.Paper}
+        if self.recipe not in recipes:
+            raise ValueError(f"recipe is {self.recipe!r}, must be one of {', '.join(recipes)}")
+        settings = recipes[self.recipe](**(self.settings or {}))
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        if not 1 <= self.n_clusters <= len(rows):
+            raise ValueError(f"n_clusters is {self.n_clusters}, must be from 1 to the number of samples, {len(rows)}")
+        self.head_, self.loss_ = fit.fit(rows, settings, self.n_clusters, seed, self.device)
+        codes = self.head_.project(rows, BATCH)
+        gpu = self.device == "cuda"
+        group = partition(codes, self.n_clusters, self.method, self.eta, self.landmarks, seed, gpu).group
+        self.cluster_centers_ = centroids(codes.Z, torch.from_numpy(group), self.n_clusters).numpy()
+        self.labels_ = self._nearest(codes)
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """The cluster of each row, `[n]`: that of the nearest centre to its code."""
+        return self._nearest(self._codes(X))
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Codes z of the rows, `[n, d]`, unit vectors."""
+        codes: NDArray[np.float32] = self._codes(X).Z.numpy()
+        return codes
+
+    def membership(self, X: Any) -> NDArray[np.float32]:
+        """The doubly stochastic membership `[n, n]` among the rows, at the temperature `eta`."""
+        Pi: NDArray[np.float32] = membership(self._codes(X).C, self.eta, HALF_STEPS).numpy()
+        return Pi
+
+    def save(self, folder: str | Path) -> None:
+        """Write what `load` reads: the head, the centres and the parameters; not `labels_` and `loss_`."""
+        check_is_fitted(self)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.head_.save(Path(folder) / "head.safetensors")
+        save_file({"centroids": self.cluster_centers_}, Path(folder) / "groups.safetensors")
+        known = {k: v for k, v in self.get_params().items() if k != "random_state" or isinstance(v, int | None)}
+        (Path(folder) / "estimator.json").write_text(json.dumps(known, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> CPP:
+        """An estimator that predicts and transforms as the saved one."""
+        found = cls(**json.loads((Path(folder) / "estimator.json").read_text()))
+        found.head_ = Head.load(Path(folder) / "head.safetensors", found.device)
+        found.n_features_in_ = found.head_.in_dim
+        found.cluster_centers_ = load_file(Path(folder) / "groups.safetensors")["centroids"]
+        return found
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.cluster_centers_.shape[1])
+
+    def _rows(self, X: Any, reset: bool) -> torch.Tensor:
+        rows = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+        least = 2 if reset else 1
+        checked = validate_data(self, rows, reset=reset, dtype=[np.float32, np.float64], ensure_min_samples=least)
+        return torch.from_numpy(np.array(checked, np.float32))
+
+    def _codes(self, X: Any) -> Codes:
+        check_is_fitted(self)
+        return self.head_.project(self._rows(X, reset=False), BATCH)
+
+    def _nearest(self, codes: Codes) -> NDArray[np.int64]:
+        nearest = Nearest(self.cluster_centers_, self.device == "cuda")
+        found: NDArray[np.int64] = nearest(codes.Z.numpy(), BATCH).cluster.astype(np.int64)
+        return found

@@ -1,0 +1,167 @@
+"""Clusterings of every labelled set of real vectors by several methods, as one table: `make bench-head`.
+
+K is given; labels score the whole set and decide nothing. `--published FOLDER` adds the authors' own modules from a
+clone of their repository, trained as their script does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+
+from cpp.assign import nearest_rows
+from cpp.fit import Discriminant, Paper, batches, fit
+from cpp.head import Codes
+from cpp.metrics import scores
+from cpp.partition import Method, partition
+from cpp.vectors import read_vectors
+from tests.bench.__main__ import heading
+
+SETS = {
+    "oxford_pets": "clip-b32-features/oxford_pets",
+    "dtd": "clip-b32-features/dtd",
+    "caltech101": "caltech101-clip-b32",
+    "fgvc": "clip-b32-features/fgvc",
+    "sun397": "clip-b32-features/sun397",
+}
+Clusters = NDArray[np.integer]
+Clustering = Callable[[torch.Tensor, int, int], Clusters]
+
+
+def ours(settings: Discriminant | Paper, method: Method) -> Clustering:
+    def cluster(X: torch.Tensor, K: int, seed: int) -> Clusters:
+        head, _ = fit(X, settings, K, seed)
+        eta = settings.eta if isinstance(settings, Paper) else 0.1
+        return partition(head.project(X, 8192), K, method, eta, 8192, seed).group
+
+    return cluster
+
+
+def kmeans(X: torch.Tensor, K: int, seed: int) -> Clusters:
+    from sklearn.cluster import KMeans
+
+    return KMeans(K, n_init=10, random_state=seed).fit_predict(X.numpy())
+
+
+def smoothed_kmeans(X: torch.Tensor, K: int, seed: int) -> Clusters:
+    near = torch.from_numpy(nearest_rows(X.numpy(), 10))
+    mean = (X + X[near].sum(1)) / 11
+    return kmeans(normalize(mean - mean.mean(0)), K, seed)
+
+
+def raw_partition(X: torch.Tensor, K: int, seed: int) -> Clusters:
+    rows = normalize(X - X.mean(0))
+    return partition(Codes(rows, rows), K, "auto", 0.1, 8192, seed).group
+
+
+def spectral_neighbours(X: torch.Tensor, K: int, seed: int) -> Clusters:
+    from scipy.sparse import coo_matrix
+    from sklearn.cluster import SpectralClustering
+
+    near, n = nearest_rows(X.numpy(), 10), len(X)
+    graph = coo_matrix((np.ones(near.size), (np.arange(n).repeat(10), near.ravel())), (n, n)).tocsr()
+    spectral = SpectralClustering(K, affinity="precomputed", random_state=seed, assign_labels="kmeans")
+    return spectral.fit_predict((graph + graph.T) / 2)
+
+
+def published(folder: str) -> Clustering:
+    """The authors' own network, Sinkhorn layer and loss, trained as their script does with the paper's settings for
+    CIFAR-10, then spherical k-means on z of the whole set."""
+    sys.path.insert(0, folder)
+    from loss.loss_fn import MLCLoss, TotalCodingRate
+    from model.CPP_model import CPPNet
+    from model.sink_distance import SinkhornDistance
+
+    def cluster(X: torch.Tensor, K: int, seed: int) -> Clusters:
+        torch.manual_seed(seed)
+        network, sinkhorn = CPPNet(X.shape[1], 4096, 128), SinkhornDistance(0.175, max_iter=5)
+        rest = [*network.pre_feature.parameters(), *network.subspace.parameters()]
+        optimizers = [
+            torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=decay)
+            for parameters, decay in ((rest, 1e-4), (network.cluster.parameters(), 5e-3))
+        ]
+        warmup, objective, m = TotalCodingRate(eps=0.1), MLCLoss(eps=0.1, gamma=1.0), 1024
+        stream = batches(len(X), m, torch.Generator().manual_seed(seed))
+        for step in range(50 + 15 * (len(X) // m)):
+            if step == 50:
+                network.cluster.load_state_dict(network.subspace.state_dict())
+            z, logits = network(X[next(stream)])
+            if step < 50:
+                loss = warmup(z)
+            else:
+                Pi = sinkhorn((logits @ logits.T).abs().unsqueeze(0))[0][0] * m
+                loss = objective(z, Pi)[0] + 0.05 * 0.5 * Pi.norm() ** 2
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        with torch.no_grad():
+            Z = network.eval()(X)[0]
+        return partition(Codes(Z, Z), K, "kmeans", 0.1, 8192, seed).group
+
+    return cluster
+
+
+METHODS: dict[str, Clustering] = {
+    "ours: discriminant, partition auto": ours(Discriminant(), "auto"),
+    "the same without the discriminant": raw_partition,
+    "k-means, raw, 10 restarts": kmeans,
+    "k-means, mean removed, 10-NN smoothing": smoothed_kmeans,
+    "spectral on the 10-NN graph, raw": spectral_neighbours,
+    "recipe: paper, k-means on z": ours(Paper(), "kmeans"),
+    "recipe: paper, spectral on Pi": ours(Paper(), "spectral"),
+}
+
+
+def read(folder: Path) -> tuple[torch.Tensor, NDArray[np.integer]]:
+    """Unit rows of a set in clip-retrieval's layout and the numbers of their classes."""
+    paths = [str(folder / f"img_emb/img_emb_{i}.npy") for i in range(len(list(folder.glob("img_emb/*.npy"))))]
+    X = torch.from_numpy(np.concatenate([read_vectors(path).astype(np.float32) for path in paths]))
+    tables = [pq.read_table(path.replace("img_emb", "metadata").replace(".npy", ".parquet")) for path in paths]
+    return normalize(X), np.unique(
+        np.concatenate([table["label"].to_numpy() for table in tables]), return_inverse=True
+    )[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--methods", default="", help="only the methods whose name has this in it")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--published", metavar="FOLDER", help="a clone of the authors' repository")
+    options = parser.parse_args()
+    data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
+    methods = METHODS | ({"published CPP, k-means on z": published(options.published)} if options.published else {})
+    print(f"{heading()}; ACC/NMI/ARI in percent, mean and standard deviation of {options.seeds} seeds\n")
+    print("| set | method | ACC | NMI | ARI | seconds | ARI between seeds |\n|---|---|---|---|---|---|---|")
+    for name in options.sets:
+        X, classes = read(Path(data) / SETS[name])
+        for method, cluster in methods.items():
+            if options.methods not in method:
+                continue
+            found, taken = [], []
+            for seed in range(options.seeds):
+                start = time.perf_counter()
+                found.append(cluster(X, len(np.unique(classes)), seed))
+                taken.append(time.perf_counter() - start)
+            rows = 100 * np.array([scores(classes, clusters) for clusters in found])
+            cells = [f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in zip(rows.mean(0), rows.std(0), strict=True)]
+            agreed = [scores(a, b).ari for a, b in itertools.combinations(found, 2)]
+            agreement = f"{np.mean(agreed):.2f}" if agreed else ""
+            print(f"| {name} | {method} | {' | '.join(cells)} | {np.mean(taken):.1f} | {agreement} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""CPP as scikit-learn expects an estimator to be, and as the stages compute it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from cpp import CPP
+from cpp.metrics import scores
+from tests.test_discriminant import nuisance
+
+
+@parametrize_with_checks([CPP(n_clusters=3), CPP(n_clusters=2, recipe="paper", settings={"hidden": 8, "epochs": 2})])
+def test_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_clusters_are_found_and_kept_for_new_rows() -> None:
+    X, group = nuisance(1500, 12, 2.0)
+    model = CPP(12, random_state=0).fit(X[:1200].numpy())
+    assert model.labels_.dtype == np.int64
+    assert scores(group[:1200], model.labels_).ari > 0.99
+    assert np.array_equal(model.predict(X[:1200]), model.labels_)
+    assert scores(group[1200:], model.predict(X[1200:])).ari > 0.99
+    assert np.array_equal(CPP(12, random_state=0).fit_predict(X[:1200]), model.labels_)
+    codes = model.transform(X[1200:])
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
+    assert list(model.get_feature_names_out())[:2] == ["cpp0", "cpp1"]
+
+
+def test_membership_is_doubly_stochastic_and_follows_the_clusters() -> None:
+    X, group = nuisance(240, 4, 2.0)
+    Pi = CPP(4, random_state=0).fit(X).membership(X)
+    np.testing.assert_allclose(Pi.sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(Pi.sum(0), 1, atol=0.1)  # five half-steps end on a row
+    same = (group[:, None] == group).numpy()
+    assert Pi[same].mean() > 20 * Pi[~same].mean()
+
+
+def test_saved_and_loaded_it_predicts_the_same(tmp_path: Path) -> None:
+    X, _ = nuisance(300, 4, 1.0)
+    model = CPP(4, random_state=1).fit(X)
+    model.save(tmp_path / "model")
+    loaded = CPP.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict(X), model.labels_)
+    assert np.array_equal(loaded.transform(X), model.transform(X))
+    assert loaded.get_params() == model.get_params()
+
+
+def test_it_is_a_step_of_a_pipeline() -> None:
+    X, group = nuisance(600, 6, 2.0)
+    found = make_pipeline(FunctionTransformer(), CPP(6, random_state=0)).fit_predict(X.numpy())
+    assert scores(group, found).ari > 0.99
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_clusters": 41}, "n_clusters is 41, must be from 1 to the number of samples, 40"),
+        ({"n_clusters": 0}, "n_clusters is 0, must be from 1"),
+        ({"recipe": "papers"}, "recipe is 'papers', must be one of discriminant, paper"),
+        ({"settings": {"neighbors": 3}}, "neighbors"),
+    ],
+)
+def test_bad_parameters_are_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CPP(**settings).fit(torch.randn(40, 6))
