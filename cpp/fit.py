@@ -29,8 +29,12 @@ class Discriminant(Recipe):
 
     recipe: Literal["discriminant"] = "discriminant"
     dim: int | None = Field(None, ge=1, description="dimension d of the codes; null: twice the clusters, at least 32")
-    neighbours: int = Field(10, ge=1, description="nearest rows that stand for the group of a row")
-    rounds: int = Field(3, ge=1, description="times that the neighbours are found again among the codes")
+    neighbours: int | None = Field(
+        None, ge=1, description="nearest rows that stand for the group of a row; null: half a mean cluster, 5 to 50"
+    )
+    rounds: int = Field(
+        2, ge=1, description="times that the neighbours are looked for, after the first among the codes"
+    )
     shrinkage: float = Field(0.1, gt=0, description="regularisation of the scatter within groups")
 
 
@@ -81,7 +85,7 @@ def fit(
 ) -> tuple[Head, list[StepRecord]]:
     """A head for the feature rows `X_nD` (float), in eval mode, with its loss record.
 
-    `n_clusters` gives the discriminant its dimension where the settings do not. `on_step` is called after every step,
+    `n_clusters` gives the discriminant what its settings leave to it. `on_step` is called after every step,
     or round, with the record and their number. ValueError for fewer than two rows, not finite or all equal ones.
     """
     if len(X_nD) < 2:
@@ -96,12 +100,12 @@ def fit(
 def _solve(
     X: Tensor, s: Discriminant, n_clusters: int | None, seed: int, device: str, on_step: OnStep | None
 ) -> tuple[Head, list[StepRecord]]:
-    wanted = s.dim or max(2 * (n_clusters or 0), 32)
+    dim = min(s.dim or max(2 * (n_clusters or 0), 32), X.shape[1])
+    neighbours = s.neighbours or (min(max(len(X) // (2 * n_clusters), 5), 50) if n_clusters else 10)
     looked_at = X[torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[:1024]].to(torch.float32)
     measured = Paper(eta=0.1, columns=64)
     head, record = None, list[StepRecord]()
-    dim = min(wanted, X.shape[1])
-    for i, found in enumerate(discriminant(X, dim, s.neighbours, s.rounds, s.shrinkage, device == "cuda")):
+    for i, found in enumerate(discriminant(X, dim, neighbours, s.rounds, s.shrinkage, device == "cuda")):
         head = LinearHead.of(*found)
         generator = torch.Generator().manual_seed(seed)
         record.append(objective(head.project(looked_at, len(looked_at)), measured, i, False, generator)[1])

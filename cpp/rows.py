@@ -5,11 +5,14 @@ Knows nothing of where an address leads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import fsspec
 import pyarrow as pa
@@ -20,13 +23,16 @@ from cpp.folders import Address, fetch
 from cpp.samples import Reason, Sample, plain
 
 BATCH = 64  # rows that are unpacked at a time
+BUFFER = 1 << 20  # bytes that are read at a time; without it a whole row group, which may be the whole file
+
+Row = tuple[pa.RecordBatch, int, int]  # what it is in, its place there, its number in the table
 
 
 @dataclass(frozen=True)
 class TableShard:
     """Rows `start` to `stop` of a table. `column` holds bytes of images, or their `addresses`; `key` their names."""
 
-    path: str
+    table: str
     fingerprint: str
     start: int
     stop: int
@@ -34,16 +40,54 @@ class TableShard:
     addresses: bool
     key: str | None = None
 
+    @property
+    def path(self) -> str:
+        """Where the images are, as `at` reads it: `train.parquet#bytes=image&key=id&rows=0-10000`."""
+        given = {"addresses" if self.addresses else "bytes": self.column}
+        given |= {"key": self.key} if self.key is not None else {}
+        return f"{self.table}#{urlencode(given)}&rows={self.start}-{self.stop}"
+
+    @classmethod
+    def at(cls, path: str) -> TableShard | None:
+        """The shard of a `path`, without its fingerprint; None where the path is not one of a table."""
+        table, _, query = path.rpartition("#")
+        given = dict(parse_qsl(query, keep_blank_values=True))
+        rows = re.fullmatch(r"(\d+)-(\d+)", given.get("rows", ""))
+        column = given.get("bytes", given.get("addresses"))
+        if rows is None or column is None:
+            return None
+        return cls(table, "", int(rows[1]), int(rows[2]), column, "addresses" in given, given.get("key"))
+
     def read(self, max_bytes: int) -> Iterator[Sample]:
         """Samples in the order of the rows; without `key` they are numbered. All columns but binary ones are kept.
 
         A relative address is relative to the table's folder. ValueError where the table cannot be read.
         """
-        rows = (
-            (batch, i, first + i)
-            for batch, first in _batches(self.path, self.start, self.stop)
-            for i in range(len(batch))
-        )
+        return self._samples(_rows(self.table, range(self.start, self.stop)), max_bytes)
+
+    def pick(self, keys: Collection[str], max_bytes: int) -> Iterator[Sample]:
+        """The samples that have one of the keys, as `read` gives them but for their metadata.
+
+        Of Parquet it unpacks the column of keys, and of the images only the row groups that hold one of them.
+        """
+        rows = [row for row, key in self._keys() if key in keys]
+        columns = [name for name in dict.fromkeys((self.key, self.column)) if name is not None]
+        return self._samples(_rows(self.table, rows, columns), max_bytes)
+
+    def _keys(self) -> Iterator[tuple[int, str]]:
+        if self.key is None:
+            return ((row, self._number(row)) for row in range(self.start, self.stop))
+        found = _rows(self.table, range(self.start, self.stop), [self.key])
+        return ((row, self._key(batch, i, row)) for batch, i, row in found)
+
+    def _key(self, batch: pa.RecordBatch, i: int, row: int) -> str:
+        key = None if self.key is None else batch.column(self.key)[i].as_py()
+        return self._number(row) if key is None else str(key)
+
+    def _number(self, row: int) -> str:
+        return f"{PurePosixPath(self.table).stem}/{row}"
+
+    def _samples(self, rows: Iterator[Row], max_bytes: int) -> Iterator[Sample]:
         if self.addresses:
             return fetch((self._address(*row) for row in rows), max_bytes)
         return (self._sample(*row, max_bytes) for row in rows)
@@ -51,8 +95,7 @@ class TableShard:
     def _about(self, batch: pa.RecordBatch, i: int, row: int) -> tuple[str, dict[str, Any]]:
         kept = [f.name for f in batch.schema if not _holds_bytes(f.type) and f.name != self.key]
         metadata = {name: plain(batch.column(name)[i].as_py()) for name in kept}
-        key = None if self.key is None else batch.column(self.key)[i].as_py()
-        return f"{PurePosixPath(self.path).stem}/{row}" if key is None else str(key), metadata
+        return self._key(batch, i, row), metadata
 
     def _sample(self, batch: pa.RecordBatch, i: int, row: int, max_bytes: int) -> Sample:
         key, metadata = self._about(batch, i, row)
@@ -72,7 +115,7 @@ class TableShard:
         address = batch.column(self.column)[i].as_py()
         if not address:
             return Address(key, None, metadata, Reason.NO_IMAGE)
-        folder = self.path.rpartition("/")[0]
+        folder = self.table.rpartition("/")[0]
         if "://" not in address and not address.startswith("/") and folder:
             address = f"{folder}/{address}"
         return Address(key, address, metadata)
@@ -109,13 +152,14 @@ def image_column(path: str, column: str | None, addresses: bool) -> str:
     )
 
 
-def _batches(path: str, start: int, stop: int) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The rows `start` to `stop` in batches, each with the number of its first row."""
-    for batch, row in _text_batches(path) if _is_text(path) else _parquet_batches(path, start):
-        low, high = max(start - row, 0), min(stop - row, len(batch))
-        if low < high:
-            yield batch.slice(low, high - low), row + low
-        if row + len(batch) >= stop:
+def _rows(path: str, wanted: Sequence[int], columns: list[str] | None = None) -> Iterator[Row]:
+    """The wanted rows, which ascend, with these columns of Parquet (all of a text); stops at the last of them."""
+    if not wanted:
+        return
+    for batch, first in _text_batches(path) if _is_text(path) else _parquet_batches(path, wanted, columns):
+        for row in wanted[bisect_left(wanted, first) : bisect_left(wanted, first + len(batch))]:
+            yield batch, row - first, row
+        if wanted[-1] < first + len(batch):
             return
 
 
@@ -132,16 +176,18 @@ def _text_batches(path: str) -> Iterator[tuple[pa.RecordBatch, int]]:
             row += len(batch)
 
 
-def _parquet_batches(path: str, start: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+def _parquet_batches(
+    path: str, wanted: Sequence[int], columns: list[str] | None
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The row groups that hold wanted rows in batches, each with the number of its first row."""
     with _opened(path) as file:
-        parquet = pq.ParquetFile(file)
-        row = 0
+        parquet = pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
+        stop = 0
         for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            if row + rows <= start:
-                row += rows
+            row, stop = stop, stop + parquet.metadata.row_group(group).num_rows
+            if bisect_left(wanted, row) == bisect_left(wanted, stop):
                 continue
-            for batch in parquet.iter_batches(BATCH, row_groups=[group]):
+            for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
                 yield batch, row
                 row += len(batch)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
@@ -72,18 +72,32 @@ def read(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
 
 
 def read_images(shard: str | ImageShard, keys: Iterable[str]) -> dict[str, bytes]:
-    """Bytes of the images of the given keys in a tar, folder or shard, as far as they are there. Stops at the last."""
-    wanted, found = set(keys), dict[str, bytes]()
-    if isinstance(shard, str):
-        shard = TarShard(shard, "") if shard.endswith(".tar") else FolderShard(shard, "", tuple(sorted(wanted)))
-    elif isinstance(shard, FolderShard):
-        shard = FolderShard(shard.path, shard.fingerprint, tuple(name for name in shard.names if name in wanted))
-    for sample in read(shard) if wanted else ():
+    """Bytes of the images of the given keys in a shard, or at its `path`, as far as they are there."""
+    return dict(find_images(shard, keys))
+
+
+def find_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """The same one by one, in the order of the shard. Stops at the last."""
+    wanted = set(keys)
+    for sample in _picked(shard, frozenset(wanted)) if wanted else ():
         if sample.key in wanted and sample.image is not None:
-            found.setdefault(sample.key, sample.image)
-            if len(found) == len(wanted):
-                break
-    return found
+            wanted.remove(sample.key)
+            yield sample.key, sample.image
+            if not wanted:
+                return
+
+
+def _picked(shard: str | ImageShard, keys: frozenset[str]) -> Iterator[Sample]:
+    """At least the samples of these keys: a tar has no index, and is read from its start."""
+    if isinstance(shard, str) and shard.endswith(".tar"):
+        shard = TarShard(shard, "")
+    elif isinstance(shard, str):
+        shard = TableShard.at(shard) or FolderShard(shard, "", tuple(sorted(keys)))
+    if isinstance(shard, TableShard):
+        return shard.pick(keys, MAX_BYTES)
+    if isinstance(shard, FolderShard):
+        shard = replace(shard, names=tuple(name for name in shard.names if name in keys))
+    return read(shard)
 
 
 def _tars(images: Images) -> dict[str, ImageShard]:
@@ -127,9 +141,9 @@ def _tables(images: Images) -> dict[str, ImageShard]:
         total, size = rows.length(path), images.shard_size
         for i, start in enumerate(range(0, total, size)):
             stop = min(start + size, total)
-            about = fingerprint(identity, start, stop, column, addresses, images.key)
-            shard = TableShard(path, about, start, stop, column, addresses, images.key)
-            found[name if total <= size else f"{name}-{i:05d}"] = shard
+            shard = TableShard(path, "", start, stop, column, addresses, images.key)
+            about = fingerprint(identity, shard.path)
+            found[name if total <= size else f"{name}-{i:05d}"] = replace(shard, fingerprint=about)
     if not found:
         raise ValueError(f"the {len(files)} tables of images.path have no rows")
     return found

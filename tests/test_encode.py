@@ -1,5 +1,6 @@
 """From images to named clusters: the encode and words steps, with a small model of random weights."""
 
+import io
 import json
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from cpp import encoder, tables
+from cpp import encoder, sources, tables
 from cpp.head import Head
-from cpp.sources import read_images
+from cpp.report import members
+from cpp.sources import Images, read_images
 from cpp.tables import Counts, matrix
 from pipelines.config import ConfigError, load
 from pipelines.plan import plan
 from pipelines.run import Run
-from tests.conftest import SMALL, TINY, WORDS, Dataset
+from tests.conftest import COLOURS, SMALL, TINY, WORDS, Dataset
 from tests.test_run import computed
 from tests.test_tars import DAMAGE, damaged_files, write_tar
 
@@ -77,6 +79,37 @@ def test_bad_pictures_are_rejected_with_a_reason(
     ]  # fmt: skip
     assert json.loads((pictures.root / "scores.json").read_text())["methods"][0]["acc"] == 1
     assert "were not found" not in (pictures.root / "report.html").read_text()
+
+
+@pytest.mark.parametrize("key", ["name", "null"])
+@pytest.mark.parametrize("format", ["parquet", "table"])
+def test_pictures_in_tables_are_on_the_page(pictures: Dataset, format: str, key: str) -> None:
+    tars = sources.shards(Images("webdataset", (f"{pictures.folder}/data/images/*.tar",)))
+    found = [sample for tar in tars.values() for sample in sources.read(tar)]
+    (pictures.folder / "files").mkdir()
+    for sample in found:
+        (pictures.folder / f"files/{sample.key}.jpg").write_bytes(sample.image or b"")
+    table = {
+        "name": [f"picture {sample.key}" for sample in found],
+        "label": [sample.metadata["label"] for sample in found],
+        "where": [f"files/{sample.key}.jpg" for sample in found],
+        "image": [sample.image for sample in found],
+    }
+    pq.write_table(pa.table(table), pictures.folder / "t.parquet", row_group_size=30)
+    column = {"parquet": "image", "table": "where"}[format]
+    images = f"images={{format: {format}, path: [t.parquet], column: {column}, key: {key}, shard_size: 70}}"
+    run = Run(load(pictures.config, [images]), local=True)
+    assert run.go()
+    assert run.outcomes["encode"].counts == Counts(160, 160, 0)
+    html = (pictures.root / "report.html").read_text()
+    assert "were not found" not in html
+    assert html.count("data:image/jpeg") == 4 * 18
+    label = dict(zip(table["name"] if key == "name" else [f"t/{i}" for i in range(160)], table["label"], strict=True))
+    paths = [str(path) for path in sorted((pictures.root / "assignments").iterdir())]
+    for group in members(paths, prefetch=1, n_clusters=4).values():
+        for member in [*group.typical, *group.borderline]:
+            pixel = Image.open(io.BytesIO(member.picture or b"")).resize((1, 1)).getpixel((0, 0))
+            assert np.abs(np.subtract(pixel, COLOURS[label[member.key]])).max() < 12
 
 
 def test_a_vector_that_is_not_finite_is_rejected(pictures: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def test_scikit_learn(estimator: Any, check: Any) -> None:
 
 
 def test_clusters_are_found_and_kept_for_new_rows() -> None:
-    X, group = nuisance(1500, 12, 2.0)
+    X, group = nuisance(1500, 12, 1.5)
     model = CPP(12, random_state=0).fit(X[:1200].numpy())
     assert model.labels_.dtype == np.int64
     assert scores(group[:1200], model.labels_).ari > 0.99
@@ -34,7 +34,7 @@ def test_clusters_are_found_and_kept_for_new_rows() -> None:
 
 
 def test_membership_is_doubly_stochastic_and_follows_the_clusters() -> None:
-    X, group = nuisance(240, 4, 2.0)
+    X, group = nuisance(240, 4, 1.5)
     Pi = CPP(4, random_state=0).fit(X).membership(X)
     np.testing.assert_allclose(Pi.sum(1), 1, atol=1e-4)
     np.testing.assert_allclose(Pi.sum(0), 1, atol=0.1)  # five half-steps end on a row
@@ -53,7 +53,7 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path: Path) -> None:
 
 
 def test_it_is_a_step_of_a_pipeline() -> None:
-    X, group = nuisance(600, 6, 2.0)
+    X, group = nuisance(600, 6, 1.5)
     found = make_pipeline(FunctionTransformer(), CPP(6, random_state=0)).fit_predict(X.numpy())
     assert scores(group, found).ari > 0.99
 

@@ -114,7 +114,7 @@ def test_both_partitions_shared_heads_and_drawn_columns(dataset: Dataset, overri
 def test_the_default_recipe_finds_the_clusters(dataset: Dataset) -> None:
     assert go(dataset, "fit={recipe: discriminant}").ok
     assert json.loads((dataset.root / "scores.json").read_text())["methods"][0]["acc"] == 1
-    assert len(pd.read_parquet(dataset.root / "loss.parquet")) == 3
+    assert len(pd.read_parquet(dataset.root / "loss.parquet")) == 2
 
 
 def test_a_corrupt_file_is_quarantined_and_the_others_finish(dataset: Dataset) -> None:

@@ -14,9 +14,10 @@ import pytest
 import webdataset
 from PIL import Image
 
-from cpp import sources
+from cpp import folders, rows, sources
+from cpp.rows import TableShard
 from cpp.samples import Reason
-from cpp.sources import Images, read
+from cpp.sources import Images, find_images, read, read_images
 from tests.test_tars import JPEG, about, only, samples, write_images, write_tar
 
 
@@ -202,6 +203,80 @@ def test_a_table_of_addresses(tmp_path: Path, suffix: str) -> None:
     ]
     assert found[0].image == JPEG + b"1.jpg"
     assert found[2].metadata == {"where": "none.jpg", "text": "e\nf"}
+
+
+@pytest.mark.parametrize("key", ["id", None])
+@pytest.mark.parametrize("struct", [True, False])
+def test_pictures_of_a_table_are_found_by_key_without_reading_the_rest(
+    tmp_path: Path, struct: bool, key: str | None
+) -> None:
+    data = [JPEG + bytes([i]) for i in range(12)]
+    cells = [{"bytes": d, "path": f"{i}.jpg"} for i, d in enumerate(data)] if struct else data
+    path, names = tmp_path / "t.parquet", [f"t/{i}" if key is None else f"k{i % 10}" for i in range(12)]
+    table = pa.table({"image": cells, "id": [None if i == 6 else name for i, name in enumerate(names)]})
+    pq.write_table(table, path, row_group_size=3, compression="none")
+    written, groups = bytearray(path.read_bytes()), pq.read_metadata(path)
+    for group in (0, 3):
+        chunk = groups.row_group(group).column(0)
+        start = chunk.dictionary_page_offset or chunk.data_page_offset
+        written[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    path.write_bytes(written)
+    first, second = sources.shards(Images("parquet", (str(path),), shard_size=8, column="image", key=key)).values()
+    wanted = [names[4], "t/6", names[7], "k99", "t/99", "x/5"]
+    expected = {names[4]: data[4], "t/6": data[6], names[7]: data[7]}
+    assert read_images(first.path, wanted) == read_images(first, wanted) == expected
+    assert read_images(second.path, [names[8], names[4]]) == {names[8]: data[8]}
+    assert list(find_images(first.path, [])) == []
+
+
+def test_a_row_group_is_never_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(-1 if size is None else size)
+            asked.append(len(data))
+            return data
+
+    table = pa.table({"image": [JPEG + bytes(100_000) for _ in range(200)]})
+    pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, write_batch_size=1)
+    shard, asked = only("parquet", f"{tmp_path}/t.parquet"), list[int]()
+    monkeypatch.setattr(rows.fsspec, "open", Counted)
+    next(read(shard))
+    assert max(asked) < 2 * rows.BUFFER
+    assert sum(asked) < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
+@pytest.mark.parametrize("key", ["where", "id", None])
+def test_of_a_table_of_addresses_only_the_wanted_are_fetched(
+    tmp_path: Path, name: str, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [f"{i}.jpg" for i in range(6)]
+    write_images(tmp_path / "pictures", files)
+    (tmp_path / "pictures/4.jpg").write_bytes(bytes(9000))
+    table = pa.table({"where": [f"pictures/{file}" for file in files], "id": [str(i) for i in range(6)]})
+    if name.endswith(".parquet"):
+        pq.write_table(table, tmp_path / name, row_group_size=2)
+    else:
+        table.to_pandas().to_csv(tmp_path / name, sep="\t" if name.endswith(".tsv") else ",", index=False)
+    asked, fetched = list[str](), folders._read
+    monkeypatch.setattr(folders, "_read", lambda address, limit: asked.append(address) or fetched(address, limit))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(sources, "MAX_BYTES", 8000)
+    shard = only("table", f"{tmp_path}/{name}", column="where", key=key)
+    keys = [{"where": f"pictures/{i}.jpg", "id": str(i), None: f"t/{i}"}[key] for i in range(6)]
+    assert read_images(shard.path, [keys[1], keys[3], keys[4]]) == {
+        keys[1]: JPEG + b"1.jpg",
+        keys[3]: JPEG + b"3.jpg",
+    }
+    assert sorted(asked) == [f"{tmp_path}/pictures/{i}.jpg" for i in (1, 3, 4)]
+
+
+@pytest.mark.parametrize("key", ["a#b&c=d %+é", "rows", "", None])
+@pytest.mark.parametrize("addresses", [True, False])
+def test_the_path_of_a_table_says_all_that_reading_it_takes(key: str | None, addresses: bool) -> None:
+    shard = TableShard("s3://b/x#bytes=y&rows=1-2.parquet", "", 3, 70, "bytes=image&key#", addresses, key)
+    assert TableShard.at(shard.path) == shard
+    for path in ("a/b", "a#b", "a#bytes=b", "a#rows=1-2", "a#bytes=b&rows=1-x", ""):
+        assert TableShard.at(path) is None
 
 
 @pytest.mark.parametrize(
