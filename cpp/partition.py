@@ -1,8 +1,8 @@
 """Codes of a sample -> K groups: k-means from Ward's clusters, or spectral clustering of the membership.
 
 Which of the two is right differs: k-means cuts large classes up where sizes differ much, and spectral clustering
-strings classes together where they touch. `auto` makes both and keeps the one of larger silhouette. Knows no files and
-no labels.
+strings classes together where they touch. `auto` makes both and keeps spectral clustering where its silhouette is
+clearly the larger. Knows no files and no labels.
 
 Sources: Ward, JASA 58, 1963; Ng, Jordan, Weiss, "On spectral clustering", NIPS 2001, on the membership of Chu et al.,
 arXiv 2306.05272, section 3.3; Rousseeuw, "Silhouettes", 1987.
@@ -23,6 +23,7 @@ from cpp.sinkhorn import membership
 
 HALF_STEPS = 5  # of Sinkhorn, as in the paper
 SCORED = 4096  # rows that a silhouette is computed on
+LEAD = 0.02  # by which spectral clustering must lead: less is chance, and the choice would change with the seed
 BATCH = 65536
 
 Method = Literal["auto", "kmeans", "spectral"]
@@ -63,7 +64,8 @@ def partition(
         return Grouping(made[method], {})
     scored = drawn[np.random.default_rng(seed).permutation(len(drawn))[:SCORED]]
     silhouettes = {name: silhouette(Z[scored], group[scored]) for name, group in made.items()}
-    return Grouping(made[max(silhouettes, key=silhouettes.__getitem__)], silhouettes)
+    clear = silhouettes["spectral"] > silhouettes["kmeans"] + LEAD
+    return Grouping(made["spectral" if clear else "kmeans"], silhouettes)
 
 
 def ward(Z_nd: Tensor, n_clusters: int) -> NDArray[np.int64]:
@@ -79,21 +81,24 @@ def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: i
 
     Takes n^2 floats. The membership is made symmetric and divided by its row sums, as Sinkhorn leaves one side inexact.
     """
+    from scipy.linalg import eigh
     from scipy.sparse.linalg import eigsh
     from sklearn.cluster import KMeans
 
+    n = len(C_nd)
     Pi = membership(C_nd, eta, half_steps)
     Pi = (Pi + Pi.mT) / 2
     scale_n = Pi.sum(1).rsqrt()
     affinity = (scale_n[:, None] * Pi * scale_n).cpu().numpy()
-    if n_clusters < len(C_nd):
-        start = np.random.default_rng(seed).standard_normal(len(C_nd))
+    if 20 * n_clusters < n:
+        start = np.random.default_rng(seed).standard_normal(n)
         _, vectors = eigsh(affinity, k=n_clusters, which="LA", v0=start)
-    else:
-        vectors = np.linalg.eigh(affinity)[1]
+    else:  # Lanczos is slow for many eigenvectors
+        _, vectors = eigh(affinity, subset_by_index=(n - n_clusters, n - 1), overwrite_a=True, check_finite=False)
     rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
-    labels: NDArray[np.int64] = KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(rows).astype(np.int64)
-    return labels
+    restarts = max(1, min(10, 1000 // n_clusters))  # a restart costs n K^2
+    labels: NDArray[np.int64] = KMeans(n_clusters, n_init=restarts, random_state=seed).fit_predict(rows)
+    return labels.astype(np.int64)
 
 
 def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:

@@ -90,7 +90,9 @@ Fit = Annotated[
 
 class Partition(Section):
     n_clusters: int = Field(ge=1, description="K, the number of clusters")
-    method: Method = Field("auto", description="kmeans on z, spectral on the membership, or the better by silhouette")
+    method: Method = Field(
+        "auto", description="kmeans on z, spectral on the membership, or auto: which silhouette says"
+    )
     eta: float = Field(0.1, gt=0, description="temperature of the membership for spectral: low is sharp")
     sample: int = Field(100_000, ge=1, description="at most so many rows are partitioned")
     landmarks: int = Field(8192, ge=1, description="of these, those that Ward and spectral see; takes their square")

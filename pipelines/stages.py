@@ -113,7 +113,7 @@ class Partition(Stage):
                 codes, K, p.method, p.eta, p.landmarks, self.seed, given.device == "cuda"
             )
             for method, value in silhouettes.items():
-                print(f"partition: {method} has silhouette {value:.3f}; the larger is kept", flush=True)
+                print(f"partition: {method} has silhouette {value:.3f}", flush=True)
             Z = codes.Z
             groups = torch.from_numpy(group)
             moments = Moments.of(Z, groups, K)

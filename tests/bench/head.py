@@ -138,7 +138,7 @@ def read(folder: Path) -> tuple[torch.Tensor, NDArray[np.integer]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--methods", default="", help="only the methods whose name has this in it")
+    parser.add_argument("--methods", nargs="+", default=[""], help="only the methods whose name has one of these in it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--published", metavar="FOLDER", help="a clone of the authors' repository")
     options = parser.parse_args()
@@ -149,7 +149,7 @@ def main() -> None:
     for name in options.sets:
         X, classes = read(Path(data) / SETS[name])
         for method, cluster in methods.items():
-            if options.methods not in method:
+            if not any(part in method for part in options.methods):
                 continue
             found, taken = [], []
             for seed in range(options.seeds):
