@@ -31,8 +31,9 @@ check: lint test ## Run lint and test
 format: .venv/ready ## Format the code
 	$(PYTHON) -m ruff check --fix
 	$(PYTHON) -m ruff format
-bench: .venv/ready ## Measure speed against named baselines; results go to tests/bench/RESULTS.md by hand
+bench: .venv/ready ## Measure speed and memory against named baselines (with CPP_TEST_DATA those of encode too)
 	$(PYTHON) -m tests.bench
+	$(PYTHON) -m tests.bench.encode
 bench-head: .venv/ready ## Score clusterings of the real vectors in CPP_TEST_DATA by several methods
 	$(PYTHON) -m tests.bench.head $(ARGS)
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import faiss
 import numpy as np
@@ -17,6 +15,7 @@ from cpp.fit import Paper, objective
 from cpp.head import Codes
 from cpp.rate import compressed_rate
 from cpp.sinkhorn import membership
+from tests.bench import heading
 from tests.test_rate import published_compressed_rate
 
 
@@ -69,12 +68,6 @@ def assignment(n: int, d: int, K: int) -> tuple[str, float, float]:
         seconds(lambda: nearest(Z, 8192)),
         seconds(lambda: index.search(Z, 2)),
     )
-
-
-def heading() -> str:
-    """The day and the machine."""
-    machine = platform.processor() or platform.machine()
-    return f"{datetime.now(UTC):%Y-%m-%d}, {machine}, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from cpp.head import Codes
 from cpp.metrics import scores
 from cpp.partition import Method, partition
 from cpp.vectors import read_vectors
-from tests.bench.__main__ import heading
+from tests.bench import heading
 
 SETS = {
     "oxford_pets": "clip-b32-features/oxford_pets",
