@@ -30,9 +30,10 @@ Method = Literal["auto", "kmeans", "spectral"]
 
 
 class Grouping(NamedTuple):
-    """Group number of every row, `[n]`, and the silhouettes, in [-1, 1], of the methods that were compared."""
+    """Group number of every row, `[n]`, by `method`; `silhouettes`, in [-1, 1], of the methods that were compared."""
 
     group: NDArray[np.int64]
+    method: Method
     silhouettes: dict[str, float]
 
 
@@ -49,7 +50,7 @@ def partition(
     if not 1 <= n_clusters <= n:
         raise ValueError(f"partition.n_clusters is {n_clusters}, must be from 1 to the rows of the sample, {n}")
     if n_clusters in (1, n):
-        return Grouping(np.zeros(n, np.int64) if n_clusters == 1 else np.arange(n), {})
+        return Grouping(np.zeros(n, np.int64) if n_clusters == 1 else np.arange(n), "kmeans", {})
     drawn = np.sort(np.random.default_rng(seed).choice(n, min(n, max(landmarks, n_clusters)), replace=False))
     some = Codes(codes.Z[drawn], codes.C[drawn])
     Z = codes.Z.cpu().numpy()
@@ -61,11 +62,11 @@ def partition(
             centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centres)
         made[name] = Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64)
     if len(made) == 1:
-        return Grouping(made[method], {})
+        return Grouping(made[method], method, {})
     scored = drawn[np.random.default_rng(seed).permutation(len(drawn))[:SCORED]]
     silhouettes = {name: silhouette(Z[scored], group[scored]) for name, group in made.items()}
-    clear = silhouettes["spectral"] > silhouettes["kmeans"] + LEAD
-    return Grouping(made["spectral" if clear else "kmeans"], silhouettes)
+    chosen: Method = "spectral" if silhouettes["spectral"] > silhouettes["kmeans"] + LEAD else "kmeans"
+    return Grouping(made[chosen], chosen, silhouettes)
 
 
 def ward(Z_nd: Tensor, n_clusters: int) -> NDArray[np.int64]:

@@ -85,6 +85,7 @@ class Page:
     settings: str
     versions: Mapping[str, str]
     scores: Mapping[str, Any] | None
+    partition: str = ""
     warnings: Sequence[str] = ()
 
     @property
@@ -96,6 +97,13 @@ class Page:
         """Pictures that were looked for and could not be shown."""
         every = [m for group in self.members.values() for part in group for m in part]
         return sum(m.image_shard is not None and m.picture is None for m in every)
+
+
+def how_partitioned(how: Mapping[str, Any]) -> str:
+    """A sentence from the method of a partition and the silhouettes that chose it."""
+    names = {"kmeans": "k-means", "spectral": "spectral clustering"}
+    compared = " and ".join(f"{names[method]} {value:.3f}" for method, value in how["silhouettes"].items())
+    return f"Partition by {names[how['method']]}" + (f"; the silhouettes were {compared}." if compared else ".")
 
 
 def render(page: Page) -> str:

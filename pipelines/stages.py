@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from cpp import label, metrics, partition, quality, report, tables, vectors
@@ -94,7 +96,7 @@ class Project(Stage):
 class Partition(Stage):
     """A sample of FEATURES through the head -> K groups: unit centroids of z, counts, Gram matrices, coding rates."""
 
-    version = 1
+    version = 2
     products = (Product("groups", ".safetensors"),)
     each = ()
     whole = ("features", "head")
@@ -109,13 +111,11 @@ class Partition(Stage):
             p, K = self.partition, self.partition.n_clusters
             X = tables.sample_rows(given.whole["features"], self.embeddings, p.sample, self.seed, given.prefetch)
             codes = head.project(torch.from_numpy(X), given.batch)
-            group, silhouettes = partition.partition(
-                codes, K, p.method, p.eta, p.landmarks, self.seed, given.device == "cuda"
-            )
-            for method, value in silhouettes.items():
-                print(f"partition: {method} has silhouette {value:.3f}", flush=True)
+            found = partition.partition(codes, K, p.method, p.eta, p.landmarks, self.seed, given.device == "cuda")
+            how = {"method": found.method, "silhouettes": found.silhouettes}
+            print(f"partition: {report.how_partitioned(how)}", flush=True)
             Z = codes.Z
-            groups = torch.from_numpy(group)
+            groups = torch.from_numpy(found.group)
             moments = Moments.of(Z, groups, K)
             arrays = {
                 "centroids": partition.centroids(Z, groups, K).numpy(),
@@ -123,7 +123,7 @@ class Partition(Stage):
                 "gram": moments.gram_Kdd.to(torch.float32).numpy(),
                 "coding_rate": moments.coding_rate(p.distortion).numpy(),
             }
-            save_file(arrays, out["groups"])
+            save_file(arrays, out["groups"], metadata={"partition": json.dumps(how)})
             for warning in quality.warnings(moments, [int(n) for n in moments.count_K]):
                 print(f"partition: {warning}", flush=True)
             return Counts(len(X), len(X))
@@ -284,6 +284,7 @@ class Report(Stage):
                 seconds=seconds_by_step(Path(given.whole["events"][0])),
                 settings=self.about,
                 versions=versions(),
+                partition=report.how_partitioned(read_how(given)),
                 warnings=quality.warnings(read_moments(given), [cluster["size"] for cluster in clusters]),
                 scores=json.loads(Path(given.whole["scores"][0]).read_text()) if "scores" in given.whole else None,
             )
@@ -291,6 +292,13 @@ class Report(Stage):
             return Counts(page.images, page.images)
 
         return work
+
+
+def read_how(given: Given) -> dict[str, Any]:
+    """How the sample was partitioned."""
+    with safe_open(given.whole["groups"][0], framework="numpy") as file:
+        found: dict[str, Any] = json.loads(file.metadata()["partition"])
+    return found
 
 
 def read_moments(given: Given) -> Moments:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from cpp.report import Curve, Member, Members, Page, _Least, members, render
+from cpp.report import Curve, Member, Members, Page, _Least, how_partitioned, members, render
 from pipelines.config import load
 from pipelines.run import Run
 from tests.conftest import COLOURS, WORDS, Dataset
@@ -56,6 +56,13 @@ def test_hostile_text_is_shown_as_text() -> None:
 def test_warnings_stand_on_the_page_and_only_there() -> None:
     assert "Three &lt; four" in render(page(warnings=["Three < four"]))
     assert 'role="alert"' not in render(page())
+
+
+def test_the_page_says_how_the_sample_was_partitioned() -> None:
+    said = how_partitioned({"method": "spectral", "silhouettes": {"kmeans": 0.25, "spectral": 0.5}})
+    assert said == "Partition by spectral clustering; the silhouettes were k-means 0.250 and spectral clustering 0.500."
+    assert how_partitioned({"method": "kmeans", "silhouettes": {}}) == "Partition by k-means."
+    assert said in render(page(partition=said))
 
 
 def test_a_curve_fills_its_frame_and_skips_what_is_missing() -> None:
