@@ -91,7 +91,7 @@ def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: i
     Pi = (Pi + Pi.mT) / 2
     scale_n = Pi.sum(1).rsqrt()
     affinity = (scale_n[:, None] * Pi * scale_n).cpu().numpy()
-    if 20 * n_clusters < n:
+    if 100 * n_clusters < n:
         start = np.random.default_rng(seed).standard_normal(n)
         _, vectors = eigsh(affinity, k=n_clusters, which="LA", v0=start)
     else:  # Lanczos is slow for many eigenvectors

@@ -2,7 +2,10 @@
 
 import io
 import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import open_clip
@@ -157,6 +160,22 @@ def test_several_encoders_see_the_same_images(pictures: Dataset, model: Path) ->
     words = pq.read_schema(next((pictures.root / "cache/words").iterdir()))
     assert words.field("embedding").type.list_size == SMALL["embed_dim"]
     assert pd.read_parquet(pictures.root / "clusters.parquet")["name"].isin(WORDS).all()
+
+
+def test_tars_come_over_http_as_well(pictures: Dataset, tmp_path: Path) -> None:
+    assert Run(load(pictures.config), ["encode"], local=True).go()
+    here = read(pictures.root, "features")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(pictures.folder / "data/images"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        overrides = [f"images.path=['http://127.0.0.1:{server.server_port}/{{00000..00002}}.tar']"]
+        assert Run(load(pictures.config, overrides), ["encode"], local=True).go()
+    finally:
+        server.shutdown()
+    there = read(pictures.root, "features")
+    assert there.drop(["image_shard"]).equals(here.drop(["image_shard"]))
+    assert there["image_shard"][0].as_py().startswith("http://127.0.0.1")
 
 
 def read(root: Path, product: str) -> pa.Table:
