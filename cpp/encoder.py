@@ -246,7 +246,7 @@ def _tokenizer(model: str) -> Any:
     try:
         return open_clip.get_tokenizer(model)
     except ImportError as error:
-        raise WeightsError(f"the tokenizer of {model} needs a package ({error}): pip install transformers") from error
+        raise WeightsError(f"the tokenizer of {model} needs a package that is not installed: {error}") from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"the tokenizer of {model} cannot be had: {str(error)[:500]}") from error
 
