@@ -46,6 +46,13 @@ def test_keys_of_the_other_recipe_and_an_unknown_recipe_are_named(dataset: Datas
     assert load(dataset.config, ["fit={}"]).fit.recipe == "discriminant"
 
 
+def test_columns_of_vectors_that_no_encoder_writes_are_named(dataset: Dataset) -> None:
+    said = fault(dataset, "fit.embeddings=[embedding, embedding_2]")
+    assert "fit.embeddings names 'embedding_2', this run has embedding: take one of these" in said
+    assert "label.embedding names 'clip'" in fault(dataset, "label.embedding=clip")
+    assert "fit.embeddings names a column twice" in fault(dataset, "fit.embeddings=[embedding, embedding]")
+
+
 def test_wrong_types_and_bounds_are_all_said_at_once(dataset: Dataset) -> None:
     said = fault(dataset, "fit.eta=0", "fit.epochs=many", "partition.n_clusters=2.5", "resources.workers=0")
     assert "--set fit.eta=0: fit.eta: input should be greater than 0 (value 0)" in said

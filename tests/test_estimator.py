@@ -33,6 +33,13 @@ def test_clusters_are_found_and_kept_for_new_rows() -> None:
     assert list(model.get_feature_names_out())[:2] == ["cpp0", "cpp1"]
 
 
+@pytest.mark.parametrize("method", ["spectral", "kmeans"])
+def test_labels_are_what_predict_says_where_nothing_is_clear(method: Any) -> None:
+    X = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    model = CPP(7, method=method, random_state=0).fit(X)
+    assert np.array_equal(model.predict(X), model.labels_)
+
+
 def test_membership_is_doubly_stochastic_and_follows_the_clusters() -> None:
     X, group = nuisance(240, 4, 1.5)
     Pi = CPP(4, random_state=0).fit(X).membership(X)
