@@ -41,7 +41,7 @@ lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 clean: ## Remove .venv and caches, not results
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-runs/demo-data/words.txt: | .venv/ready
+runs/demo-data/words.txt: cpp/assets/cpp-demo.safetensors cpp/assets/cpp-demo.json | .venv/ready
 	$(PYTHON) -m cpp.demo runs/demo-data
 
 .venv/ready: requirements.lock pyproject.toml
