@@ -156,6 +156,8 @@ def train(
         record.append(row)
         if on_step:
             on_step(row, n_steps)
+    if s.share_heads:  # the cluster head had no part in it: what reads C shall read the codes that were trained
+        head.copy_feature_to_cluster()
     return head.eval(), record
 
 

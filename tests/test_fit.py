@@ -103,12 +103,13 @@ def test_bad_settings_are_errors() -> None:
         Paper(eta=0)
 
 
-def test_shared_heads_leave_the_cluster_head_untrained() -> None:
+def test_shared_heads_make_the_membership_from_the_codes_that_are_clustered() -> None:
     X, _ = subspaces(256, 4, 2, 24, seed=0)
-    settings = SMALL.model_copy(update={"share_heads": True, "weight_decay_cluster": 0.0})
-    brief, long = (train(X, settings.model_copy(update={"epochs": n}), seed=0)[0] for n in (1, 6))
-    assert torch.equal(brief.cluster.weight, long.cluster.weight)
-    assert not torch.equal(brief.feature.weight, long.feature.weight)
+    shared, apart = (
+        train(X, SMALL.model_copy(update={"share_heads": share}), seed=0)[0].project(X, 256) for share in (True, False)
+    )
+    assert torch.equal(shared.Z, shared.C)
+    assert not torch.allclose(apart.Z, apart.C)
 
 
 def test_drawn_columns_leave_the_mean_of_the_gradient_as_it_is() -> None:
