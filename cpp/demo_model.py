@@ -21,6 +21,7 @@ from numpy.random import Generator
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
 from cpp.demo import ASSETS, MODEL, jpeg
 from cpp.drawings import KINDS, draw, draw_nothing
@@ -28,7 +29,7 @@ from cpp.drawings import KINDS, draw, draw_nothing
 WEIGHTS = ASSETS / f"{MODEL}.safetensors"
 SEED = 20_000  # of the drawings and of the training; the demonstration's own drawings have another
 CAPTIONED = 0.2  # share of the texts that are the caption of their own drawing; the others say what it is, no more
-ROUNDS = ((400, 9, 3e-3), (300, 7, 2e-3))  # of the training: new drawings of each kind, passes, highest rate
+DRAWINGS, EPOCHS, RATE = 1500, 12, 3e-3  # of the training: drawings of each kind, passes, highest learning rate
 UNMET = "zebra"  # stands for every word that training does not meet, and is met least of all
 TEXTS: list[str | Callable[[str], str]] = [
     *open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -84,10 +85,9 @@ def train(
     groups: int,
     lr: float,
     seed: int,
-    start: dict[str, Tensor] | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Train the model, from nothing or from the weights `start`, on `n` drawings of each kind; its weights, fp16.
+    """Train the model from nothing on `n` drawings of each kind; its weights, fp16.
 
     open_clip's loss is taken over groups that hold each class once, `groups` of them in a step, so that a drawing and
     the text of another are never both of one kind. Most texts name the kind alone: by colours and places the drawings
@@ -99,20 +99,14 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # open_clip initialises its towers from the global generator
         model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
-    if start is not None:
-        model.load_state_dict(start)
     generator = torch.Generator().manual_seed(seed)
     preprocess.transforms.pop()  # the normalisation, done on whole batches instead
     data = drawn(n, np.random.default_rng(seed), preprocess)
     mean, std = (torch.tensor(v)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
     forget_unmet(model.token_embedding.weight, data)
-    fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # a third faster where the processor has it
+    fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster for images where this is so
     loss_of = open_clip.ClipLoss()
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    rest = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
-    )
+    optimizer = adamw(list(model.parameters()), lr)
     steps = n // groups
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps, pct_start=0.15)
     model.train().to(memory_format=torch.channels_last)
@@ -126,9 +120,10 @@ def train(
             captioned = torch.rand(rows.shape, generator=generator)[..., None] < CAPTIONED
             texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, way]).flatten(0, 1)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-                pictured, said, scale = model(images.contiguous(memory_format=torch.channels_last), texts)
-            pairs = zip(*(rows.float().split(len(classes)) for rows in (pictured, said)), strict=True)
-            loss = torch.stack([loss_of(*pair, scale) for pair in pairs]).mean()
+                pictured = model.encode_image(images.contiguous(memory_format=torch.channels_last))
+            rows_of = (normalize(pictured.float(), dim=-1), model.encode_text(texts, normalize=True))
+            pairs = zip(*(rows.split(len(classes)) for rows in rows_of), strict=True)
+            loss = torch.stack([loss_of(*pair, model.logit_scale.exp()) for pair in pairs]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -140,6 +135,17 @@ def train(
             on_epoch(epoch, total / steps)
     weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     return {name: value.contiguous() for name, value in weights.items()}
+
+
+def adamw(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """AdamW as CLIP is trained with: biases, gains and the logit scale do not decay."""
+    decayed, rest = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        lr=lr,
+        betas=(0.9, 0.98),
+        fused=True,  # half of the parameters are of words that are not met: without it they take a good part of a step
+    )
 
 
 def forget_unmet(weight: Tensor, data: Drawn) -> None:
@@ -155,7 +161,7 @@ def forget_unmet(weight: Tensor, data: Drawn) -> None:
 def moved(pixels: Tensor, generator: torch.Generator, by: int = 4) -> Tensor:
     """Pictures `[m, 3, side, side]` moved by up to `by` pixels, edges repeated, and half of them mirrored."""
     side = pixels.shape[-1]
-    padded = torch.nn.functional.pad(pixels.float(), (by,) * 4, mode="replicate")
+    padded = pad(pixels.float(), (by,) * 4, mode="replicate")
     places = torch.randint(2 * by + 1, (len(pixels), 2), generator=generator).tolist()
     out = torch.stack([p[:, y : y + side, x : x + side] for p, (x, y) in zip(padded, places, strict=True)])
     mirrored = torch.rand(len(out), generator=generator) < 0.5
@@ -163,15 +169,12 @@ def moved(pixels: Tensor, generator: torch.Generator, by: int = 4) -> Tensor:
 
 
 def main(out: Path = WEIGHTS, groups: int = 4, seed: int = SEED) -> None:
-    """Train the small CLIP of the demonstration, in rounds of new drawings, and write its weights to OUT."""
+    """Train the small CLIP of the demonstration and write its weights to OUT."""
 
     def say(epoch: int, loss: float) -> None:
-        typer.echo(f"epoch {epoch + 1}: loss {loss:.3f}")
+        typer.echo(f"epoch {epoch + 1} of {EPOCHS}: loss {loss:.3f}")
 
-    weights: dict[str, Tensor] | None = None
-    for i, (n, epochs, lr) in enumerate(ROUNDS):
-        weights = train(n, epochs, groups, lr, seed + i, weights, say)
-        save_file(weights, out)
+    save_file(train(DRAWINGS, EPOCHS, groups, RATE, seed, say), out)
 
 
 if __name__ == "__main__":

@@ -115,20 +115,20 @@ def clock(p: Pen, c: Paint, rng: Generator) -> None:
 
 
 def key(p: Pen, c: Paint, rng: Generator) -> None:
-    bow = rng.uniform(0.24, 0.32)
+    bow = rng.uniform(0.28, 0.36)
     rings = [(-0.6, 0.0)] if rng.random() < 0.6 else [(-0.42, -0.2), (-0.42, 0.2), (-0.74, 0.0)]
     r = bow if len(rings) == 1 else bow * 0.62
     shaft = [(-0.6 + bow if len(rings) == 1 else -0.38, 0.0), (0.92, 0.0)]
-    teeth = [(x, rng.uniform(0.22, 0.36)) for x in np.linspace(0.5, 0.88, int(rng.integers(2, 4))).tolist()]
+    teeth = [(x, rng.uniform(0.3, 0.42)) for x in np.linspace(0.45, 0.85, int(rng.integers(2, 4))).tolist()]
     for contour in (True, False):  # all contours first, so that no part cuts another
         if contour and not p.contour:
             continue
         colour, more = (p.ink, 2 * p.contour) if contour else (c.main, 0.0)
         for x, y in rings:
-            p.line([*arc(x, y, r, r), (x + r, y)], 0.15 + more, colour)
-        p.line(shaft, 0.15 + more, colour)
+            p.line([*arc(x, y, r, r), (x + r, y)], 0.17 + more, colour)
+        p.line(shaft, 0.2 + more, colour)
         for x, long in teeth:
-            p.line([(x, 0.0), (x, long)], 0.12 + more, colour)
+            p.line([(x, 0.0), (x, long)], 0.15 + more, colour)
     p.line([(shaft[0][0] + 0.1, -0.02), (0.85, -0.02)], 0.04, c.light)
 
 
@@ -181,7 +181,7 @@ def bicycle(p: Pen, c: Paint, rng: Generator) -> None:
 
 def guitar(p: Pen, c: Paint, rng: Generator) -> None:
     waist, hip = rng.uniform(0.2, 0.3), rng.uniform(0.44, 0.54)
-    p.polygon(box(-0.08, -0.75, 0.08, 0.1), WOOD)
+    p.polygon(box(-0.1, -0.75, 0.1, 0.1), WOOD)
     p.polygon([(-0.11, -0.7), (-0.15, -0.98), (0.15, -0.98), (0.11, -0.7)], c.dark)
     right = [(0.12, -0.08), (0.36, 0.0), (0.38, 0.15), (waist, 0.33), (hip, 0.6), (0.36, 0.9)]
     p.polygon(smooth(twofold(right)), c.main)

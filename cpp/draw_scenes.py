@@ -141,13 +141,13 @@ def background(size: tuple[int, int], away_from: Colour, rng: Generator) -> tupl
         scene, name = pick(rng, SCENES), pick(rng, tuple(COLOURS))
         image = scene.draw(size, mix(COLOURS[name], WHITE, rng.uniform(0.0, 0.5)), rng)
         red, green, blue = (round(v) for v in ImageStat.Stat(image.reduce(24)).mean)
-        if np.linalg.norm(np.subtract((red, green, blue), away_from)) > 110:
+        if np.linalg.norm(np.subtract((red, green, blue), away_from)) > 130:
             return image, (red, green, blue), pick(rng, scene.says).format(colour=name)
 
 
 def clutter(image: Image.Image, rng: Generator) -> None:
     """A few small shapes, anywhere."""
-    for _ in range(rng.integers(0, 6)):
+    for _ in range(rng.integers(0, 5)):
         scale, angle = image.width * rng.uniform(0.03, 0.06), rng.uniform(0, 6.28)
         pen = Pen(image, scale * turned(angle), (rng.uniform(0, image.width), rng.uniform(0, image.height)))
         corners, dent = pick(rng, [(3, 1.0), (4, 1.0), (5, 0.45), (24, 1.0)])

@@ -46,8 +46,8 @@ KINDS: dict[str, Kind] = {
     "airplane": Kind(airplane, turn=35),
     "bicycle": Kind(bicycle, turn=12),
     "butterfly": Kind(butterfly, turn=40),
-    "key": Kind(key, ("yellow", "orange", "grey", "brown", "black", "white"), turn=90),
-    "guitar": Kind(guitar, ("orange", "brown", "red", "black", "blue", "white"), turn=60),
+    "key": Kind(key, ("yellow", "orange", "grey", "brown", "black", "white"), turn=60),
+    "guitar": Kind(guitar, ("orange", "brown", "red", "black", "blue", "white"), turn=40),
     "cactus": Kind(cactus, ("green", "green", "turquoise"), turn=8),
 }
 
@@ -104,7 +104,7 @@ def draw(name: str, rng: Generator) -> tuple[Image.Image, str]:
     colours = paint(kind, rng)
     image, mean, place = scenery(colours.main, rng)
     (w, h), side = image.size, min(image.size)
-    half = side * rng.uniform(0.28, 0.46)
+    half = side * rng.uniform(0.36, 0.47)
     free = max(side * 0.48 - half, 0)
     centre = (w / 2 + rng.uniform(-free, free), h / 2 + rng.uniform(-free, free))
     stretch = rng.uniform(0.9, 1.12)
@@ -113,5 +113,5 @@ def draw(name: str, rng: Generator) -> tuple[Image.Image, str]:
     ink = BLACK if sum(mean) > 270 else (232, 232, 226)
     contour, pale = pick(rng, [(0.0, 0.0), (0.035, 0.0), (0.05, 0.0), (0.045, 0.5)])
     kind.draw(Pen(image, matrix, centre, ink, contour, pale), colours, rng)
-    size = "small" if half < side * 0.34 else "big" if half > side * 0.4 else "nice"
+    size = "small" if half < side * 0.39 else "big" if half > side * 0.44 else "nice"
     return image.reduce(DETAIL), caption(name, colours, place, size, rng)
