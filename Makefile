@@ -12,7 +12,7 @@ help: ## List the targets
 
 demo: .venv/ready runs/demo-data/words.txt ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
 	$(PYTHON) -m pipelines run configs/demo.yaml $(or $(ARGS),--local)
-demo-model: .venv/ready ## Train the demonstration's small CLIP again, some ten minutes
+demo-model: .venv/ready ## Train the demonstration's small CLIP again, ten to twenty minutes
 	$(PYTHON) -m cpp.demo_model
 install: .venv/ready ## Make .venv with the locked dependencies
 run: .venv/ready ## Bring the run of CONFIG up to date
