@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
 from pydantic import BaseModel, Field
 from torch import Tensor
 
@@ -122,8 +123,13 @@ def train(
 
     Batches are drawn without replacement, the last short one of an epoch is dropped; a batch is never larger than the
     data. Raises FloatingPointError where the loss is not finite.
+
+    In an initialised torch.distributed process group all processes must call with equal arguments. Each makes the same
+    batch, since batch normalisation sees the whole of it and with all columns the network is a hundredth of a step at
+    d = 1024; they share out the columns of R_c, and all end with the head of one process within rounding.
     """
     s = settings
+    ranks = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
     generator = torch.Generator().manual_seed(seed)
     head = TwoHeads(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
     cluster = list(head.cluster.parameters())
@@ -143,7 +149,7 @@ def train(
         if step == s.warmup_steps:
             head.copy_feature_to_cluster()
         codes: Codes = head(X_nd[rows].to(device, torch.float32))
-        loss, row = objective(codes, s, step, warmup, generator)
+        loss, row = objective(codes, s, step, warmup, generator, ranks)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is not finite at step {step} "
@@ -153,6 +159,9 @@ def train(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if ranks is not None:  # processes may round differently, which would grow: all go on with the weights of one
+            for weight in head.parameters():
+                dist.broadcast(weight.data, src=0, group=ranks)
         record.append(row)
         if on_step:
             on_step(row, n_steps)
@@ -161,12 +170,19 @@ def train(
     return head.eval(), record
 
 
-def objective(codes: Codes, s: Paper, step: int, warmup: bool, generator: torch.Generator) -> tuple[Tensor, StepRecord]:
+def objective(
+    codes: Codes,
+    s: Paper,
+    step: int,
+    warmup: bool,
+    generator: torch.Generator,
+    ranks: dist.ProcessGroup | None = None,
+) -> tuple[Tensor, StepRecord]:
     """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
 
     R_c is a sum over the m columns of Pi: where `columns` is less than m, so many are drawn and their sum is scaled by
     m / columns, which leaves its mean, and its gradient's, as they are. In the warm-up R_c is not computed and stands
-    as NaN in the record. Codes that are not finite give a NaN loss.
+    as NaN in the record. Codes that are not finite give a NaN loss. `ranks` share out the columns (`cpp.rate`).
     """
     Z_md, m = codes.Z, len(codes.Z)
     Pi = membership(Z_md if s.share_heads else codes.C, s.eta, s.half_steps)
@@ -178,7 +194,7 @@ def objective(codes: Codes, s: Paper, step: int, warmup: bool, generator: torch.
         scale = m / s.columns
     try:
         R = coding_rate(Z_md, s.distortion)
-        R_c = nan if warmup else scale * compressed_rate(Z_md, drawn, s.distortion)
+        R_c = nan if warmup else scale * compressed_rate(Z_md, drawn, s.distortion, ranks)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # how Cholesky says that a matrix is not finite
         R, R_c = nan, nan
     loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2
