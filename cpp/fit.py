@@ -18,7 +18,7 @@ from torch import Tensor
 from cpp.discriminant import discriminant
 from cpp.head import Codes, Head, LinearHead, TwoHeads
 from cpp.rate import coding_rate, compressed_rate
-from cpp.sinkhorn import membership
+from cpp.sinkhorn import membership_columns
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -185,16 +185,15 @@ def objective(
     as NaN in the record. Codes that are not finite give a NaN loss. `ranks` share out the columns (`cpp.rate`).
     """
     Z_md, m = codes.Z, len(codes.Z)
-    Pi = membership(Z_md if s.share_heads else codes.C, s.eta, s.half_steps)
-    pi_norm2 = Pi.square().sum()
-    nan = Z_md.new_tensor(torch.nan)
-    drawn, scale = Pi, 1.0
+    columns, scale = None, 1.0
     if s.columns is not None and s.columns < m:
-        drawn = Pi[:, torch.randperm(m, generator=generator)[: s.columns].to(Pi.device)]
+        columns = torch.randperm(m, generator=generator)[: s.columns].to(Z_md.device)
         scale = m / s.columns
+    Pi, pi_norm2 = membership_columns(Z_md if s.share_heads else codes.C, s.eta, s.half_steps, columns)
+    nan = Z_md.new_tensor(torch.nan)
     try:
         R = coding_rate(Z_md, s.distortion)
-        R_c = nan if warmup else scale * compressed_rate(Z_md, drawn, s.distortion, ranks)
+        R_c = nan if warmup else scale * compressed_rate(Z_md, Pi, s.distortion, ranks)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # how Cholesky says that a matrix is not finite
         R, R_c = nan, nan
     loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2
