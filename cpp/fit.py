@@ -60,6 +60,7 @@ class Paper(Recipe):
     eta: float = Field(0.175, gt=0, description="temperature of the membership: low is sharp")
     half_steps: int = Field(5, ge=1, description="Sinkhorn half-steps")
     share_heads: bool = Field(False, description="make the membership from the feature head")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network's products; rates are always fp32")
 
 
 class StepRecord(NamedTuple):
@@ -141,6 +142,7 @@ def train(
         ],
         momentum=s.momentum,
     )
+    network = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=s.precision == "bf16")
     m = min(s.batch, len(X_nd))
     n_steps = s.warmup_steps + s.epochs * (len(X_nd) // m)
     record: list[StepRecord] = []
@@ -148,7 +150,8 @@ def train(
         warmup = step < s.warmup_steps
         if step == s.warmup_steps:
             head.copy_feature_to_cluster()
-        codes: Codes = head(X_nd[rows].to(device, torch.float32))
+        with network:
+            codes: Codes = head(X_nd[rows].to(device, torch.float32))
         loss, row = objective(codes, s, step, warmup, generator, ranks)
         if not torch.isfinite(loss):
             raise FloatingPointError(
