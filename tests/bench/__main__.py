@@ -101,7 +101,7 @@ if __name__ == "__main__":
         step(1024, 1024, 32),
         scaling(1024, 128),
         scaling(4096, 1024),
-        peak(8192),
+        peak(4096),
         assignment(200_000, 128, 1000),
     ):
         print(f"| {name} | {ours:.3f} | {baseline:.3f} | {baseline / ours:.2f} |", flush=True)
