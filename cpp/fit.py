@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import torch
+import torch.distributed as dist
 from pydantic import BaseModel, Field
 from torch import Tensor
 
 from cpp.discriminant import discriminant
 from cpp.head import Codes, Head, LinearHead, TwoHeads
 from cpp.rate import coding_rate, compressed_rate
-from cpp.sinkhorn import membership
+from cpp.sinkhorn import membership_columns
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -59,6 +60,7 @@ class Paper(Recipe):
     eta: float = Field(0.175, gt=0, description="temperature of the membership: low is sharp")
     half_steps: int = Field(5, ge=1, description="Sinkhorn half-steps")
     share_heads: bool = Field(False, description="make the membership from the feature head")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network's products; rates are always fp32")
 
 
 class StepRecord(NamedTuple):
@@ -122,8 +124,13 @@ def train(
 
     Batches are drawn without replacement, the last short one of an epoch is dropped; a batch is never larger than the
     data. Raises FloatingPointError where the loss is not finite.
+
+    In an initialised torch.distributed process group all processes must call with equal arguments. Each makes the same
+    batch, since batch normalisation sees the whole of it and with all columns the network is a hundredth of a step at
+    d = 1024; they share out the columns of R_c, and all end with the head of one process within rounding.
     """
     s = settings
+    ranks = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
     generator = torch.Generator().manual_seed(seed)
     head = TwoHeads(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
     cluster = list(head.cluster.parameters())
@@ -135,6 +142,7 @@ def train(
         ],
         momentum=s.momentum,
     )
+    network = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=s.precision == "bf16")
     m = min(s.batch, len(X_nd))
     n_steps = s.warmup_steps + s.epochs * (len(X_nd) // m)
     record: list[StepRecord] = []
@@ -142,8 +150,9 @@ def train(
         warmup = step < s.warmup_steps
         if step == s.warmup_steps:
             head.copy_feature_to_cluster()
-        codes: Codes = head(X_nd[rows].to(device, torch.float32))
-        loss, row = objective(codes, s, step, warmup, generator)
+        with network:
+            codes: Codes = head(X_nd[rows].to(device, torch.float32))
+        loss, row = objective(codes, s, step, warmup, generator, ranks)
         if not torch.isfinite(loss):
             raise FloatingPointError(
                 f"the loss is not finite at step {step} "
@@ -153,6 +162,9 @@ def train(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if ranks is not None:  # processes may round differently, which would grow: all go on with the weights of one
+            for weight in head.parameters():
+                dist.broadcast(weight.data, src=0, group=ranks)
         record.append(row)
         if on_step:
             on_step(row, n_steps)
@@ -161,24 +173,30 @@ def train(
     return head.eval(), record
 
 
-def objective(codes: Codes, s: Paper, step: int, warmup: bool, generator: torch.Generator) -> tuple[Tensor, StepRecord]:
+def objective(
+    codes: Codes,
+    s: Paper,
+    step: int,
+    warmup: bool,
+    generator: torch.Generator,
+    ranks: dist.ProcessGroup | None = None,
+) -> tuple[Tensor, StepRecord]:
     """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
 
     R_c is a sum over the m columns of Pi: where `columns` is less than m, so many are drawn and their sum is scaled by
     m / columns, which leaves its mean, and its gradient's, as they are. In the warm-up R_c is not computed and stands
-    as NaN in the record. Codes that are not finite give a NaN loss.
+    as NaN in the record. Codes that are not finite give a NaN loss. `ranks` share out the columns (`cpp.rate`).
     """
     Z_md, m = codes.Z, len(codes.Z)
-    Pi = membership(Z_md if s.share_heads else codes.C, s.eta, s.half_steps)
-    pi_norm2 = Pi.square().sum()
-    nan = Z_md.new_tensor(torch.nan)
-    drawn, scale = Pi, 1.0
+    columns, scale = None, 1.0
     if s.columns is not None and s.columns < m:
-        drawn = Pi[:, torch.randperm(m, generator=generator)[: s.columns].to(Pi.device)]
+        columns = torch.randperm(m, generator=generator)[: s.columns].to(Z_md.device)
         scale = m / s.columns
+    Pi, pi_norm2 = membership_columns(Z_md if s.share_heads else codes.C, s.eta, s.half_steps, columns)
+    nan = Z_md.new_tensor(torch.nan)
     try:
         R = coding_rate(Z_md, s.distortion)
-        R_c = nan if warmup else scale * compressed_rate(Z_md, drawn, s.distortion)
+        R_c = nan if warmup else scale * compressed_rate(Z_md, Pi, s.distortion, ranks)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # how Cholesky says that a matrix is not finite
         R, R_c = nan, nan
     loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2

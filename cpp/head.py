@@ -110,7 +110,9 @@ class TwoHeads(Head):
 
     def forward(self, X: Tensor) -> Codes:
         hidden = self.trunk(X)
-        return Codes(normalize(self.feature(hidden)), normalize(self.cluster(hidden)))
+        # in mixed precision the products come in bfloat16, in which no row has length 1
+        Z, C = (normalize(head(hidden).to(head.weight.dtype)) for head in (self.feature, self.cluster))
+        return Codes(Z, C)
 
     def copy_feature_to_cluster(self) -> None:
         """Start the cluster head as a copy of the feature head (after the warm-up)."""

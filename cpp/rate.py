@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 # Floats in one stack of m x d or d x d matrices. On a CPU a stack that stays in the cache is twice as fast.
@@ -33,13 +34,16 @@ def coding_rate(Z_md: Tensor, e: float) -> Tensor:
     return logdet_spd(M_dd) / 2
 
 
-def compressed_rate(Z_md: Tensor, Pi_mJ: Tensor, e: float) -> Tensor:
+def compressed_rate(Z_md: Tensor, Pi_mJ: Tensor, e: float, ranks: dist.ProcessGroup | None = None) -> Tensor:
     """R_c(Z, Pi) = sum_j t_j/(2m) logdet(I + d/(t_j e) Z^T diag(Pi_j) Z), a scalar (2006.08558, equation 8).
 
     Column j of `Pi_mJ` (entries >= 0) is the soft group j, and t_j its sum. Value and both gradients come out of one
     pass over chunks of columns, so memory stays bounded where autograd would keep all J matrices of d x d.
+
+    With `ranks`, whose processes must all call with equal arguments, each computes every world-size-th column. Value
+    and gradients are added up over them, so that all ranks have the same, equal to one process's within rounding.
     """
-    rate: Tensor = _CompressedRate.apply(Z_md, Pi_mJ, e)
+    rate: Tensor = _CompressedRate.apply(Z_md, Pi_mJ, e, ranks)
     return rate
 
 
@@ -53,16 +57,16 @@ class _CompressedRate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, Z_md: Tensor, Pi_mJ: Tensor, e: float) -> Tensor:
+    def forward(ctx: Any, Z_md: Tensor, Pi_mJ: Tensor, e: float, ranks: dist.ProcessGroup | None) -> Tensor:
         Z, Pi = Z_md.detach(), Pi_mJ.detach()
         m, d = Z.shape
         t_J = Pi.sum(0).clamp_min(torch.finfo(Pi.dtype).tiny)
         eye = torch.eye(d, dtype=Z.dtype, device=Z.device)
         rate = Z.new_zeros(())
-        grad_Z, grad_Pi = torch.zeros_like(Z), torch.empty_like(Pi)
-        for cols in torch.arange(Pi.shape[1], device=Z.device).split(
-            max(1, _CHUNK_FLOATS[Z.device.type] // (max(m, d) * d))
-        ):
+        grad_Z, grad_Pi = Z.new_zeros(Z.shape), Pi.new_zeros(Pi.shape)
+        first, every = (ranks.rank(), ranks.size()) if ranks is not None else (0, 1)
+        mine = torch.arange(Pi.shape[1], device=Z.device)[first::every]
+        for cols in mine.split(max(1, _CHUNK_FLOATS[Z.device.type] // (max(m, d) * d))):
             P_mj, t_j = Pi[:, cols], t_J[cols]
             # Z^T diag(P_j) Z for every j as one batched product: [j, d, m] x [m, d]
             M = torch.matmul(P_mj.mT.unsqueeze(1) * Z.mT, Z)
@@ -76,13 +80,16 @@ class _CompressedRate(torch.autograd.Function):
             quadratic_mj = torch.einsum("jmd,md->mj", W_jmd, Z)
             trace_j = inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
             grad_Pi[:, cols] = (d / (2 * m * e)) * quadratic_mj + (logdet - d + trace_j) / (2 * m)
+        if ranks is not None:  # the columns of other ranks are zero in grad_Pi
+            for part in (rate, grad_Z, grad_Pi):
+                dist.all_reduce(part, group=ranks)
         ctx.save_for_backward(grad_Z, grad_Pi)
         return rate
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         grad_Z, grad_Pi = ctx.saved_tensors
-        return grads[0] * grad_Z, grads[0] * grad_Pi, None
+        return grads[0] * grad_Z, grads[0] * grad_Pi, None, None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,12 @@ class Outcome:
         return not self.failed and self.waits_for is None
 
 
+def in_ranks(config: Config, step: str) -> bool:
+    """Whether all workers do a step together. The paper's training gains by it where each has a GPU of its own."""
+    r = config.resources
+    return step == "fit" and config.fit.recipe == "paper" and r.workers > 1 and r.gpus >= 1
+
+
 class Run:
     """One run of a configuration. `outcomes` says how each step went, in order."""
 
@@ -128,8 +134,9 @@ class Run:
     def _execute(self, planned: Step) -> dict[str, Result]:
         """Work on the shards that are not done. Returns the failed ones that said why."""
         r = self.config.resources
+        joined = not self.local and in_ranks(self.config, planned.name)
         threads = r.cpus
-        if not planned.stage.each:  # a step that runs once has the machine to itself
+        if not planned.stage.each and not joined:  # a step that runs once has the machine to itself
             threads *= r.workers
         whole = {
             kind: [file.path for file in self.files[kind].values()]
@@ -145,7 +152,8 @@ class Run:
             if self.local:
                 results: Iterator[Result] = in_process(planned.stage, given, todo, self.store)
             else:
-                results = self._workers().results(planned.stage, given, todo)
+                workers = self._workers()
+                results = (workers.together if joined else workers.results)(planned.stage, given, todo)
             for result in results:
                 self.progress.shard(result, keys[result.shard])
                 if result.error:

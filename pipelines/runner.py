@@ -1,9 +1,10 @@
-"""The runner on Ray: the one door to it. A pool of actors that live as long as the run, each with one shard at a time.
+"""The runner on Ray: a pool of actors that live as long as the run, each with one shard at a time.
 
-Why not Ray Data, which was tried first (2.60): it starts new processes for every step, which for nine steps costs more
-than the work of a small run; it takes a class that cannot be constructed for a lost worker; it retries a lost task for
-ever, or, limited, counts the death of a worker against every shard that waits on it; it gives up after half an hour in
-which no shard ends. What it would give, blocks of data between operators, is not needed: shards travel as file names.
+With `ranks` it is the only door to Ray. Why not Ray Data, which was tried first (2.60): it starts new processes for
+every step, which for nine steps costs more than the work of a small run; it takes a class that cannot be constructed
+for a lost worker; it retries a lost task for ever, or, limited, counts the death of a worker against every shard that
+waits on it; it gives up after half an hour in which no shard ends. What it would give, blocks of data between
+operators, is not needed: shards travel as file names.
 """
 
 from __future__ import annotations
@@ -65,14 +66,22 @@ class Pool:
                     f"resources: the workers together ask for {asked:g} {kind}s and this machine has {have}: "
                     f"lower resources.workers ({workers}) or resources.{kind.lower()}s"
                 )
+        self._store, self._workers, self._cpus, self._gpus = store, workers, cpus, gpus
+        self._start()
+
+    def _start(self) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.init(
-            include_dashboard=False, logging_level=logging.ERROR, log_to_driver=True, object_store_memory=256 * 2**20
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            logging_config=ray.LoggingConfig(log_level="ERROR"),  # of the workers: Ray Train warns every second
+            log_to_driver=True,
+            object_store_memory=256 * 2**20,
         )
         try:
-            actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
-            self._new = lambda: actor.remote(store)
-            self._actors: list[Any] = [self._new() for _ in range(workers)]
+            actor: Any = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus)(_Worker)
+            self._new = lambda: actor.remote(self._store)
+            self._actors: list[Any] = [self._new() for _ in range(self._workers)]
             ray.get(self._actors[0].ready.remote())
         except BaseException:
             ray.shutdown()
@@ -113,3 +122,19 @@ class Pool:
                 if isinstance(result, str):
                     raise OpenError(result.strip())
                 yield result
+
+    def together(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
+        """Results in the order of the tasks, on each of which all workers work at once, as ranks (`pipelines.ranks`).
+
+        The workers end, so that the ranks have their CPUs and GPUs. Others start afterwards, on another Ray: after some
+        errors Ray Train does not give back what its ranks had.
+        """
+        from pipelines import ranks
+
+        for actor in self._actors:
+            ray.kill(actor)
+        resources = {"CPU": self._cpus, "GPU": self._gpus}
+        scaling = {"num_workers": self._workers, "use_gpu": self._gpus > 0, "resources_per_worker": resources}
+        yield from ranks.results(stage, given, tasks, self._store, scaling, ATTEMPTS)
+        ray.shutdown()
+        self._start()

@@ -98,6 +98,23 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_remedy() -> None:
         train(X, SMALL, seed=0)
 
 
+def test_mixed_precision_learns_the_same_and_keeps_codes_and_weights_in_float32() -> None:
+    X, group = subspaces(1000, 5, 3, 32, seed=0)
+    gentle = {"hidden": 512, "dim": 32, "batch": 256, "epochs": 10, "warmup_steps": 10, "lr": 1e-3, "lr_cluster": 1e-3}
+    settings = SMALL.model_copy(update=gentle)
+    (head, record), (_, plain) = (
+        train(X, settings.model_copy(update={"precision": p}), seed=0) for p in ("bf16", "fp32")
+    )
+    losses, expected = (torch.tensor([row.loss for row in rows]) for rows in (record, plain))
+    torch.testing.assert_close(losses, expected, rtol=0.02, atol=0.02)
+    assert not torch.equal(losses, expected)
+    assert {weight.dtype for weight in head.parameters()} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        Z, C = head(X)
+    torch.testing.assert_close(torch.cat([Z, C]).norm(dim=1), torch.ones(2000), rtol=1e-6, atol=1e-6)
+    assert scores(group, spectral(head.project(X, 1000).C, 5, settings.eta, settings.half_steps, 0)).ari == 1
+
+
 def test_bad_settings_are_errors() -> None:
     with pytest.raises(ValidationError, match="eta"):
         Paper(eta=0)

@@ -7,9 +7,36 @@ from cpp.sinkhorn import membership, sinkhorn
 from tests.conftest import subspaces
 
 
+def published_sinkhorn(
+    similarity: torch.Tensor, half_steps: int, columns: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A matrix for every half-step, under autograd."""
+    log_Pi = similarity.abs()
+    for step in range(half_steps):
+        log_Pi = log_Pi - torch.logsumexp(log_Pi, dim=1 - step % 2, keepdim=True)
+    Pi = log_Pi.exp()
+    return Pi if columns is None else Pi[:, columns], Pi.square().sum()
+
+
+@pytest.mark.parametrize("half_steps", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("chunk", [1, 15, 10**6])
+@pytest.mark.parametrize("columns", [None, torch.tensor([5, 0, 3])])
+def test_values_and_gradients_equal_autograd_through_matrices(
+    half_steps: int, chunk: int, columns: torch.Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpp.sinkhorn._CHUNK_FLOATS", {"cpu": chunk})
+    g = torch.Generator().manual_seed(half_steps)
+    S = (3 * torch.randn(7, 7, generator=g, dtype=torch.float64)).requires_grad_()
+    weight = torch.randn(7, 7 if columns is None else 3, generator=g, dtype=torch.float64)
+    found, expected = (form(S, half_steps, columns) for form in (sinkhorn, published_sinkhorn))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    gradients = [torch.autograd.grad((weight * Pi).sum() + 3 * norm2, S)[0] for Pi, norm2 in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-13)
+
+
 def test_two_by_two_by_hand() -> None:
     # [[1, 2], [3, 4]] scales to [[x, 1-x], [1-x, x]] with x^2 / (1-x)^2 = (1*4)/(2*3)
-    Pi = sinkhorn(torch.log(torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)), 100)
+    Pi, _ = sinkhorn(torch.log(torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)), 100)
     x = (2 / 3) ** 0.5 / (1 + (2 / 3) ** 0.5)
     torch.testing.assert_close(Pi, torch.tensor([[x, 1 - x], [1 - x, x]], dtype=torch.float64))
 

@@ -14,9 +14,11 @@ from cpp.assign import Nearest
 from cpp.fit import Paper, objective
 from cpp.head import Codes
 from cpp.rate import compressed_rate
-from cpp.sinkhorn import membership
+from cpp.sinkhorn import membership, sinkhorn
 from tests.bench import heading
+from tests.bench import step as step_memory
 from tests.test_rate import published_compressed_rate
+from tests.test_sinkhorn import published_sinkhorn
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
@@ -56,6 +58,25 @@ def step(m: int, d: int, columns: int) -> tuple[str, float, float]:
     return f"a step, m {m}, d {d}, {columns} columns drawn; published form", ours, some * m / 16 + others
 
 
+def scaling(m: int, d: int) -> tuple[str, float, float]:
+    """What a step takes of the membership, with its gradient, against autograd through a matrix for every half-step."""
+    C = torch.nn.functional.normalize(torch.randn(m, d, generator=torch.Generator().manual_seed(0)), dim=1)
+    C.requires_grad_()
+
+    drawn = torch.arange(0, m, 32)
+    ours, published = (
+        seconds(lambda form=form: torch.autograd.grad(sum(part.sum() for part in form((C / 0.12) @ C.mT, 5, drawn)), C))
+        for form in (sinkhorn, published_sinkhorn)
+    )
+    return f"columns and norm of Pi and their gradient, m {m}, d {d}; published form", ours, published
+
+
+def peak(m: int) -> tuple[str, float, float]:
+    """Peak memory of a step, against one with the published form of the membership."""
+    ours, published = (step_memory.peak(m, sinkhorn) for sinkhorn in ("ours", "published"))
+    return f"peak MiB of a step, m {m}, d 1024, less those before; published membership", ours, published
+
+
 def assignment(n: int, d: int, K: int) -> tuple[str, float, float]:
     """Assignment with margin, against a bare faiss search of the same arrays."""
     rng = np.random.default_rng(0)
@@ -72,12 +93,15 @@ def assignment(n: int, d: int, K: int) -> tuple[str, float, float]:
 
 if __name__ == "__main__":
     print(f"{heading()}\n")
-    print("| what; baseline | seconds | baseline | baseline / ours |\n|---|---|---|---|")
+    print("| what; baseline | seconds, or MiB | baseline | baseline / ours |\n|---|---|---|---|")
     for name, ours, baseline in (
         rate(512, 128),
         rate(1024, 128),
         rate(512, 512),
         step(1024, 1024, 32),
+        scaling(1024, 128),
+        scaling(4096, 1024),
+        peak(4096),
         assignment(200_000, 128, 1000),
     ):
         print(f"| {name} | {ours:.3f} | {baseline:.3f} | {baseline / ours:.2f} |", flush=True)
