@@ -1,7 +1,7 @@
 """Clusterings of every labelled set of real vectors by several methods, as one table: `make bench-head`.
 
-K is given; labels score the whole set and decide nothing. `--published FOLDER` adds the authors' own modules from a
-clone of their repository, trained as their script does.
+K is given; labels score the whole set and decide nothing. `--peers FOLDER` adds published methods by their authors' own
+modules, from clones of their repositories in that folder (`tests.bench.peers`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +20,13 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from cpp.assign import nearest_rows
-from cpp.fit import Discriminant, Paper, batches, fit
+from cpp.fit import Discriminant, Paper, fit
 from cpp.head import Codes
 from cpp.metrics import scores
 from cpp.partition import Method, partition
 from cpp.vectors import read_vectors
 from tests.bench import heading
+from tests.bench.peers import Clustering, Clusters, peers
 
 SETS = {
     "oxford_pets": "clip-b32-features/oxford_pets",
@@ -35,8 +35,6 @@ SETS = {
     "fgvc": "clip-b32-features/fgvc",
     "sun397": "clip-b32-features/sun397",
 }
-Clusters = NDArray[np.integer]
-Clustering = Callable[[torch.Tensor, int, int], Clusters]
 
 
 def ours(settings: Discriminant | Paper, method: Method) -> Clustering:
@@ -75,45 +73,6 @@ def spectral_neighbours(X: torch.Tensor, K: int, seed: int) -> Clusters:
     return spectral.fit_predict((graph + graph.T) / 2)
 
 
-def published(folder: str) -> Clustering:
-    """The authors' own network, Sinkhorn layer and loss, trained as their script does with the paper's settings for
-    CIFAR-10, then spherical k-means on z of the whole set."""
-    sys.path.insert(0, folder)
-    from loss.loss_fn import MLCLoss, TotalCodingRate
-    from model.CPP_model import CPPNet
-    from model.sink_distance import SinkhornDistance
-
-    def cluster(X: torch.Tensor, K: int, seed: int) -> Clusters:
-        torch.manual_seed(seed)
-        network, sinkhorn = CPPNet(X.shape[1], 4096, 128), SinkhornDistance(0.175, max_iter=5)
-        rest = [*network.pre_feature.parameters(), *network.subspace.parameters()]
-        optimizers = [
-            torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=decay)
-            for parameters, decay in ((rest, 1e-4), (network.cluster.parameters(), 5e-3))
-        ]
-        warmup, objective, m = TotalCodingRate(eps=0.1), MLCLoss(eps=0.1, gamma=1.0), 1024
-        stream = batches(len(X), m, torch.Generator().manual_seed(seed))
-        for step in range(50 + 15 * (len(X) // m)):
-            if step == 50:
-                network.cluster.load_state_dict(network.subspace.state_dict())
-            z, logits = network(X[next(stream)])
-            if step < 50:
-                loss = warmup(z)
-            else:
-                Pi = sinkhorn((logits @ logits.T).abs().unsqueeze(0))[0][0] * m
-                loss = objective(z, Pi)[0] + 0.05 * 0.5 * Pi.norm() ** 2
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-        with torch.no_grad():
-            Z = network.eval()(X)[0]
-        return partition(Codes(Z, Z), K, "kmeans", 0.1, 8192, seed).group
-
-    return cluster
-
-
 METHODS: dict[str, Clustering] = {
     "ours: discriminant, partition auto": ours(Discriminant(), "auto"),
     "the same without the discriminant": raw_partition,
@@ -140,10 +99,10 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--methods", nargs="+", default=[""], help="only the methods whose name has one of these in it")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--published", metavar="FOLDER", help="a clone of the authors' repository")
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="holds clones of the peers' repositories")
     options = parser.parse_args()
     data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
-    methods = METHODS | ({"published CPP, k-means on z": published(options.published)} if options.published else {})
+    methods = METHODS | (peers(options.peers) if options.peers else {})
     print(f"{heading()}; ACC/NMI/ARI in percent, mean and standard deviation of {options.seeds} seeds\n")
     print("| set | method | ACC | NMI | ARI | seconds | ARI between seeds |\n|---|---|---|---|---|---|---|")
     for name in options.sets:
