@@ -24,7 +24,8 @@ from cpp.partition import partition
 Clusters = NDArray[np.integer]
 Clustering = Callable[[torch.Tensor, int, int], Clusters]
 TEMI_HEADS = 4  # of 16: what two shared cores can pay
-TURTLE_STEPS = 3000  # of 6000: likewise
+TURTLE_STEPS = 2000  # of 6000: likewise
+CLIP_LENGTH = 10  # of both inputs: about what CLIP gives before normalisation, and their learning rates are for that
 
 
 def peers(folder: Path) -> dict[str, Clustering]:
@@ -127,7 +128,7 @@ def temi(folder: Path, heads: int = TEMI_HEADS, epochs: int = 100, m: int = 1024
                 for group, decay in zip(optimizer.param_groups, (1e-4, 0), strict=True):
                     group |= {"lr": rates[epoch * steps + step], "weight_decay": decay}
                 rows = next(stream)
-                pair = torch.cat([X[rows], X[near[rows, torch.randint(near.shape[1], (m,))]]])
+                pair = CLIP_LENGTH * torch.cat([X[rows], X[near[rows, torch.randint(near.shape[1], (m,))]]])
                 losses = objective(student(pair), teacher(pair), epoch=epoch)
                 optimizer.zero_grad()
                 losses.mean().backward()
@@ -139,7 +140,7 @@ def temi(folder: Path, heads: int = TEMI_HEADS, epochs: int = 100, m: int = 1024
                     total += losses.detach()
         teacher.head.set_losses(total)
         with torch.no_grad():
-            return teacher.eval()(X).argmax(1).numpy()
+            return teacher.eval()(CLIP_LENGTH * X).argmax(1).numpy()
 
     return cluster
 
@@ -151,6 +152,7 @@ def turtle(folder: Path, steps: int = TURTLE_STEPS) -> Clustering:
         import run_turtle
 
     def cluster(X: torch.Tensor, K: int, seed: int) -> Clusters:
+        X = CLIP_LENGTH * X
         run_turtle.datasets_to_c["bench"] = K
         with tempfile.TemporaryDirectory() as name, redirect_stdout(sys.stderr):
             root = Path(name)
