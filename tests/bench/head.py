@@ -1,7 +1,8 @@
 """Clusterings of every labelled set of real vectors by several methods, as one table: `make bench-head`.
 
-K is given; labels score the whole set and decide nothing. `--published FOLDER` adds the authors' own modules from a
-clone of their repository, trained as their script does.
+K is given; labels score the whole set and decide nothing. `--peers FOLDER` adds published methods by their authors' own
+modules, from clones of their repositories in that folder (`tests.bench.peers`). Seconds of the CPU are those of all
+threads of this process: on a shared machine they say more than the clock's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from cpp.assign import nearest_rows
-from cpp.fit import Discriminant, Paper, batches, fit
+from cpp.fit import Discriminant, Paper, fit
 from cpp.head import Codes
 from cpp.metrics import scores
 from cpp.partition import Method, partition
 from cpp.vectors import read_vectors
 from tests.bench import heading
+from tests.bench.peers import Clustering, Clusters, peers
 
 SETS = {
     "oxford_pets": "clip-b32-features/oxford_pets",
@@ -35,8 +36,6 @@ SETS = {
     "fgvc": "clip-b32-features/fgvc",
     "sun397": "clip-b32-features/sun397",
 }
-Clusters = NDArray[np.integer]
-Clustering = Callable[[torch.Tensor, int, int], Clusters]
 
 
 def ours(settings: Discriminant | Paper, method: Method) -> Clustering:
@@ -75,45 +74,6 @@ def spectral_neighbours(X: torch.Tensor, K: int, seed: int) -> Clusters:
     return spectral.fit_predict((graph + graph.T) / 2)
 
 
-def published(folder: str) -> Clustering:
-    """The authors' own network, Sinkhorn layer and loss, trained as their script does with the paper's settings for
-    CIFAR-10, then spherical k-means on z of the whole set."""
-    sys.path.insert(0, folder)
-    from loss.loss_fn import MLCLoss, TotalCodingRate
-    from model.CPP_model import CPPNet
-    from model.sink_distance import SinkhornDistance
-
-    def cluster(X: torch.Tensor, K: int, seed: int) -> Clusters:
-        torch.manual_seed(seed)
-        network, sinkhorn = CPPNet(X.shape[1], 4096, 128), SinkhornDistance(0.175, max_iter=5)
-        rest = [*network.pre_feature.parameters(), *network.subspace.parameters()]
-        optimizers = [
-            torch.optim.SGD(parameters, lr=1e-4, momentum=0.9, weight_decay=decay)
-            for parameters, decay in ((rest, 1e-4), (network.cluster.parameters(), 5e-3))
-        ]
-        warmup, objective, m = TotalCodingRate(eps=0.1), MLCLoss(eps=0.1, gamma=1.0), 1024
-        stream = batches(len(X), m, torch.Generator().manual_seed(seed))
-        for step in range(50 + 15 * (len(X) // m)):
-            if step == 50:
-                network.cluster.load_state_dict(network.subspace.state_dict())
-            z, logits = network(X[next(stream)])
-            if step < 50:
-                loss = warmup(z)
-            else:
-                Pi = sinkhorn((logits @ logits.T).abs().unsqueeze(0))[0][0] * m
-                loss = objective(z, Pi)[0] + 0.05 * 0.5 * Pi.norm() ** 2
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            loss.backward()
-            for optimizer in optimizers:
-                optimizer.step()
-        with torch.no_grad():
-            Z = network.eval()(X)[0]
-        return partition(Codes(Z, Z), K, "kmeans", 0.1, 8192, seed).group
-
-    return cluster
-
-
 METHODS: dict[str, Clustering] = {
     "ours: discriminant, partition auto": ours(Discriminant(), "auto"),
     "the same without the discriminant": raw_partition,
@@ -140,12 +100,12 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--methods", nargs="+", default=[""], help="only the methods whose name has one of these in it")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--published", metavar="FOLDER", help="a clone of the authors' repository")
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="holds clones of the peers' repositories")
     options = parser.parse_args()
     data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
-    methods = METHODS | ({"published CPP, k-means on z": published(options.published)} if options.published else {})
+    methods = METHODS | (peers(options.peers) if options.peers else {})
     print(f"{heading()}; ACC/NMI/ARI in percent, mean and standard deviation of {options.seeds} seeds\n")
-    print("| set | method | ACC | NMI | ARI | seconds | ARI between seeds |\n|---|---|---|---|---|---|---|")
+    print("| set | method | ACC | NMI | ARI | seconds | of the CPU | ARI between seeds |\n" + "|---" * 8 + "|")
     for name in options.sets:
         X, classes = read(Path(data) / SETS[name])
         for method, cluster in methods.items():
@@ -153,14 +113,15 @@ def main() -> None:
                 continue
             found, taken = [], []
             for seed in range(options.seeds):
-                start = time.perf_counter()
+                start = time.perf_counter(), time.process_time()
                 found.append(cluster(X, len(np.unique(classes)), seed))
-                taken.append(time.perf_counter() - start)
+                taken.append((time.perf_counter() - start[0], time.process_time() - start[1]))
             rows = 100 * np.array([scores(classes, clusters) for clusters in found])
             cells = [f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in zip(rows.mean(0), rows.std(0), strict=True)]
             agreed = [scores(a, b).ari for a, b in itertools.combinations(found, 2)]
+            cells += [f"{seconds:.1f}" for seconds in np.mean(taken, 0)]
             agreement = f"{np.mean(agreed):.2f}" if agreed else ""
-            print(f"| {name} | {method} | {' | '.join(cells)} | {np.mean(taken):.1f} | {agreement} |", flush=True)
+            print(f"| {name} | {method} | {' | '.join(cells)} | {agreement} |", flush=True)
 
 
 if __name__ == "__main__":
