@@ -27,24 +27,39 @@ class Assignment(NamedTuple):
 
 
 class Nearest:
-    """Exact inner-product search among unit centroids `[K, d]`; on the GPUs if `gpu`."""
+    """Exact inner-product search among unit centroids `[F, d]`; on the GPUs if `gpu`.
 
-    def __init__(self, centroids: Floats, gpu: bool = False) -> None:
-        self.n_clusters, self.dim = centroids.shape
+    `cluster` `[F]` says which cluster each centroid stands for, where several stand for one; else each is its own.
+    """
+
+    def __init__(self, centroids: Floats, gpu: bool = False, cluster: NDArray[np.integer] | None = None) -> None:
+        self.dim = centroids.shape[1]
+        self.cluster = np.arange(len(centroids)) if cluster is None else cluster
+        self.only = len(np.unique(self.cluster)) == 1
+        # among so many, one is of another cluster
+        self._k = min(len(centroids), 1 + int(np.bincount(self.cluster).max()))
         self._index = _exact(_rows(centroids), gpu)
 
     def __call__(self, Z: Floats, batch: int) -> Assignment:
         """Assign rows `[n, d]`, `batch` at a time. ValueError where the dimension is not the centroids'."""
+        return self.groups(Z, batch)[1]
+
+    def groups(self, Z: Floats, batch: int) -> tuple[NDArray[np.int64], Assignment]:
+        """The nearest centroid of each row, `[n]`, beside the assignment."""
         if Z.shape[1] != self.dim:
             raise ValueError(f"rows have dimension {Z.shape[1]}, the centroids {self.dim}")
         scores, ids = np.empty((len(Z), 2), np.float32), np.empty((len(Z), 2), np.int64)
         for start in range(0, len(Z), batch):
             block = slice(start, start + batch)
-            scores[block], ids[block] = self._index.search(_rows(Z[block]), 2)
-        if self.n_clusters == 1:
-            scores[:, 1] = -1
-        return Assignment(
-            ids[:, 0].astype(np.int32), scores[:, 0].copy(), ids[:, 1].astype(np.int32), scores[:, 0] - scores[:, 1]
+            found, near = self._index.search(_rows(Z[block]), self._k)
+            other = (self.cluster[near] != self.cluster[near[:, :1]]).argmax(axis=1)
+            pair = np.arange(len(near))[:, None], np.stack([np.zeros_like(other), other], axis=1)
+            scores[block], ids[block] = found[pair], near[pair]
+        cluster = self.cluster[ids].astype(np.int32)
+        if self.only:
+            scores[:, 1], cluster[:, 1] = -1, -1
+        return ids[:, 0].copy(), Assignment(
+            cluster[:, 0], scores[:, 0].copy(), cluster[:, 1], scores[:, 0] - scores[:, 1]
         )
 
 

@@ -20,25 +20,31 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from cpp import fit
 from cpp.assign import Nearest
 from cpp.head import Codes, Head
-from cpp.partition import BATCH, HALF_STEPS, Method, centroids, partition
+from cpp.layers import build, fine
+from cpp.partition import BATCH, HALF_STEPS, Method
 from cpp.sinkhorn import membership
+
+DIRECTIONS = 32  # leading ones of the codes, that coding lengths are measured in
 
 
 class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clustering via the principle of rate reduction (Chu et al., arXiv 2306.05272) of feature rows.
 
-    Parameters: `n_clusters` is K. `recipe` is "discriminant", our map in closed form, or "paper", the published
-    training; `settings` are keys of the recipe (`cpp.fit.Discriminant`, `cpp.fit.Paper`), such as {"epochs": 5}.
+    Parameters: `n_clusters` is K; None takes that of the least coding length. `recipe` is "discriminant", our map in
+    closed form, or "paper", the published training; `settings` are keys of the recipe (`cpp.fit.Discriminant`,
+    `cpp.fit.Paper`), such as {"epochs": 5}.
     `method`, `eta` and `landmarks` are those of `cpp.partition.partition`. `device` is "cpu" or "cuda".
     `random_state` draws what is random.
 
-    Attributes after `fit`: `labels_` `[n]` int64, `cluster_centers_` `[K, d]` float32 unit rows in the space of codes,
-    `head_`, `loss_` (the record of the training), `n_features_in_`.
+    Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]` float32 unit rows in the
+    space of codes and `center_labels_` `[F]`, the cluster that each stands for: one centre a cluster where K was given,
+    several where it was not; `choice_`, what the coding length says of K; `tree_`, the merges of the centres, whose
+    `cut(K)` gives `center_labels_` for another K; `head_`, `loss_` (the record of the training), `n_features_in_`.
     """
 
     def __init__(
         self,
-        n_clusters: int = 8,
+        n_clusters: int | None = 8,
         *,
         recipe: Literal["discriminant", "paper"] = "discriminant",
         settings: dict[str, Any] | None = None,
@@ -70,13 +76,17 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             raise ValueError(f"recipe is {self.recipe!r}, must be one of {', '.join(recipes)}")
         settings = recipes[self.recipe](**(self.settings or {}))
         seed = int(check_random_state(self.random_state).randint(2**31))
-        if not 1 <= self.n_clusters <= len(rows):
+        if self.n_clusters is not None and not 1 <= self.n_clusters <= len(rows):
             raise ValueError(f"n_clusters is {self.n_clusters}, must be from 1 to the number of samples, {len(rows)}")
         self.head_, self.loss_ = fit.fit(rows, settings, self.n_clusters, seed, self.device)
         codes = self.head_.project(rows, BATCH)
-        gpu = self.device == "cuda"
-        group = partition(codes, self.n_clusters, self.method, self.eta, self.landmarks, seed, gpu).group
-        self.cluster_centers_ = centroids(codes.Z, torch.from_numpy(group), self.n_clusters).numpy()
+        how = (self.n_clusters, self.method, self.eta, self.landmarks)
+        groups = fine(codes, *how, DIRECTIONS, None, [], seed, self.device == "cuda")
+        centres, parts = Nearest(groups.centroids, self.device == "cuda"), groups.none()
+        groups.add(parts, centres, codes.Z.numpy(), BATCH, 0)
+        found = build(groups.e, parts, self.n_clusters, [])
+        self.tree_, self.choice_, self.n_clusters_ = found.tree, found.choice, found.main
+        self.cluster_centers_, self.center_labels_ = groups.centroids, found.clusters[found.main]
         self.labels_ = self._nearest(codes)
         return self
 
@@ -99,7 +109,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         check_is_fitted(self)
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.head_.save(Path(folder) / "head.safetensors")
-        save_file({"centroids": self.cluster_centers_}, Path(folder) / "groups.safetensors")
+        arrays: dict[str, Any] = {"centroids": self.cluster_centers_, "cluster": self.center_labels_}
+        save_file(arrays, Path(folder) / "groups.safetensors")
         known = {k: v for k, v in self.get_params().items() if k != "random_state" or isinstance(v, int | None)}
         (Path(folder) / "estimator.json").write_text(json.dumps(known, indent=2) + "\n")
 
@@ -109,7 +120,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         found = cls(**json.loads((Path(folder) / "estimator.json").read_text()))
         found.head_ = Head.load(Path(folder) / "head.safetensors", found.device)
         found.n_features_in_ = found.head_.in_dim
-        found.cluster_centers_ = load_file(Path(folder) / "groups.safetensors")["centroids"]
+        arrays = load_file(Path(folder) / "groups.safetensors")
+        found.cluster_centers_, found.center_labels_ = arrays["centroids"], arrays["cluster"]
         return found
 
     @property
@@ -127,6 +139,6 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return self.head_.project(self._rows(X, reset=False), BATCH)
 
     def _nearest(self, codes: Codes) -> NDArray[np.int64]:
-        nearest = Nearest(self.cluster_centers_, self.device == "cuda")
+        nearest = Nearest(self.cluster_centers_, self.device == "cuda", self.center_labels_)
         found: NDArray[np.int64] = nearest(codes.Z.numpy(), BATCH).cluster.astype(np.int64)
         return found

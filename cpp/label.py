@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpp.quality import Measures
+
 TEMPERATURE = 100.0  # CLIP's logit scale, as the paper has it
 
 
@@ -46,6 +48,10 @@ class Votes:
     cluster: NDArray[np.int32]
     word: NDArray[np.int32]
     vote: NDArray[np.float64]
+
+    def merge(self, into: NDArray[np.integer]) -> Votes:
+        """The votes of coarser clusters, in which cluster k has gone into `into[k]`."""
+        return Votes.total([Votes(into[self.cluster].astype(np.int32), self.word, self.vote)])
 
     @classmethod
     def total(cls, parts: Sequence[Votes]) -> Votes:
@@ -122,30 +128,50 @@ def names(votes: Votes, words: Sequence[str], n_clusters: int, top: int = 5) -> 
 
 CLUSTERS = pa.schema(
     [
+        ("layer", pa.int32()),
+        ("main", pa.bool_()),
         ("cluster", pa.int32()),
+        ("parent", pa.int32()),
         ("size", pa.int64()),
         ("name", pa.string()),
         ("share", pa.float64()),
         ("runner_up", pa.string()),
         ("margin", pa.float64()),
         ("top", pa.list_(pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())]))),
-        ("coding_rate", pa.float64()),
+        ("small_margin", pa.float64()),
+        *((name, pa.int32() if name == "nearest" else pa.float64()) for name in Measures._fields),
     ]
 )
 
 
-def clusters(size: NDArray[np.int64], found: Sequence[Name], coding_rate: NDArray[np.float64]) -> pa.Table:
-    """The table `clusters.parquet`, one row for each cluster; arguments are by cluster number."""
+def clusters(
+    layer: int,
+    main: bool,
+    size: NDArray[np.int64],
+    found: Sequence[Name],
+    measures: Measures,
+    parent: Sequence[int | None],
+    small_margin: Sequence[float | None],
+) -> pa.Table:
+    """The rows of `clusters.parquet` for the layer of `layer` clusters; the other arguments are by cluster number.
+
+    `main` says that these are the numbers in the column `cluster` of ASSIGNMENTS; others are in `cluster_{layer}`.
+    `parent` is the cluster of the next coarser layer, `small_margin` the share of members with a margin that is small.
+    """
     rows = [
         {
+            "layer": layer,
+            "main": main,
             "cluster": k,
+            "parent": parent[k],
             "size": int(size[k]),
             "name": name.name,
             "share": name.share,
             "runner_up": name.runner_up,
             "margin": name.margin,
             "top": [dict(zip(("word", "votes", "share"), entry, strict=True)) for entry in name.top],
-            "coding_rate": float(coding_rate[k]),
+            "small_margin": small_margin[k],
+            **{field: values[k].item() for field, values in measures._asdict().items()},
         }
         for k, name in enumerate(found)
     ]

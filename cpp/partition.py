@@ -111,6 +111,25 @@ def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:
     return float(silhouette_score(Z, group, metric="cosine"))
 
 
+def leading(Z_nd: Tensor, directions: int | None) -> Tensor:
+    """Basis `[d, p]` of the `directions` principal directions of codes, or of all: what lengths are measured in.
+
+    A covariance of d directions takes more than d rows to be seen, and d^2 floats a group to be kept.
+    """
+    d = Z_nd.shape[1]
+    if directions is None or directions >= d:
+        return torch.eye(d)
+    Z = (Z_nd - Z_nd.mean(0)).to(torch.float64)
+    _, vectors = torch.linalg.eigh(Z.mT @ Z)
+    basis: Tensor = vectors[:, -directions:].flip(1).to(torch.float32)
+    return basis
+
+
+def fine_groups(n: int) -> int:
+    """How many groups `n` rows are cut into where K is not known: of eight rows, and 2,048 at most."""
+    return max(1, min(n // 8, 2048))
+
+
 def centroids(Z_nd: Tensor, group_n: Tensor, n_clusters: int) -> Tensor:
     """Unit mean of each group, `[K, d]`; zero for an empty one."""
     sums = Z_nd.new_zeros(n_clusters, Z_nd.shape[1]).index_add_(0, group_n, Z_nd)

@@ -94,39 +94,59 @@ class _CompressedRate(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Moments:
-    """What the coding rate of a group depends on: `count_K` (rows) and `gram_Kdd` (sum of z z^T).
+    """What rates and lengths of a group depend on: `count_K` (rows), `sum_Kd` (of z) and `gram_Kdd` (of z z^T).
 
     Moments of shards add (`a + b`), moments of groups merge (`merge`), so every rate at any scale is one pass over the
     rows, one addition and a formula. float64 from `of`, so that sums over many shards keep their digits.
     """
 
     count_K: Tensor
+    sum_Kd: Tensor
     gram_Kdd: Tensor
 
     @classmethod
     def of(cls, Z_md: Tensor, group_m: Tensor, n_groups: int) -> Moments:
         """Moments of the rows of `Z_md` by their group number in `group_m` (int64, 0 <= g < n_groups)."""
         d = Z_md.shape[1]
-        count = torch.bincount(group_m, minlength=n_groups)
-        if len(count) > n_groups:
-            raise ValueError(f"group number {len(count) - 1} is out of bounds: there are {n_groups} groups")
-        gram = torch.zeros(n_groups, d, d, dtype=torch.float64, device=Z_md.device)
+        zeros = [torch.zeros(n_groups, *shape, dtype=torch.float64) for shape in ((), (d,), (d, d))]
+        found = cls(*(part.to(Z_md.device) for part in zeros))
+        found.add_(Z_md, group_m)
+        return found
+
+    def add_(self, Z_md: Tensor, group_m: Tensor) -> None:
+        """Add rows in place: with many groups a sum of two takes longer than the rows."""
+        count = torch.bincount(group_m, minlength=len(self.count_K))
+        if len(count) > len(self.count_K):
+            raise ValueError(f"group number {len(count) - 1} is out of bounds: there are {len(self.count_K)} groups")
+        self.count_K.add_(count)
         order = torch.argsort(group_m, stable=True)
         for k, rows in enumerate(order.split(count.tolist())):
-            Z = Z_md[rows].to(torch.float64)
-            gram[k] = Z.mT @ Z
-        return cls(count.to(torch.float64), gram)
+            if len(rows):
+                Z = Z_md[rows].to(torch.float64)
+                self.sum_Kd[k] += Z.sum(0)
+                self.gram_Kdd[k].addmm_(Z.mT, Z)
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(self.count_K + other.count_K, self.gram_Kdd + other.gram_Kdd)
+        return Moments(self.count_K + other.count_K, self.sum_Kd + other.sum_Kd, self.gram_Kdd + other.gram_Kdd)
+
+    def __mul__(self, factor: float) -> Moments:
+        """As of `factor` times the rows."""
+        return Moments(self.count_K * factor, self.sum_Kd * factor, self.gram_Kdd * factor)
+
+    def __getitem__(self, groups: Any) -> Moments:
+        """Those of some groups."""
+        return Moments(self.count_K[groups], self.sum_Kd[groups], self.gram_Kdd[groups])
+
+    def about(self, point_d: Tensor) -> Moments:
+        """Of the same rows with `point_d` for the origin."""
+        m, cross = self.count_K, self.sum_Kd[:, :, None] * point_d
+        total = self.sum_Kd - m[:, None] * point_d
+        return Moments(m, total, self.gram_Kdd - cross - cross.mT + m[:, None, None] * torch.outer(point_d, point_d))
 
     def merge(self, into_K: Tensor, n_groups: int) -> Moments:
         """Moments of the coarser partition in which group k has gone into group `into_K[k]`."""
-        count, gram = self.count_K, self.gram_Kdd
-        return Moments(
-            count.new_zeros(n_groups).index_add(0, into_K, count),
-            gram.new_zeros(n_groups, *gram.shape[1:]).index_add(0, into_K, gram),
-        )
+        parts = (self.count_K, self.sum_Kd, self.gram_Kdd)
+        return Moments(*(p.new_zeros(n_groups, *p.shape[1:]).index_add(0, into_K, p) for p in parts))
 
     def coding_rate(self, e: float) -> Tensor:
         """R of each group, `[K]`; 0 for an empty group."""

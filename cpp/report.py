@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cpp.curve import LengthCurve, Node
 from cpp.images import thumbnail
 from cpp.sources import find_images
 from cpp.tables import batches
@@ -86,7 +87,10 @@ class Page:
     versions: Mapping[str, str]
     scores: Mapping[str, Any] | None
     partition: str = ""
+    choice: str = ""
     warnings: Sequence[str] = ()
+    length: LengthCurve | None = None
+    tree: Sequence[Node] = ()
 
     @property
     def images(self) -> int:
@@ -103,7 +107,15 @@ def how_partitioned(how: Mapping[str, Any]) -> str:
     """A sentence from the method of a partition and the silhouettes that chose it."""
     names = {"kmeans": "k-means", "spectral": "spectral clustering"}
     compared = " and ".join(f"{names[method]} {value:.3f}" for method, value in how["silhouettes"].items())
-    return f"Partition by {names[how['method']]}" + (f"; the silhouettes were {compared}." if compared else ".")
+    said = f"Partition by {names[how['method']]}" + (f"; the silhouettes were {compared}." if compared else ".")
+    if tried := how.get("candidates"):
+        least = min(tried, key=tried.__getitem__)
+        said += (
+            f" Of {', '.join(map(str, tried))} clusters, each partitioned anew, {least} have the least coding length."
+        )
+    if others := how.get("compared"):
+        said += f" For comparison, K by other measures: {', '.join(f'{name} {K}' for name, K in others.items())}."
+    return said
 
 
 def render(page: Page) -> str:

@@ -89,14 +89,37 @@ Fit = Annotated[
 
 
 class Partition(Section):
-    n_clusters: int = Field(ge=1, description="K, the number of clusters")
+    n_clusters: int | None = Field(None, ge=1, description="K; null: that of the least coding length")
+    layers: list[Annotated[int, Field(ge=1)]] | Literal["auto"] = Field(
+        [], description="K of further layers, coarser or finer, nested; auto: coarser ones where the tree shows them"
+    )
+    candidates: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="K to try, each partitioned anew: the published way to K, in place of the tree's"
+    )
+    fine: int | None = Field(
+        None, ge=1, description="groups that clusters are merged from; null: n_clusters, else of 8 rows, 2048 at most"
+    )
     method: Method = Field(
         "auto", description="kmeans on z, spectral on the membership, or auto: which silhouette says"
     )
     eta: float = Field(0.1, gt=0, description="temperature of the membership for spectral: low is sharp")
     sample: int = Field(100_000, ge=1, description="at most so many rows are partitioned")
     landmarks: int = Field(8192, ge=1, description="of these, those that Ward and spectral see; takes their square")
-    distortion: float = Field(0.1, gt=0, description="squared distortion e of the clusters' coding rates")
+    directions: int | None = Field(32, ge=1, description="leading directions that lengths are measured in; null: all")
+    distortion: float | None = Field(None, gt=0, description="squared distortion e of lengths; null: the noise of z")
+
+    @model_validator(mode="after")
+    def _enough_groups(self) -> Self:
+        if self.candidates and (self.n_clusters or self.fine):
+            raise ValueError("partition.candidates is a way to find K: set n_clusters and fine to null")
+        groups = self.fine or self.n_clusters
+        most = max([self.n_clusters or 1, *(self.layers if self.layers != "auto" else [])])
+        if groups and most > groups:
+            raise ValueError(
+                f"partition: there are {groups} fine groups, too few for {most} clusters: set partition.fine to "
+                f"several times {most}"
+            )
+        return self
 
 
 class Label(Section):
@@ -133,7 +156,7 @@ class Config(Section):
     images: Images | None = None
     encode: Encode | None = None
     fit: Fit = DiscriminantFit()
-    partition: Partition
+    partition: Partition = Partition()
     label: Label | None = None
     evaluate: Evaluate | None = None
     resources: Resources = Field(default_factory=Resources)

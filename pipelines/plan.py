@@ -13,7 +13,7 @@ import yaml
 from cpp import encoder, sources, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
-from pipelines import encoding, stages
+from pipelines import encoding, grouping, stages
 from pipelines.config import Config, ConfigError, Encoder
 from pipelines.stage import Stage
 
@@ -93,7 +93,7 @@ def _naming(key: str, config: Config) -> Iterator[None]:
 
 def pipeline(config: Config, files: Files) -> dict[str, Stage]:
     """The steps of a run in order. ConfigError, before anything starts, for what they cannot have."""
-    c, seed = config, config.seed
+    c, p, seed = config, config.partition, config.seed
     steps: dict[str, Stage] = {}
     encoders = {column: _encoder(c, column, given) for column, given in c.encode.columns.items()} if c.encode else {}
     if i := c.images:
@@ -104,10 +104,23 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
             raise ConfigError(f"import.path: none of the .npy files in {c.locate(c.import_.path)}/img_emb can be read")
         steps["import"] = encoding.Import(c.import_.key, dim)
     steps |= {
-        "fit": stages.Fit(c.fit, c.partition.n_clusters if c.fit.recipe == "discriminant" else None, seed),
+        "fit": stages.Fit(c.fit, p.n_clusters if c.fit.recipe == "discriminant" else None, seed),
         "project": stages.Project(c.fit.embeddings),
-        "partition": stages.Partition(c.partition, c.fit.embeddings, seed),
-        "assign": stages.Assign(),
+        "partition": grouping.Partition(
+            p.fine or p.n_clusters,
+            p.method,
+            p.eta,
+            p.sample,
+            p.landmarks,
+            p.directions,
+            p.distortion,
+            p.candidates,
+            c.fit.embeddings,
+            seed,
+        ),
+        "measure": grouping.Measure(),
+        "layers": grouping.Layers(p.n_clusters, p.layers),
+        "assign": grouping.Assign(),
     }
     if c.label:
         if encoders and files["wordlists"]:
@@ -115,7 +128,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         steps["vote"] = stages.Vote(c.label.embedding, c.label.top)
     steps["label"] = stages.Label(c.label.top if c.label else 0)
     if c.evaluate:
-        steps["evaluate"] = stages.Evaluate(c.evaluate, c.fit.embeddings, c.partition.n_clusters, seed)
+        steps["evaluate"] = stages.Evaluate(c.evaluate, c.fit.embeddings, seed)
     what = c.dump(exclude={"resources", "root"}, exclude_none=True)
     steps["report"] = stages.Report(c.name, yaml.safe_dump(what, sort_keys=False, allow_unicode=True))
     return steps

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -219,9 +218,10 @@ class Run:
         if "assign" in counted:
             found["clustered"] = counted["assign"].rows_out
             if clusters := self.files.get("clusters"):
-                sizes = pq.read_table(next(iter(clusters.values())).path, columns=["size"])["size"]
-                if (members := pc.sum(sizes).as_py()) != found["clustered"]:
-                    raise AccountingError(f"{found['clustered']} images were assigned, the clusters have {members}")
+                table = pq.read_table(next(iter(clusters.values())).path, columns=["layer", "size"])
+                for layer in table.group_by("layer").aggregate([("size", "sum")]).to_pylist():
+                    if (members := layer["size_sum"]) != found["clustered"]:
+                        raise AccountingError(f"{found['clustered']} images were assigned, the clusters have {members}")
         return found
 
     def _record(self, state: str, started: str) -> None:

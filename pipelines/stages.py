@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from numpy.typing import NDArray
 
-from cpp import label, metrics, partition, quality, report, tables, vectors
-from cpp.assign import Nearest
+from cpp import choice, curve, label, metrics, quality, report, tables, vectors
 from cpp.fit import StepRecord, fit
 from cpp.head import Head
-from cpp.rate import Moments
 from cpp.store import Product
 from cpp.tables import Counts
 from pipelines import config
 from pipelines.events import seconds_by_step, versions
+from pipelines.grouping import TreeFile, read_how, read_moments, read_tree
 from pipelines.stage import Given, Stage, Work
 
 
@@ -93,88 +89,24 @@ class Project(Stage):
 
 
 @dataclass(frozen=True)
-class Partition(Stage):
-    """A sample of FEATURES through the head -> K groups: unit centroids of z, counts, Gram matrices, coding rates."""
+class Vote(Stage):
+    """FEATURES and ASSIGNMENTS -> the votes of a shard's images for words, by cluster of the finest layer."""
 
     version = 2
-    products = (Product("groups", ".safetensors"),)
-    each = ()
-    whole = ("features", "head")
-    partition: config.Partition
-    embeddings: list[str]
-    seed: int
-
-    def open(self, given: Given) -> Work:
-        head = Head.load(given.whole["head"][0], given.device)
-
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            p, K = self.partition, self.partition.n_clusters
-            X = tables.sample_rows(given.whole["features"], self.embeddings, p.sample, self.seed, given.prefetch)
-            codes = head.project(torch.from_numpy(X), given.batch)
-            found = partition.partition(codes, K, p.method, p.eta, p.landmarks, self.seed, given.device == "cuda")
-            how = {"method": found.method, "silhouettes": found.silhouettes}
-            print(f"partition: {report.how_partitioned(how)}", flush=True)
-            Z = codes.Z
-            groups = torch.from_numpy(found.group)
-            moments = Moments.of(Z, groups, K)
-            arrays = {
-                "centroids": partition.centroids(Z, groups, K).numpy(),
-                "count": moments.count_K.numpy(),
-                "gram": moments.gram_Kdd.to(torch.float32).numpy(),
-                "coding_rate": moments.coding_rate(p.distortion).numpy(),
-            }
-            save_file(arrays, out["groups"], metadata={"partition": json.dumps(how)})
-            for warning in quality.warnings(moments, [int(n) for n in moments.count_K]):
-                print(f"partition: {warning}", flush=True)
-            return Counts(len(X), len(X))
-
-        return work
-
-
-@dataclass(frozen=True)
-class Assign(Stage):
-    """CODES -> ASSIGNMENTS: the nearest group of every image, and all that is known of the image but its vector."""
-
-    version = 1
-    products = (Product("assignments", rows="out"),)
-    each = ("codes", "features")
-    whole = ("groups",)
-
-    def open(self, given: Given) -> Work:
-        nearest = Nearest(load_file(given.whole["groups"][0])["centroids"], given.device == "cuda")
-
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            codes = pq.read_table(files["codes"])
-            found = nearest(tables.matrix(codes["code"]).astype(np.float32), given.batch)
-            names = pq.read_schema(files["features"]).names
-            about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
-            rest = pq.read_table(files["features"], columns=about)
-            table = pa.table({"key": codes["key"], **found._asdict(), **dict(zip(about, rest.columns, strict=True))})
-            counts = Counts(len(rest), len(table))
-            tables.write(table, out["assignments"], counts)
-            return counts
-
-        return work
-
-
-@dataclass(frozen=True)
-class Vote(Stage):
-    """FEATURES and ASSIGNMENTS -> the votes of a shard's images for words, by cluster."""
-
-    version = 1
     products = (Product("votes"),)
     each = ("features", "assignments")
-    whole = ("vocabulary", "words")
+    whole = ("tree", "vocabulary", "words")
     embedding: str
     top: int
 
     def open(self, given: Given) -> Work:
-        vocabulary = read_vocabulary(given)
+        vocabulary, tree = read_vocabulary(given), read_tree(given)
+        finest = tree.column(tree.finest)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             features = pq.read_table(files["features"], columns=[self.embedding])
             X = torch.from_numpy(tables.matrix(features[self.embedding]))
-            cluster = pq.read_table(files["assignments"], columns=["cluster"])["cluster"].to_numpy()
+            cluster = pq.read_table(files["assignments"], columns=[finest])[finest].to_numpy()
             votes = label.vote(X, cluster, vocabulary, self.top, given.batch, given.device)
             counts = Counts(len(X), len(cluster))
             tables.write(pa.table({f.name: getattr(votes, f.name) for f in fields(votes)}), out["votes"], counts)
@@ -185,31 +117,49 @@ class Vote(Stage):
 
 @dataclass(frozen=True)
 class Label(Stage):
-    """Votes of all shards -> `clusters.parquet`: sizes over the whole set, names with evidence, coding rates."""
+    """Votes and moments -> `clusters.parquet`: sizes over the whole set, names, quality, of every layer."""
 
-    version = 1
+    version = 2
     products = (Product("clusters"),)
     each = ()
-    whole = ("assignments", "groups", "votes", "vocabulary", "words")
+    whole = ("assignments", "tree", "moments", "votes", "vocabulary", "words")
     top: int
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            rates = load_file(given.whole["groups"][0])["coding_rate"]
-            size = np.zeros(len(rates), np.int64)
-            for batch in tables.batches(given.whole["assignments"], ["cluster"], given.prefetch):
-                size += np.bincount(batch["cluster"].to_numpy(), minlength=len(rates))
+            tree = read_tree(given)
+            sizes, small = self._counted(given, tree)
             words: tuple[str, ...] = ()
             votes = label.Votes.total([])
             if "votes" in given.whole:
                 words = read_vocabulary(given).words
                 for batch in tables.batches(given.whole["votes"], ["cluster", "word", "vote"], given.prefetch):
                     votes = label.Votes.total([votes, label.Votes(*(column.to_numpy() for column in batch.columns))])
-            table = label.clusters(size, label.names(votes, words, len(rates), self.top), rates)
-            tables.write(table, out["clusters"])
-            return Counts(int(size.sum()), int(size.sum()))
+            finest, parts = tree.clusters[tree.finest], []
+            for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
+                of = tree.clusters[K]
+                found = label.names(votes.merge(choice.parents(finest, of)), words, K, self.top)
+                measured = quality.measures(read_moments(given, of), tree.about["e"])
+                above = choice.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K
+                share = small if tree.main == K else [None] * K
+                parts.append(label.clusters(K, tree.main == K, sizes[K], found, measured, above, share))
+            tables.write(pa.concat_tables(parts), out["clusters"])
+            n = int(sizes[tree.main].sum())
+            return Counts(n, n)
 
         return work
+
+    def _counted(self, given: Given, tree: TreeFile) -> tuple[dict[int, NDArray[np.int64]], list[float]]:
+        """Sizes in every layer, and of the main one the shares of members with a small margin."""
+        columns = {K: tree.column(K) for K in tree.clusters}
+        sizes = {K: np.zeros(K, np.int64) for K in columns}
+        small = np.zeros(tree.main, np.int64)
+        for batch in tables.batches(given.whole["assignments"], [*columns.values(), "margin"], given.prefetch):
+            for K, column in columns.items():
+                sizes[K] += np.bincount(batch[column].to_numpy(), minlength=K)
+            near = batch["margin"].to_numpy() < quality.SMALL
+            small += np.bincount(batch["cluster"].to_numpy()[near], minlength=tree.main)
+        return sizes, (small / sizes[tree.main].clip(1)).tolist()
 
 
 @dataclass(frozen=True)
@@ -219,20 +169,20 @@ class Evaluate(Stage):
     version = 1
     products = (Product("scores", ".json"),)
     each = ()
-    whole = ("features", "assignments")
+    whole = ("features", "assignments", "tree")
     evaluate: config.Evaluate
     embeddings: list[str]
-    n_clusters: int
     seed: int
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             e, features, assignments = self.evaluate, given.whole["features"], given.whole["assignments"]
+            n_clusters = read_tree(given).main
             rows = metrics.labelled(assignments, e.label, given.prefetch)
             sample = tables.sample_rows(features, self.embeddings, e.baseline_sample, self.seed, given.prefetch)
             batches = tables.batches(features, self.embeddings, given.prefetch)
             vectors = (tables.joined(batch, self.embeddings) for batch in batches)
-            baseline = metrics.kmeans_baseline(sample, vectors, self.n_clusters, self.seed)
+            baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
             methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
             found = {
                 "label": e.label,
@@ -242,7 +192,7 @@ class Evaluate(Stage):
                 "methods": [
                     {
                         "method": name,
-                        "clusters": self.n_clusters,
+                        "clusters": n_clusters,
                         **metrics.scores(rows.label[rows.known], cluster[rows.known])._asdict(),
                     }
                     for name, cluster in methods.items()
@@ -261,13 +211,17 @@ class Report(Stage):
     version = 1
     products = (Product("report", ".html"),)
     each = ()
-    whole = ("clusters", "groups", "assignments", "rejected", "loss", "scores", "events")
+    whole = ("clusters", "groups", "moments", "tree", "assignments", "rejected", "loss", "scores", "events")
     title: str
     about: str
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            clusters = pq.read_table(given.whole["clusters"][0]).to_pylist()
+            tree = read_tree(given)
+            layers = pq.read_table(given.whole["clusters"][0]).to_pylist()
+            clusters = [row for row in layers if row["main"]]
+            moments = read_moments(given, tree.clusters[tree.main])
+            sizes = [cluster["size"] for cluster in clusters]
             loss = pq.read_table(given.whole["loss"][0])
             rejected = tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
             page = report.Page(
@@ -285,26 +239,16 @@ class Report(Stage):
                 settings=self.about,
                 versions=versions(),
                 partition=report.how_partitioned(read_how(given)),
-                warnings=quality.warnings(read_moments(given), [cluster["size"] for cluster in clusters]),
+                choice=tree.about["sentence"],
+                warnings=quality.warnings(moments, sizes, tree.about["high"]),
+                length=curve.length_curve(tree.bits, tree.draws, tree.main),
+                tree=curve.nested(layers),
                 scores=json.loads(Path(given.whole["scores"][0]).read_text()) if "scores" in given.whole else None,
             )
             out["report"].write_text(report.render(page), encoding="utf-8")
             return Counts(page.images, page.images)
 
         return work
-
-
-def read_how(given: Given) -> dict[str, Any]:
-    """How the sample was partitioned."""
-    with safe_open(given.whole["groups"][0], framework="numpy") as file:
-        found: dict[str, Any] = json.loads(file.metadata()["partition"])
-    return found
-
-
-def read_moments(given: Given) -> Moments:
-    """Counts and Gram matrices of the groups in the partition's sample."""
-    groups = load_file(given.whole["groups"][0])
-    return Moments(torch.from_numpy(groups["count"]), torch.from_numpy(groups["gram"]).to(torch.float64))
 
 
 def read_vocabulary(given: Given) -> label.Vocabulary:

@@ -75,8 +75,17 @@ def test_a_run_starts_from_vectors_or_from_images(dataset: Dataset) -> None:
 
 
 def test_a_missing_key_is_said(dataset: Dataset) -> None:
-    dataset.config.write_text("name: x\nroot: y\nimport: {path: z}\n")
-    assert fault(dataset) == f"{dataset.config}: partition: is missing; add it"
+    dataset.config.write_text("name: x\nimport: {path: z}\n")
+    assert fault(dataset) == f"{dataset.config}: root: is missing; add it"
+
+
+def test_more_clusters_than_fine_groups_are_an_error_before_the_start(dataset: Dataset) -> None:
+    said = "partition: there are 5 fine groups, too few for 9 clusters: set partition.fine to several times 9"
+    assert said in fault(dataset, "partition={n_clusters: 5, layers: [2, 9]}")
+    assert said in fault(dataset, "partition={n_clusters: 9, fine: 5}")
+    both = "partition.candidates is a way to find K: set n_clusters and fine to null"
+    assert both in fault(dataset, "partition={n_clusters: 9, candidates: [5]}")
+    assert load(dataset.config, ["partition={n_clusters: 5, fine: 50, layers: [9]}"]).partition.fine == 50
 
 
 def test_numbers_with_exponents_are_numbers(dataset: Dataset) -> None:

@@ -34,7 +34,8 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert run.go()
     assert run.outcomes["encode"].counts == Counts(160, 160, 0)
     assert list(run.outcomes) == [
-        "encode", "fit", "project", "partition", "assign", "words", "vote", "label", "evaluate", "report",
+        "encode", "fit", "project", "partition", "measure", "layers", "assign",
+        "words", "vote", "label", "evaluate", "report",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
     assert clusters["size"].sum() == 160

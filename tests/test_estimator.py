@@ -33,6 +33,17 @@ def test_clusters_are_found_and_kept_for_new_rows() -> None:
     assert list(model.get_feature_names_out())[:2] == ["cpp0", "cpp1"]
 
 
+def test_without_k_it_is_found_and_another_one_can_be_cut(tmp_path: Path) -> None:
+    X, group = nuisance(1500, 12, 1.5)
+    model = CPP(None, random_state=0).fit(X)
+    assert model.n_clusters_ == model.choice_.best == 12
+    assert scores(group, model.labels_).ari > 0.99
+    assert len(model.center_labels_) == len(model.cluster_centers_) > 50
+    assert set(model.tree_.cut(5).tolist()) == set(range(5))
+    model.save(tmp_path)
+    assert np.array_equal(CPP.load(tmp_path).predict(X), model.labels_)
+
+
 @pytest.mark.parametrize("method", ["spectral", "kmeans"])
 def test_labels_are_what_predict_says_where_nothing_is_clear(method: Any) -> None:
     X = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))

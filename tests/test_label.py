@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from cpp.label import Vocabulary, Votes, clusters, names, vote
+from cpp.quality import measures
+from cpp.rate import Moments
 
 AXES = Vocabulary.of(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
 
@@ -69,6 +71,7 @@ def test_no_words_and_another_space_are_errors() -> None:
 def test_no_images_give_no_votes_and_table_keeps_its_schema() -> None:
     found = vote(torch.empty(0, 3), np.empty(0, np.int32), AXES, 5, 8, "cpu")
     assert len(found.vote) == 0
-    table = clusters(np.array([0]), names(found, AXES.words, 1), np.array([1.5]))
+    measured = measures(Moments.of(torch.eye(3), torch.zeros(3, dtype=torch.int64), 1), 0.1)
+    table = clusters(1, True, np.array([0]), names(found, AXES.words, 1), measured, [None], [0.5])
     assert table.to_pylist()[0]["name"] is None
     assert table.to_pylist()[0]["top"] == []

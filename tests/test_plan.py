@@ -13,6 +13,9 @@ def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
     return {(t.step, t.shard): t.key for step in plan(load(dataset.config, overrides)) for t in step.tasks}
 
 
+AFTER = {"assign", "vote", "label", "evaluate", "report"}  # steps after K is known
+
+
 def stale(dataset: Dataset, *overrides: str) -> set[str]:
     """Steps with a shard whose fingerprint the overrides change."""
     before, after = keys(dataset), keys(dataset, *overrides)
@@ -21,8 +24,9 @@ def stale(dataset: Dataset, *overrides: str) -> set[str]:
 
 def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
     steps = plan(load(dataset.config))
-    once = dict.fromkeys(("fit", "partition", "label", "evaluate", "report"), 1)
-    names = ["import", "fit", "project", "partition", "assign", "vote", "label", "evaluate", "report"]
+    once = dict.fromkeys(("fit", "partition", "measure", "layers", "label", "evaluate", "report"), 1)
+    making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
+    names = [*making, "vote", "label", "evaluate", "report"]
     assert [step.name for step in steps] == names
     assert {step.name: len(step.tasks) for step in steps} == dict.fromkeys(names, 3) | once
     assert not any(step.done for step in steps)
@@ -31,7 +35,8 @@ def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
 
 def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -> None:
     steps = plan(load(dataset.config, ["label=null", "evaluate=null"]))
-    assert [step.name for step in steps] == ["import", "fit", "project", "partition", "assign", "label", "report"]
+    making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
+    assert [step.name for step in steps] == [*making, "label", "report"]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +47,10 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
         ("label.top=3", {"vote", "label", "report"}),
         ("evaluate.baseline_sample=50", {"evaluate", "report"}),
         ("name=other", {"report"}),
-        ("partition.n_clusters=3", {"partition", "assign", "vote", "label", "evaluate", "report"}),
-        ("partition.eta=0.2", {"partition", "assign", "vote", "label", "evaluate", "report"}),
-        ("fit.epochs=5", {"fit", "project", "partition", "assign", "vote", "label", "evaluate", "report"}),
+        ("partition.layers=[2]", {"layers", *AFTER}),
+        ("partition.n_clusters=3", {"partition", "measure", "layers", *AFTER}),
+        ("partition.eta=0.2", {"partition", "measure", "layers", *AFTER}),
+        ("fit.epochs=5", {"fit", "project", "partition", "measure", "layers", *AFTER}),
     ],
 )
 def test_a_setting_makes_stale_what_depends_on_it_and_nothing_else(
@@ -73,7 +79,8 @@ def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset) -> None:
 def test_upstream_of_named_steps(dataset: Dataset) -> None:
     steps = {step.name: step.stage for step in plan(load(dataset.config))}
     assert upstream(["project"], steps) == ["import", "fit", "project"]
-    assert upstream(["label"], steps) == ["import", "fit", "project", "partition", "assign", "vote", "label"]
+    making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
+    assert upstream(["label"], steps) == [*making, "vote", "label"]
     assert upstream([], steps) == list(steps)
     with pytest.raises(ConfigError, match="there is no step 'projct' in this run; its steps are import, fit"):
         upstream(["projct"], steps)

@@ -184,7 +184,7 @@ def test_ranks_that_are_lost_again_and_again_are_given_up(
 def test_a_training_on_ranks_gives_the_head_of_one_process_within_rounding(
     dataset: Dataset, pool: tuple[Pool, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool[0].__exit__()  # one Ray at a time in a process; the last tests of the pool
+    pool[0].__exit__()  # one Ray at a time in a process
     monkeypatch.setattr("pipelines.run.in_ranks", lambda config, step: step == "fit")  # it would ask for GPUs
     found = []
     for name, local in (("alone", True), ("ranks", False)):
@@ -199,6 +199,7 @@ def test_a_training_on_ranks_gives_the_head_of_one_process_within_rounding(
 def test_a_run_on_ray_gives_the_bytes_of_a_run_without(
     request: pytest.FixtureRequest, dataset: Dataset, pool: tuple[Pool, Store], start: str
 ) -> None:
+    pool[0].__exit__()  # one Ray at a time in a process
     if start == "pictures":
         request.getfixturevalue("pictures")  # which rewrites the config
     assert Run(load(dataset.config)).go()

@@ -30,6 +30,12 @@ def page(**values: object) -> Page:
         "runner_up": None,
         "margin": 1.0,
         "coding_rate": 2.5,
+        "effective_rank": 3.5,
+        "rate_share": 0.25,
+        "nearest": 1,
+        "overlap": 0.5,
+        "small_margin": 0.125,
+        "layer": 3,
     }
     given = {
         "title": HOSTILE,

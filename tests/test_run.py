@@ -1,6 +1,7 @@
 """A run in this process: what comes out, what a second run does, and what happens when things break."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -10,9 +11,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.numpy import load_file
 
+from cpp.choice import PARTS
+from cpp.rate import Moments
 from cpp.store import LockedError, Store
-from cpp.tables import Counts, write
+from cpp.tables import Counts, matrix, write
 from pipelines.config import load
 from pipelines.run import AccountingError, Run
 from tests.conftest import WORDS, Dataset
@@ -185,7 +190,7 @@ def test_clusters_that_lose_images_fail_the_run_loudly(dataset: Dataset) -> None
     path = next((dataset.root / "cache" / "clusters").iterdir())
     table = pq.read_table(path)
     path.unlink()
-    write(table.set_column(1, "size", pa.array([1] * len(table))), path)
+    write(table.set_column(4, "size", pa.array([1] * len(table))), path)
     with pytest.raises(AccountingError, match="160 images were assigned, the clusters have 4"):
         run.totals()
 
@@ -224,6 +229,55 @@ def test_results_of_other_settings_do_not_stay_under_stable_names(dataset: Datas
     assert not list((dataset.root / "assignments").iterdir())
 
 
+def test_k_unknown_and_layers_through_the_whole_run(dataset: Dataset) -> None:
+    """Nested columns, a row for each cluster and layer with its parent, names at every layer, and the page."""
+    run = go(dataset, "partition={layers: [2, 9]}")
+    table = pq.read_table(dataset.root / "clusters.parquet").to_pylist()
+    (main,) = {row["layer"] for row in table if row["main"]}
+    parts = [pq.read_table(path) for path in sorted((dataset.root / "assignments").iterdir())]
+    columns = {K: np.concatenate([p[f"cluster_{K}"].to_numpy() for p in parts]) for K in (2, 9)}
+    columns[main] = np.concatenate([p["cluster"].to_numpy() for p in parts])
+    rows = {(row["layer"], row["cluster"]): row for row in table}
+    order = sorted(columns)
+    for coarser, finer in pairwise(order):
+        for above, below in set(zip(columns[coarser].tolist(), columns[finer].tolist(), strict=True)):
+            assert rows[finer, below]["parent"] == above
+    for layer, column in columns.items():
+        assert [rows[layer, k]["size"] for k in range(layer)] == np.bincount(column, minlength=layer).tolist()
+        assert sum(rows[layer, k]["rate_share"] for k in range(layer)) == pytest.approx(1)
+    assert {rows[2, k]["parent"] for k in range(2)} == {None}
+    assert all(row["name"] for row in table)
+    page = (dataset.root / "report.html").read_text()
+    assert "How many clusters" in page
+    assert page.count("<details") >= 2
+    assert run.ok
+
+    assert computed(go(dataset, "partition={layers: [3]}")).keys() == {
+        "layers",
+        "assign",
+        "vote",
+        "label",
+        "evaluate",
+        "report",
+    }
+
+
+def test_moments_are_those_of_all_codes(dataset: Dataset) -> None:
+    """Each row once, in the group whose centroid is nearest, in the basis that was kept."""
+    go(dataset)
+    cache = dataset.root / "cache"
+    (groups,), (moments,) = ([load_file(path) for path in (cache / n).iterdir()] for n in ("groups", "moments"))
+    shards = [pq.read_table(path)["code"] for path in sorted((dataset.root / "codes").iterdir())]
+    Z = np.concatenate([matrix(column).astype(np.float32) for column in shards])
+    group = (Z @ groups["centroids"].T).argmax(1)
+    expected = Moments.of(torch.from_numpy(Z @ groups["basis"]), torch.from_numpy(group), len(groups["centroids"]))
+    assert moments["count"].sum() == dataset.rows
+    by_group = (len(groups["centroids"]), PARTS)
+    np.testing.assert_array_equal(moments["count"].reshape(by_group).sum(1), expected.count_K)
+    found = moments["gram"].reshape(*by_group, *moments["gram"].shape[1:]).sum(1)
+    np.testing.assert_allclose(found, expected.gram_Kdd, atol=1e-9)
+
+
 def test_a_second_run_on_the_folder_is_refused(dataset: Dataset) -> None:
     with Store(dataset.root).lock(), pytest.raises(LockedError, match="another run is writing to"):
         go(dataset)
@@ -241,7 +295,7 @@ def test_logs_tell_every_shard(dataset: Dataset) -> None:
     go(dataset)
     events = [json.loads(line) for line in (dataset.root / "events.jsonl").read_text().splitlines()]
     shards = [(e["step"], e["shard"]) for e in events if e["event"] == "shard"]
-    assert len(shards) == len(set(shards)) == 3 * 4 + 5
+    assert len(shards) == len(set(shards)) == 3 * 4 + 7
     log = (dataset.root / "run.log").read_text()
     assert "import 00000: 60 rows in" in log
     assert "1/3 shards" in log

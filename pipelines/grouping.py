@@ -1,0 +1,228 @@
+"""The stages that make clusters: fine groups of a sample, their moments over all data, K and layers, assignment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from cpp import layers, report, tables
+from cpp.assign import Nearest
+from cpp.choice import PARTS
+from cpp.head import Head
+from cpp.partition import Method
+from cpp.rate import Moments
+from cpp.store import Product
+from cpp.tables import Counts
+from pipelines.stage import Given, Stage, Work
+
+BLOCK = 65536  # rows whose moments are added at a time
+
+
+@dataclass(frozen=True)
+class Partition(Stage):
+    """A sample of FEATURES through the head -> fine groups: centroids, the sample itself, and its noise."""
+
+    version = 3
+    products = (Product("groups", ".safetensors"),)
+    each = ()
+    whole = ("features", "head")
+    groups: int | None
+    method: Method
+    eta: float
+    sample: int
+    landmarks: int
+    directions: int | None
+    distortion: float | None
+    candidates: list[int]
+    embeddings: list[str]
+    seed: int
+
+    def open(self, given: Given) -> Work:
+        head = Head.load(given.whole["head"][0], given.device)
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            X = tables.sample_rows(given.whole["features"], self.embeddings, self.sample, self.seed, given.prefetch)
+            codes = head.project(torch.from_numpy(X), given.batch)
+            gpu = given.device == "cuda"
+            made = (self.groups, self.method, self.eta, self.landmarks, self.directions, self.distortion)
+            found = layers.fine(codes, *made, self.candidates, self.seed, gpu)
+            about = found._asdict()
+            arrays = {name: np.ascontiguousarray(about.pop(name)) for name in ("centroids", "basis")}
+            print(f"partition: {report.how_partitioned(about)}", flush=True)
+            save_file(arrays, out["groups"], metadata={"partition": json.dumps(about)})
+            return Counts(len(X), len(X))
+
+        return work
+
+
+@dataclass(frozen=True)
+class Measure(Stage):
+    """All CODES -> the moments of the fine groups, exactly: what coding lengths, K and layers are made from."""
+
+    version = 1
+    products = (Product("moments", ".safetensors"),)
+    each = ()
+    whole = ("codes", "groups")
+
+    def open(self, given: Given) -> Work:
+        found = read_fine(given)
+        nearest = Nearest(found.centroids, given.device == "cuda")
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            moments, rows, counted = found.none(), 0, 0
+            for Z in _blocks(given):
+                counted += found.add(moments, nearest, Z, given.batch, rows)
+                rows += len(Z)
+            arrays = {"count": moments.count_K, "sum": moments.sum_Kd, "gram": moments.gram_Kdd}
+            save_file({name: array.numpy() for name, array in arrays.items()}, out["moments"])
+            if alone := rows - counted:
+                print(
+                    f"measure: {alone:,} of {rows:,} rows are far from every group and count for no length", flush=True
+                )
+            return Counts(rows, rows)
+
+        return work
+
+
+def _blocks(given: Given) -> Any:
+    """Rows of all codes, float32, `BLOCK` at a time: a matrix product is quicker over many rows of a group."""
+    held: list[NDArray[np.float32]] = []
+    for batch in tables.batches(given.whole["codes"], ["code"], given.prefetch):
+        held.append(tables.matrix(batch["code"]).astype(np.float32))
+        if sum(map(len, held)) >= BLOCK:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
+
+
+@dataclass(frozen=True)
+class Layers(Stage):
+    """Moments -> the tree of merges, K with its interval, and the cluster of each fine group in every layer."""
+
+    version = 1
+    products = (Product("tree", ".safetensors"),)
+    each = ()
+    whole = ("groups", "moments")
+    n_clusters: int | None
+    layers: list[int] | Literal["auto"]
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            moments = read_parts(given)
+            fine = read_fine(given)
+            chosen = len(fine.centroids) if fine.candidates else None
+            found = layers.build(fine.e, moments, self.n_clusters or chosen, self.layers)
+            draws = np.full((len(found.draws), found.tree.n_groups), np.nan)
+            for row, draw in zip(draws, found.draws, strict=True):
+                row[: draw.n_groups] = draw.bits
+            arrays = {
+                "merged": found.tree.merged,
+                "bits": found.tree.bits,
+                "draws": draws,
+                "clusters": np.stack(list(found.clusters.values())),
+            }
+            about = {"main": found.main, "layers": list(found.clusters), "e": found.tree.e, **found.choice._asdict()}
+            save_file(arrays, out["tree"], metadata={"tree": json.dumps(about)})
+            print(f"layers: {found.choice.sentence}", flush=True)
+            return Counts(int(moments.count_K.sum()), int(moments.count_K.sum()))
+
+        return work
+
+
+@dataclass(frozen=True)
+class Assign(Stage):
+    """CODES -> ASSIGNMENTS: the cluster of every image in every layer, and all that is known of it but its vector."""
+
+    version = 2
+    products = (Product("assignments", rows="out"),)
+    each = ("codes", "features")
+    whole = ("groups", "tree")
+
+    def open(self, given: Given) -> Work:
+        tree = read_tree(given)
+        nearest = Nearest(read_fine(given).centroids, given.device == "cuda", tree.clusters[tree.main])
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            codes = pq.read_table(files["codes"])
+            group, found = nearest.groups(tables.matrix(codes["code"]).astype(np.float32), given.batch)
+            others = {tree.column(K): of[group].astype(np.int32) for K, of in tree.clusters.items() if tree.main != K}
+            names = pq.read_schema(files["features"]).names
+            about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
+            rest = pq.read_table(files["features"], columns=about)
+            known = dict(zip(about, rest.columns, strict=True))
+            table = pa.table({"key": codes["key"], **found._asdict(), **others, **known})
+            counts = Counts(len(rest), len(table))
+            tables.write(table, out["assignments"], counts)
+            return counts
+
+        return work
+
+
+@dataclass(frozen=True)
+class TreeFile:
+    """What `Layers` wrote: `clusters[K]` is the cluster of each fine group in that layer, the coarsest first."""
+
+    about: Mapping[str, Any]
+    bits: NDArray[np.float64]
+    draws: NDArray[np.float64]
+    clusters: Mapping[int, NDArray[np.int64]]
+
+    @property
+    def main(self) -> int:
+        return int(self.about["main"])
+
+    @property
+    def finest(self) -> int:
+        return max(self.clusters)
+
+    def column(self, n_clusters: int) -> str:
+        """The column of ASSIGNMENTS that holds a layer."""
+        return "cluster" if n_clusters == self.main else f"cluster_{n_clusters}"
+
+
+def read_tree(given: Given) -> TreeFile:
+    path = given.whole["tree"][0]
+    arrays, about = load_file(path), _metadata(path, "tree")
+    clusters = dict(zip(about["layers"], arrays["clusters"], strict=True))
+    return TreeFile(about, arrays["bits"], arrays["draws"], clusters)
+
+
+def read_fine(given: Given) -> layers.Fine:
+    """What `Partition` wrote."""
+    read: dict[str, Any] = load_file(given.whole["groups"][0])
+    return layers.Fine(**read, **read_how(given))
+
+
+def read_how(given: Given) -> dict[str, Any]:
+    """How the sample was partitioned."""
+    return _metadata(given.whole["groups"][0], "partition")
+
+
+def read_parts(given: Given) -> Moments:
+    """Moments over all data of the fine groups, each in `PARTS` parts."""
+    arrays = load_file(given.whole["moments"][0])
+    return Moments(*(torch.from_numpy(arrays[name]) for name in ("count", "sum", "gram")))
+
+
+def read_moments(given: Given, cluster: NDArray[np.int64]) -> Moments:
+    """Moments over all data of clusters, by the cluster of each fine group."""
+    return read_parts(given).merge(torch.from_numpy(cluster).repeat_interleave(PARTS), int(cluster.max()) + 1)
+
+
+def _metadata(path: str, key: str) -> dict[str, Any]:
+    with safe_open(path, framework="numpy") as file:
+        found: dict[str, Any] = json.loads(file.metadata()[key])
+    return found

@@ -1,0 +1,250 @@
+"""How well K is chosen by coding length, as Markdown tables: `python -m tests.bench.choice planted real size`.
+
+`planted` draws unions of clusters and compares K with the truth; `real` chooses K of every labelled set of real vectors
+(CPP_TEST_DATA) by our and by other measures; `size` times the tree of ten thousand groups.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cpp.assign import Nearest
+from cpp.choice import PARTS
+from cpp.coding import Bits, evidence_bits, lossy_bits, together
+from cpp.fit import Discriminant, fit
+from cpp.head import Codes
+from cpp.layers import build, fine
+from cpp.metrics import scores
+from cpp.partition import spectral, ward
+from cpp.rate import Moments
+from cpp.tree import grow
+from tests.bench import heading
+from tests.bench.head import SETS, read
+
+Kind = Literal["Gaussian clusters", "subspaces"]
+Numbers = NDArray[np.int64]
+MOST: dict[Kind, int] = {"Gaussian clusters": 20_000, "subspaces": 3_000}  # rows without noise; spectral: n^2 floats
+K_UP_TO: dict[Kind, int] = {"Gaussian clusters": 500, "subspaces": 100}
+LANDMARKS = 8192
+ROWS = 8  # of a fine group, on average
+
+
+class Draw(NamedTuple):
+    """Rows, the cluster of each (-1: noise) and what they were drawn with."""
+
+    Z: Tensor
+    cluster: Numbers
+    kind: Kind
+    K: int
+    d: int
+    rank: int
+    sizes: tuple[int, int]
+    noise: float
+
+
+def draw(rng: np.random.Generator, kind: Kind, noise: float) -> Draw:
+    """A random union: K log-uniform, each cluster of the same rank, of at least 20 rows and 4 a dimension of its own.
+
+    Of a subspace twice as many as the space has dimensions: with fewer its directions take more bits than it saves.
+    """
+    d = int(rng.choice([32, 64, 128]))
+    fewest = 2 * d if kind == "subspaces" else 24
+    K = round(2 * min(K_UP_TO[kind] / 2, 0.7 * MOST[kind] / fewest / 2) ** rng.uniform())
+    most = MOST[kind]
+    rank = int(rng.integers(1, max(1, min(20, d // 6 if kind == "subspaces" else d // 2, (most / K - 20) // 6)) + 1))
+    least = max(20 + 4 * rank, fewest)
+    more = least * 100 ** (rng.uniform() * rng.uniform(size=K)) - least
+    sizes = (least + more * min(1, (most - K * least) / more.sum())).astype(int)
+    rows = []
+    for m in sizes:
+        basis = np.linalg.qr(rng.standard_normal((d, rank)))[0]
+        x = rng.standard_normal((m, rank)) @ basis.T / np.sqrt(rank)
+        if kind == "Gaussian clusters":
+            mean = rng.standard_normal(d)
+            x = mean / np.linalg.norm(mean) + 0.3 * x
+        rows.append(x + 0.05 / np.sqrt(d) * rng.standard_normal((m, d)))
+    X = np.concatenate(rows)
+    spread = np.sqrt(X.var(0).mean())
+    X = np.concatenate([X, X.mean(0) + spread * rng.standard_normal((round(noise / (1 - noise) * len(X)), d))])
+    cluster = np.concatenate([np.arange(K).repeat(sizes), np.full(len(X) - sizes.sum(), -1)])
+    order = rng.permutation(len(X))
+    Z = torch.from_numpy(X[order].astype(np.float32))
+    return Draw(Z, cluster[order], kind, K, d, rank, (int(sizes.min()), int(sizes.max())), noise)
+
+
+def fine_groups(Z: Tensor, kind: Kind) -> Numbers:
+    """Groups of eight rows on average, numbered without gaps: by Ward's method, of more rows from its centroids."""
+    if kind == "subspaces":
+        group = spectral(normalize(Z), len(Z) // ROWS, 0.1, 5, 0)
+    else:
+        drawn = torch.randperm(len(Z), generator=torch.Generator().manual_seed(0))[:LANDMARKS].sort().values
+        some = Z[drawn]
+        group = ward(some, len(some) // ROWS)
+        if len(some) < len(Z):
+            centres = torch.stack([some[torch.from_numpy(group == k)].mean(0) for k in range(group.max() + 1)])
+            group = torch.cdist(Z, centres).argmin(1).numpy()
+    return np.unique(group, return_inverse=True)[1]
+
+
+def planted(draws: int, seed: int, noisy: bool) -> None:
+    kinds: tuple[Kind, Kind] = ("Gaussian clusters", "subspaces")
+    found: dict[Kind, list[tuple[int, int]]] = {kind: [] for kind in kinds}
+    for i in range(draws):
+        rng = np.random.default_rng([seed, i])
+        drawn = draw(rng, kinds[i % 2], rng.uniform(0.01, 0.2) if noisy else 0.0)
+        start = time.perf_counter()
+        kept, e = together(normalize(drawn.Z))  # which takes unit rows, as codes are
+        group = fine_groups(drawn.Z[kept], drawn.kind)
+        tree = grow(Moments.of(drawn.Z[kept], torch.from_numpy(group), int(group.max()) + 1), noise=e)
+        found[drawn.kind].append((drawn.K, tree.best))
+        cluster = drawn.cluster[kept.numpy()]
+        known = cluster >= 0
+        ari = scores(cluster[known], tree.cut(tree.best)[group][known]).ari
+        mixed = len(np.unique(np.stack([group, cluster], 1)[known], axis=0)) - len(np.unique(group[known]))
+        print(
+            f"draw {i}: {drawn.kind}, K {drawn.K} found {tree.best}, d {drawn.d}, rank {drawn.rank},"
+            f" sizes {drawn.sizes}, noise {drawn.noise:.2f} ({np.mean(~known):.3f} of those kept),"
+            f" rows kept {len(cluster)}, groups {tree.n_groups}, mixed {mixed}, e {e:.4f} -> {tree.e:.4f},"
+            f" ARI {ari:.3f}, {time.perf_counter() - start:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    print("| planted | draws | K exactly right | within 5% |\n|---|---|---|---|")
+    for kind, pairs in found.items():
+        K, best = np.array(pairs).T
+        close = np.sum(abs(best - K) <= 0.05 * K)
+        name = f"{kind}, {'1 to 20%' if noisy else 'no'} noise"
+        print(f"| {name} | {len(K)} | {np.sum(best == K)} | {close} |", flush=True)
+
+
+def choose(codes: Codes, factor: float, bits: Bits) -> tuple[str, Numbers]:
+    """K with its interval, and the cluster of every row, as the estimator has them; at `factor` times the noise."""
+    found = fine(codes, None, "auto", 0.1, LANDMARKS, 32, None, [], 0)
+    near, parts = Nearest(found.centroids), found.none()
+    found.add(parts, near, codes.Z.numpy(), LANDMARKS, 0)
+    if bits is evidence_bits and factor == 1:
+        built = build(found.e, parts, None, [])
+        said, group = f"{built.main} ({built.choice.low} to {built.choice.high})", built.clusters[built.main]
+    else:
+        F = len(found.centroids)
+        moments = parts.merge(torch.arange(F).repeat_interleave(PARTS), F)
+        there = moments.count_K > 0
+        tree = grow(moments[there], factor * found.e, bits=bits)
+        said, group = str(tree.best), np.zeros(F, np.int64)
+        group[there.numpy()] = tree.cut(tree.best)
+    return said, Nearest(found.centroids, cluster=group)(codes.Z.numpy(), LANDMARKS).cluster.astype(np.int64)
+
+
+def hdbscan(rows: Tensor, least: int) -> Numbers:
+    from sklearn.cluster import HDBSCAN
+
+    found: Numbers = HDBSCAN(least, copy=True).fit_predict(rows.numpy())
+    return found + 1
+
+
+def silhouette_choice(rows: Tensor) -> Numbers:
+    """Of 25 cuts of Ward's tree, the one of the largest silhouette by cosine."""
+    from scipy.cluster.hierarchy import cut_tree, linkage
+    from sklearn.metrics import silhouette_score
+
+    n, Z = len(rows), rows.numpy()
+    tried = sorted({round(K) for K in np.geomspace(5, min(n // 4, 800), 25)})
+    cuts = cut_tree(linkage(Z, "ward"), tried).T
+    found = [silhouette_score(Z, cut, metric="cosine", sample_size=4096, random_state=0) for cut in cuts]
+    best: Numbers = cuts[int(np.argmax(found))]
+    return best
+
+
+def other_choices(X: Tensor, codes: Tensor) -> Iterator[tuple[str, Callable[[], Numbers]]]:
+    for name, rows in (("raw", X), ("codes", codes)):
+        for least in (5, 15):
+            yield f"HDBSCAN, at least {least}, {name}", functools.partial(hdbscan, rows, least)
+        yield f"silhouette on Ward's tree, {name}", functools.partial(silhouette_choice, rows)
+
+
+def real(sets: list[str]) -> None:
+    data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
+    ways: list[tuple[str, float, Bits]] = [
+        ("evidence (ours)", 1, evidence_bits),
+        ("evidence, e halved", 0.5, evidence_bits),
+        ("evidence, e doubled", 2, evidence_bits),
+        ("lossy coding length", 1, lossy_bits),
+    ]
+    print("| set (classes) | K chosen by | K (interval) | ARI | AMI | seconds |\n|---|---|---|---|---|---|")
+    for name in sets:
+        X, classes = read(Path(data) / SETS[name])
+        start = time.perf_counter()
+        codes = fit(X, Discriminant(), None, 0)[0].project(X, 8192)
+        rows, made = f"{name} ({len(np.unique(classes))})", time.perf_counter() - start
+        for way, factor, bits in ways:
+            start = time.perf_counter()
+            K, cluster = choose(codes, factor, bits)
+            line(rows, way, K, cluster, classes, made + time.perf_counter() - start)
+        for way, choice in other_choices(X, codes.Z):
+            start = time.perf_counter()
+            cluster = choice()
+            line(rows, way, str(len(np.unique(cluster))), cluster, classes, time.perf_counter() - start)
+
+
+def line(rows: str, way: str, K: str, cluster: Numbers, classes: NDArray[np.integer], seconds: float) -> None:
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    ari, ami = scores(classes, cluster).ari, adjusted_mutual_info_score(classes, cluster)
+    cells = [K, *(f"{value:.1f}" for value in (100 * ari, 100 * ami, seconds))]
+    print(f"| {rows} | {way} | {' | '.join(cells)} |", flush=True)
+
+
+def size(groups: int, d: int = 128, rows: int = 12) -> None:
+    """A tenth as many clusters as groups; rows of unit length about."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(n: int, length: float) -> Tensor:
+        drawn: Tensor = length / d**0.5 * torch.randn(n, d, generator=generator)
+        return drawn
+
+    centre = normalize(noise(groups // 10, 1)).repeat(10, 1) + noise(groups // 10 * 10, 0.3)
+    Z = normalize(centre.repeat_interleave(rows, 0) + noise(len(centre) * rows, 0.6))
+    moments = Moments.of(Z, torch.arange(len(centre)).repeat_interleave(rows), len(centre))
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    tree = grow(moments, 0.1)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print("| groups | d | clusters drawn | K | seconds | GiB before | GiB at most |\n|---|---|---|---|---|---|---|")
+    memory = f"{before / 2**20:.2f} | {after / 2**20:.2f}"
+    print(f"| {len(centre)} | {d} | {groups // 10} | {tree.best} | {seconds:.1f} | {memory} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=["planted", "real", "size"], help="planted, real, size")
+    parser.add_argument("--draws", type=int, default=100, help="with noise, and as many without")
+    parser.add_argument("--noise", nargs="+", default=["no", "yes"], choices=["no", "yes"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--groups", type=int, default=10_000)
+    options = parser.parse_args()
+    print(f"{heading()}\n")
+    if "planted" in options.parts:
+        for noise in options.noise:
+            planted(options.draws, options.seed, noise == "yes")
+    if "real" in options.parts:
+        real(options.sets)
+    if "size" in options.parts:
+        size(options.groups)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""A million codes in 100 shards: moments of fine groups, the tree and K. Seconds, and memory beside a quarter of them.
+
+Each size runs in a process of its own, so that its memory is its own. `python -m tests.bench.scale`.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import save_file
+
+from cpp.head import Codes
+from cpp.layers import fine
+from cpp.tables import Counts, matrix_column, write
+from pipelines.grouping import Layers, Measure
+from pipelines.stage import Given
+from tests.bench import heading
+
+ROWS, DIM, CLUSTERS, GROUPS = 10_000, 128, 200, 1000  # rows of a shard
+
+
+def shard(centres: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    Z = centres[rng.integers(len(centres), size=ROWS)] + 0.5 / DIM**0.5 * rng.standard_normal((ROWS, DIM))
+    return (Z / np.linalg.norm(Z, axis=1, keepdims=True)).astype(np.float16)
+
+
+def run(folder: Path, shards: int) -> None:
+    """The two stages over so many shards, in this process; prints seconds and peak MiB."""
+    import torch
+
+    codes = [str(path) for path in sorted(folder.glob("*.parquet"))[:shards]]
+    given = Given({"codes": codes, "groups": [str(folder / "groups")]}, 2, "cpu", 8192, 64, 4)
+    start = time.perf_counter()
+    torch.set_num_threads(2)
+    Measure().open(given)({}, {"moments": folder / f"moments{shards}"})
+    measured = time.perf_counter() - start
+    given = Given(
+        {"moments": [str(folder / f"moments{shards}")], "groups": [str(folder / "groups")]}, 2, "cpu", 1, 1, 1
+    )
+    Layers(None, []).open(given)({}, {"tree": folder / f"tree{shards}"})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps([measured, time.perf_counter() - start - measured, peak]))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, rng = Path(name), np.random.default_rng(0)
+        centres = rng.standard_normal((CLUSTERS, DIM))
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+        for i in range(100):
+            table = pa.table({"code": matrix_column(shard(centres, i))})
+            write(table, folder / f"{i:05d}.parquet", Counts(ROWS, ROWS))
+        import torch
+
+        Z = torch.from_numpy(np.concatenate([shard(centres, i) for i in range(2)]).astype(np.float32))
+        found = fine(Codes(Z, Z), GROUPS, "kmeans", 0.1, 8192, None, None, [], 0)
+        how = found._asdict()
+        arrays = {name: np.ascontiguousarray(how.pop(name)) for name in ("centroids", "basis")}
+        save_file(arrays, folder / "groups", metadata={"partition": json.dumps(how)})
+        print(f"{heading()}; {CLUSTERS} planted clusters, {GROUPS} fine groups, d {DIM}\n")
+        print(
+            "| rows | shards | seconds of measure | of tree, K and five subsamples | peak MiB |\n|---|---|---|---|---|"
+        )
+        for shards in (25, 100):
+            program = [sys.executable, "-m", "tests.bench.scale", name, str(shards)]
+            said = subprocess.run(program, check=True, capture_output=True, text=True).stdout.splitlines()
+            measured, grown, peak = json.loads(said[-1])
+            print(f"| {shards * ROWS:,} | {shards} | {measured:.1f} | {grown:.1f} | {peak:.0f} |")
+            print(f"\n{said[0]}\n", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        run(Path(sys.argv[1]), int(sys.argv[2]))
+    else:
+        main()
