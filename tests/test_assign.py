@@ -24,6 +24,19 @@ def test_nearest_and_second_equal_a_naive_search() -> None:
     np.testing.assert_allclose(found.margin, top[:, 0] - top[:, 1], atol=1e-6)
 
 
+def test_where_several_centroids_stand_for_a_cluster_the_second_is_of_another() -> None:
+    """However many centroids of the own cluster are nearer, as plain numpy finds it."""
+    Z, centroids = rows(300, 4, 0), rows(40, 4, 1)
+    cluster = np.array([0] * 30 + [1] * 7 + [2] * 3)
+    group, found = Nearest(centroids, cluster=cluster).groups(Z, batch=64)
+    best = np.stack([(Z @ centroids[cluster == k].T).max(1) for k in range(3)], axis=1)
+    order = np.argsort(-best, axis=1)
+    assert (cluster[group] == found.cluster).all()
+    assert (found.cluster == order[:, 0]).all()
+    assert (found.second == order[:, 1]).all()
+    np.testing.assert_allclose(found.margin, -np.diff(-np.sort(-best, axis=1)[:, :2])[:, 0], atol=1e-6)
+
+
 def test_the_batch_changes_nothing() -> None:
     Z, nearest = rows(500, 16, 0), Nearest(rows(20, 16, 1))
     for a, b in zip(nearest(Z, 500), nearest(Z, 33), strict=True):

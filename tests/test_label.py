@@ -55,6 +55,14 @@ def test_equal_votes_go_to_the_earlier_word() -> None:
     assert names(votes, AXES.words, 1)[0].name == "cat"
 
 
+def test_votes_of_a_coarser_layer_are_those_of_its_parts() -> None:
+    votes = Votes(np.array([0, 1, 2, 2], np.int32), np.array([5, 5, 5, 6], np.int32), np.array([1.0, 2.0, 4.0, 8.0]))
+    coarser = votes.merge(np.array([1, 0, 1]))
+    assert coarser.cluster.tolist() == [0, 1, 1]
+    assert coarser.word.tolist() == [5, 5, 6]
+    assert coarser.vote.tolist() == [2, 5, 8]
+
+
 def test_words_equal_but_for_case_and_spacing_count_once() -> None:
     vocabulary = Vocabulary.of(["Polar bear", "cat", "polar  bear"], 2 * np.eye(3, dtype=np.float32))
     assert vocabulary.words == ("Polar bear", "cat")

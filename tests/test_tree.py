@@ -202,6 +202,16 @@ def test_affinity_is_the_mean_squared_inner_product_of_the_rows(d: int) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6 if d == 4 else 0.15)
 
 
+def test_a_merged_group_has_the_affinities_of_its_rows() -> None:
+    moments = fine(8)
+    merging = tree._Merging(moments, 0.05, evidence_bits)
+    merging._merge(0.0, 2, 5, 8)
+    into = torch.tensor([0, 1, 2, 3, 4, 2, 5, 6])
+    rows = [merging.row[k] for k in (0, 1, 8, 3, 4, 6, 7)]
+    found = (merging.products * merging.scale[:, None] * merging.scale)[rows][:, rows]
+    torch.testing.assert_close(found, affinity(moments.merge(into, 7)), rtol=1e-5, atol=1e-6)
+
+
 def test_threads_are_as_before() -> None:
     before = torch.get_num_threads()
     grow(fine(5), 0.05)
