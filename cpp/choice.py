@@ -58,7 +58,7 @@ def choose(tree: Tree, draws: Sequence[Tree]) -> Choice:
     low, high = found[0], found[-1]
     others = [K for K in _minima(tree) if low <= K <= high and not _close(K, tree.best)]
     if tree.best == tree.n_groups > 1:
-        said = f"The coding length falls up to all {tree.n_groups} fine groups: raise partition.fine for more."
+        said = f"The coding length is least with all {tree.n_groups} groups; a larger partition.fine would show more."
     elif high > FLAT * low:
         said = f"The curve is flat: anything from {low} to {high} clusters is about as good as {tree.best}."
     else:

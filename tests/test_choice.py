@@ -50,8 +50,8 @@ def test_the_least_length_with_its_interval_and_other_minima() -> None:
 
 
 def test_a_curve_that_falls_to_its_end_asks_for_more_groups() -> None:
-    assert "raise partition.fine for more" in choose(tree([9, 8, 7]), []).sentence
-    assert "raise" not in choose(tree([1]), []).sentence
+    assert "is least with all 3 groups; a larger partition.fine would show more" in choose(tree([9, 8, 7]), []).sentence
+    assert "larger" not in choose(tree([1]), []).sentence
 
 
 def test_layers_that_are_asked_for_and_those_that_the_tree_shows() -> None:
