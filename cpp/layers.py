@@ -78,9 +78,10 @@ def fine(
     tried: Sequence[int],
     seed: int,
     gpu: bool = False,
+    many: int | None = None,
 ) -> Fine:
-    """`n_groups` groups of unit rows by `partition`, of all rows; many (`fine_groups`) of the rows that are not alone
-    where K is not known, since rows that belong to nothing would be clusters of their own.
+    """`n_groups` groups of unit rows by `partition`, of all rows. Without: `many` (or `fine_groups`), by k-means if
+    `method` is auto, of the rows that are not alone, since rows that belong to nothing would be clusters of their own.
 
     With `tried` it is the K of these whose partition has the least published length, and all rows are partitioned.
     `distortion` overrules the noise that is measured. ValueError as in `partition`.
@@ -96,7 +97,7 @@ def fine(
         n_groups = min(lengths, key=lengths.__getitem__)
     if n_groups is None:
         codes = Codes(codes.Z[kept], codes.C[kept])
-        n_groups = fine_groups(len(codes.Z))
+        n_groups = min(many or fine_groups(len(codes.Z)), len(codes.Z))
         method = "kmeans" if method == "auto" else method
     how = partition(codes, n_groups, method, eta, landmarks, seed, gpu)
     centres = centroids(codes.Z, torch.from_numpy(how.group), n_groups).numpy()

@@ -38,7 +38,8 @@ class Partition(Stage):
     products = (Product("groups", ".safetensors"),)
     each = ()
     whole = ("features", "head")
-    groups: int | None
+    n_clusters: int | None
+    fine: int | None
     method: Method
     eta: float
     sample: int
@@ -56,8 +57,15 @@ class Partition(Stage):
             X = tables.sample_rows(given.whole["features"], self.embeddings, self.sample, self.seed, given.prefetch)
             codes = head.project(torch.from_numpy(X), given.batch)
             gpu = given.device == "cuda"
-            made = (self.groups, self.method, self.eta, self.landmarks, self.directions, self.distortion)
-            found = layers.fine(codes, *made, self.candidates, self.seed, gpu)
+            made = (
+                None if self.fine else self.n_clusters,
+                self.method,
+                self.eta,
+                self.landmarks,
+                self.directions,
+                self.distortion,
+            )
+            found = layers.fine(codes, *made, self.candidates, self.seed, gpu, self.fine)
             about = found._asdict()
             arrays = {name: np.ascontiguousarray(about.pop(name)) for name in ("centroids", "basis")}
             print(f"partition: {report.how_partitioned(about)}", flush=True)

@@ -107,7 +107,8 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         "fit": stages.Fit(c.fit, p.n_clusters if c.fit.recipe == "discriminant" else None, seed),
         "project": stages.Project(c.fit.embeddings),
         "partition": grouping.Partition(
-            p.fine or p.n_clusters,
+            p.n_clusters,
+            p.fine,
             p.method,
             p.eta,
             p.sample,

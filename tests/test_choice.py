@@ -102,6 +102,16 @@ def test_rows_that_are_alone_make_no_clusters() -> None:
     assert build(found.e, parts, None, []).main == 3
 
 
+def test_so_many_groups_as_asked_for_and_rows_that_are_alone_left_out_all_the_same() -> None:
+    Z, _ = blobs([80, 80, 80], 0.05)
+    stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
+    both = torch.cat([Z, stray])
+    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0, many=50)
+    assert len(found.centroids) == 50
+    assert found.method == "kmeans"
+    assert counted(found, both).count_K.sum() <= 240
+
+
 def test_a_group_without_rows_in_the_data_is_in_cluster_0() -> None:
     groups, parts, _ = made([40, 60, 90], n_groups=6)
     for part in (parts.count_K, parts.sum_Kd, parts.gram_Kdd):
