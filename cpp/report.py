@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from cpp.curve import LengthCurve, Node
 from cpp.images import thumbnail
 from cpp.sources import find_images
-from cpp.tables import batches
+from cpp.tables import Least, batches
 
 TYPICAL, BORDERLINE = 12, 6  # pictures of a cluster, fewer where there are many clusters; see report.css
 THUMBNAIL = 128  # pixels of the longer side
@@ -130,7 +128,7 @@ def members(assignments: Sequence[str], prefetch: int, n_clusters: int) -> dict[
     One pass over the ASSIGNMENTS files, then one over each shard of images that holds a picture that is shown.
     """
     share = min(1.0, PICTURES / ((TYPICAL + BORDERLINE) * max(n_clusters, 1)))
-    typical, borderline = _Least(max(1, int(TYPICAL * share))), _Least(int(BORDERLINE * share))
+    typical, borderline = Least(max(1, int(TYPICAL * share))), Least(int(BORDERLINE * share))
     for batch in batches(assignments, ["cluster", "score", "margin", "key", "image_shard"], prefetch):
         typical.add(-batch["score"].to_numpy(), batch)
         borderline.add(batch["margin"].to_numpy(), batch)
@@ -153,25 +151,3 @@ def members(assignments: Sequence[str], prefetch: int, n_clusters: int) -> dict[
             group = result.setdefault(row["cluster"], Members([], []))
             getattr(group, kind).append(member)
     return result
-
-
-class _Least:
-    """The `n` rows of each cluster with the least value, kept while batches of rows pass by."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self._kept: pa.Table | None = None
-
-    def add(self, value: NDArray[np.floating], batch: pa.RecordBatch) -> None:
-        """`value` `[m]` orders the rows of a batch with a column `cluster`. Of equal values the earlier row stays."""
-        table = pa.Table.from_batches([batch]).append_column("value", pa.array(value))
-        if self._kept is not None:
-            table = pa.concat_tables([self._kept, table])
-        cluster = table["cluster"].to_numpy()
-        order = np.lexsort((np.arange(len(table)), table["value"].to_numpy(), cluster))
-        ordered = cluster[order]
-        rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-        self._kept = table.take(order[rank < self.n])
-
-    def rows(self) -> list[dict[str, Any]]:
-        return self._kept.to_pylist() if self._kept is not None else []

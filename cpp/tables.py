@@ -6,6 +6,7 @@ The schemas, one row for each image and in the order of the input:
   REJECTED     key: string, row: int64 (its place in the input shard), reason: string
   CODES        key: string, code: fixed_size_list<float16>[d]
   ASSIGNMENTS  key, cluster: int32, score: float32, second: int32, margin: float32, image_shard, metadata
+  LABELS       key, label: string, confidence: float32, word: string, agrees: bool (`cpp.label`)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -106,3 +107,25 @@ def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int,
             parts.append(joined(batch, columns)[chosen[low:high] - start])
         start += len(batch)
     return np.concatenate(parts)
+
+
+class Least:
+    """The `n` rows of each cluster with the least value, kept while batches of rows pass by."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self._kept: pa.Table | None = None
+
+    def add(self, value: NDArray[np.floating], batch: pa.RecordBatch) -> None:
+        """`value` `[m]` orders the rows of a batch with a column `cluster`. Of equal values the earlier row stays."""
+        table = pa.Table.from_batches([batch]).append_column("value", pa.array(value))
+        if self._kept is not None:
+            table = pa.concat_tables([self._kept, table])
+        cluster = table["cluster"].to_numpy()
+        order = np.lexsort((np.arange(len(table)), table["value"].to_numpy(), cluster))
+        ordered = cluster[order]
+        rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+        self._kept = table.take(order[rank < self.n])
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self._kept.to_pylist() if self._kept is not None else []

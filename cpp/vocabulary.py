@@ -72,6 +72,15 @@ class Vocabulary:
         general = ((j for up in wordnet.above(word) for j in at.get(up, ())) for word in self.words)
         return tuple(tuple(j for j in dict.fromkeys(found) if j != i) for i, found in enumerate(general))
 
+    @functools.cached_property
+    def below(self) -> tuple[tuple[int, ...], ...]:
+        """For each word the words of the vocabulary that it is more general than."""
+        found: list[list[int]] = [[] for _ in self.words]
+        for i, general in enumerate(self.above):
+            for j in general:
+                found[j].append(i)
+        return tuple(map(tuple, found))
+
     def synonyms_of(self, name: str) -> NDArray[np.bool_]:
         """Which words `[n_words]` mean what `name` does."""
         return np.array([wordnet.synonyms(word, name) for word in self.words])

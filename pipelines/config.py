@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
-from cpp import fit
+from cpp import fit, naming
 from cpp.partition import Method
 from cpp.tables import EMBEDDING
 
@@ -129,10 +129,15 @@ class Label(Section):
     templates: str | list[str] = Field("openai_imagenet", description="of open_clip, or texts with {}: for .txt files")
     embedding: str = Field(EMBEDDING, description="column of vectors that is matched with the words")
     top: int = Field(5, ge=1, description="words that an image votes for, and that are kept for a cluster")
+    method: naming.Method = Field("lift", description="how names are found: lift, ours; or paper, the published vote")
+    min_confidence: float = Field(
+        0.5, ge=0, le=1, description="a name that is less sure is null, and its cluster unsure; 0 names all"
+    )
 
 
 class Evaluate(Section):
     label: str = Field(description="metadata column with the true class; used to score and for nothing else")
+    names: str | None = Field(None, description="column with the true class's name, to score the names of clusters by")
     baseline_sample: int = Field(100_000, ge=1, description="at most so many rows train the k-means baseline")
 
 

@@ -13,7 +13,7 @@ import yaml
 from cpp import encoder, sources, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
-from pipelines import encoding, grouping, stages
+from pipelines import encoding, grouping, naming, scoring, stages
 from pipelines.config import Config, ConfigError, Encoder
 from pipelines.stage import Stage
 
@@ -126,10 +126,14 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
     if c.label:
         if encoders and files["wordlists"]:
             steps["words"] = encoding.Words(encoders[c.label.embedding], c.label.templates)
-        steps["vote"] = stages.Vote(c.label.embedding, c.label.top)
-    steps["label"] = stages.Label(c.label.top if c.label else 0)
+        steps["vote"] = naming.Vote(c.label.embedding, c.label.top)
+        steps["label"] = naming.Label(c.label.method, c.label.top, c.label.min_confidence)
+        steps["labels"] = naming.Labels(c.label.embedding)
+    else:
+        steps["label"] = naming.Label()
     if c.evaluate:
-        steps["evaluate"] = stages.Evaluate(c.evaluate, c.fit.embeddings, seed)
+        how = (c.label.method, c.label.min_confidence) if c.label else ()
+        steps["evaluate"] = scoring.Evaluate(c.evaluate, c.fit.embeddings, seed, *how)
     what = c.dump(exclude={"resources", "root"}, exclude_none=True)
     steps["report"] = stages.Report(c.name, yaml.safe_dump(what, sort_keys=False, allow_unicode=True))
     return steps

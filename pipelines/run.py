@@ -182,7 +182,7 @@ class Run:
             return None
         done = [task for task in planned.tasks if task.shard in planned.done]
         total = Counts(0, 0, 0)
-        for product in planned.stage.products:
+        for product in (p for p in planned.stage.products if p.suffix == ".parquet"):
             with ThreadPoolExecutor(16) as pool:
                 read = list(pool.map(read_counts, (task.outputs[product.name] for task in done)))
             for task, (counts, rows) in zip(done, read, strict=True):

@@ -40,9 +40,10 @@ def test_no_words_are_an_error_that_says_why() -> None:
         axes("cat", exclude=("cats",))
 
 
-def test_more_general_words_of_the_vocabulary_come_nearest_first() -> None:
+def test_more_general_words_of_the_vocabulary_come_nearest_first_and_have_those_below_them() -> None:
     vocabulary = axes("airliner", "vehicle", "plane", "strawberry")
     assert vocabulary.above == ((2, 1), (), (1,), ())
+    assert vocabulary.below == ((), (0, 2), (0,), ())
 
 
 def test_words_in_other_scripts_stay() -> None:

@@ -1,0 +1,192 @@
+"""The stages that name: votes of images for words, names of clusters at every layer, a label for every image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from cpp import choice, label, naming, quality, tables, vectors
+from cpp.store import Product
+from cpp.tables import Counts, Least
+from cpp.vocabulary import Vocabulary
+from cpp.votes import Likeness, Votes, vote
+from pipelines.grouping import TreeFile, read_moments, read_tree
+from pipelines.stage import Given, Stage, Work
+
+
+@dataclass(frozen=True)
+class Vote(Stage):
+    """FEATURES and ASSIGNMENTS -> what the images of a shard say of words, by cluster of the finest layer.
+
+    Votes and likeness are sums; `matches` has the best word of every image.
+    """
+
+    version = 3
+    products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
+    each = ("features", "assignments")
+    whole = ("tree", "vocabulary", "words")
+    embedding: str
+    top: int
+
+    def open(self, given: Given) -> Work:
+        vocabulary, tree = read_vocabulary(given), read_tree(given)
+        finest = tree.column(tree.finest)
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            features = pq.read_table(files["features"], columns=["key", self.embedding])
+            X = torch.from_numpy(tables.matrix(features[self.embedding]))
+            cluster = pq.read_table(files["assignments"], columns=[finest])[finest].to_numpy()
+            said = vote(X, cluster, vocabulary, self.top, given.batch, given.device)
+            counts = Counts(len(X), len(cluster))
+            columns = {f.name: getattr(said.votes, f.name) for f in fields(said.votes)}
+            tables.write(pa.table(columns), out["votes"], counts)
+            save_file({"present": said.present, **said.likeness._asdict()}, out["likeness"])
+            matches = {"key": features["key"], "word": said.word, "similarity": said.similarity}
+            tables.write(pa.table(matches), out["matches"], counts)
+            return counts
+
+        return work
+
+
+@dataclass(frozen=True)
+class Label(Stage):
+    """What images say of words, and moments -> `clusters.parquet`: sizes, names and quality, of every layer."""
+
+    version = 3
+    products = (Product("clusters"),)
+    each = ()
+    whole = ("assignments", "tree", "moments", "votes", "likeness", "vocabulary", "words")
+    method: naming.Method = "lift"
+    top: int = 5
+    sure: float = 0.5
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            tree = read_tree(given)
+            sizes, small, examples = self._counted(given, tree)
+            said = read_said(given, tree) if "votes" in given.whole else None
+            finest, parts = tree.clusters[tree.finest], []
+            for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
+                of = tree.clusters[K]
+                into = choice.parents(finest, of)
+                layer = label.Layer(
+                    main=tree.main == K,
+                    size=sizes[K],
+                    names=said and self.names(*said, into, K),
+                    measures=quality.measures(read_moments(given, of), tree.about["e"]),
+                    parent=choice.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K,
+                    examples=examples[K],
+                    small_margin=small if tree.main == K else [None] * K,
+                )
+                parts.append(layer.table())
+            tables.write(pa.concat_tables(parts), out["clusters"])
+            n = int(sizes[tree.main].sum())
+            return Counts(n, n)
+
+        return work
+
+    def names(
+        self, vocabulary: Vocabulary, votes: Votes, likeness: Likeness, into: NDArray[np.int64], n_clusters: int
+    ) -> list[naming.Name]:
+        """Names of a layer, in which cluster k of the finest has gone into `into[k]`."""
+        merged = likeness.merge(into, n_clusters)
+        return naming.names(votes.merge(into), merged, vocabulary, self.top, self.method, self.sure)
+
+    def _counted(
+        self, given: Given, tree: TreeFile
+    ) -> tuple[dict[int, NDArray[np.int64]], list[float], dict[int, dict[int, list[str]]]]:
+        """Sizes and keys of examples, of every layer; of the main one the shares of members with a small margin."""
+        columns = {K: tree.column(K) for K in tree.clusters}
+        sizes = {K: np.zeros(K, np.int64) for K in columns}
+        typical = {K: Least(label.EXAMPLES) for K in columns}
+        small = np.zeros(tree.main, np.int64)
+        wanted = [*columns.values(), "margin", "score", "key"]
+        for batch in tables.batches(given.whole["assignments"], wanted, given.prefetch):
+            for K, column in columns.items():
+                sizes[K] += np.bincount(batch[column].to_numpy(), minlength=K)
+                rows = pa.record_batch({"cluster": batch[column], "key": batch["key"]})
+                typical[K].add(-batch["score"].to_numpy(), rows)
+            near = batch["margin"].to_numpy() < quality.SMALL
+            small += np.bincount(batch["cluster"].to_numpy()[near], minlength=tree.main)
+        examples: dict[int, dict[int, list[str]]] = {K: {} for K in columns}
+        for K, least in typical.items():
+            for row in least.rows():
+                examples[K].setdefault(row["cluster"], []).append(row["key"])
+        return sizes, (small / sizes[tree.main].clip(1)).tolist(), examples
+
+
+@dataclass(frozen=True)
+class Labels(Stage):
+    """ASSIGNMENTS and best words -> LABELS: the name of each image's cluster, and how likely it is right for it."""
+
+    version = 1
+    products = (Product("labels", rows="out"),)
+    each = ("features", "assignments", "matches")
+    whole = ("clusters", "vocabulary", "words")
+    embedding: str
+
+    def open(self, given: Given) -> Work:
+        vocabulary = read_vocabulary(given)
+        rows = [row for row in pq.read_table(given.whole["clusters"][0]).to_pylist() if row["main"]]
+        at = {word: i for i, word in enumerate(vocabulary.words)}
+        guess = np.array([at[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
+        means = [{int(w), *vocabulary.below[w]} for w in guess]
+        sure = np.array([row["confidence"] for row in rows])
+        name = pa.array([row["name"] for row in rows], pa.string())
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            features = pq.read_table(files["features"], columns=["key", self.embedding])
+            assignments = pq.read_table(files["assignments"], columns=["cluster", "margin"])
+            matches = pq.read_table(files["matches"], columns=["word", "similarity"])
+            cluster, word = assignments["cluster"].to_numpy(), matches["word"].to_numpy()
+            X, text = tables.matrix(features[self.embedding]).astype(np.float32), vocabulary.vectors.numpy()
+            agrees = np.array([w in means[k] for w, k in zip(word.tolist(), cluster.tolist(), strict=True)], bool)
+            fit = np.einsum("nd,nd->n", X, text[guess[cluster]])
+            lag = np.where(agrees, 0, (matches["similarity"].to_numpy() - fit).clip(0))
+            found = {
+                "key": features["key"],
+                "label": name.take(pa.array(cluster)),
+                "confidence": label.confidence(sure[cluster], assignments["margin"].to_numpy(), lag),
+                "word": pa.array(vocabulary.words).take(pa.array(word)),
+                "agrees": agrees,
+            }
+            counts = Counts(len(features), len(cluster))
+            tables.write(pa.table(found, schema=label.LABELS), out["labels"], counts)
+            return counts
+
+        return work
+
+
+def read_said(given: Given, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness]:
+    """The words, and what all images say of them, by cluster of the finest layer."""
+    vocabulary, votes = read_vocabulary(given), Votes.total([])
+    columns = [f.name for f in fields(Votes)]
+    for batch in tables.batches(given.whole["votes"], columns, given.prefetch):
+        votes = Votes.total([votes, Votes(*(batch[column].to_numpy() for column in columns))])
+    likeness = Likeness.none(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
+    for path in given.whole["likeness"]:
+        part = load_file(path)
+        present = part.pop("present")
+        likeness.add_(present, Likeness(**part))
+    return vocabulary, votes, likeness
+
+
+def read_vocabulary(given: Given) -> Vocabulary:
+    """One vocabulary from folders of words with vectors and from encoded words."""
+    parts = {folder: vectors.read_words(folder) for folder in given.whole.get("vocabulary", [])}
+    for path in given.whole.get("words", []):
+        table = pq.read_table(path)
+        parts["the encoder of this run"] = table["word"].to_pylist(), tables.matrix(table["embedding"])
+    dims = {place: X.shape[1] for place, (_, X) in parts.items()}
+    if len(set(dims.values())) > 1:
+        raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
+    words = [word for some, _ in parts.values() for word in some]
+    return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]))
