@@ -132,8 +132,9 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
     else:
         steps["label"] = naming.Label()
     if c.evaluate:
-        how = (c.label.method, c.label.min_confidence) if c.label else ()
-        steps["evaluate"] = scoring.Evaluate(c.evaluate, c.fit.embeddings, seed, *how)
+        steps["evaluate"] = scoring.Evaluate(c.evaluate.label, c.evaluate.baseline_sample, c.fit.embeddings, seed)
+        if c.label and c.evaluate.names:
+            steps["evaluate_names"] = scoring.EvaluateNames(c.evaluate.names, c.label.method, c.label.min_confidence)
     what = c.dump(exclude={"resources", "root"}, exclude_none=True)
     steps["report"] = stages.Report(c.name, yaml.safe_dump(what, sort_keys=False, allow_unicode=True))
     return steps

@@ -13,7 +13,7 @@ def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
     return {(t.step, t.shard): t.key for step in plan(load(dataset.config, overrides)) for t in step.tasks}
 
 
-AFTER = {"assign", "vote", "label", "evaluate", "report"}  # steps after K is known
+AFTER = {"assign", "vote", "label", "labels", "evaluate", "report"}  # steps after K is known
 
 
 def stale(dataset: Dataset, *overrides: str) -> set[str]:
@@ -26,7 +26,7 @@ def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
     steps = plan(load(dataset.config))
     once = dict.fromkeys(("fit", "partition", "measure", "layers", "label", "evaluate", "report"), 1)
     making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
-    names = [*making, "vote", "label", "evaluate", "report"]
+    names = [*making, "vote", "label", "labels", "evaluate", "report"]
     assert [step.name for step in steps] == names
     assert {step.name: len(step.tasks) for step in steps} == dict.fromkeys(names, 3) | once
     assert not any(step.done for step in steps)
@@ -44,7 +44,9 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
     [
         ("resources={workers: 1, batch: 7, prefetch: 1, cpus: 2}", set()),
         ("root=elsewhere", set()),
-        ("label.top=3", {"vote", "label", "report"}),
+        ("label.top=3", {"vote", "label", "labels", "report"}),
+        ("label.min_confidence=0.2", {"label", "labels", "report"}),
+        ("evaluate.names=class", {"evaluate_names", "report"}),
         ("evaluate.baseline_sample=50", {"evaluate", "report"}),
         ("name=other", {"report"}),
         ("partition.layers=[2]", {"layers", *AFTER}),
@@ -73,7 +75,12 @@ def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset) -> None:
     before = keys(dataset)
     (dataset.folder / "words/names.txt").write_text("\n".join("abcdef") + "\n")
     after = keys(dataset)
-    assert {step for (step, _), key in after.items() if key not in before.values()} == {"vote", "label", "report"}
+    assert {step for (step, _), key in after.items() if key not in before.values()} == {
+        "vote",
+        "label",
+        "labels",
+        "report",
+    }
 
 
 def test_upstream_of_named_steps(dataset: Dataset) -> None:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from cpp.report import Curve, Member, Members, Page, _Least, how_partitioned, members, render
+from cpp.report import Curve, Member, Members, Page, how_partitioned, members, render
+from cpp.tables import Least
 from pipelines.config import load
 from pipelines.run import Run
 from tests.conftest import COLOURS, WORDS, Dataset
@@ -80,7 +81,7 @@ def test_a_curve_fills_its_frame_and_skips_what_is_missing() -> None:
 def test_least_keeps_the_least_of_each_cluster_over_batches() -> None:
     rng = np.random.default_rng(0)
     value, cluster = rng.permutation(200).astype(float), rng.integers(0, 5, 200)
-    least = _Least(3)
+    least = Least(3)
     for part in np.array_split(np.arange(200), 7):
         least.add(value[part], pa.record_batch({"cluster": cluster[part], "row": part}))
     for k in range(5):
