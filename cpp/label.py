@@ -17,28 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpp.quality import Measures
+from cpp.vocabulary import Vocabulary
 
 TEMPERATURE = 100.0  # CLIP's logit scale, as the paper has it
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """`words` and their unit vectors `[n_words, d]`, float32."""
-
-    words: tuple[str, ...]
-    vectors: Tensor
-
-    @classmethod
-    def of(cls, words: Sequence[str], vectors: NDArray[np.floating]) -> Vocabulary:
-        """Normalise the vectors and keep the first of words that are equal but for case and spacing."""
-        if not words:
-            raise ValueError("the vocabulary has no words")
-        first: dict[str, int] = {}
-        for i, word in enumerate(words):
-            first.setdefault(" ".join(word.casefold().split()), i)
-        rows = list(first.values())
-        unit = torch.nn.functional.normalize(torch.from_numpy(np.asarray(vectors[rows], np.float32)))
-        return cls(tuple(words[i] for i in rows), unit)
 
 
 @dataclass(frozen=True)

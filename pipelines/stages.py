@@ -20,6 +20,7 @@ from cpp.fit import StepRecord, fit
 from cpp.head import Head
 from cpp.store import Product
 from cpp.tables import Counts
+from cpp.vocabulary import Vocabulary
 from pipelines import config
 from pipelines.events import seconds_by_step, versions
 from pipelines.grouping import TreeFile, read_how, read_moments, read_tree
@@ -95,7 +96,7 @@ class Vote(Stage):
     version = 2
     products = (Product("votes"),)
     each = ("features", "assignments")
-    whole = ("tree", "vocabulary", "words")
+    whole = ("tree", "vocabulary", "words", "exclude")
     embedding: str
     top: int
 
@@ -122,7 +123,7 @@ class Label(Stage):
     version = 2
     products = (Product("clusters"),)
     each = ()
-    whole = ("assignments", "tree", "moments", "votes", "vocabulary", "words")
+    whole = ("assignments", "tree", "moments", "votes", "vocabulary", "words", "exclude")
     top: int
 
     def open(self, given: Given) -> Work:
@@ -251,8 +252,8 @@ class Report(Stage):
         return work
 
 
-def read_vocabulary(given: Given) -> label.Vocabulary:
-    """One vocabulary from folders of words with vectors and from encoded words; of equal words the first counts."""
+def read_vocabulary(given: Given) -> Vocabulary:
+    """One vocabulary from folders of words with vectors and from encoded words, without those that are excluded."""
     parts = {folder: vectors.read_words(folder) for folder in given.whole.get("vocabulary", [])}
     for path in given.whole.get("words", []):
         table = pq.read_table(path)
@@ -261,4 +262,4 @@ def read_vocabulary(given: Given) -> label.Vocabulary:
     if len(set(dims.values())) > 1:
         raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
     words = [word for some, _ in parts.values() for word in some]
-    return label.Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]))
+    return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]), given.whole.get("exclude", []))

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from cpp.label import Vocabulary, Votes, clusters, names, vote
+from cpp.label import Votes, clusters, names, vote
 from cpp.quality import measures
 from cpp.rate import Moments
+from cpp.vocabulary import Vocabulary
 
 AXES = Vocabulary.of(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
 
@@ -61,12 +62,6 @@ def test_votes_of_a_coarser_layer_are_those_of_its_parts() -> None:
     assert coarser.cluster.tolist() == [0, 1, 1]
     assert coarser.word.tolist() == [5, 5, 6]
     assert coarser.vote.tolist() == [2, 5, 8]
-
-
-def test_words_equal_but_for_case_and_spacing_count_once() -> None:
-    vocabulary = Vocabulary.of(["Polar bear", "cat", "polar  bear"], 2 * np.eye(3, dtype=np.float32))
-    assert vocabulary.words == ("Polar bear", "cat")
-    torch.testing.assert_close(vocabulary.vectors, torch.eye(3)[:2])
 
 
 def test_no_words_and_another_space_are_errors() -> None:
