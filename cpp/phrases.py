@@ -11,6 +11,7 @@ import functools
 import html
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -223,16 +224,17 @@ def distinctive(counts: sparse.csr_array, phrases: Sequence[str], top: int) -> l
     """For every cluster the `top` phrases that set its captions apart, with their class-based TF-IDF, largest first.
 
     W = tf_tc log(1 + A / tf_t), A the mean count of a cluster (Grootendorst, BERTopic, arXiv 2203.05794, section 3.3).
-    tf_tc is divided by the sum of the cluster, so that clusters of different size compare. Equal scores go to the
-    phrase that comes first; a cluster without captions has none.
+    tf_tc is divided by the sum of the cluster, so that clusters of different size compare, and must not be less than
+    the same share of all. Equal scores go to the phrase that comes first; a cluster without captions has none.
     """
-    of_phrase, of_cluster = counts.sum(axis=0), counts.sum(axis=1)
-    idf = np.log1p(counts.sum() / max(1, counts.shape[0]) / np.maximum(of_phrase, 1))
+    of_phrase, of_cluster = np.maximum(counts.sum(axis=0), 1), np.maximum(counts.sum(axis=1), 1)
+    everything = max(1, int(counts.sum()))
+    idf = np.log1p(everything / counts.shape[0] / of_phrase)
     result = []
-    for k in range(counts.shape[0]):
-        low, high = counts.indptr[k], counts.indptr[k + 1]
-        phrase = counts.indices[low:high]
-        score = counts.data[low:high] / max(1, of_cluster[k]) * idf[phrase]
+    for k, (low, high) in enumerate(pairwise(counts.indptr)):
+        phrase, share = counts.indices[low:high], counts.data[low:high] / of_cluster[k]
+        apart = share >= of_phrase[phrase] / everything
+        phrase, score = phrase[apart], share[apart] * idf[phrase[apart]]
         order = np.lexsort((phrase, -score))[:top]
         result.append([(phrases[phrase[i]], float(score[i])) for i in order])
     return result
