@@ -114,6 +114,16 @@ def templates(which: str | Sequence[str]) -> Sequence[Template]:
     return tuple(which)
 
 
+def said_by(texts: Sequence[Template]) -> list[str]:
+    """What identifies a set of templates: each of them, filled with `{}`."""
+    return [text if isinstance(text, str) else text("{}") for text in texts]
+
+
+def imagenet_classes() -> list[str]:
+    """open_clip's names of the 1,000 classes of ImageNet, in their order."""
+    return list(zero_shot_metadata.IMAGENET_CLASSNAMES)
+
+
 class Encoder:
     """A model on a device, ready to encode to `dim` dimensions. `preprocess` is the transform that its images need."""
 
@@ -160,15 +170,18 @@ class Encoder:
     def words(self, words: Sequence[str], texts: Sequence[Template], batch: int) -> NDArray[np.float16]:
         """Unit vectors `[n, d]`, float16: the normalised mean over the templates of the unit vectors of their texts.
 
-        As `open_clip.build_zero_shot_classifier`, but the mean is taken in float32 whatever the precision.
+        As `open_clip.build_zero_shot_classifier`, but the mean is taken in float32 whatever the precision. Every batch
+        is of one size: the vector of a word must not depend on the words beside it.
         """
         tokenizer = _tokenizer(self._name)
-        parts = []
-        for some in _batched(words, max(1, batch // len(texts))):
+        parts, size = [], max(1, batch // len(texts))
+        for part in _batched(words, size):
+            some = [*part, *part[:1] * (size - len(part))]
             filled = [text.format(word) if isinstance(text, str) else text(word) for word in some for text in texts]
             tokens = tokenizer(filled).to(self.device)
-            rows = torch.cat([normalize(self.model.encode_text(part).float()) for part in tokens.split(batch)])
-            parts.append(normalize(rows.reshape(len(some), len(texts), -1).mean(1)).half().cpu().numpy())
+            rows = torch.cat([normalize(self.model.encode_text(rows).float()) for rows in tokens.split(batch)])
+            vectors = normalize(rows.reshape(size, len(texts), -1).mean(1)).half().cpu().numpy()
+            parts.append(vectors[: len(part)])
         return np.concatenate(parts)
 
 

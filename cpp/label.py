@@ -33,6 +33,7 @@ CLUSTERS = pa.schema(
         ("margin", pa.float64()),
         ("agree", pa.float64()),
         ("top", pa.list_(_WORD)),
+        ("captions", pa.list_(pa.struct([("word", pa.string()), ("score", pa.float64())]))),
         ("examples", pa.list_(pa.string())),
         ("small_margin", pa.float64()),
         *((name, pa.int32() if name == "nearest" else pa.float64()) for name in Measures._fields),
@@ -53,7 +54,8 @@ LABELS = pa.schema(
 class Layer:
     """What is known of the clusters of a layer, each by cluster number.
 
-    `names` is None where there is no vocabulary. `main` says that the numbers are those of the column `cluster` of
+    `names` is None where there is no vocabulary, `captions`, words that set its captions apart with their scores, where
+    there are no captions. `main` says that the numbers are those of the column `cluster` of
     ASSIGNMENTS; others are in `cluster_{layer}`. `parent` is the cluster of the next coarser layer, `examples` the keys
     of typical members, `small_margin` the share of members whose margin is small.
     """
@@ -63,6 +65,7 @@ class Layer:
     names: Sequence[Name] | None
     measures: Measures
     parent: Sequence[int | None]
+    captions: Sequence[Sequence[tuple[str, float]]] | None
     examples: Mapping[int, Sequence[str]]
     small_margin: Sequence[float | None]
 
@@ -78,6 +81,7 @@ class Layer:
             "cluster": k,
             "parent": self.parent[k],
             "size": int(self.size[k]),
+            "captions": [{"word": word, "score": score} for word, score in self.captions[k]] if self.captions else [],
             "examples": list(self.examples.get(k, ())),
             "small_margin": self.small_margin[k],
             **(_evidence(self.names[k]) if self.names is not None else {"top": []}),

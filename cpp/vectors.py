@@ -136,6 +136,17 @@ def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
     return names, X
 
 
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file in UTF-8 that are not empty. ValueError where it cannot be read."""
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8-sig") as file:
+            return [line.strip() for line in file if line.strip()]
+    except FileNotFoundError:
+        raise ValueError(f"the file {path} does not exist") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error}): save it as such") from error
+
+
 def _numbered(folder: str, suffix: str) -> dict[int, File]:
     """Files of a folder by the number that their name ends in."""
     fs, root = fsspec.core.url_to_fs(folder)

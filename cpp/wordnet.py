@@ -12,10 +12,12 @@ import functools
 import re
 from typing import NamedTuple
 
+import regex
+
 COMMON = 2  # lemmas of a synset, the most frequent first, that are taken for synonyms: the rest are often far-fetched
 _DEPTH = 6  # steps up that are followed
 _NOTE = re.compile(r"\([^)]*\)")
-_WORD = re.compile(r"[^\W_][\w'&]*")
+_WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}'&]*")  # vowels of Hindi, Thai and others are marks (M)
 _ENDS = re.compile(r"[;:(]|, ")
 _OPENERS = ("any of", "any one of", "one of", "a type of", "a kind of", "type of", "kind of", "several", "various")
 _STOPS = re.compile(

@@ -122,17 +122,35 @@ class Partition(Section):
         return self
 
 
+CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's own
+
+
 class Label(Section):
     vocabulary: list[str] = Field(
-        min_length=1, description="folders with names.txt and embeddings.npy; with `encode` also .txt files of words"
+        min_length=1,
+        description="folders with names.txt and embeddings.npy; with `encode` also .txt files of words, imagenet1k, "
+        "wordnet, coco, and captions: the phrases of the data set's own",
     )
-    templates: str | list[str] = Field("openai_imagenet", description="of open_clip, or texts with {}: for .txt files")
+    exclude: list[str] = Field([], description="words that are no names, nor what means the same; .txt files of them")
+    captions: str | None = Field(None, description="metadata column with captions, a text or a list of texts")
+    templates: str | list[str] = Field(
+        "openai_imagenet", description="of open_clip, or texts with {}: for words that come without vectors"
+    )
     embedding: str = Field(EMBEDDING, description="column of vectors that is matched with the words")
     top: int = Field(5, ge=1, description="words that an image votes for, and that are kept for a cluster")
     method: naming.Method = Field("lift", description="how names are found: lift, ours; or paper, the published vote")
     min_confidence: float = Field(
         0.5, ge=0, le=1, description="a name that is less sure is null, and its cluster unsure; 0 names all"
     )
+
+    @model_validator(mode="after")
+    def _captions_named(self) -> Self:
+        if CAPTIONS in self.vocabulary and self.captions is None:
+            raise ValueError(
+                f"label.vocabulary has {CAPTIONS!r} and label.captions is null: name there the metadata column that "
+                "has them, such as caption"
+            )
+        return self
 
 
 class Evaluate(Section):

@@ -1,4 +1,4 @@
-"""The stages that make vectors: FEATURES from images or from vectors that exist, and words with theirs."""
+"""The stages that make vectors: FEATURES from images or from vectors that exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -122,35 +121,3 @@ class Encode(Stage):
             return counts
 
         return work
-
-
-@dataclass(frozen=True)
-class Words(Stage):
-    """Files of words -> their text vectors, by the encoder whose image vectors they are matched with."""
-
-    version = 2
-    products = (Product("words"),)
-    each = ()
-    whole = ("wordlists",)
-    encoder: Model
-    templates: str | list[str]
-
-    def open(self, given: Given) -> Work:
-        model = self.encoder.open(given.device)
-        texts = encoder.templates(self.templates)
-
-        def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
-            lines = [line.strip() for path in given.whole["wordlists"] for line in _lines(path)]
-            words = list(dict.fromkeys(line for line in lines if line))
-            if not words:
-                raise ValueError(f"label.vocabulary: there are no words in {', '.join(given.whole['wordlists'])}")
-            X = model.words(words, texts, given.image_batch)
-            tables.write(pa.table({"word": words, "embedding": tables.matrix_column(X)}), out["words"])
-            return Counts(len(words), len(words))
-
-        return work
-
-
-def _lines(path: str) -> list[str]:
-    with fsspec.open(path, "rt", encoding="utf-8") as file:
-        return str(file.read()).splitlines()

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from cpp import choice, label, naming, quality, tables, vectors
+from cpp import choice, label, naming, phrases, quality, tables, vectors
 from cpp.store import Product
 from cpp.tables import Counts, Least
 from cpp.vocabulary import Vocabulary
 from cpp.votes import Likeness, Votes, vote
 from pipelines.grouping import TreeFile, read_moments, read_tree
 from pipelines.stage import Given, Stage, Work
+from pipelines.wording import read_captions
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Vote(Stage):
     version = 3
     products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
     each = ("features", "assignments")
-    whole = ("tree", "vocabulary", "words")
+    whole = ("tree", "vocabulary", "words", "exclude")
     embedding: str
     top: int
 
@@ -63,7 +64,18 @@ class Label(Stage):
     version = 3
     products = (Product("clusters"),)
     each = ()
-    whole = ("assignments", "tree", "moments", "votes", "likeness", "vocabulary", "words")
+    whole = (
+        "assignments",
+        "tree",
+        "moments",
+        "captions",
+        "mined",
+        "votes",
+        "likeness",
+        "vocabulary",
+        "words",
+        "exclude",
+    )
     method: naming.Method = "lift"
     top: int = 5
     sure: float = 0.5
@@ -73,6 +85,7 @@ class Label(Stage):
             tree = read_tree(given)
             sizes, small, examples = self._counted(given, tree)
             said = read_said(given, tree) if "votes" in given.whole else None
+            captions = read_captions(given, tree.finest) if "captions" in given.whole else None
             finest, parts = tree.clusters[tree.finest], []
             for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
                 of = tree.clusters[K]
@@ -83,6 +96,7 @@ class Label(Stage):
                     names=said and self.names(*said, into, K),
                     measures=quality.measures(read_moments(given, of), tree.about["e"]),
                     parent=choice.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K,
+                    captions=captions and phrases.distinctive(phrases.merge(captions[1], into), captions[0], self.top),
                     examples=examples[K],
                     small_margin=small if tree.main == K else [None] * K,
                 )
@@ -130,7 +144,7 @@ class Labels(Stage):
     version = 1
     products = (Product("labels", rows="out"),)
     each = ("features", "assignments", "matches")
-    whole = ("clusters", "vocabulary", "words")
+    whole = ("clusters", "vocabulary", "words", "exclude")
     embedding: str
 
     def open(self, given: Given) -> Work:
@@ -180,7 +194,7 @@ def read_said(given: Given, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness
 
 
 def read_vocabulary(given: Given) -> Vocabulary:
-    """One vocabulary from folders of words with vectors and from encoded words."""
+    """One vocabulary from folders of words with vectors and from encoded words, without those that are excluded."""
     parts = {folder: vectors.read_words(folder) for folder in given.whole.get("vocabulary", [])}
     for path in given.whole.get("words", []):
         table = pq.read_table(path)
@@ -189,4 +203,4 @@ def read_vocabulary(given: Given) -> Vocabulary:
     if len(set(dims.values())) > 1:
         raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
     words = [word for some, _ in parts.values() for word in some]
-    return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]))
+    return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]), given.whole.get("exclude", []))

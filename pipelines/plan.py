@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from cpp import encoder, sources, vectors
+from cpp import encoder, sources, vectors, wordlists
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
-from pipelines import encoding, grouping, naming, scoring, stages
-from pipelines.config import Config, ConfigError, Encoder
+from pipelines import encoding, grouping, naming, scoring, stages, wording
+from pipelines.config import CAPTIONS, Config, ConfigError, Encoder, Label
 from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -54,18 +54,33 @@ def inputs(config: Config) -> dict[str, dict[str, File]]:
     """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
     found = _shards(config)
     if config.label:
-        words = [config.locate(path) for path in config.label.vocabulary]
-        lists = [path for path in words if path.endswith(".txt")]
-        if lists and not config.encode:
-            raise ConfigError(
-                f"label.vocabulary: {lists[0]} is a list of words, which only a run with `encode` can use"
-            )
-        with _naming("label.vocabulary", config):
-            folders = [path for path in words if path not in lists]
-            found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
-            found["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
+        found |= _vocabulary(config, config.label)
     # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
     found["events"] = {WHOLE: File(str(Path(config.root) / "events.jsonl"), "")}
+    return found
+
+
+def _vocabulary(config: Config, label: Label) -> dict[str, dict[str, File]]:
+    """What `label.vocabulary` and `label.exclude` name: folders, files of words, lists of the packages, words."""
+    named = {word: File(word, wordlists.edition(word)) for word in label.vocabulary if word in wordlists.LISTS}
+    paths = [config.locate(word) for word in label.vocabulary if word not in {*named, CAPTIONS}]
+    lists = [path for path in paths if path.endswith(".txt")]
+    if not config.encode and (words := [*lists, *(word for word in label.vocabulary if word in {*named, CAPTIONS})]):
+        raise ConfigError(
+            f"label.vocabulary: {words[0]} is a list of words, which only a run with `encode` can use: "
+            "take a folder with names.txt and embeddings.npy of the model that made the vectors"
+        )
+    found = {"named": named}
+    hint = f"; it may also be one of {', '.join([*wordlists.LISTS, CAPTIONS])}"
+    with _naming("label.vocabulary", config, hint):
+        folders = [path for path in paths if path not in lists]
+        found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
+        found["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
+    with _naming("label.exclude", config):
+        barred = [
+            w for e in label.exclude for w in (vectors.read_lines(config.locate(e)) if e.endswith(".txt") else [e])
+        ]
+    found["exclude"] = {word: File(word, word) for word in barred}  # such a word is all that there is to it
     return found
 
 
@@ -84,11 +99,11 @@ def _shards(config: Config) -> dict[str, dict[str, File]]:
 
 
 @contextmanager
-def _naming(key: str, config: Config) -> Iterator[None]:
+def _naming(key: str, config: Config, hint: str = "") -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ConfigError(f"{key}: {error} (relative paths start from `data`, now {config.data!r})") from error
+        raise ConfigError(f"{key}: {error} (relative paths start from `data`, now {config.data!r}){hint}") from error
 
 
 def pipeline(config: Config, files: Files) -> dict[str, Stage]:
@@ -124,8 +139,13 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         "assign": grouping.Assign(),
     }
     if c.label:
-        if encoders and files["wordlists"]:
-            steps["words"] = encoding.Words(encoders[c.label.embedding], c.label.templates)
+        if c.label.captions:
+            steps["phrases"] = wording.Phrases(c.label.captions)
+            steps["mine"] = wording.Mine(c.label.captions)
+            steps["captions"] = wording.Captions(c.label.captions)
+        mined = CAPTIONS in c.label.vocabulary
+        if encoders and (files["wordlists"] or files["named"] or mined):
+            steps["words"] = wording.Words(encoders[c.label.embedding], c.label.templates, mined)
         steps["vote"] = naming.Vote(c.label.embedding, c.label.top)
         steps["label"] = naming.Label(c.label.method, c.label.top, c.label.min_confidence)
         steps["labels"] = naming.Labels(c.label.embedding)

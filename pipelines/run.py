@@ -142,7 +142,8 @@ class Run:
             for kind in planned.stage.whole
             if self.files.get(kind)
         }
-        given = Given(whole, threads, "cuda" if r.gpus else "cpu", r.batch, r.image_batch, r.prefetch)
+        device, cache = "cuda" if r.gpus else "cpu", self.store.root / "cache"
+        given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
         todo = [task for task in planned.tasks if task.shard not in planned.done]
         keys = {task.shard: task.key for task in todo}
         self.progress.begin(planned.name, len(todo), len(planned.done))

@@ -70,7 +70,7 @@ class EvaluateNames(Stage):
     version = 1
     products = (Product("name_scores", ".json"),)
     each = ()
-    whole = ("assignments", "tree", "labels", "votes", "likeness", "vocabulary", "words")
+    whole = ("assignments", "tree", "labels", "votes", "likeness", "vocabulary", "words", "exclude")
     column: str
     method: naming.Method
     sure: float

@@ -31,6 +31,7 @@ class Given:
     batch: int
     image_batch: int
     prefetch: int
+    cache: Path | None = None  # folder for what saves work the next time and changes no result; None: there is none
 
 
 class Stage(ABC):

@@ -16,9 +16,10 @@ DOORS = {
 # From the bottom to the top: a module imports from rows above its own, or from its own row.
 ROWS = [
     {"tables", "store", "ahead"},
-    {"listing", "samples", "weights"},
+    {"listing", "samples", "weights", "wordnet", "textcache"},
     {"folders", "tars", "coco", "rows", "vectors"},
-    {"sources", "images", "encoder"},
+    {"sources", "images", "encoder", "vocabulary", "phrases"},
+    {"wordlists"},
     {"rate", "sinkhorn", "assign"},
     {"discriminant", "head"},
     {"fit", "partition", "label", "metrics", "quality"},

@@ -12,7 +12,9 @@ MEASURES = measures(Moments.of(torch.eye(3), torch.tensor([0, 1, 1]), 2), 0.1)
 
 
 def layer(names: list[Name] | None) -> Layer:
-    return Layer(True, np.array([1, 2]), names, MEASURES, [None, 0], {1: ["b", "c"]}, [0.5, None])
+    return Layer(
+        True, np.array([1, 2]), names, MEASURES, [None, 0], [[("sofa", 0.5)], []], {1: ["b", "c"]}, [0.5, None]
+    )
 
 
 def test_a_row_has_what_is_known_of_a_cluster() -> None:
@@ -24,6 +26,7 @@ def test_a_row_has_what_is_known_of_a_cluster() -> None:
     assert (first["name"], first["status"], first["confidence"]) == ("cat (sofa)", "named", 0.75)
     assert (first["runner_up"], first["margin"], first["agree"]) == ("dog", 0.25, 0.5)
     assert first["top"] == [{"word": "cat", "votes": 3.0, "share": 0.5}]
+    assert (first["captions"], second["captions"]) == ([{"word": "sofa", "score": 0.5}], [])
     assert (first["examples"], first["small_margin"]) == ([], 0.5)
     assert (second["name"], second["status"], second["top"][0]["word"]) == (None, "unsure", "car")
     assert (second["examples"], second["parent"]) == (["b", "c"], 0)
