@@ -58,8 +58,10 @@ class Folder:
         os.replace(new, target)
 
     def scratch(self, shard: str) -> Path:
-        """Where a shard writes one file at a time before it is placed."""
-        return self.path / f"{_NEW}{shard}"
+        """Where a shard writes one file at a time before it is placed; nothing is there."""
+        path = self.path / f"{_NEW}{shard}"
+        path.unlink(missing_ok=True)  # of a worker that died: it may be a link, through which the source is written
+        return path
 
     @contextmanager
     def claim(self, format: str) -> Iterator[None]:

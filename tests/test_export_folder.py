@@ -28,8 +28,9 @@ def export(path: Path, images: int = 3, one_file: bool = False) -> Folder:
             (path / f"{shard}.tar").write_bytes(b"tar")
         else:
             for name in names:
-                folder.scratch(shard).write_bytes(b"jpg")
-                folder.place(folder.scratch(shard), name)
+                new = folder.scratch(shard)
+                new.write_bytes(b"jpg")
+                folder.place(new, name)
         with folder.writing(folder.part(shard, key).name) as new:
             pq.write_table(pa.table({"file": pa.array(names, pa.string())}), new)
     (path / "classes.csv").write_text("number\n")
@@ -104,6 +105,15 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="disk"):
         broken()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_that_a_dead_worker_left_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "source.jpg").write_bytes(b"source")
+    folder = Folder(tmp_path / "out", False)
+    folder.path.mkdir()
+    folder.scratch("00000").symlink_to(tmp_path / "source.jpg")
+    folder.scratch("00000").write_bytes(b"copy")
+    assert (tmp_path / "source.jpg").read_bytes() == b"source"
 
 
 def test_a_folder_with_something_else_is_refused_and_not_touched(tmp_path: Path) -> None:
