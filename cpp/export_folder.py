@@ -73,7 +73,7 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             entries = set(os.listdir(self.path)) - {_LOCK}
-            there = json.loads((self.path / MARK).read_text(encoding="utf-8"))["format"] if MARK in entries else None
+            there = self._format() if MARK in entries else None
             if entries and there != format:
                 what = f"an export in the format {there}" if there else "files and is not an export"
                 raise PermissionError(f"{self.path} holds {what}: name a folder that is new or empty")
@@ -122,6 +122,14 @@ class Folder:
             if entry.is_dir(follow_symlinks=False) and not any(os.scandir(entry)):
                 os.rmdir(entry)
         return done
+
+    def _format(self) -> str | None:
+        """The format of the export that is there, None where the mark is not ours."""
+        try:
+            said = json.loads((self.path / MARK).read_text(encoding="utf-8"))
+        except ValueError:
+            return None
+        return str(said["format"]) if isinstance(said, dict) and "format" in said else None
 
     def _files(self) -> Iterator[tuple[str, str]]:
         """Files of shards, as far as names tell: the shard and the path."""

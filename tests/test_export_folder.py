@@ -123,6 +123,10 @@ def test_a_folder_with_something_else_is_refused_and_not_touched(tmp_path: Path)
     (tmp_path / "export.json").write_text(json.dumps({"format": "csv"}))
     with pytest.raises(PermissionError, match="holds an export in the format csv"):
         Folder(tmp_path, True).claim("webdataset").__enter__()
+    for foreign in ("[]", "{}", "no json"):
+        (tmp_path / "export.json").write_text(foreign)
+        with pytest.raises(PermissionError, match="holds files and is not an export"):
+            Folder(tmp_path, True).claim("webdataset").__enter__()
     assert (tmp_path / "00000.tar").read_bytes() == b"the source itself"
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match="cannot write to the folder"):
