@@ -12,7 +12,6 @@ import tarfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +23,7 @@ from torchvision.datasets import ImageFolder
 
 from cpp.export_filter import Filter
 from cpp.sources import read_images
-from cpp.store import File, LockedError, Store
-from pipelines import exporting
+from cpp.store import LockedError, Store
 from pipelines.config import Config, ConfigError, load
 from pipelines.exporting import Format, Summary, Wanted, go
 from pipelines.run import Run
@@ -36,9 +34,10 @@ QUICK = ["fit={recipe: discriminant}", "partition.layers=[2]", "evaluate=null"]
 
 
 def finish(dataset: Dataset) -> Dataset:
-    """Run it to its end, with a second layer."""
+    """Run it to its end, with names for its clusters and a coarser layer that is too mixed for names."""
     config = yaml.safe_load(dataset.config.read_text())
     config |= {"fit": {"recipe": "discriminant"}, "partition": {"n_clusters": 4, "layers": [2]}, "evaluate": None}
+    config["label"]["min_confidence"] = 0.2
     dataset.config.write_text(yaml.safe_dump(config))
     assert Run(load(dataset.config), local=True).go()
     return dataset
@@ -61,39 +60,20 @@ def mine(dataset: Dataset) -> Dataset:
     return finish(dataset)
 
 
-@pytest.fixture
-def sure(done: Dataset, monkeypatch: pytest.MonkeyPatch) -> Dataset:
-    """The same, with LABELS whose confidence grows from the first image of a shard to the last."""
-    finished = exporting.finished
-
-    def with_labels(config: Config, command: list[str]) -> dict[str, dict[str, File]]:
-        files = finished(config, command)
-        (done.folder / "labels").mkdir(exist_ok=True)
-        files["labels"] = {}
-        for shard, file in files["assignments"].items():
-            keys = pq.read_table(file.path)["key"]
-            confidence = pa.array(np.linspace(0, 1, len(keys)), pa.float32())
-            path = done.folder / f"labels/{shard}.parquet"
-            pq.write_table(pa.table({"key": keys, "label": ["a"] * len(keys), "confidence": confidence}), path)
-            files["labels"][shard] = File(str(path), shard)
-        return files
-
-    monkeypatch.setattr(exporting, "finished", with_labels)
-    return done
-
-
 def export(dataset: Dataset, format: str, to: str = "out", layer: int | None = None, **more: object) -> Summary:
     links = bool(more.pop("links", False))
     wanted = Wanted(Format(format), dataset.folder / to, layer, Filter(**more), links)  # type: ignore[arg-type]
     return go(load(dataset.config), wanted, ["c.yaml"], local=True)
 
 
-def assignments(dataset: Dataset) -> pd.DataFrame:
-    """The rows of the run with the bytes of their images, by the product that a person reads."""
-    frame = pd.concat(pd.read_parquet(path) for path in sorted((dataset.root / "assignments").iterdir()))
-    parts = [read_images(shard, part["key"]) for shard, part in frame.groupby("image_shard", sort=False)]
-    images = {key: image for part in parts for key, image in part.items()}
-    return frame.assign(image=[images[key] for key in frame["key"]])
+def images_of(dataset: Dataset) -> pd.DataFrame:
+    """The rows of the run with their labels and the bytes of their images, by the products that a person reads."""
+    parts = {name: sorted((dataset.root / name).iterdir()) for name in ("assignments", "labels")}
+    frame, said = (pd.concat(map(pd.read_parquet, paths), ignore_index=True) for paths in parts.values())
+    of_shards = [read_images(shard, part["key"]) for shard, part in frame.groupby("image_shard", sort=False)]
+    images = {key: image for part in of_shards for key, image in part.items()}
+    about = {"label": said["label"], "confidence": said["confidence"], "image": [images[key] for key in frame["key"]]}
+    return frame.assign(**about)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -103,13 +83,15 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_every_image_of_a_run_is_in_the_folder_of_its_cluster(done: Dataset) -> None:
     summary = export(done, "imagefolder")
     assert (summary.images, summary.rows, summary.classes, summary.shards) == (160, 160, 4, 3)
-    expected = assignments(done)
+    expected = images_of(done)
     clusters = pd.read_parquet(done.root / "clusters.parquet").query("main").set_index("cluster")["name"]
     index = pd.read_parquet(done.folder / "out/images.parquet")
     assert index["key"].tolist() == expected["key"].tolist()
     assert index["cluster"].tolist() == expected["cluster"].tolist()
     assert index["cluster_2"].tolist() == expected["cluster_2"].tolist()
     assert [file.partition("/")[0] for file in index["file"]] == clusters[expected["cluster"]].tolist()
+    assert index["label"].tolist() == expected["label"].tolist() == index["class_name"].tolist()
+    assert index["confidence"].tolist() == expected["confidence"].tolist()
     assert [(done.folder / "out" / file).read_bytes() for file in index["file"]] == expected["image"].tolist()
     assert ImageFolder(str(done.folder / "out")).classes == sorted(WORDS[:4])
     assert json.loads((done.folder / "out/export.json").read_text())["state"] == "done"
@@ -155,38 +137,47 @@ def test_other_names_are_another_export(mine: Dataset) -> None:
     assert "red thing" not in ImageFolder(str(mine.folder / "out")).classes
 
 
-def test_layers_clusters_and_confidence(sure: Dataset) -> None:
-    expected = assignments(sure)
-    summary = export(sure, "parquet", layer=2)
+def test_layers_clusters_and_confidence(done: Dataset) -> None:
+    expected = images_of(done)
+    summary = export(done, "parquet", layer=2)
     assert (summary.classes, summary.images) == (2, 160)
-    coarse = pd.read_parquet(sure.folder / "out/images.parquet")
-    rows = pd.read_parquet(sure.root / "clusters.parquet").query("layer == 2").set_index("cluster")["name"]
-    assert coarse["label"].tolist() == rows[expected["cluster_2"]].tolist()
+    coarse = pd.read_parquet(done.folder / "out/images.parquet")
+    assert coarse["class_name"].tolist() == [f"cluster-{k}" for k in expected["cluster_2"]]  # of which none is sure
+    assert coarse["label"].isna().all()
     assert coarse["confidence"].isna().all()
-    summary = export(sure, "parquet", "some", clusters=frozenset({0, 3}), min_confidence=0.5)
-    some = pd.read_parquet(sure.folder / "some/images.parquet")
-    assert set(some["cluster"]) == {0, 3}
-    assert some["confidence"].min() >= 0.5
+    summary = export(done, "parquet", "some", clusters=frozenset({0, 3}), min_confidence=0.45)
+    some = pd.read_parquet(done.folder / "some/images.parquet")
+    rows = expected[expected["cluster"].isin([0, 3]) & (expected["confidence"] >= 0.45)]
+    assert some["key"].tolist() == rows["key"].tolist()
+    assert 0 < len(some) < 80
     assert sum(summary.left_out.values()) == 160 - len(some)
     assert len(summary.left_out) == 2
 
 
-def test_at_most_n_of_a_cluster_are_the_surest_of_the_whole_set(sure: Dataset) -> None:
-    summary = export(sure, "webdataset", per_cluster=5, min_confidence=0.2)
-    rows = assignments(sure)
-    rows["confidence"] = np.concatenate([np.linspace(0, 1, n).astype(np.float32) for n in (60, 60, 40)])
+def test_at_most_n_of_a_cluster_are_the_surest_of_the_whole_set(done: Dataset) -> None:
+    summary = export(done, "webdataset", per_cluster=5, min_confidence=0.2)
+    rows = images_of(done)
     best = rows.sort_values(["confidence", "score"], ascending=False, kind="stable").groupby("cluster").head(5)
-    found = pd.read_parquet(sure.folder / "out/images.parquet")
+    found = pd.read_parquet(done.folder / "out/images.parquet")
     assert sorted(found["key"]) == sorted(best["key"])
     assert found["cluster"].value_counts().tolist() == [5] * 4
     assert summary.images + sum(summary.left_out.values()) == 160
 
 
-def test_without_confidences_the_surest_are_those_nearest_to_the_centre(done: Dataset) -> None:
-    export(done, "csv", per_cluster=3)
-    rows = assignments(done).sort_values("score", ascending=False, kind="stable")
-    found = pd.read_csv(done.folder / "out/images.csv", dtype={"key": str})
-    assert sorted(found["key"]) == sorted(rows.groupby("cluster").head(3)["key"])
+def test_a_run_without_labels_has_neither_and_the_surest_are_those_nearest_to_the_centre(dataset: Dataset) -> None:
+    config = load(dataset.config, [*QUICK, "label=null"])
+    assert Run(config, ["label"], local=True).go()
+    to = dataset.folder / "out"
+    assert go(config, Wanted(Format.CSV, to, None, Filter(per_cluster=3)), [], local=True).images == 12
+    rows = pd.concat(map(pd.read_parquet, sorted((dataset.root / "assignments").iterdir())))
+    best = rows.sort_values("score", ascending=False, kind="stable").groupby("cluster").head(3)
+    found = pd.read_csv(to / "images.csv", dtype={"key": str})
+    assert sorted(found["key"]) == sorted(best["key"])
+    assert found["label"].isna().all()
+    assert found["confidence"].isna().all()
+    assert found["class_name"].tolist() == [f"cluster-{k}" for k in found["cluster"]]
+    with pytest.raises(ConfigError, match="--min-confidence: this run has no confidences: it needs `label:`"):
+        go(config, Wanted(Format.CSV, to, None, Filter(min_confidence=0.5)), [], local=True)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +210,6 @@ def test_a_run_that_went_on_without_a_shard_is_exported_without_it(dataset: Data
     [
         ({"format": "csv", "layer": 3}, "--layer is 3; the layers of this run have 2, 4 clusters"),
         ({"format": "csv", "clusters": frozenset({0, 4})}, "--clusters names 4; the clusters of this layer are 0 to 3"),
-        ({"format": "csv", "min_confidence": 0.5}, "--min-confidence: this run has no confidences: it needs `label:`"),
         ({"format": "csv", "links": True}, "--links is for --format imagefolder, not for csv"),
         ({"format": "imagefolder", "links": True}, "--links needs images that are files of a folder"),
     ],
@@ -232,9 +222,9 @@ def test_what_does_not_fit_the_run_is_said_before_anything_is_written(
     assert not (done.folder / "out").exists()
 
 
-def test_confidences_are_of_the_main_layer(sure: Dataset) -> None:
+def test_confidences_are_of_the_main_layer(done: Dataset) -> None:
     with pytest.raises(ConfigError, match="--min-confidence: confidences are of the layer of 4 clusters, not of 2"):
-        export(sure, "csv", layer=2, min_confidence=0.5)
+        export(done, "csv", layer=2, min_confidence=0.5)
 
 
 def test_a_run_of_vectors_only_has_tables_and_says_so_of_the_others(dataset: Dataset) -> None:
