@@ -53,6 +53,12 @@ def classes(rows: Sequence[Mapping[str, Any]], only: frozenset[int] | None = Non
     return [Class(number, *entry) for number, entry in enumerate(found)]
 
 
+def renumbered(found: Sequence[Class], clusters: frozenset[int]) -> tuple[Class, ...]:
+    """Those classes that are of one of the clusters, numbered again without gaps."""
+    kept = (c for c in found if c.cluster in clusters)
+    return tuple(c._replace(number=number) for number, c in enumerate(kept))
+
+
 def folder(title: str) -> str:
     """A name that is one visible folder on every file system, as like the title as can be; empty where nothing is left.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cpp import export, export_rows
 from cpp.export import Export, Format
-from cpp.export_classes import classes
+from cpp.export_classes import classes, renumbered
 from cpp.export_filter import Best, Filter
 from cpp.export_rows import Layer, Shard
 from cpp.sources import MAX_BYTES
@@ -181,21 +181,32 @@ def shards(config: Config, files: Mapping[str, Mapping[str, File]]) -> dict[str,
     return found
 
 
-def best(whole: Export, found: Sequence[Shard]) -> list[NDArray[np.int64]] | None:
-    """Rows of each shard that are among the surest of their cluster over the whole set; None where all are wanted."""
-    n = whole.wanted.per_cluster
-    if n is None:
-        return None
-    kept, starts = Best(n, 1 + max((c.cluster for c in whole.classes), default=0)), [0]
+class Survey(NamedTuple):
+    """A look at all rows: `clusters` that have one which passes, and of each shard the surest rows, if asked for."""
+
+    clusters: frozenset[int]
+    chosen: list[NDArray[np.int64]] | None
+
+
+def survey(whole: Export, found: Sequence[Shard]) -> Survey:
+    """Which classes an export has, and the rows that are among the surest of their cluster over the whole set."""
+    n_clusters, n = 1 + max((c.cluster for c in whole.classes), default=0), whole.wanted.per_cluster
+    kept = Best(n, n_clusters) if n is not None else None
+    clusters, starts = set[int](), [0]
     for shard in found:
         table, passed = export_rows.decide(shard, whole.layer, whole.wanted)
         rows = np.flatnonzero(passed.keep)
         cluster, score, confidence = (table[name].to_numpy()[rows] for name in ("cluster", "score", "confidence"))
-        kept.add(rows + starts[-1], cluster, confidence, score)
+        clusters |= set(np.unique(cluster).tolist())
+        if kept is not None:
+            kept.add(rows + starts[-1], cluster, confidence, score)
         starts.append(starts[-1] + len(table))
+    if kept is None:
+        return Survey(frozenset(clusters), None)
     chosen = kept.rows()
     cuts = np.searchsorted(chosen, starts)
-    return [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
+    parts = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
+    return Survey(frozenset(clusters), parts)
 
 
 def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = False) -> Summary:
@@ -203,7 +214,8 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
     files = finished(config, command)
     whole, found = described(config, wanted, files), shards(config, files)
     to = (wanted.to or Path(config.root) / STEP / wanted.format).absolute()
-    chosen = best(whole, [shard for shard, _ in found.values()])
+    seen, chosen = survey(whole, [shard for shard, _ in found.values()])
+    whole = replace(whole, classes=renumbered(whole.classes, seen))
     tasks = []
     for i, (name, (shard, made_from)) in enumerate(found.items()):
         mine = None if chosen is None else chosen[i]

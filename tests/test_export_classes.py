@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cpp.export_classes import LONGEST, classes, folder
+from cpp.export_classes import LONGEST, classes, folder, renumbered
 
 HOSTILE = [
     "../../etc/passwd", "..", ".", "/", "a/b", "a\\b", ".hidden", "-rf", "con", "NUL", "com1", "classes.csv", "", " ",
@@ -65,3 +65,10 @@ def test_names_that_repeat_are_told_apart() -> None:
 def test_empty_clusters_and_those_not_asked_for_are_no_classes() -> None:
     assert classes(rows("a", "b", size=0)) == []
     assert [c[:3] for c in classes(rows("a", "b", "c"), frozenset({0, 2}))] == [(0, 0, "a"), (1, 2, "c")]
+
+
+def test_classes_without_an_image_leave_no_gap_in_the_numbers() -> None:
+    found = classes(rows("d", "c", "b", "a"))
+    assert [(c.number, c.cluster, c.folder) for c in renumbered(found, frozenset({3, 0, 1}))] == [
+        (0, 3, "a"), (1, 1, "c"), (2, 0, "d"),
+    ]  # fmt: skip

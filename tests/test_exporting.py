@@ -154,6 +154,19 @@ def test_layers_clusters_and_confidence(done: Dataset) -> None:
     assert len(summary.left_out) == 2
 
 
+def test_the_classes_are_those_that_have_an_image(done: Dataset) -> None:
+    """ImageFolder numbers the folders that are there: `classes.csv` and a head of the network must not have more."""
+    rows = images_of(done)
+    surest = float(rows.groupby("cluster")["confidence"].max().sort_values().iloc[1])
+    summary = export(done, "imagefolder", min_confidence=surest + 1e-6)
+    read = ImageFolder(str(done.folder / "out"))
+    table = pd.read_csv(done.folder / "out/classes.csv")
+    assert summary.classes == len(table) < 4
+    assert read.classes == table["folder"].tolist()
+    index = pd.read_parquet(done.folder / "out/images.parquet").set_index("file")["class"]
+    assert [index[str(Path(path).relative_to(done.folder / "out"))] for path, _ in read.samples] == read.targets
+
+
 def test_at_most_n_of_a_cluster_are_the_surest_of_the_whole_set(done: Dataset) -> None:
     summary = export(done, "webdataset", per_cluster=5, min_confidence=0.2)
     rows = images_of(done)
