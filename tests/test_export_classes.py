@@ -27,6 +27,7 @@ def test_every_name_is_one_folder_below_and_each_its_own(tmp_path: Path) -> None
         assert (tmp_path / c.folder).parent.resolve() == tmp_path
         assert (tmp_path / c.folder).resolve().parent == tmp_path
         assert not c.folder.startswith((".", "-", " "))
+        assert c.folder.casefold() not in {"con", "nul", "com1"}
         assert len(c.folder.encode()) <= LONGEST + 20
         assert not set(c.folder) & set('/\\:*?"<>|.\x00\n\u202e')
     assert len({unicodedata.normalize("NFKC", c.folder).casefold() for c in found}) == len(found)
