@@ -23,6 +23,11 @@ from cpp.samples import Reason, Rejected, Sample
 # without those that run a program or follow a path (EPS, WMF, ...)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
+EXTENSIONS = {
+    "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
+    "PPM": "ppm", "AVIF": "avif", "JPEG2000": "jp2",
+}  # fmt: skip  # MPO is what Pillow calls a JPEG file with more pictures in it
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -114,6 +119,16 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
 def _open(data: bytes) -> Image.Image:
     Image.init()  # Pillow looks for a named format only among those that are loaded
     return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def extension(data: bytes) -> str | None:
+    """The extension that the format of the bytes has, from their header: `jpg`; None where they are no image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return EXTENSIONS.get(_open(data).format or "")
+    except Exception:  # Pillow raises many kinds for bad bytes
+        return None
 
 
 def prepare(

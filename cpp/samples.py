@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-OURS = re.compile(r"key|embedding(_\d+)?|image_shard|cluster|score|second|margin")  # columns of our own tables
+OURS = re.compile(r"key|embedding(_\d+)?|image_shard|cluster(_\d+)?|score|second|margin")  # columns of our own tables
 INT64 = range(-(2**63), 2**63)
 EXACT = 2**53  # largest of the whole numbers that float64 holds exactly
 

@@ -79,7 +79,7 @@ def read_images(shard: str | ImageShard, keys: Iterable[str]) -> dict[str, bytes
 def find_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """The same one by one, in the order of the shard. Stops at the last."""
     wanted = set(keys)
-    for sample in _picked(shard, frozenset(wanted)) if wanted else ():
+    for sample in pick(shard, frozenset(wanted), MAX_BYTES) if wanted else ():
         if sample.key in wanted and sample.image is not None:
             wanted.remove(sample.key)
             yield sample.key, sample.image
@@ -87,17 +87,22 @@ def find_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[
                 return
 
 
-def _picked(shard: str | ImageShard, keys: frozenset[str]) -> Iterator[Sample]:
+def pick(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
+    """The samples of the given keys in the order of the shard, each as often as it is there."""
+    return (sample for sample in _near(shard, keys, max_bytes) if sample.key in keys)
+
+
+def _near(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
     """At least the samples of these keys: a tar has no index, and is read from its start."""
     if isinstance(shard, str) and shard.endswith(".tar"):
         shard = TarShard(shard, "")
     elif isinstance(shard, str):
         shard = TableShard.at(shard) or FolderShard(shard, "", tuple(sorted(keys)))
     if isinstance(shard, TableShard):
-        return shard.pick(keys, MAX_BYTES)
+        return shard.pick(keys, max_bytes)
     if isinstance(shard, FolderShard):
         shard = replace(shard, names=tuple(name for name in shard.names if name in keys))
-    return read(shard)
+    return read(shard, max_bytes)
 
 
 def _tars(images: Images) -> dict[str, ImageShard]:

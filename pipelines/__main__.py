@@ -1,4 +1,4 @@
-"""The command line: `python -m pipelines run|plan|status CONFIG`."""
+"""The command line: `python -m pipelines run|plan|status|export CONFIG`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cpp.export import Format
+from cpp.export_filter import Filter
 from cpp.store import LockedError, Store
+from pipelines import exporting
 from pipelines import plan as planning
 from pipelines.config import Config, ConfigError, load
 from pipelines.run import AccountingError, Run
@@ -74,6 +77,35 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
     _steps(loaded, steps or [], verbose=False)
     for fault in found["failed"]:
         console.print(f"failed: {fault['step']} {fault['shard']}: {fault['error']}", markup=False)
+
+
+@app.command()
+def export(
+    config: ConfigFile,
+    format: Annotated[Format, typer.Option("--format", help="What the data set is to be.")],
+    to: Annotated[Path | None, typer.Option("--to", help="New or empty folder; ROOT/export/FORMAT without.")] = None,
+    layer: Annotated[int | None, typer.Option("--layer", help="Classes from this layer, by its clusters.")] = None,
+    clusters: Annotated[str | None, typer.Option("--clusters", help="Only these, such as 3,17.")] = None,
+    min_confidence: Annotated[float | None, typer.Option("--min-confidence", min=0, max=1)] = None,
+    per_cluster: Annotated[int | None, typer.Option("--per-cluster", min=1, help="At most, the surest.")] = None,
+    links: Annotated[bool, typer.Option("--links/--copies", help="imagefolder: links to a folder's files.")] = False,
+    overrides: Overrides = None,
+    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+) -> None:
+    """Write a finished run as a labelled data set, or go on where that stopped. Exit codes as those of `run`."""
+    try:
+        only = exporting.numbers(clusters)
+        wanted = exporting.Wanted(format, to, layer, Filter(only, min_confidence, per_cluster), links)
+        command = [str(config), *(part for setting in overrides or () for part in ("--set", setting))]
+        summary = exporting.go(load(config, overrides or ()), wanted, command, local)
+    except (ConfigError, LockedError, PermissionError) as error:
+        raise _exit(str(error), WRONG) from None
+    except KeyboardInterrupt:
+        raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
+    for line in summary.lines():
+        console.print(line, markup=False)
+    if summary.failed or not summary.images:
+        raise typer.Exit(FAILED)
 
 
 def _load(config: Path, overrides: list[str] | None) -> Config:

@@ -23,7 +23,10 @@ ROWS = [
     {"rate", "sinkhorn", "assign"},
     {"discriminant", "head"},
     {"fit", "partition", "label", "metrics", "quality"},
-    {"report", "estimator"},
+    {"export_classes", "export_filter", "export_folder"},
+    {"export_rows", "export_tar"},
+    {"export_tables"},
+    {"report", "estimator", "export"},
 ]
 
 

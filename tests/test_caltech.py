@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import webdataset
+from torchvision.datasets import ImageFolder
 
+from cpp.export import Format
+from cpp.sources import read_images
 from pipelines.config import load
+from pipelines.exporting import Wanted, go
 from pipelines.run import Run
 
 CONFIG = Path(__file__).parent.parent / "configs" / "caltech101.yaml"
@@ -55,3 +60,21 @@ def test_the_page_holds_a_picture_for_every_place(root: Path) -> None:
     assert "were not found" not in html
     assert html.count("data:image/jpeg;base64,") > 1500
     assert len(html) < 25e6
+
+
+def test_what_is_exported_are_the_photographs_in_their_classes(root: Path, real_data: Path, tmp_path: Path) -> None:
+    config = load(CONFIG, [f"data={real_data}", f"root={root}", ALONE])
+    rows = pd.concat(pd.read_parquet(path) for path in sorted((root / "assignments").iterdir()))
+    parts = [read_images(shard, part["key"]) for shard, part in rows.groupby("image_shard")]
+    images = [image for part in parts for image in part.values()]
+    assert go(config, Wanted(Format.WEBDATASET, tmp_path / "tars"), [], local=True).images == 4114
+    assert go(config, Wanted(Format.IMAGEFOLDER, tmp_path / "folders"), [], local=True).images == 4114
+    tars = [str(path) for path in sorted((tmp_path / "tars").glob("*.tar"))]
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False))
+    number = pd.read_csv(tmp_path / "tars/classes.csv").set_index("cluster")["number"]
+    assert [sample["__key__"] for sample in samples] == rows["key"].tolist()
+    assert [int(sample["cls"]) for sample in samples] == number[rows["cluster"]].tolist()
+    assert [sample["jpg"] for sample in samples] == images
+    found = sorted(ImageFolder(str(tmp_path / "folders")).samples, key=lambda sample: Path(sample[0]).name)
+    assert [k for _, k in found] == number[rows["cluster"]].tolist()
+    assert [Path(path).read_bytes() for path, _ in found] == images

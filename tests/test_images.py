@@ -15,7 +15,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from cpp import sources
-from cpp.images import Limits, Preprocess, decode, prepare, thumbnail
+from cpp.images import Limits, Preprocess, decode, extension, prepare, thumbnail
 from cpp.samples import Reason, Rejected, Sample
 
 MODES = ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"]
@@ -175,6 +175,30 @@ def test_thumbnails_fit_and_bad_bytes_have_none() -> None:
     assert data is not None
     assert Image.open(io.BytesIO(data)).size == (64, 21)
     assert thumbnail(b"junk", 64) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("JPEG", "jpg"),
+        ("MPO", "jpg"),
+        ("PNG", "png"),
+        ("WEBP", "webp"),
+        ("GIF", "gif"),
+        ("BMP", "bmp"),
+        ("TIFF", "tif"),
+        ("PPM", "ppm"),
+    ],
+)
+def test_the_extension_is_that_of_the_bytes(kind: str, expected: str) -> None:
+    more: dict[str, object] = {"save_all": True, "append_images": [picture()]} if kind == "MPO" else {}
+    file = io.BytesIO()
+    picture().save(file, kind, **more)
+    assert extension(file.getvalue()) == expected
+
+
+def test_what_is_no_picture_or_of_a_format_that_is_not_read_has_no_extension() -> None:
+    assert extension(b"") is extension(b"<html>") is extension(b"%!PS-Adobe-3.0 EPSF-3.0\n") is None
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ def test_metadata_become_columns_of_one_kind() -> None:
     assert found["mixed"].to_pylist() == ["1", "one"]
     assert found["list"].to_pylist() == [["u"], []]
     assert pa.table(columns(["a"], [{"key": "other"}])).to_pydict() == {"source_key": ["other"]}
+    layer = pa.table(columns(["a"], [{"cluster_20": 7, "cluster_x": 8}]))  # the cluster of a layer is ours
+    assert layer.column_names == ["source_cluster_20", "cluster_x"]
 
 
 def test_what_json_can_say_is_kept() -> None:

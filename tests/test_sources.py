@@ -17,7 +17,7 @@ from PIL import Image
 from cpp import folders, rows, sources
 from cpp.rows import TableShard
 from cpp.samples import Reason
-from cpp.sources import Images, find_images, read, read_images
+from cpp.sources import Images, find_images, pick, read, read_images
 from tests.test_tars import JPEG, about, only, samples, write_images, write_tar
 
 
@@ -312,3 +312,13 @@ def test_real_coco_is_read_whole(real_data: Path) -> None:
     said = {(s.metadata["image_id"], caption) for s in found for caption in s.metadata["captions"]}
     assert said == {(a["image_id"], a["caption"].strip()) for a in truth}
     assert all(Image.open(io.BytesIO(s.image or b"")).width == s.metadata["width"] for s in found)
+
+
+def test_a_key_is_picked_as_often_as_it_is_there(tmp_path: Path) -> None:
+    """`read_images` has one image for a key; what tells rows of one key apart has to see every one."""
+    names = ["a.jpg", "b.jpg", "a.jpg", "c.jpg", "a.jpg"]
+    tar = write_tar(tmp_path / "s.tar", [(name, f"{i}".encode() * 3) for i, name in enumerate(names)])
+    picked = [(s.key, s.image, s.reason) for s in pick(tar, frozenset("ac"), 10)]
+    assert picked == [("a", b"000", None), ("a", b"222", None), ("c", b"333", None), ("a", b"444", None)]
+    assert [s.reason for s in pick(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
+    assert read_images(tar, ["a"]) == {"a": b"000"}

@@ -1,0 +1,274 @@
+"""The command `export`: a finished run -> a labelled data set, shard by shard with the runners that a run has."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cpp import export, export_rows
+from cpp.export import Export, Format
+from cpp.export_classes import classes, renumbered
+from cpp.export_filter import Best, Filter
+from cpp.export_rows import Layer, Shard
+from cpp.sources import MAX_BYTES
+from cpp.store import File, Store
+from cpp.tables import Counts
+from cpp.tars import TarShard
+from pipelines.attempt import Result, in_process
+from pipelines.config import Config, ConfigError
+from pipelines.plan import Task, inputs, pipeline, step, upstream
+from pipelines.progress import Progress
+from pipelines.stage import Given, Stage, Work
+
+NEEDED = ("assignments", "clusters", "labels")
+STEP = "export"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for. `layer` is a number of clusters, None the main one; `to` None is below the run's root."""
+
+    format: Format
+    to: Path | None = None
+    layer: int | None = None
+    filter: Filter = field(default_factory=Filter)
+    links: bool = False
+
+
+@dataclass
+class Summary:
+    """How an export went: `images` written and `left_out` by reason where it is complete, else the `failed` shards."""
+
+    to: Path
+    shards: int = 0
+    reused: int = 0
+    rows: int = 0
+    classes: int = 0
+    images: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    failed: list[Result] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """What a person is told."""
+        for result in self.failed:
+            yield f"failed: {result.shard}: {result.error}"
+        if self.failed:
+            yield f"{len(self.failed):,} of {self.shards:,} shards failed; run the same command again to go on"
+            return
+        yield f"{self.images:,} of {self.rows:,} images in {self.classes:,} classes: {self.to}"
+        for reason, n in self.left_out.items():
+            yield f"  left out: {n:,} {reason}"
+
+
+@dataclass(frozen=True)
+class Write(Stage):
+    """A shard of the export -> its files in the folder, which are no products: they lie where a person wants them."""
+
+    version = export.VERSION
+    products = ()
+    each = ()
+    whole = ()
+    export: Export
+    to: Path
+
+    def open(self, given: Given) -> Work:
+        folder = self.export.folder(self.to)
+
+        def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
+            n = export.write(self.export, files["shard"], files["name"], files["key"], folder, files["chosen"])
+            return Counts(n, n)
+
+        return work
+
+
+def numbers(text: str | None) -> frozenset[int] | None:
+    """The clusters of `--clusters 3,17`. ConfigError where they are no numbers."""
+    if text is None:
+        return None
+    try:
+        return frozenset(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--clusters is {text!r}, it must be numbers with commas, such as 3,17") from None
+
+
+def finished(config: Config, command: Sequence[str]) -> dict[str, dict[str, File]]:
+    """The files of a run. ConfigError, with the command that makes them, where what an export needs is not there.
+
+    A run that went on without shards that failed is finished: what it has is exported.
+    """
+    files = inputs(config)
+    stages = pipeline(config, files)
+    makers = [name for name, stage in stages.items() if {p.name for p in stage.products} & set(NEEDED)]
+    first: str | None = None
+    for name in upstream(makers, stages):
+        planned = step(name, stages[name], files, Store(Path(config.root)))
+        files |= planned.results()
+        if not planned.complete and first is None:
+            first = f"step {name} has {len(planned.done):,} of {len(planned.tasks):,} shards"
+        if name in makers and not planned.complete:
+            again = shlex.join(["python", "-m", "pipelines", "run", *command])
+            raise ConfigError(
+                f"{config.root} is not a finished run with these settings, {first} done. What makes it: {again}"
+            )
+    return files
+
+
+def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, File]]) -> Export:
+    """What there is to write. ConfigError names the option that does not fit the run."""
+    (clusters,) = files["clusters"].values()
+    rows = pq.read_table(clusters.path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
+    main = next(row["layer"] for row in rows if row["main"])
+    layers = sorted({row["layer"] for row in rows})
+    K = main if wanted.layer is None else wanted.layer
+    is_main = bool(main == K)
+    if K not in layers:
+        raise ConfigError(f"--layer is {K}; the layers of this run have {', '.join(map(str, layers))} clusters")
+    columns = {layer: "cluster" if layer == main else f"cluster_{layer}" for layer in layers}
+    f, known = wanted.filter, "labels" in files
+    there = {row["cluster"] for row in rows if row["layer"] == K}
+    if unknown := sorted((f.clusters or frozenset()) - there):
+        raise ConfigError(f"--clusters names {unknown[0]}; the clusters of this layer are 0 to {max(there)}")
+    if f.min_confidence is not None and not known:
+        raise ConfigError("--min-confidence: this run has no confidences: it needs `label:` in its configuration")
+    if f.min_confidence is not None and not is_main:
+        raise ConfigError(
+            f"--min-confidence: confidences are of the layer of {main} clusters, not of {K}: leave one of the two out"
+        )
+    _check_images(config, wanted)
+    return Export(
+        wanted.format,
+        Layer(columns[K], ("cluster", *(columns[layer] for layer in layers if layer != main)), is_main),
+        tuple(classes([row for row in rows if row["layer"] == K], f.clusters)),
+        f,
+        wanted.links,
+        config.images.max_bytes if config.images else MAX_BYTES,
+    )
+
+
+def _check_images(config: Config, wanted: Wanted) -> None:
+    if wanted.format.pictured and config.import_ and config.import_.images is None:
+        raise ConfigError(
+            f"--format {wanted.format} needs images and this run has vectors only: set import.images, or take csv or "
+            "parquet"
+        )
+    if not wanted.links:
+        return
+    if wanted.format is not Format.IMAGEFOLDER:
+        raise ConfigError(f"--links is for --format imagefolder, not for {wanted.format}")
+    if config.images is None or config.images.format not in ("folder", "coco"):
+        raise ConfigError("--links needs images that are files of a folder (images.format folder, coco): take --copies")
+    if "://" in (folder := config.locate(config.images.path[0])):
+        raise ConfigError(f"--links needs images on this machine, they are at {folder}: take --copies")
+
+
+def shards(config: Config, files: Mapping[str, Mapping[str, File]]) -> dict[str, tuple[Shard, list[str]]]:
+    """The shards of a run by name, each with the fingerprints of what it is made from."""
+    found = {}
+    tars = config.images is None or config.images.format == "webdataset"
+    for name, assignments in files["assignments"].items():
+        made_from = [assignments, *(files[kind][name] for kind in ("labels", "rejected") if kind in files)]
+        paths = {kind: files[kind][name].path if kind in files else None for kind in ("labels", "rejected", "images")}
+        source = paths["images"] if isinstance(paths["images"], str | None) else paths["images"].path
+        paths["images"] = TarShard(source, "") if source is not None and tars else source
+        found[name] = Shard(assignments.path, **paths), [file.fingerprint for file in made_from]
+    return found
+
+
+class Survey(NamedTuple):
+    """A look at all rows: `clusters` that have one which passes, and of each shard the surest rows, if asked for."""
+
+    clusters: frozenset[int]
+    chosen: list[NDArray[np.int64]] | None
+
+
+def survey(whole: Export, found: Sequence[Shard]) -> Survey:
+    """Which classes an export has, and the rows that are among the surest of their cluster over the whole set."""
+    n_clusters, n = 1 + max((c.cluster for c in whole.classes), default=0), whole.wanted.per_cluster
+    kept = Best(n, n_clusters) if n is not None else None
+    clusters, starts = set[int](), [0]
+    for shard in found:
+        table, passed = export_rows.decide(shard, whole.layer, whole.wanted)
+        rows = np.flatnonzero(passed.keep)
+        cluster, score, confidence = (table[name].to_numpy()[rows] for name in ("cluster", "score", "confidence"))
+        clusters |= set(np.unique(cluster).tolist())
+        if kept is not None:
+            kept.add(rows + starts[-1], cluster, confidence, score)
+        starts.append(starts[-1] + len(table))
+    if kept is None:
+        return Survey(frozenset(clusters), None)
+    chosen = kept.rows()
+    cuts = np.searchsorted(chosen, starts)
+    parts = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
+    return Survey(frozenset(clusters), parts)
+
+
+def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = False) -> Summary:
+    """Bring an export up to date. ConfigError, LockedError or PermissionError before anything is written."""
+    files = finished(config, command)
+    whole, found = described(config, wanted, files), shards(config, files)
+    to = (wanted.to or Path(config.root) / STEP / wanted.format).absolute()
+    seen, chosen = survey(whole, [shard for shard, _ in found.values()])
+    whole = replace(whole, classes=renumbered(whole.classes, seen))
+    tasks = []
+    for i, (name, (shard, made_from)) in enumerate(found.items()):
+        mine = None if chosen is None else chosen[i]
+        called, key = whole.name(name, i), whole.key(i, made_from, mine)
+        tasks.append(Task(STEP, called, key, {"shard": shard, "name": called, "key": key, "chosen": mine}, {}))
+    rows = sum(pq.read_metadata(shard.assignments).num_rows for shard, _ in found.values())
+    summary = Summary(to, len(tasks), rows=rows, classes=len(whole.classes))
+    folder, about = whole.folder(to), _about(config, wanted, whole)
+    with Store(Path(config.root)).lock(), folder.claim(about["format"]):
+        done = folder.clean({task.shard: task.key for task in tasks}, whole.finals)
+        summary.reused = len(done)
+        if todo := [task for task in tasks if task.shard not in done]:
+            folder.say({"state": "unfinished", **about})
+            summary.failed = _write(config, Write(whole, to), todo, len(done), local)
+        if not summary.failed:
+            counts = export.finish(whole, folder, [folder.part(task.shard, task.key) for task in tasks])
+            summary.images, summary.left_out = counts["images"], counts["left_out"]
+            folder.say({"state": "done", **about, **counts})
+    return summary
+
+
+def _about(config: Config, wanted: Wanted, whole: Export) -> dict[str, Any]:
+    f = wanted.filter
+    filters = {
+        "clusters": None if f.clusters is None else sorted(f.clusters),
+        "min_confidence": f.min_confidence,
+        "per_cluster": f.per_cluster,
+    }
+    run = {"run": config.name, "root": config.root, "layer": whole.layer.column, "classes": len(whole.classes)}
+    return {"format": str(wanted.format), **run, **filters, "links": wanted.links}
+
+
+def _write(config: Config, stage: Write, tasks: Sequence[Task], reused: int, local: bool) -> list[Result]:
+    """Work on the shards that are not done. Returns those that failed."""
+    store, keys, failed = Store(Path(config.root)), {task.shard: task.key for task in tasks}, list[Result]()
+    with Progress(store.root) as progress:
+        progress.begin(STEP, len(tasks), reused)
+        try:
+            for result in _results(config, stage, tasks, store, local):
+                progress.shard(result, keys[result.shard])
+                failed += [result] if result.error else []
+        finally:
+            progress.end()
+    return failed
+
+
+def _results(config: Config, stage: Write, tasks: Sequence[Task], store: Store, local: bool) -> Iterator[Result]:
+    r = config.resources
+    given = Given({}, r.cpus, "cpu", r.batch, r.image_batch, r.prefetch)
+    if local:
+        yield from in_process(stage, given, tasks, store)
+        return
+    from pipelines.runner import Pool
+
+    with Pool(store, min(r.workers, len(tasks)), r.cpus, 0) as pool:
+        yield from pool.results(stage, given, tasks)
