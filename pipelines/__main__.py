@@ -1,4 +1,4 @@
-"""The command line: `python -m pipelines run|plan|status|export CONFIG`."""
+"""The command line: `python -m pipelines run|plan|status|names|search|export CONFIG`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.table import Table
 from cpp.export import Format
 from cpp.export_filter import Filter
 from cpp.store import LockedError, Store
-from pipelines import exporting
+from pipelines import exporting, looking
 from pipelines import plan as planning
 from pipelines.config import Config, ConfigError, load
 from pipelines.run import AccountingError, Run
@@ -24,6 +24,7 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
 )
 console = Console(highlight=False, soft_wrap=True)
+_wide = Console(highlight=False, markup=False)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
 Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
@@ -80,6 +81,36 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
 
 
 @app.command()
+def names(
+    config: ConfigFile,
+    layer: Annotated[int | None, typer.Option("--layer", help="Of this layer, by its clusters.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Print the clusters of a finished run, the largest first: names, how sure they are, and why."""
+    try:
+        table = looking.names(load(config, overrides or ()), layer, _again(config, overrides))
+    except ConfigError as error:
+        raise _exit(str(error), WRONG) from None
+    _wide.print(table)
+
+
+@app.command()
+def search(
+    config: ConfigFile,
+    text: Annotated[str, typer.Argument(help="A sentence, or without a text tower a word of the vocabulary.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="So many clusters and images.")] = 10,
+    overrides: Overrides = None,
+) -> None:
+    """Print the clusters and images of a finished run that are nearest to a sentence."""
+    try:
+        found = looking.nearest(load(config, overrides or ()), text, n, _again(config, overrides))
+    except ConfigError as error:
+        raise _exit(str(error), WRONG) from None
+    for table in found:
+        _wide.print(table)
+
+
+@app.command()
 def export(
     config: ConfigFile,
     format: Annotated[Format, typer.Option("--format", help="What the data set is to be.")],
@@ -96,8 +127,7 @@ def export(
     try:
         only = exporting.numbers(clusters)
         wanted = exporting.Wanted(format, to, layer, Filter(only, min_confidence, per_cluster), links)
-        command = [str(config), *(part for setting in overrides or () for part in ("--set", setting))]
-        summary = exporting.go(load(config, overrides or ()), wanted, command, local)
+        summary = exporting.go(load(config, overrides or ()), wanted, _again(config, overrides), local)
     except (ConfigError, LockedError, PermissionError) as error:
         raise _exit(str(error), WRONG) from None
     except KeyboardInterrupt:
@@ -106,6 +136,11 @@ def export(
         console.print(line, markup=False)
     if summary.failed or not summary.images:
         raise typer.Exit(FAILED)
+
+
+def _again(config: Path, overrides: list[str] | None) -> list[str]:
+    """The arguments that name a run."""
+    return [str(config), *(part for setting in overrides or () for part in ("--set", setting))]
 
 
 def _load(config: Path, overrides: list[str] | None) -> Config:

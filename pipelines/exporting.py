@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,8 @@ from cpp.tables import Counts
 from cpp.tars import TarShard
 from pipelines.attempt import Result, in_process
 from pipelines.config import Config, ConfigError
-from pipelines.plan import Task, inputs, pipeline, step, upstream
+from pipelines.finished import finished
+from pipelines.plan import Task
 from pipelines.progress import Progress
 from pipelines.stage import Given, Stage, Work
 
@@ -96,28 +96,6 @@ def numbers(text: str | None) -> frozenset[int] | None:
         return frozenset(int(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"--clusters is {text!r}, it must be numbers with commas, such as 3,17") from None
-
-
-def finished(config: Config, command: Sequence[str]) -> dict[str, dict[str, File]]:
-    """The files of a run. ConfigError, with the command that makes them, where what an export needs is not there.
-
-    A run that went on without shards that failed is finished: what it has is exported.
-    """
-    files = inputs(config)
-    stages = pipeline(config, files)
-    makers = [name for name, stage in stages.items() if {p.name for p in stage.products} & set(NEEDED)]
-    first: str | None = None
-    for name in upstream(makers, stages):
-        planned = step(name, stages[name], files, Store(Path(config.root)))
-        files |= planned.results()
-        if not planned.complete and first is None:
-            first = f"step {name} has {len(planned.done):,} of {len(planned.tasks):,} shards"
-        if name in makers and not planned.complete:
-            again = shlex.join(["python", "-m", "pipelines", "run", *command])
-            raise ConfigError(
-                f"{config.root} is not a finished run with these settings, {first} done. What makes it: {again}"
-            )
-    return files
 
 
 def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, File]]) -> Export:
@@ -211,7 +189,7 @@ def survey(whole: Export, found: Sequence[Shard]) -> Survey:
 
 def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = False) -> Summary:
     """Bring an export up to date. ConfigError, LockedError or PermissionError before anything is written."""
-    files = finished(config, command)
+    files = finished(config, NEEDED, command)
     whole, found = described(config, wanted, files), shards(config, files)
     to = (wanted.to or Path(config.root) / STEP / wanted.format).absolute()
     seen, chosen = survey(whole, [shard for shard, _ in found.values()])

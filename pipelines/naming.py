@@ -61,7 +61,7 @@ class Vote(Stage):
 class Label(Stage):
     """What images say of words, and moments -> `clusters.parquet`: sizes, names and quality, of every layer."""
 
-    version = 3
+    version = 4
     products = (Product("clusters"),)
     each = ()
     whole = (

@@ -1,0 +1,34 @@
+"""What a finished run has: its files, found without computing anything."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from cpp.store import File, Store
+from pipelines.config import Config, ConfigError
+from pipelines.plan import inputs, pipeline, step, upstream
+
+
+def finished(config: Config, needed: Sequence[str], command: Sequence[str]) -> dict[str, dict[str, File]]:
+    """The files of a run, by product and shard, with the products `needed` where the run makes them.
+
+    ConfigError, with the command that makes them, where they are not all there. A run that went on without shards that
+    failed is finished: what it has is taken.
+    """
+    files = inputs(config)
+    stages = pipeline(config, files)
+    makers = [name for name, stage in stages.items() if {p.name for p in stage.products} & set(needed)]
+    first: str | None = None
+    for name in upstream(makers, stages):
+        planned = step(name, stages[name], files, Store(Path(config.root)))
+        files |= planned.results()
+        if not planned.complete and first is None:
+            first = f"step {name} has {len(planned.done):,} of {len(planned.tasks):,} shards"
+        if name in makers and not planned.complete:
+            again = shlex.join(["python", "-m", "pipelines", "run", *command])
+            raise ConfigError(
+                f"{config.root} is not a finished run with these settings, {first} done. What makes it: {again}"
+            )
+    return files

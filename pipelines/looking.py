@@ -1,0 +1,109 @@
+"""The commands that look into a finished run: the names of its clusters, and what is nearest to a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from rich.table import Table
+
+from cpp import choice, encoder, search, tables
+from cpp.store import File
+from cpp.wordnet import synonyms
+from pipelines.config import Config, ConfigError
+from pipelines.finished import finished
+from pipelines.grouping import read_tree
+from pipelines.naming import read_said
+from pipelines.plan import pipeline
+from pipelines.stage import Given, Stage
+from pipelines.wording import Words
+
+PREFETCH = 4
+
+
+def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
+    """The clusters of a layer, by default the main one. ConfigError where there is no such layer, or no finished run."""
+    (file,) = finished(config, ["clusters"], command)["clusters"].values()
+    rows = pq.read_table(file.path).to_pylist()
+    layers = sorted({row["layer"] for row in rows})
+    if layer is not None and layer not in layers:
+        raise ConfigError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
+    table = Table(box=None, header_style="dim")
+    for heading in ("cluster", "images", "name", "confidence", "votes", "agree", "runner-up", "captions", "typical"):
+        number = heading in ("cluster", "images", "confidence", "votes", "agree")
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in sorted(rows, key=lambda row: -row["size"]):
+        if row["layer"] == layer or (layer is None and row["main"]):
+            table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    guess = f"unsure: {row['top'][0]['word']}?" if row["top"] else ""
+    shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
+    captions = ", ".join(word["word"] for word in row["captions"][:3])
+    return [
+        *(str(row["cluster"]), f"{row['size']:,}", row["name"] or guess, *shares),
+        *(row["runner_up"] or "", captions, ", ".join(row["examples"][:2])),
+    ]
+
+
+def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[Table, Table]:
+    """The clusters of the main layer and the images that are nearest to a sentence, as tables.
+
+    ConfigError where the run has no names, is not finished, or has neither a text tower nor the text as a word.
+    """
+    if config.label is None:
+        raise ConfigError("search: this run has no words to search by: it needs `label:` in its configuration")
+    files = finished(config, ["clusters", "labels"], command)
+    stages = pipeline(config, files)
+    given = Given({kind: [f.path for f in files[kind].values()] for kind in files}, 1, "cpu", 8192, 64, PREFETCH)
+    tree = read_tree(given)
+    vocabulary, _, likeness = read_said(given, tree)
+    text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
+    merged = likeness.merge(choice.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
+    rows = {row["cluster"]: row for row in pq.read_table(given.whole["clusters"][0]).to_pylist() if row["main"]}
+    clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
+    for k, cosine, above in search.nearest_clusters(merged, text_d, n):
+        clusters.add_row(str(k), _cells(rows[k])[2], f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
+    images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
+    for found in _with_clusters(files, config.label.embedding, text_d, n):
+        cells = [str(found["cluster"]), _cells(rows[found["cluster"]])[2], found["image_shard"] or ""]
+        images.add_row(found["key"], f"{found['cosine']:.3f}", *cells)
+    return clusters, images
+
+
+def _with_clusters(
+    files: Mapping[str, Mapping[str, File]], column: str, text_d: NDArray[np.floating], n: int
+) -> list[dict[str, Any]]:
+    shards = [shard for shard in files["features"] if shard in files["assignments"]]
+    features = [files["features"][shard].path for shard in shards]
+    found = search.nearest_images(features, column, text_d, n, PREFETCH)
+    wanted, start = {image["row"]: image for image in found}, 0
+    assignments = [files["assignments"][shard].path for shard in shards]
+    for batch in tables.batches(assignments, ["cluster", "image_shard"], PREFETCH):
+        for row in [row for row in wanted if start <= row < start + len(batch)]:
+            wanted[row] |= batch.slice(row - start, 1).to_pylist()[0]
+        start += len(batch)
+    return found
+
+
+def _vector(
+    config: Config, text: str, stages: Mapping[str, Stage], words: Sequence[str], vectors: NDArray[np.float32]
+) -> NDArray[np.floating]:
+    """The unit vector of a text: by the run's text tower as it is, else as the word of the vocabulary that it is."""
+    if config.encode and config.label:
+        tower = stages.get("words")
+        model = tower.encoder if isinstance(tower, Words) else None
+        if model is not None:
+            return np.asarray(model.open("cpu").words([text], encoder.templates(["{}"]), 1)[0], np.float32)
+    at = next((i for i, word in enumerate(words) if synonyms(word, text)), None)
+    if at is None:
+        raise ConfigError(
+            f"search: this run has no text tower, and {text!r} is none of the {len(words):,} words of its vocabulary: "
+            "take one of them, or a run with `encode` and words that it encodes"
+        )
+    return np.asarray(vectors[at])
