@@ -25,7 +25,7 @@ PREFETCH = 4
 
 
 def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
-    """The clusters of a layer, by default the main one. ConfigError where there is no such layer, or no finished run."""
+    """The clusters of a layer, by default the main one. ConfigError where it, or a finished run, is not there."""
     (file,) = finished(config, ["clusters"], command)["clusters"].values()
     rows = pq.read_table(file.path).to_pylist()
     layers = sorted({row["layer"] for row in rows})
