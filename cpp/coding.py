@@ -25,8 +25,8 @@ from cpp.rate import Moments, logdet_spd
 NEIGHBOURS = 10  # whose mean stands for what a row would be without its noise
 ALONE = 3.0  # a row so many times farther from that mean than the median row belongs to nothing
 FLOOR = 1e-6  # of the scatter of all rows: no distortion is smaller
-STEP = 4.0  # between the distortions that are compared
-WORTH = 0.1  # bits a coordinate that a smaller distortion must save: less is the misfit of clusters to Gaussians
+STEP = 2.0  # between the distortions that are compared
+WORTH = 1.5  # bits a row that a smaller distortion must save: less is the misfit of clusters to Gaussians
 
 Bits = Callable[[Moments, float], Tensor]
 
@@ -37,20 +37,29 @@ def evidence_bits(moments: Moments, e: float) -> Tensor:
     The covariance is inverse Wishart, the widest that has a mean (d + 2 degrees of freedom, scale (d + 2) e / d); the
     mean is normal around 0 with the covariance over e, which makes it of unit length. 0 for an empty group.
     """
-    count, d = moments.count_K, moments.gram_Kdd.shape[-1]
-    freedom, scale = d + 2, (d + 2) * e / d
-    weight = e + count
-    mean = moments.sum_Kd / weight[:, None]
+    M_Kdd = posterior(moments, e)[1]
+    return bits_of(moments.count_K, logdet_spd(M_Kdd), M_Kdd.shape[-1], e)
+
+
+def posterior(moments: Moments, e: float) -> tuple[Tensor, Tensor]:
+    """Mean `[K, d]` and scale `[K, d, d]` of the normal inverse Wishart distribution of each group, its rows known."""
+    d = moments.gram_Kdd.shape[-1]
+    mean = moments.sum_Kd / (e + moments.count_K)[:, None]
     M = torch.baddbmm(moments.gram_Kdd, moments.sum_Kd[:, :, None], mean[:, None, :], alpha=-1)
-    M.diagonal(dim1=-2, dim2=-1).add_(scale)
-    logdet = logdet_spd(M)
+    M.diagonal(dim1=-2, dim2=-1).add_((d + 2) * e / d)
+    return mean, M
+
+
+def bits_of(count: Tensor, logdet: Tensor, d: int, e: float) -> Tensor:
+    """`evidence_bits` of groups of so many rows whose scale has this log-determinant; the two broadcast."""
+    freedom, scale = d + 2, (d + 2) * e / d
     nats = (
         count * (d / 2) * (math.log(math.pi) - math.log(e / d))
         + (freedom + count) / 2 * logdet
         - freedom / 2 * d * math.log(scale)
         - torch.mvlgamma((freedom + count) / 2, d)
-        + torch.mvlgamma(torch.tensor(freedom / 2, dtype=M.dtype, device=M.device), d)
-        + d / 2 * torch.log(weight / e)
+        + torch.mvlgamma(torch.tensor(freedom / 2, dtype=count.dtype, device=count.device), d)
+        + d / 2 * torch.log((e + count) / e)
     )
     return nats / math.log(2)
 
@@ -96,7 +105,7 @@ def together(Z_nd: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
 
 
 def finer(moments: Moments, e: float) -> bool:
-    """Whether a distortion four times smaller is worth it: by a tenth of a bit a coordinate, on one and the same grid.
+    """Whether half the distortion is worth it: by a bit and a half a row, on one and the same grid.
 
     So it is where groups are thin in most directions, such as subspaces; codes that the discriminant made are not.
     Never below a millionth of the scatter: rows exactly on a subspace would be worth it for ever.
@@ -107,4 +116,4 @@ def finer(moments: Moments, e: float) -> bool:
         return False
     grid = n * d / 2 * np.log2(STEP)
     saved = float(evidence_bits(moments, e).sum() - evidence_bits(moments, e / STEP).sum()) + grid
-    return bool(saved > WORTH * n * d)
+    return bool(saved > WORTH * n)

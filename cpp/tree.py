@@ -64,7 +64,8 @@ class Tree(NamedTuple):
 def grow(moments: Moments, e: float | None = None, noise: float = 0.1, bits: Bits = evidence_bits) -> Tree:
     """The tree of groups that all have rows, at the distortion `e`.
 
-    Without `e` it starts from `noise` and becomes four times smaller as long as that is worth it (`coding.finer`).
+    Without `e` it starts from `noise`, and is halved as long as that is worth it (`coding.finer`) for the clusters that
+    were found; then groups are merged again.
     """
     if not (moments.count_K > 0).all():
         raise ValueError(f"{int((moments.count_K <= 0).sum())} groups have no rows: take them out")
@@ -73,9 +74,11 @@ def grow(moments: Moments, e: float | None = None, noise: float = 0.1, bits: Bit
     e = noise
     while True:
         tree = _Merging(moments, e, bits).tree()
-        if not finer(moments.merge(torch.from_numpy(tree.cut(tree.best)), tree.best), e):
+        clusters = moments.merge(torch.from_numpy(tree.cut(tree.best)), tree.best)
+        while finer(clusters, e):
+            e /= STEP
+        if e == tree.e:
             return tree
-        e /= STEP
 
 
 def affinity(moments: Moments) -> Tensor:

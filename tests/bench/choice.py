@@ -1,7 +1,8 @@
 """How well K is chosen by coding length, as Markdown tables: `python -m tests.bench.choice planted real size`.
 
 `planted` draws unions of clusters and compares K with the truth; `real` chooses K of every labelled set of real vectors
-(CPP_TEST_DATA) by our and by other measures; `size` times the tree of ten thousand groups.
+(CPP_TEST_DATA) by our and by other measures, `seeds` by ours at three seeds; `size` times the tree of ten thousand
+groups.
 """
 
 from __future__ import annotations
@@ -24,23 +25,22 @@ from torch.nn.functional import normalize
 
 from cpp.assign import Nearest
 from cpp.choice import PARTS
-from cpp.coding import Bits, evidence_bits, lossy_bits, together
+from cpp.coding import Bits, evidence_bits, lossy_bits
 from cpp.fit import Discriminant, fit
 from cpp.head import Codes
 from cpp.layers import build, fine
 from cpp.metrics import scores
-from cpp.partition import spectral, ward
 from cpp.rate import Moments
 from cpp.tree import grow
+from cpp.union import union
 from tests.bench import heading
 from tests.bench.head import SETS, read
 
 Kind = Literal["Gaussian clusters", "subspaces"]
+KINDS: tuple[Kind, Kind] = ("Gaussian clusters", "subspaces")
 Numbers = NDArray[np.int64]
-MOST: dict[Kind, int] = {"Gaussian clusters": 20_000, "subspaces": 3_000}  # rows without noise; spectral: n^2 floats
-K_UP_TO: dict[Kind, int] = {"Gaussian clusters": 500, "subspaces": 100}
+MOST = {32: 20_000, 64: 20_000, 128: 10_000}  # rows without noise, by dimension of the space
 LANDMARKS = 8192
-ROWS = 8  # of a fine group, on average
 
 
 class Draw(NamedTuple):
@@ -57,18 +57,21 @@ class Draw(NamedTuple):
 
 
 def draw(rng: np.random.Generator, kind: Kind, noise: float) -> Draw:
-    """A random union: K log-uniform, each cluster of the same rank, of at least 20 rows and 4 a dimension of its own.
+    """A random union in 32, 64 or 128 dimensions: K log-uniform from 2 to 500, one rank from 1 to 20 for all clusters.
 
-    Of a subspace twice as many as the space has dimensions: with fewer its directions take more bits than it saves.
+    The smallest cluster a draw may have is of 20 rows and 4 for each of its dimensions; sizes go up to 1:100. K stops
+    where K of those take 0.7 of the rows that a draw may have. What bounds it from below:
+
+    - Subspaces are of rank d / 6 at most. Above, rows of other subspaces are as near as those of their own.
+    - Subspaces of rank 1 and 2 have 2 d rows at least: of fewer, one more covariance takes more bits than it saves.
+    - Gaussian clusters are of rank d / 2 at most, which leaves them thin in some directions.
     """
     d = int(rng.choice([32, 64, 128]))
-    fewest = 2 * d if kind == "subspaces" else 24
-    K = round(2 * min(K_UP_TO[kind] / 2, 0.7 * MOST[kind] / fewest / 2) ** rng.uniform())
-    most = MOST[kind]
-    rank = int(rng.integers(1, max(1, min(20, d // 6 if kind == "subspaces" else d // 2, (most / K - 20) // 6)) + 1))
-    least = max(20 + 4 * rank, fewest)
+    rank = int(rng.integers(1, min(20, d // 6 if kind == "subspaces" else d // 2) + 1))
+    least = max(20 + 4 * rank, 2 * d if kind == "subspaces" and rank <= 2 else 0)
+    K = round(2 * min(250, 0.35 * MOST[d] / least) ** rng.uniform())
     more = least * 100 ** (rng.uniform() * rng.uniform(size=K)) - least
-    sizes = (least + more * min(1, (most - K * least) / more.sum())).astype(int)
+    sizes = (least + more * min(1, (MOST[d] - K * least) / more.sum())).astype(int)
     rows = []
     for m in sizes:
         basis = np.linalg.qr(rng.standard_normal((d, rank)))[0]
@@ -86,54 +89,38 @@ def draw(rng: np.random.Generator, kind: Kind, noise: float) -> Draw:
     return Draw(Z, cluster[order], kind, K, d, rank, (int(sizes.min()), int(sizes.max())), noise)
 
 
-def fine_groups(Z: Tensor, kind: Kind) -> Numbers:
-    """Groups of eight rows on average, numbered without gaps: by Ward's method, of more rows from its centroids."""
-    if kind == "subspaces":
-        group = spectral(normalize(Z), len(Z) // ROWS, 0.1, 5, 0)
-    else:
-        drawn = torch.randperm(len(Z), generator=torch.Generator().manual_seed(0))[:LANDMARKS].sort().values
-        some = Z[drawn]
-        group = ward(some, len(some) // ROWS)
-        if len(some) < len(Z):
-            centres = torch.stack([some[torch.from_numpy(group == k)].mean(0) for k in range(group.max() + 1)])
-            group = torch.cdist(Z, centres).argmin(1).numpy()
-    return np.unique(group, return_inverse=True)[1]
-
-
-def planted(draws: int, seed: int, noisy: bool) -> None:
-    kinds: tuple[Kind, Kind] = ("Gaussian clusters", "subspaces")
-    found: dict[Kind, list[tuple[int, int]]] = {kind: [] for kind in kinds}
+def planted(draws: int, seed: int, noisy: bool, least_K: int) -> None:
+    """Of unions with at least `least_K` clusters; others are drawn again."""
+    found: dict[Kind, list[tuple[int, int]]] = {kind: [] for kind in KINDS}
     for i in range(draws):
         rng = np.random.default_rng([seed, i])
-        drawn = draw(rng, kinds[i % 2], rng.uniform(0.01, 0.2) if noisy else 0.0)
+        noise = rng.uniform(0.01, 0.2) if noisy else 0.0
+        while least_K > (drawn := draw(rng, KINDS[i % 2], noise)).K:
+            pass
         start = time.perf_counter()
-        kept, e = together(normalize(drawn.Z))  # which takes unit rows, as codes are
-        group = fine_groups(drawn.Z[kept], drawn.kind)
-        tree = grow(Moments.of(drawn.Z[kept], torch.from_numpy(group), int(group.max()) + 1), noise=e)
-        found[drawn.kind].append((drawn.K, tree.best))
-        cluster = drawn.cluster[kept.numpy()]
-        known = cluster >= 0
-        ari = scores(cluster[known], tree.cut(tree.best)[group][known]).ari
-        mixed = len(np.unique(np.stack([group, cluster], 1)[known], axis=0)) - len(np.unique(group[known]))
+        said = union(drawn.Z, 0)
+        found[drawn.kind].append((drawn.K, said.n_clusters))
+        known, cluster = drawn.cluster >= 0, said.cluster.numpy()
         print(
-            f"draw {i}: {drawn.kind}, K {drawn.K} found {tree.best}, d {drawn.d}, rank {drawn.rank},"
-            f" sizes {drawn.sizes}, noise {drawn.noise:.2f} ({np.mean(~known):.3f} of those kept),"
-            f" rows kept {len(cluster)}, groups {tree.n_groups}, mixed {mixed}, e {e:.4f} -> {tree.e:.4f},"
-            f" ARI {ari:.3f}, {time.perf_counter() - start:.0f} s",
+            f"draw {i}: {'right' if said.n_clusters == drawn.K else 'WRONG'}, {drawn.kind}, K {drawn.K}"
+            f" found {said.n_clusters}, d {drawn.d}, rank {drawn.rank}, sizes {drawn.sizes}, rows {len(cluster)},"
+            f" noise {drawn.noise:.2f} ({np.mean(cluster[~known] < 0) if noisy else 1:.3f} of it left out,"
+            f" {np.mean(cluster[known] < 0):.3f} of the others), e {said.e:.4f},"
+            f" ARI {scores(drawn.cluster[known], cluster[known]).ari:.3f}, {time.perf_counter() - start:.0f} s",
             file=sys.stderr,
             flush=True,
         )
-    print("| planted | draws | K exactly right | within 5% |\n|---|---|---|---|")
+    print("| planted | draws | K | K exactly right | within 5% |\n|---|---|---|---|---|")
     for kind, pairs in found.items():
         K, best = np.array(pairs).T
         close = np.sum(abs(best - K) <= 0.05 * K)
         name = f"{kind}, {'1 to 20%' if noisy else 'no'} noise"
-        print(f"| {name} | {len(K)} | {np.sum(best == K)} | {close} |", flush=True)
+        print(f"| {name} | {len(K)} | {K.min()} to {K.max()} | {np.sum(best == K)} | {close} |", flush=True)
 
 
-def choose(codes: Codes, factor: float, bits: Bits) -> tuple[str, Numbers]:
+def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
     """K with its interval, and the cluster of every row, as the estimator has them; at `factor` times the noise."""
-    found = fine(codes, None, "auto", 0.1, LANDMARKS, 32, None, [], 0)
+    found = fine(codes, None, "auto", 0.1, LANDMARKS, 32, None, [], seed)
     near, parts = Nearest(found.centroids), found.none()
     found.add(parts, near, codes.Z.numpy(), LANDMARKS, 0)
     if bits is evidence_bits and factor == 1:
@@ -200,6 +187,23 @@ def real(sets: list[str]) -> None:
             line(rows, way, str(len(np.unique(cluster))), cluster, classes, time.perf_counter() - start)
 
 
+def seeds(sets: list[str]) -> None:
+    """K of three seeds, of all rows and of four fifths that the seed draws; the head is fitted anew each time."""
+    data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
+    print("| set (classes) | rows | K (interval); ARI at seeds 0, 1, 2 |\n|---|---|---|")
+    for name in sets:
+        X, classes = read(Path(data) / SETS[name])
+        for share in (1.0, 0.8):
+            cells = []
+            for seed in range(3):
+                order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
+                some = order[: round(share * len(X))].sort().values
+                codes = fit(X[some], Discriminant(), None, seed)[0].project(X[some], 8192)
+                K, cluster = choose(codes, 1, evidence_bits, seed)
+                cells.append(f"{K}; {100 * scores(classes[some.numpy()], cluster).ari:.1f}")
+            print(f"| {name} ({len(np.unique(classes))}) | {share:.0%} | {' / '.join(cells)} |", flush=True)
+
+
 def line(rows: str, way: str, K: str, cluster: Numbers, classes: NDArray[np.integer], seconds: float) -> None:
     from sklearn.metrics import adjusted_mutual_info_score
 
@@ -229,19 +233,22 @@ def size(groups: int, d: int = 128, rows: int = 12) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["planted", "real", "size"], help="planted, real, size")
+    parser.add_argument("parts", nargs="*", default=["planted", "real", "size"], help="planted, real, seeds, size")
     parser.add_argument("--draws", type=int, default=100, help="with noise, and as many without")
     parser.add_argument("--noise", nargs="+", default=["no", "yes"], choices=["no", "yes"])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--least-k", type=int, default=2, help="clusters of a planted union at least")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--groups", type=int, default=10_000)
     options = parser.parse_args()
     print(f"{heading()}\n")
     if "planted" in options.parts:
         for noise in options.noise:
-            planted(options.draws, options.seed, noise == "yes")
+            planted(options.draws, options.seed, noise == "yes", options.least_k)
     if "real" in options.parts:
         real(options.sets)
+    if "seeds" in options.parts:
+        seeds(options.sets)
     if "size" in options.parts:
         size(options.groups)
 
