@@ -31,24 +31,26 @@ def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
     layers = sorted({row["layer"] for row in rows})
     if layer is not None and layer not in layers:
         raise ConfigError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
-    table = Table(box=None, header_style="dim")
-    for heading in ("cluster", "images", "name", "confidence", "votes", "agree", "runner-up", "captions", "typical"):
-        number = heading in ("cluster", "images", "confidence", "votes", "agree")
-        table.add_column(heading, justify="right" if number else "left", overflow="fold")
-    for row in sorted(rows, key=lambda row: -row["size"]):
-        if row["layer"] == layer or (layer is None and row["main"]):
-            table.add_row(*_cells(row))
+    shown = [row for row in rows if row["layer"] == layer or (layer is None and row["main"])]
+    headings = ["cluster", "images", "name", "sure", "votes", "agree", "runner-up", "typical"]
+    if said := any(row["captions"] for row in shown):
+        headings.append("captions")
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in headings:
+        number = heading in ("cluster", "images", "sure", "votes", "agree")
+        widest = 24 if heading in ("name", "runner-up") else None  # or rich would narrow the numbers
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True, max_width=widest)
+    for row in sorted(shown, key=lambda row: -row["size"]):
+        captions = [", ".join(word["word"] for word in row["captions"][:3])] if said else []
+        shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
+        cells = [str(row["cluster"]), f"{row['size']:,}", _name(row), *shares, row["runner_up"] or ""]
+        table.add_row(*cells, ", ".join(row["examples"][:1]), *captions)
     return table
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    guess = f"unsure: {row['top'][0]['word']}?" if row["top"] else ""
-    shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
-    captions = ", ".join(word["word"] for word in row["captions"][:3])
-    return [
-        *(str(row["cluster"]), f"{row['size']:,}", row["name"] or guess, *shares),
-        *(row["runner_up"] or "", captions, ", ".join(row["examples"][:2])),
-    ]
+def _name(row: Mapping[str, Any]) -> str:
+    """The name of a cluster, or what it might be."""
+    return row["name"] or (f"{row['top'][0]['word']}?" if row["top"] else "")
 
 
 def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[Table, Table]:
@@ -68,10 +70,10 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     rows = {row["cluster"]: row for row in pq.read_table(given.whole["clusters"][0]).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
-        clusters.add_row(str(k), _cells(rows[k])[2], f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
+        clusters.add_row(str(k), _name(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
     images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
     for found in _with_clusters(files, config.label.embedding, text_d, n):
-        cells = [str(found["cluster"]), _cells(rows[found["cluster"]])[2], found["image_shard"] or ""]
+        cells = [str(found["cluster"]), _name(rows[found["cluster"]]), found["image_shard"] or ""]
         images.add_row(found["key"], f"{found['cosine']:.3f}", *cells)
     return clusters, images
 
