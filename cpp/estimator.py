@@ -6,6 +6,8 @@ The same code as the stages: `fit`, `partition`, nearest centroid. Knows no file
 from __future__ import annotations
 
 import json
+import warnings
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -14,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -76,18 +79,24 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             raise ValueError(f"recipe is {self.recipe!r}, must be one of {', '.join(recipes)}")
         settings = recipes[self.recipe](**(self.settings or {}))
         seed = int(check_random_state(self.random_state).randint(2**31))
-        if self.n_clusters is not None and not 1 <= self.n_clusters <= len(rows):
-            raise ValueError(f"n_clusters is {self.n_clusters}, must be from 1 to the number of samples, {len(rows)}")
-        self.head_, self.loss_ = fit.fit(rows, settings, self.n_clusters, seed, self.device)
+        K = self._clusters_of(len(rows))
+        self.head_, self.loss_ = fit.fit(rows, settings, K, seed, self.device)
         codes = self.head_.project(rows, BATCH)
-        how = (self.n_clusters, self.method, self.eta, self.landmarks)
+        how = (K, self.method, self.eta, self.landmarks)
         groups = fine(codes, *how, DIRECTIONS, None, [], seed, self.device == "cuda")
         centres, parts = Nearest(groups.centroids, self.device == "cuda"), groups.none()
         groups.add(parts, centres, codes.Z.numpy(), BATCH, 0)
-        found = build(groups.e, parts, self.n_clusters, [])
+        found = build(groups.e, parts, K, [])
         self.tree_, self.choice_, self.n_clusters_ = found.tree, found.choice, found.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, found.clusters[found.main]
         self.labels_ = self._nearest(codes)
+        if K is not None and self.n_clusters_ < K:
+            warnings.warn(
+                f"n_clusters is {K}, and the {len(rows)} rows make only {self.n_clusters_} groups of different codes: "
+                "ask for fewer, or look for copies among the rows",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -112,7 +121,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         arrays: dict[str, Any] = {"centroids": self.cluster_centers_, "cluster": self.center_labels_}
         save_file(arrays, Path(folder) / "groups.safetensors")
         known = {k: v for k, v in self.get_params().items() if k != "random_state" or isinstance(v, int | None)}
-        (Path(folder) / "estimator.json").write_text(json.dumps(known, indent=2) + "\n")
+        as_text = json.dumps(known, indent=2, default=lambda scalar: scalar.item())  # of numpy
+        (Path(folder) / "estimator.json").write_text(as_text + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> CPP:
@@ -128,11 +138,28 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     def _n_features_out(self) -> int:
         return int(self.cluster_centers_.shape[1])
 
+    def _clusters_of(self, n: int) -> int | None:
+        K = self.n_clusters
+        if K is None:
+            return None
+        if not isinstance(K, Integral) or isinstance(K, bool) or not 1 <= K <= n:
+            raise ValueError(
+                f"n_clusters is {K!r}, must be None or a whole number from 1 to the number of samples, {n}"
+            )
+        return int(K)
+
     def _rows(self, X: Any, reset: bool) -> torch.Tensor:
         rows = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
-        least = 2 if reset else 1
-        checked = validate_data(self, rows, reset=reset, dtype=[np.float32, np.float64], ensure_min_samples=least)
-        return torch.from_numpy(np.array(checked, np.float32))
+        how: dict[str, Any] = {"dtype": [np.float32, np.float64], "ensure_min_samples": 2 if reset else 1}
+        checked = validate_data(self, rows, reset=reset, ensure_all_finite=False, **how)
+        with np.errstate(over="ignore"):
+            rows = np.array(checked, np.float32)
+        if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
+            raise ValueError(
+                f"{len(bad)} of the {len(rows)} rows of X, row {bad[0]} the first, hold NaN, inf or what is too large "
+                "for float32: take them out, or fill in or scale their values"
+            )
+        return torch.from_numpy(rows)
 
     def _codes(self, X: Any) -> Codes:
         check_is_fitted(self)
