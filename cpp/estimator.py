@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from cpp.layers import build, fine
 from cpp.partition import BATCH, HALF_STEPS, Method
 from cpp.sinkhorn import membership
 
+RECIPES: dict[str, type[fit.Discriminant | fit.Paper]] = {"discriminant": fit.Discriminant, "paper": fit.Paper}
 DIRECTIONS = 32  # leading ones of the codes, that coding lengths are measured in
 
 
@@ -74,12 +75,10 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn codes, centroids and `labels_` from feature rows `[n, D]`, numpy or torch. `y` is ignored."""
         rows = self._rows(X, reset=True)
-        recipes = {"discriminant": fit.Discriminant, "paper": fit.Paper}
-        if self.recipe not in recipes:
-            raise ValueError(f"recipe is {self.recipe!r}, must be one of {', '.join(recipes)}")
-        settings = recipes[self.recipe](**(self.settings or {}))
+        self._check_parameters(len(rows))
+        settings = RECIPES[self.recipe](**(self.settings or {}))
         seed = int(check_random_state(self.random_state).randint(2**31))
-        K = self._clusters_of(len(rows))
+        K = None if self.n_clusters is None else int(self.n_clusters)
         self.head_, self.loss_ = fit.fit(rows, settings, K, seed, self.device)
         codes = self.head_.project(rows, BATCH)
         how = (K, self.method, self.eta, self.landmarks)
@@ -138,18 +137,22 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     def _n_features_out(self) -> int:
         return int(self.cluster_centers_.shape[1])
 
-    def _clusters_of(self, n: int) -> int | None:
-        K = self.n_clusters
-        if K is None:
-            return None
-        if not isinstance(K, Integral) or isinstance(K, bool) or not 1 <= K <= n:
-            raise ValueError(
-                f"n_clusters is {K!r}, must be None or a whole number from 1 to the number of samples, {n}"
-            )
-        return int(K)
+    def _check_parameters(self, n: int) -> None:
+        K, of_clusters = self.n_clusters, f"None or a whole number from 1 to the number of samples, {n}"
+        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+        for name, right, must_be in (
+            ("n_clusters", K is None or (_whole(K) and 1 <= K <= n), of_clusters),
+            ("recipe", self.recipe in RECIPES, f"one of {', '.join(RECIPES)}"),
+            ("method", self.method in get_args(Method), f"one of {', '.join(get_args(Method))}"),
+            ("eta", isinstance(self.eta, Real) and self.eta > 0, "a number above 0"),
+            ("landmarks", _whole(self.landmarks) and self.landmarks >= 1, "a whole number from 1"),
+            ("device", self.device in devices, f"{' or '.join(devices)}, which is what torch finds here"),
+        ):
+            if not right:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be {must_be}")
 
     def _rows(self, X: Any, reset: bool) -> torch.Tensor:
-        rows = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+        rows = X.detach().cpu().to(torch.float32).numpy() if isinstance(X, torch.Tensor) else X
         how: dict[str, Any] = {"dtype": [np.float32, np.float64], "ensure_min_samples": 2 if reset else 1}
         checked = validate_data(self, rows, reset=reset, ensure_all_finite=False, **how)
         with np.errstate(over="ignore"):
@@ -169,3 +172,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         nearest = Nearest(self.cluster_centers_, self.device == "cuda", self.center_labels_)
         found: NDArray[np.int64] = nearest(codes.Z.numpy(), BATCH).cluster.astype(np.int64)
         return found
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

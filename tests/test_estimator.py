@@ -87,6 +87,10 @@ def test_it_is_a_step_of_a_pipeline() -> None:
         ({"n_clusters": "3"}, "n_clusters is '3', must be None or a whole number"),
         ({"n_clusters": True}, "n_clusters is True, must be None or a whole number"),
         ({"recipe": "papers"}, "recipe is 'papers', must be one of discriminant, paper"),
+        ({"method": "ward"}, "method is 'ward', must be one of auto, kmeans, spectral"),
+        ({"eta": 0}, "eta is 0, must be a number above 0"),
+        ({"landmarks": 20.5}, "landmarks is 20.5, must be a whole number from 1"),
+        ({"device": "gpu"}, "device is 'gpu', must be cpu"),
         ({"settings": {"neighbors": 3}}, "neighbors"),
     ],
 )
@@ -103,6 +107,12 @@ def test_rows_that_are_not_finite_are_counted_and_the_first_is_named(value: floa
     for use in (model.fit, model.predict):
         with pytest.raises(ValueError, match=r"2 of the 40 rows of X, row 7 the first, hold NaN, .*: take them out"):
             use(X)
+
+
+def test_rows_of_every_float_are_taken() -> None:
+    X, group = nuisance(200, 4, 1.0)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert scores(group, CPP(4, random_state=0).fit_predict(X.to(dtype))).ari > 0.99
 
 
 def test_a_number_of_numpy_is_a_number_of_clusters(tmp_path: Path) -> None:
