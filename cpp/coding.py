@@ -25,6 +25,7 @@ from cpp.rate import Moments, logdet_spd
 NEIGHBOURS = 10  # whose mean stands for what a row would be without its noise
 ALONE = 3.0  # a row so many times farther from that mean than the median row belongs to nothing
 FLOOR = 1e-6  # of the scatter of all rows: no distortion is smaller
+ROUNDING = 1e-9  # nor than this: about the square of what float32 can tell of unit rows, with room for their sums
 STEP = 2.0  # between the distortions that are compared
 WORTH = 1.5  # bits a row that a smaller distortion must save: less is the misfit of clusters to Gaussians
 
@@ -93,14 +94,15 @@ def together(Z_nd: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
     """Which rows are near others, bool `[n]`, and the noise of these, the distortion that lengths are measured at.
 
     Noise is the mean squared distance of a row to the mean of its ten nearest. Rows of more than three times the median
-    are left out: one of a thousand neighbourhoods tells nothing of the others. 1e-6 of the scatter at least.
+    are left out: one of a thousand neighbourhoods tells nothing of the others. 1e-6 of the scatter at least, and never
+    what rounding makes of copies.
     """
     Z = Z_nd.cpu()
     near = torch.from_numpy(nearest_rows(Z.numpy(), min(NEIGHBOURS, len(Z) - 1), gpu))
     blocks = torch.arange(len(Z)).split(8192)
     squared = torch.cat([(Z[rows] - Z[near[rows]].mean(1)).square().sum(1) for rows in blocks])
-    kept = squared <= ALONE * squared.median()
-    floor = FLOOR * float((Z - Z.mean(0)).square().sum(1).mean()) + 1e-12
+    floor = max(FLOOR * float((Z - Z.mean(0)).square().sum(1).mean()), ROUNDING)
+    kept = squared <= ALONE * max(float(squared.median()), floor)
     return kept, max(float(squared[kept].mean()), floor)
 
 

@@ -29,13 +29,11 @@ def discriminant(
     """The mean `[D]` and the map `[dim, D]` after each round; codes are the unit rows of (x - mean) map^T.
 
     The first round finds the neighbours by the cosine of the rows themselves, a later one by that of the codes.
-    `shrinkage` adds that part of W's mean eigenvalue to all of them. ValueError where all rows are equal.
+    `shrinkage` adds that part of W's mean eigenvalue to all of them. The rows must not all be equal.
     """
     X = X_nD.to(torch.float32)
     mean, parts = X.mean(0), torch.arange(len(X)).split(_ROWS)
     total = _scatter(X[rows] - mean for rows in parts)
-    if not total.trace() > 1e-10 * mean.square().sum():
-        raise ValueError(f"the {len(X)} rows of features are all equal: there is nothing to cluster")
     codes = normalize(X)
     for _ in range(rounds):
         near = torch.from_numpy(nearest_rows(codes.numpy(), min(neighbours, len(X) - 1), gpu))

@@ -6,14 +6,17 @@ The same code as the stages: `fit`, `partition`, nearest centroid. Knows no file
 from __future__ import annotations
 
 import json
+import warnings
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -24,6 +27,7 @@ from cpp.layers import build, fine
 from cpp.partition import BATCH, HALF_STEPS, Method
 from cpp.sinkhorn import membership
 
+RECIPES: dict[str, type[fit.Discriminant | fit.Paper]] = {"discriminant": fit.Discriminant, "paper": fit.Paper}
 DIRECTIONS = 32  # leading ones of the codes, that coding lengths are measured in
 
 
@@ -71,23 +75,27 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn codes, centroids and `labels_` from feature rows `[n, D]`, numpy or torch. `y` is ignored."""
         rows = self._rows(X, reset=True)
-        recipes = {"discriminant": fit.Discriminant, "paper": fit.Paper}
-        if self.recipe not in recipes:
-            raise ValueError(f"recipe is {self.recipe!r}, must be one of {', '.join(recipes)}")
-        settings = recipes[self.recipe](**(self.settings or {}))
+        self._check_parameters(len(rows))
+        settings = RECIPES[self.recipe](**(self.settings or {}))
         seed = int(check_random_state(self.random_state).randint(2**31))
-        if self.n_clusters is not None and not 1 <= self.n_clusters <= len(rows):
-            raise ValueError(f"n_clusters is {self.n_clusters}, must be from 1 to the number of samples, {len(rows)}")
-        self.head_, self.loss_ = fit.fit(rows, settings, self.n_clusters, seed, self.device)
+        K = None if self.n_clusters is None else int(self.n_clusters)
+        self.head_, self.loss_ = fit.fit(rows, settings, K, seed, self.device)
         codes = self.head_.project(rows, BATCH)
-        how = (self.n_clusters, self.method, self.eta, self.landmarks)
+        how = (K, self.method, self.eta, self.landmarks)
         groups = fine(codes, *how, DIRECTIONS, None, [], seed, self.device == "cuda")
         centres, parts = Nearest(groups.centroids, self.device == "cuda"), groups.none()
         groups.add(parts, centres, codes.Z.numpy(), BATCH, 0)
-        found = build(groups.e, parts, self.n_clusters, [])
+        found = build(groups.e, parts, K, [])
         self.tree_, self.choice_, self.n_clusters_ = found.tree, found.choice, found.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, found.clusters[found.main]
         self.labels_ = self._nearest(codes)
+        if K is not None and self.n_clusters_ < K:
+            warnings.warn(
+                f"n_clusters is {K}, and the {len(rows)} rows make only {self.n_clusters_} groups of different codes: "
+                "ask for fewer, or look for copies among the rows",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -112,7 +120,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         arrays: dict[str, Any] = {"centroids": self.cluster_centers_, "cluster": self.center_labels_}
         save_file(arrays, Path(folder) / "groups.safetensors")
         known = {k: v for k, v in self.get_params().items() if k != "random_state" or isinstance(v, int | None)}
-        (Path(folder) / "estimator.json").write_text(json.dumps(known, indent=2) + "\n")
+        as_text = json.dumps(known, indent=2, default=lambda scalar: scalar.item())  # of numpy
+        (Path(folder) / "estimator.json").write_text(as_text + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> CPP:
@@ -128,11 +137,32 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     def _n_features_out(self) -> int:
         return int(self.cluster_centers_.shape[1])
 
+    def _check_parameters(self, n: int) -> None:
+        K, of_clusters = self.n_clusters, f"None or a whole number from 1 to the number of samples, {n}"
+        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+        for name, right, must_be in (
+            ("n_clusters", K is None or (_whole(K) and 1 <= K <= n), of_clusters),
+            ("recipe", self.recipe in RECIPES, f"one of {', '.join(RECIPES)}"),
+            ("method", self.method in get_args(Method), f"one of {', '.join(get_args(Method))}"),
+            ("eta", isinstance(self.eta, Real) and self.eta > 0, "a number above 0"),
+            ("landmarks", _whole(self.landmarks) and self.landmarks >= 1, "a whole number from 1"),
+            ("device", self.device in devices, f"{' or '.join(devices)}, which is what torch finds here"),
+        ):
+            if not right:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be {must_be}")
+
     def _rows(self, X: Any, reset: bool) -> torch.Tensor:
-        rows = X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
-        least = 2 if reset else 1
-        checked = validate_data(self, rows, reset=reset, dtype=[np.float32, np.float64], ensure_min_samples=least)
-        return torch.from_numpy(np.array(checked, np.float32))
+        rows = X.detach().cpu().to(torch.float32).numpy() if isinstance(X, torch.Tensor) else X
+        how: dict[str, Any] = {"dtype": [np.float32, np.float64], "ensure_min_samples": 2 if reset else 1}
+        checked = validate_data(self, rows, reset=reset, ensure_all_finite=False, **how)
+        with np.errstate(over="ignore"):
+            rows = np.array(checked, np.float32)
+        if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
+            raise ValueError(
+                f"{len(bad)} of the {len(rows)} rows of X, row {bad[0]} the first, hold NaN, inf or what is too large "
+                "for float32: take them out, or fill in or scale their values"
+            )
+        return torch.from_numpy(rows)
 
     def _codes(self, X: Any) -> Codes:
         check_is_fitted(self)
@@ -142,3 +172,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         nearest = Nearest(self.cluster_centers_, self.device == "cuda", self.center_labels_)
         found: NDArray[np.int64] = nearest(codes.Z.numpy(), BATCH).cluster.astype(np.int64)
         return found
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

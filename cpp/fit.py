@@ -94,6 +94,12 @@ def fit(
         raise ValueError(f"training needs at least 2 rows, got {len(X_nD)}")
     if bad := int((~torch.isfinite(X_nD).all(1)).sum()):
         raise ValueError(f"{bad} of the {len(X_nD)} rows of features are not finite: take them out")
+    low, high = X_nD.aminmax(dim=0)
+    if not (high - low).max() > 1e-5 * torch.stack([low, high]).abs().max():
+        raise ValueError(
+            f"the {len(X_nD)} rows of features are all equal, or differ by less than 1e-5 of the largest number in "
+            "them: there is nothing to cluster; look at how they were made, or subtract their mean"
+        )
     if isinstance(settings, Paper):
         return train(X_nD, settings, seed, device, on_step)
     return _solve(X_nD, settings, n_clusters, seed, device, on_step)

@@ -163,7 +163,9 @@ def test_copies_of_rows_leave_a_little_noise() -> None:
     assert e == pytest.approx(1e-6 * 0.75, rel=1e-3)  # the scatter around (1/4, 1/4, 1/4, 1/4) is 3/4
     kept, e = together(torch.ones(12, 3))
     assert kept.all()
-    assert 0 < e <= 1e-12
+    assert 0 < e <= 1e-9
+    copies = torch.nn.functional.normalize(rows(60, 16).float()).repeat_interleave(40, 0)
+    assert together(copies)[0].all()  # the mean of ten copies differs from them by rounding, from some more than others
     assert together(torch.eye(3))[0].tolist() == [True] * 3  # fewer rows than neighbours
 
 

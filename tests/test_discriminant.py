@@ -125,9 +125,14 @@ def test_rows_that_cannot_be_learnt_from_are_errors(settings: Discriminant | Pap
         fit(X, settings, 2, 0)
 
 
-def test_equal_rows_are_an_error() -> None:
+@pytest.mark.parametrize("settings", [Discriminant(), Paper(hidden=8, dim=4, epochs=1, warmup_steps=0)])
+def test_equal_rows_are_an_error(settings: Discriminant | Paper) -> None:
     with pytest.raises(ValueError, match="the 20 rows of features are all equal"):
-        fit(torch.full((20, 8), 0.3), Discriminant(), 2, 0)
+        fit(torch.full((20, 8), 0.3), settings, 2, 0)
+    with pytest.raises(ValueError, match=r"differ by less than 1e-5 of the largest .* subtract their mean"):
+        fit(1e6 + torch.rand(20, 8), settings, 2, 0)
+    small = 1e-30 * torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
+    assert fit(small, settings, 2, 0)[1]  # what counts is how they differ beside their size
 
 
 def test_the_record_has_a_row_for_each_round() -> None:

@@ -1,11 +1,13 @@
 """CPP as scikit-learn expects an estimator to be, and as the stages compute it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -79,12 +81,63 @@ def test_it_is_a_step_of_a_pipeline() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"n_clusters": 41}, "n_clusters is 41, must be from 1 to the number of samples, 40"),
-        ({"n_clusters": 0}, "n_clusters is 0, must be from 1"),
+        ({"n_clusters": 41}, "n_clusters is 41, must be None or a whole number from 1 to the number of samples, 40"),
+        ({"n_clusters": 0}, "n_clusters is 0, must be None or a whole number from 1"),
+        ({"n_clusters": 3.0}, "n_clusters is 3.0, must be None or a whole number"),
+        ({"n_clusters": "3"}, "n_clusters is '3', must be None or a whole number"),
+        ({"n_clusters": True}, "n_clusters is True, must be None or a whole number"),
         ({"recipe": "papers"}, "recipe is 'papers', must be one of discriminant, paper"),
+        ({"method": "ward"}, "method is 'ward', must be one of auto, kmeans, spectral"),
+        ({"eta": 0}, "eta is 0, must be a number above 0"),
+        ({"landmarks": 20.5}, "landmarks is 20.5, must be a whole number from 1"),
+        ({"device": "gpu"}, "device is 'gpu', must be cpu"),
         ({"settings": {"neighbors": 3}}, "neighbors"),
     ],
 )
 def test_bad_parameters_are_named(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         CPP(**settings).fit(torch.randn(40, 6))
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(np.nan, np.float32), (np.inf, np.float32), (1e300, np.float64)])
+def test_rows_that_are_not_finite_are_counted_and_the_first_is_named(value: float, dtype: Any) -> None:
+    X = np.random.default_rng(0).standard_normal((40, 6)).astype(dtype)
+    model = CPP(3, random_state=0).fit(X)
+    X[[7, 9], 2] = value
+    for use in (model.fit, model.predict):
+        with pytest.raises(ValueError, match=r"2 of the 40 rows of X, row 7 the first, hold NaN, .*: take them out"):
+            use(X)
+
+
+def test_rows_of_every_float_are_taken() -> None:
+    X, group = nuisance(200, 4, 1.0)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert scores(group, CPP(4, random_state=0).fit_predict(X.to(dtype))).ari > 0.99
+
+
+def test_a_number_of_numpy_is_a_number_of_clusters(tmp_path: Path) -> None:
+    X, group = nuisance(200, 4, 1.0)
+    model = CPP(np.int64(4), random_state=0).fit(X)
+    assert scores(group, model.labels_).ari == 1
+    model.save(tmp_path)
+    assert CPP.load(tmp_path).n_clusters == 4
+
+
+def test_fewer_different_rows_than_clusters_are_a_warning() -> None:
+    X = np.random.default_rng(0).standard_normal((3, 6)).repeat(20, 0)
+    said = "n_clusters is 5, and the 60 rows make only 3 groups of different codes: ask for fewer"
+    with pytest.warns(ConvergenceWarning, match=re.escape(said)):
+        model = CPP(5, random_state=0).fit(X)
+    assert model.n_clusters_ == 3
+    assert scores(np.arange(3).repeat(20), model.labels_).ari == 1
+
+
+def test_edges_of_size_have_an_answer() -> None:
+    rng = np.random.default_rng(0)
+    group = np.arange(3).repeat(20)
+    wide = 3 * rng.standard_normal((3, 512))[group] + rng.standard_normal((60, 512))  # more columns than rows
+    for K, rows, right in ((3, wide, group), (1, wide, np.zeros(60)), (60, wide, np.arange(60)), (2, wide[:2], [0, 1])):
+        assert scores(right, CPP(K, random_state=0).fit_predict(rows)).ari == 1
+    assert scores(group, CPP(None, random_state=0).fit_predict(wide)).ari == 1
+    with pytest.raises(ValueError, match="1 sample"):
+        CPP(1).fit(wide[:1])

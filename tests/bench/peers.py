@@ -1,7 +1,8 @@
 """Peers for `tests.bench.head`: their authors' own modules, out of clones of their repositories; no copy is kept here.
 
-A folder holds the clones under their own names: LeslieTrue/CPP, HHU-MMBS/TEMI-official-BMVC2023, mlbio-epfl/turtle on
-GitHub. Settings are the ones their authors publish, but for the budgets below; none was chosen by a score.
+A folder holds the clones under their own names: LeslieTrue/CPP, HHU-MMBS/TEMI-official-BMVC2023, mlbio-epfl/turtle,
+mengxianghan123/PRO-DSC on GitHub. Settings are the ones their authors publish, but for the budgets below; none was
+chosen by a score.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from cpp.assign import nearest_rows
 from cpp.fit import batches
@@ -34,6 +37,7 @@ def peers(folder: Path) -> dict[str, Clustering]:
         "CPP": ("published CPP, k-means on z", cpp),
         "TEMI-official-BMVC2023": (f"published TEMI, 100 epochs, {TEMI_HEADS} of 16 heads", temi),
         "turtle": (f"published TURTLE, {TURTLE_STEPS} of 6000 steps", turtle),
+        "PRO-DSC": ("published PRO-DSC", pro_dsc),
     }
     found = {}
     for clone, (name, adapter) in known.items():
@@ -168,5 +172,60 @@ def turtle(folder: Path, steps: int = TURTLE_STEPS) -> Clustering:
             (checkpoint,) = root.glob("task_checkpoints/**/*.pt")
             linear = torch.load(checkpoint)["phi1"]
         return (X @ linear["weight"].T + linear["bias"]).argmax(1).numpy()
+
+    return cluster
+
+
+def pro_dsc(folder: Path) -> Clustering:
+    """The authors' network, Sinkhorn layer, coding rate and spectral clustering, with their settings for CIFAR-10: of
+    their schedules the one that two shared cores can pay, as many steps as its epochs have there. Their script wants
+    its own files, TensorBoard and mixed precision on CUDA, so the loop over the batches is written here, in fp32. Their
+    clustering reports an accuracy, so it is given one invented label; the first of its ten answers counts."""
+    with modules_of(folder):
+        from loss.loss_fn import TotalCodingRate
+        from metrics.clustering import spectral_clustering_metrics
+        from model.model import PRO_DSC
+        from model.sink_distance import SinkhornDistance
+        from utils import update_pi_from_z
+    s = yaml.safe_load((folder / "configs/cifar10.yaml").read_text())
+
+    def block_diagonal(A: torch.Tensor, K: int) -> torch.Tensor:
+        """tr(L W): W projects on the K lowest eigenvectors of the Laplacian L of A, and is a constant."""
+        L = A.sum(1).diag() - A
+        low = torch.from_numpy(eigh(L.detach().numpy(), subset_by_index=(0, K - 1))[1])
+        return (L @ low * low).sum()
+
+    def cluster(X: torch.Tensor, K: int, seed: int) -> Clusters:
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  # what their clustering draws from
+        X = CLIP_LENGTH * X
+        network, m = PRO_DSC(X.shape[1], s["hidden_dim"], s["z_dim"]), min(s["bs"], len(X))
+        sinkhorn, rate = SinkhornDistance(s["pieta"], max_iter=1), TotalCodingRate(eps=s["eps"])
+        rest = [*network.pre_feature.parameters(), *network.subspace.parameters()]
+        optimizers = [
+            torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=decay)
+            for parameters, lr, decay in ((rest, s["lr"], 1e-4), (network.cluster.parameters(), s["lr_c"], 5e-3))
+        ]
+        stream = batches(len(X), m, torch.Generator().manual_seed(seed))
+        for step in range(s["epo"] * (50_000 // s["bs"])):
+            Z, C = network(X[next(stream)])
+            loss = rate(Z)
+            if step > s["warmup"]:
+                products = C @ C.T
+                Pi = m * sinkhorn(products.abs().unsqueeze(0))[0][0]
+                A = (Pi + Pi.T) / 2 * (1 - torch.eye(m))
+                rest_of_Z = Z - (A * products.sign()).T @ Z  # what the others do not express
+                loss = loss + s["gamma"] / 2 * rest_of_Z.square().sum() / m + s["beta"] * block_diagonal(A, K) / m
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            loss.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+            if step == s["warmup"]:
+                update_pi_from_z(network)
+        with torch.no_grad():
+            C = network.eval()(X)[1]
+        answers = spectral_clustering_metrics((C @ C.T).abs().numpy(), K, np.zeros(len(X), int), verbose=False)[2]
+        return np.asarray(answers[0])
 
     return cluster
