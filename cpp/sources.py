@@ -88,12 +88,12 @@ def find_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[
 
 
 def _picked(shard: str | ImageShard, keys: frozenset[str]) -> Iterator[Sample]:
-    """At least the samples of these keys: a tar has no index, and is read from its start."""
+    """At least the samples of these keys."""
     if isinstance(shard, str) and shard.endswith(".tar"):
         shard = TarShard(shard, "")
     elif isinstance(shard, str):
         shard = TableShard.at(shard) or FolderShard(shard, "", tuple(sorted(keys)))
-    if isinstance(shard, TableShard):
+    if isinstance(shard, TableShard | TarShard):
         return shard.pick(keys, MAX_BYTES)
     if isinstance(shard, FolderShard):
         shard = replace(shard, names=tuple(name for name in shard.names if name in keys))

@@ -13,7 +13,7 @@ import yaml
 from cpp import encoder, sources, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
-from pipelines import encoding, grouping, stages
+from pipelines import encoding, grouping, reporting, stages
 from pipelines.config import Config, ConfigError, Encoder
 from pipelines.stage import Stage
 
@@ -130,8 +130,24 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
     steps["label"] = stages.Label(c.label.top if c.label else 0)
     if c.evaluate:
         steps["evaluate"] = stages.Evaluate(c.evaluate, c.fit.embeddings, seed)
-    what = c.dump(exclude={"resources", "root"}, exclude_none=True)
-    steps["report"] = stages.Report(c.name, yaml.safe_dump(what, sort_keys=False, allow_unicode=True))
+    return steps | _shown(c)
+
+
+def _shown(config: Config) -> dict[str, Stage]:
+    """The steps that show what the others made."""
+    steps: dict[str, Stage] = {
+        "examples": reporting.Examples(),
+        "map": reporting.Map(config.seed),
+        "thumbnails": reporting.Thumbnails(config.report.images),
+    }
+    if config.evaluate:
+        steps["confusion"] = reporting.Confusion(config.evaluate.label)
+    what = yaml.safe_dump(
+        config.dump(exclude={"resources", "root"}, exclude_none=True), sort_keys=False, allow_unicode=True
+    )
+    asked = config.partition.n_clusters is not None
+    steps["report"] = reporting.Report(config.name, what, asked, config.report.images)
+    steps["plots"] = reporting.Plots(config.name)
     return steps
 
 
