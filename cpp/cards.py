@@ -18,7 +18,7 @@ UNDECIDED = 0.2  # share of members with a small margin that is worth a warning
 ALIKE = 0.9  # overlap with the nearest cluster, a cosine, that is
 DISAGREE = 0.4  # share of members whose own word is the name, below which it is
 FEW = 5  # images, below which it is
-LONG = 1.55  # sides of a picture that is shown whole, not cut to a square
+LONG = 1.8  # longer side over shorter of a picture that is shown whole, not cut to a square
 WORDS = 5  # of evidence, of captions, of classes
 WORTH = 0.01  # share of a word, or a class, that is worth a line
 

@@ -78,7 +78,7 @@ class TarShard:
 
 
 def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> Iterator[_Member]:
-    """Files of a tar; with `keys` only those that may be of samples with one of these."""
+    """Files of a tar; with `keys` the content only of those that may be of samples with one of these."""
     prefixes = None if keys is None else {_split(key)[0] for key in keys}
     with fsspec.open(tar, "rb") as file, _damage(tar), _open(file, seek=keys is not None) as stream:
         for info in stream:
@@ -87,8 +87,8 @@ def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> It
             if info.isdir() or name.startswith(".") or _META.match(info.name):
                 continue
             prefix, extension = _split(info.name)
-            if prefixes is None or prefix in prefixes:
-                yield _Member(prefix, extension.lower(), _content(stream, info, max_bytes))
+            wanted = prefixes is None or prefix in prefixes
+            yield _Member(prefix, extension.lower(), _content(stream, info, max_bytes) if wanted else b"")
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -47,3 +47,16 @@ def opened(file: Path, size: dict[str, int] | None = None, **how: Any) -> Iterat
         yield tab
         tab.asked = [url[:80] for url in tab.asked if url.split("#")[0] != file.as_uri() and url[:5] != "data:"]
         browser.close()
+
+
+def look(folder: Path, name: str, most: int) -> None:
+    """The page of a finished run, as a person would go through it, with pictures of what there is to see."""
+    for scheme in ("light", "dark"):
+        with opened(folder / "report.html", color_scheme=scheme) as tab:
+            for part in ("run", "map", "clusters", "layers", "labels", "rejected", "training"):
+                tab.page.evaluate(f"document.getElementById('{part}').scrollIntoView()")
+                tab.page.wait_for_timeout(200)
+                tab.shot(f"{name}-{scheme}-{part}")
+            tab.page.fill("#search", tab.page.evaluate("document.querySelector('.card').dataset.words.split(' ')[0]"))
+            assert 1 <= tab.page.locator(".card").count() < most
+        assert tab.said == tab.asked == []

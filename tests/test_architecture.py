@@ -22,7 +22,11 @@ ROWS = [
     {"rate", "sinkhorn", "assign"},
     {"discriminant", "head"},
     {"fit", "partition", "label", "metrics", "quality"},
+    {"curve", "examples", "thumbnails", "plane", "figures", "summary"},
+    {"cards"},
+    {"confusion"},
     {"report", "estimator"},
+    {"plots"},
 ]
 
 

@@ -294,6 +294,8 @@ def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
         tab.shot("five-thousand")
         assert page.evaluate("document.querySelectorAll('.card').length") < 1000  # none that nobody has come to
         assert page.locator(".card:nth-child(120)").count() == 1
+        tops = page.eval_on_selector_all(".card", "cards => cards.slice(0, 3).map(c => c.getBoundingClientRect().top)")
+        assert tops[0] == tops[1] == tops[2]  # side by side
         page.evaluate("location.hash = 'cluster-123'")
         page.click("#cluster-123 h3 a")
         page.wait_for_url("**/pages/clusters-00002.html#cluster-123")
@@ -374,5 +376,7 @@ def test_numbers_in_words() -> None:
 def test_a_long_picture_is_shown_whole_and_others_fill_their_square() -> None:
     wide = Picture("w", data=webp(40, 0, (120, 40)))
     assert wide.whole
+    card = Card(cluster=0, size=1, part=1.0, name=None, members={"typical": [Picture("w", large=wide.data)]})
+    assert '<li class="whole"><img' in render(Page(title="t", summary=[], cards=[card]))
     assert not Picture("s", data=webp(40, 0, (120, 100))).whole
     assert base64.b64decode((wide.uri or "").split(",")[1]) == wide.data

@@ -13,7 +13,7 @@ from PIL import Image
 from cpp import report
 from pipelines.config import load
 from pipelines.run import Run
-from tests.browser import opened
+from tests.browser import look, opened
 from tests.conftest import COLOURS, WORDS, Dataset
 
 
@@ -132,20 +132,6 @@ def test_a_real_browser_shows_a_run_without_errors_or_requests(finished: Dataset
         tab.page.locator(".tree a, p a").first.click()
         assert "#cluster-" in tab.page.url
     assert tab.said == tab.asked == []
-
-
-def look(tab_folder: Path, name: str, most: int) -> None:
-    """The page of a finished run, as a person would go through it, with pictures of what there is to see."""
-    for scheme in ("light", "dark"):
-        with opened(tab_folder / "report.html", color_scheme=scheme) as tab:
-            for part in ("run", "map", "clusters", "layers", "labels", "rejected", "training"):
-                tab.page.evaluate(f"document.getElementById('{part}').scrollIntoView()")
-                tab.page.wait_for_timeout(200)
-                tab.shot(f"{name}-{scheme}-{part}")
-            words = tab.page.evaluate("document.querySelector('.card').dataset.words.split(' ')[0]")
-            tab.page.fill("#search", words)
-            assert 1 <= tab.page.locator(".card").count() < most
-        assert tab.said == tab.asked == []
 
 
 def test_the_page_of_the_photographs(real_data: Path, tmp_path: Path) -> None:
