@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cpp.copies import Copies
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -20,7 +22,7 @@ class Facts:
     seconds: Mapping[str, float]
     rates: Mapping[str, float | None]
     encoders: Mapping[str, Mapping[str, str]]
-    duplicates: int | None = None
+    copies: Copies | None = None
 
 
 def summary(facts: Facts) -> list[str]:
@@ -28,8 +30,11 @@ def summary(facts: Facts) -> list[str]:
     came = facts.clustered + facts.rejected
     rejected = f"{facts.rejected:,}" if facts.rejected else "none"
     said = [f"{came:,} images came in, {facts.clustered:,} were clustered and {rejected} rejected."]
-    if facts.duplicates is not None:
-        said.append(f"{facts.duplicates:,} have exactly the vector of another, as copies do.")
+    if facts.copies is not None:
+        n = facts.copies.copies
+        some = f"{n:,}" if facts.copies.exact else f"About {n:,}"
+        have = "has" if n == 1 else "have"
+        said.append(f"{some if n else 'None'} of them {have} exactly the vector of another, as copies do.")
     said.append(_clusters(facts))
     if facts.named is not None:
         unsure = facts.n_clusters - facts.named

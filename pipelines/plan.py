@@ -136,6 +136,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
 def _shown(config: Config) -> dict[str, Stage]:
     """The steps that show what the others made."""
     steps: dict[str, Stage] = {
+        "copies": reporting.CountCopies(config.fit.embeddings),
         "examples": reporting.Examples(),
         "map": reporting.Map(config.seed),
         "thumbnails": reporting.Thumbnails(config.report.images),

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cpp import cards, confusion, curve, examples, plane, plots, quality, report, tables, thumbnails
+from cpp import cards, confusion, copies, curve, examples, plane, plots, quality, report, tables, thumbnails
 from cpp.cards import Picture
+from cpp.copies import Copies
 from cpp.store import Product
 from cpp.summary import Facts, summary
 from cpp.tables import Counts
@@ -156,6 +157,28 @@ class Confusion(Stage):
 
 
 @dataclass(frozen=True)
+class CountCopies(Stage):
+    """FEATURES -> how many images have exactly the vectors of another, as copies do."""
+
+    version = 1
+    products = (Product("copies", ".json"),)
+    each = ()
+    whole = ("features",)
+    embeddings: list[str]
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            counter = copies.Counter()
+            for batch in tables.batches(given.whole["features"], self.embeddings, given.prefetch):
+                counter.add(tables.joined(batch, self.embeddings))
+            found = counter.total()
+            out["copies"].write_text(json.dumps(found._asdict()) + "\n")
+            return Counts(found.rows, found.rows)
+
+        return work
+
+
+@dataclass(frozen=True)
 class Report(Stage):
     """Everything -> the page, and pages beside it where there are many clusters.
 
@@ -167,7 +190,7 @@ class Report(Stage):
     each = ()
     whole = (
         "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores",
-        "examples", "map", "thumbnails", "confusion", "events",
+        "examples", "map", "thumbnails", "confusion", "copies", "events",
     )  # fmt: skip
     title: str
     about: str
@@ -213,6 +236,7 @@ class Report(Stage):
             seconds={name: step.seconds for name, step in spent.items()},
             rates={name: step.rows / step.seconds if step.seconds else None for name, step in spent.items()},
             encoders=_encoders(given),
+            copies=Copies(**json.loads(Path(given.whole["copies"][0]).read_text())),
         )
         return report.Page(
             title=self.title,

@@ -22,6 +22,7 @@ ROWS = [
     {"rate", "sinkhorn", "assign"},
     {"discriminant", "head"},
     {"fit", "partition", "label", "metrics", "quality"},
+    {"copies"},
     {"curve", "examples", "thumbnails", "plane", "figures", "summary"},
     {"cards"},
     {"confusion"},

@@ -34,7 +34,7 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert run.outcomes["encode"].counts == Counts(160, 160, 0)
     assert list(run.outcomes) == [
         "encode", "fit", "project", "partition", "measure", "layers", "assign",
-        "words", "vote", "label", "evaluate", "examples", "map", "thumbnails", "confusion", "report", "plots",
+        "words", "vote", "label", "evaluate", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
     assert clusters["size"].sum() == 160

@@ -13,8 +13,8 @@ def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
     return {(t.step, t.shard): t.key for step in plan(load(dataset.config, overrides)) for t in step.tasks}
 
 
-SHOWN = ("examples", "map", "thumbnails", "confusion", "report", "plots")
-AFTER = {"assign", "vote", "label", "evaluate", *SHOWN}  # steps after K is known
+SHOWN = ("copies", "examples", "map", "thumbnails", "confusion", "report", "plots")
+AFTER = {"assign", "vote", "label", "evaluate", *SHOWN} - {"copies"}  # steps after K is known
 
 
 def stale(dataset: Dataset, *overrides: str) -> set[str]:
@@ -38,7 +38,16 @@ def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
 def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -> None:
     steps = plan(load(dataset.config, ["label=null", "evaluate=null"]))
     making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
-    assert [step.name for step in steps] == [*making, "label", "examples", "map", "thumbnails", "report", "plots"]
+    assert [step.name for step in steps] == [
+        *making,
+        "label",
+        "copies",
+        "examples",
+        "map",
+        "thumbnails",
+        "report",
+        "plots",
+    ]
 
 
 @pytest.mark.parametrize(

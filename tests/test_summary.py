@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from cpp.copies import Copies
 from cpp.summary import Facts, summary
 
 FACTS = Facts(
@@ -39,4 +40,10 @@ def test_what_is_not_known_is_not_said() -> None:
 
 
 def test_copies_are_counted_where_they_were() -> None:
-    assert "7 have exactly the vector of another, as copies do." in summary(replace(FACTS, duplicates=7))
+    for found, said in (
+        (Copies(9, 7, True), "7 of them have exactly the vector of another, as copies do."),
+        (Copies(9, 1, True), "1 of them has exactly the vector of another, as copies do."),
+        (Copies(9, 0, True), "None of them have exactly the vector of another, as copies do."),
+        (Copies(9, 7000, False), "About 7,000 of them have exactly the vector of another, as copies do."),
+    ):
+        assert said in summary(replace(FACTS, copies=found))
