@@ -33,6 +33,8 @@ def test_a_name_stands_at_a_point_of_its_cluster() -> None:
     assert [(c.cluster, c.points) for c in found.centres] == [(4, 30), (9, 1)]
     ours = found.centres[0]
     assert (ours.x, ours.y) in set(zip(found.x[:30], found.y[:30], strict=True))
+    row = np.stack([np.arange(11.0), np.zeros(11)], axis=1)
+    assert plane(row, [0] * 11, [(None, "")] * 11).centres[0][:3] == (0, 5.0, 0.0)  # in the middle of it
 
 
 def test_near_clusters_have_other_colours() -> None:
