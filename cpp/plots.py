@@ -6,7 +6,6 @@ For papers and READMEs: light, without a script, in files of their own. Knows no
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Sequence
 
 from markupsafe import escape
@@ -20,7 +19,7 @@ from cpp.plane import SIDE, Plane
 LARGEST = 20  # clusters of the contact sheet
 ACROSS, PICTURES = 4, 6  # its columns, and pictures of a cluster, in two rows
 TILE, GAP, MARGIN, TEXT = 80, 4, 20, 44  # pixels
-NAMES = 40  # on the map
+NAMES, LETTERS = 40, 40  # on the map, and of a name
 HUES = ("#3b6fd4", "#d1495b", "#3a9a5b", "#b8862b", "#8a5cc9", "#1f9aa6", "#d0507f", "#6a8f2a", "#7d6fd6", "#c4632d",
         "#2f87c0", "#b04fa6")  # fmt: skip
 
@@ -48,7 +47,7 @@ def mapped(plane: Plane, titles: dict[int, str]) -> str:
         for x, y, k in zip(plane.x, plane.y, plane.cluster, strict=True)
     )
     names = "".join(
-        f'<text x="{c.x:.0f}" y="{c.y:.0f}">{escape(textwrap.shorten(titles.get(c.cluster, ""), 30))}</text>'
+        f'<text x="{c.x:.0f}" y="{c.y:.0f}">{escape(titles.get(c.cluster, "")[:LETTERS])}</text>'
         for c in plane.centres[:NAMES]
     )
     box = f"-30 -30 {SIDE + 60} {SIDE + 60}"
