@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plan status export test lint check format bench bench-head bench-choice bench-names lock clean
+.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -17,6 +17,8 @@ demo-model: .venv/ready ## Train the demonstration's small CLIP again, ten to tw
 install: .venv/ready ## Make .venv with the locked dependencies
 run: .venv/ready ## Bring the run of CONFIG up to date
 	$(PYTHON) -m pipelines run $(CONFIG) $(STEPS) $(SET) $(ARGS)
+plots: .venv/ready ## Write the curve, sizes, map and contact sheet of CONFIG's run into its folder plots
+	$(PYTHON) -m pipelines run $(CONFIG) plots $(SET) $(ARGS)
 plan: .venv/ready ## Print the steps of CONFIG and what is done, without running
 	$(PYTHON) -m pipelines plan $(CONFIG) $(STEPS) $(SET)
 status: .venv/ready ## Print how far the run of CONFIG is and what failed

@@ -13,13 +13,17 @@ WIDTH, HEIGHT = 800, 160
 
 
 class LengthCurve(NamedTuple):
-    """SVG points in a box of `WIDTH` x `HEIGHT`: the curve, the band of the subsamples, x of K and of ticks."""
+    """SVG points in a box of `WIDTH` x `HEIGHT`: the curve, the band of the subsamples, x of K and of ticks.
+
+    `top` is the bits above the least at the upper edge.
+    """
 
     line: str
     band: str
     main: tuple[float, int]
     best: tuple[float, int]
     ticks: list[tuple[float, int]]
+    top: float
 
 
 def length_curve(bits: NDArray[np.float64], draws: NDArray[np.float64], main: int) -> LengthCurve:
@@ -50,6 +54,7 @@ def length_curve(bits: NDArray[np.float64], draws: NDArray[np.float64], main: in
         (float(x(main)), main),
         (float(x(best)), best),
         [(float(x(k)), int(k)) for k in some],
+        top,
     )
 
 

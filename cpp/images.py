@@ -99,7 +99,7 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     if len(data) > limits.max_bytes:
         raise Rejected(Reason.TOO_MANY_BYTES)
     try:
-        image = _open(data)
+        image = open_image(data)
         if image.width * image.height > limits.max_pixels:
             raise Rejected(Reason.TOO_MANY_PIXELS)
         if max(image.size) > limits.max_aspect * min(image.size):
@@ -116,7 +116,8 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     return image
 
 
-def _open(data: bytes) -> Image.Image:
+def open_image(data: bytes) -> Image.Image:
+    """A picture of one of `FORMATS` whose pixels are not read yet. UnidentifiedImageError where the bytes are none."""
     Image.init()  # Pillow looks for a named format only among those that are loaded
     return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
 
@@ -126,7 +127,7 @@ def extension(data: bytes) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return EXTENSIONS.get(_open(data).format or "")
+            return EXTENSIONS.get(open_image(data).format or "")
     except Exception:  # Pillow raises many kinds for bad bytes
         return None
 
@@ -170,19 +171,3 @@ def _pad(image: Image.Image, width: int, height: int, fill: int) -> Image.Image:
     if image.mode == "P" and (palette := image.getpalette()) is not None:
         padded.putpalette(palette)
     return padded
-
-
-def thumbnail(data: bytes, side: int) -> bytes | None:
-    """JPEG bytes of the picture scaled to fit `side` x `side` pixels, None where `data` is no readable image."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            encoded = _open(data)
-            encoded.draft("RGB", (side, side))
-            image = ImageOps.exif_transpose(encoded).convert("RGB")
-            image.thumbnail((side, side))
-            out = io.BytesIO()
-            image.save(out, "JPEG", quality=80)
-            return out.getvalue()
-    except Exception:  # Pillow raises many kinds for bad bytes, and a report does not stop for a picture
-        return None

@@ -1,104 +1,228 @@
-"""The page of a run: one HTML file with everything in it. Knows how to show, not where things come from."""
+"""The page of a run: one HTML file with everything in it, and pages beside it where there are many clusters.
+
+Knows how to show, not where things come from. Names, keys, captions and settings are untrusted and escaped.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
 
 import jinja2
-import numpy as np
+from markupsafe import Markup
 
+from cpp import figures
+from cpp.cards import Card, Picture
+from cpp.confusion import Confusion
 from cpp.curve import LengthCurve, Node
-from cpp.images import thumbnail
-from cpp.sources import find_images
-from cpp.tables import Least, batches
+from cpp.plane import Plane
 
-TYPICAL, BORDERLINE = 12, 6  # pictures of a cluster, fewer where there are many clusters; see report.css
-THUMBNAIL = 128  # pixels of the longer side
-PICTURES = 3600  # of all clusters together, about 5 kB each: keeps the page under 25 MB
-
-_TEMPLATE = jinja2.Environment(
-    loader=jinja2.PackageLoader("cpp", "."),
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-)
-
-
-class Member(NamedTuple):
-    """One image of a cluster. `picture` is a JPEG, None where it could not be read or the run has no images."""
-
-    key: str
-    score: float
-    margin: float
-    image_shard: str | None
-    picture: bytes | None = None
-
-    @property
-    def data_uri(self) -> str | None:
-        return None if self.picture is None else "data:image/jpeg;base64," + base64.b64encode(self.picture).decode()
+PAGED = 500  # more clusters have their pictures on pages beside the page
+LISTED = 5_000  # more clusters than that are not all on the page, but on the pages
+ON_A_PAGE = 50  # clusters of a page beside the page
+BYTES = 24_000_000  # of the page, at most
+PER_CLUSTER = 1_500  # bytes of a cluster without its pictures, about; 3 times as many where there are no pages
+BASE64 = 4 / 3
+EXAMPLES = 8  # rejected images that are shown for each reason
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A named series for the loss figure; missing values (NaN) are left out."""
+class Step:
+    """What a step took: seconds of work over all its shards, and the rows that came in."""
 
     name: str
-    unit: str
-    values: Sequence[float]
+    seconds: float
+    rows: int
+    shards: int
 
-    def points(self, width: int, height: int) -> str:
-        """SVG polyline points: the series scaled to fill `width` x `height`."""
-        y = np.asarray(self.values, np.float64)
-        x = np.arange(len(y))[np.isfinite(y)]
-        y = y[np.isfinite(y)]
-        if not len(y):
-            return ""
-        spread = max(float(np.ptp(y)), 1e-12)
-        X = x / max(len(self.values) - 1, 1) * width
-        Y = height - (y - y.min()) / spread * height
-        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(X, Y, strict=True))
+    @property
+    def rate(self) -> float | None:
+        return self.rows / self.seconds if self.seconds > 0 and self.rows else None
 
 
-class Members(NamedTuple):
-    """Example images of one cluster."""
+@dataclass(frozen=True)
+class Rejected:
+    """Images that were rejected for one reason, with some of them."""
 
-    typical: Sequence[Member]
-    borderline: Sequence[Member]
+    reason: str
+    count: int
+    examples: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page says. `clusters` are rows of `clusters.parquet`, `scores` the content of `scores.json`."""
+    """All that the page says. `scores` is the content of `scores.json`, `loss` the columns of the loss record."""
 
     title: str
-    rejected: Mapping[str, int]
-    clusters: Sequence[Mapping[str, Any]]
-    members: Mapping[int, Members]
-    curves: Sequence[Curve]
-    warmup_steps: int
-    seconds: Mapping[str, float]
-    settings: str
-    versions: Mapping[str, str]
-    scores: Mapping[str, Any] | None
-    partition: str = ""
-    choice: str = ""
+    summary: Sequence[str]
+    cards: Sequence[Card]
+    rejected: Sequence[Rejected] = ()
     warnings: Sequence[str] = ()
+    choice: str = ""
     length: LengthCurve | None = None
     tree: Sequence[Node] = ()
+    plane: Plane | None = None
+    small: Mapping[tuple[str | None, str], bytes] = field(default_factory=dict)
+    scores: Mapping[str, Any] | None = None
+    confusion: Confusion | None = None
+    loss: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    steps: Sequence[Step] = ()
+    settings: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    pictured: bool = True  # whether pictures may be shown
+    unreadable: int = 0
 
     @property
     def images(self) -> int:
-        return sum(cluster["size"] for cluster in self.clusters)
+        return sum(card.size for card in self.cards)
 
     @property
-    def unreadable(self) -> int:
-        """Pictures that were looked for and could not be shown."""
-        every = [m for group in self.members.values() for part in group for m in part]
-        return sum(m.image_shard is not None and m.picture is None for m in every)
+    def paged(self) -> bool:
+        return len(self.cards) > PAGED
+
+    @property
+    def largest(self) -> list[Card]:
+        """Clusters that are listed, the largest first."""
+        return sorted(self.cards, key=lambda card: (-card.size, card.cluster))[:LISTED]
+
+
+def render(page: Page) -> str:
+    """The HTML of the page, under `BYTES` whatever the run: it shows fewer pictures where they would be more."""
+    cards = page.largest
+    per_cluster = PER_CLUSTER * (1 if page.paged else 3)
+    room = BYTES - 1_000_000 - len(page.settings) - per_cluster * len(cards)
+    points = _points(page, room // 3)
+    shown = fit(cards, room - len(points), small=page.paged)
+    size = figures.sizes([card.size for card in page.largest])
+    return _page("report.html", page=page, cards=shown, points=Markup(points), sizes=size)  # noqa: S704 (no < in it)
+
+
+def pages(page: Page) -> Iterator[tuple[str, str]]:
+    """Name and HTML of every page beside the page; none where there are few clusters."""
+    by_number = sorted(page.cards, key=lambda card: card.cluster) if page.paged else []
+    for start in range(0, len(by_number), ON_A_PAGE):
+        some = by_number[start : start + ON_A_PAGE]
+        shown = fit(some, BYTES - 1_000_000 - 3 * PER_CLUSTER * len(some))
+        last = start + ON_A_PAGE >= len(by_number)
+        yield beside(start).removeprefix("pages/"), _page("clusters.html", page=page, cards=shown, last=last)
+
+
+def beside(cluster: int) -> str:
+    """Where the page with a cluster is, from the page."""
+    return f"pages/clusters-{cluster // ON_A_PAGE:05d}.html"
+
+
+def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[Card]:
+    """Cards with no more pictures than fit in `room` bytes: the first of every cluster, then the second, ...
+
+    `small` takes the small pictures, and typical members alone.
+    """
+    kept: dict[int, dict[str, list[Picture]]] = {card.cluster: {} for card in cards}
+    for cluster, kind, picture in _in_turn(cards, ("typical",) if small else ("typical", "borderline", "odd")):
+        data = picture.small if small else picture.large
+        room -= BASE64 * len(data or b"") + 2 * len(picture.about) + 100
+        if room < 0:
+            break
+        kept[cluster].setdefault(kind, []).append(replace(picture, data=data))
+    return [replace(card, members=kept[card.cluster]) for card in cards]
+
+
+def _in_turn(cards: Sequence[Card], kinds: Sequence[str]) -> Iterator[tuple[int, str, Picture]]:
+    most = max((len(some) for card in cards for some in card.members.values()), default=0)
+    for rank in range(most):
+        for kind in kinds:
+            for card in cards:
+                if rank < len(card.members.get(kind, ())):
+                    yield card.cluster, kind, card.members[kind][rank]
+
+
+def _points(page: Page, room: float) -> str:
+    """The map as JSON for the script, with as many pictures as fit."""
+    if page.plane is None:
+        return "null"
+    plane, pictures = page.plane, []
+    for place in plane.places:
+        data = page.small.get(place)
+        room -= BASE64 * len(data or b"")
+        pictures.append(base64.b64encode(data).decode() if data and room > 0 else None)
+    names = {card.cluster: card.title for card in page.cards}
+    said = {
+        "x": plane.x,
+        "y": plane.y,
+        "cluster": plane.cluster,
+        "key": [key[:80] for _, key in plane.places],
+        "picture": pictures,
+        "centres": [{**centre._asdict(), "name": names.get(centre.cluster, "")[:40]} for centre in plane.centres],
+    }
+    return _json(said)
+
+
+def _json(value: Any) -> str:
+    """JSON that may stand in a `<script>`, whatever is in it."""
+    text = json.dumps(value, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _page(template: str, **values: Any) -> str:
+    script, style = source("report.js"), source("report.css")
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    found = _templates().get_template(template)
+    return found.render(**values, script=Markup(script), style=Markup(style), allowed=allowed)  # noqa: S704 (ours)
+
+
+def drawing(name: str, *values: Any) -> str:
+    """One of the page's figures as an SVG of its own, light, with its style in it."""
+    macros: Any = _templates().get_template("figures.html").module
+    style = source("plots.css")
+    svg = str(getattr(macros, name)(*values)).strip()
+    return svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{style}</style>', 1)
+
+
+def source(name: str) -> str:
+    """The text of a file of `cpp/page`."""
+    text, _, _ = _loader().get_source(_templates(), name)
+    return text
+
+
+@cache
+def _loader() -> jinja2.PackageLoader:
+    return jinja2.PackageLoader("cpp", "page")
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=_loader(), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    made.filters |= {"count": "{:,}".format, "percent": percent, "seconds": seconds, "length": len}
+    made.globals |= {"beside": beside, "figures": figures, "on_a_page": ON_A_PAGE, "listed": LISTED}
+    return made
+
+
+def percent(share: float) -> str:
+    """A share in words: two digits, never a rounded 0 % or 100 %."""
+    if share in (0.0, 1.0):
+        return f"{share:.0%}".replace("%", "\u202f%")
+    if share < 0.001 or share > 0.999:
+        return "< 0.1\u202f%" if share < 0.5 else "> 99.9\u202f%"
+    return f"{100 * share:.{1 if share < 0.1 or share > 0.99 else 0}f}\u202f%"
+
+
+def seconds(value: float) -> str:
+    """A time in words: `0.2 s`, `14 s`, `3 min 20 s`, `2 h 5 min`."""
+    if value < 10:
+        return f"{value:.1f}\u202fs"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole}\u202fs"
+    if whole < 3600:
+        return f"{whole // 60}\u202fmin {whole % 60}\u202fs"
+    return f"{whole // 3600}\u202fh {whole % 3600 // 60}\u202fmin"
 
 
 def how_partitioned(how: Mapping[str, Any]) -> str:
@@ -116,38 +240,7 @@ def how_partitioned(how: Mapping[str, Any]) -> str:
     return said
 
 
-def render(page: Page) -> str:
-    """The HTML of a page. Names, keys and settings are escaped: they are untrusted."""
-    style = _TEMPLATE.get_template("report.css").render()
-    return _TEMPLATE.get_template("report.html").render(page=page, style=style)
-
-
-def members(assignments: Sequence[str], prefetch: int, n_clusters: int) -> dict[int, Members]:
-    """Typical (highest score) and borderline (least margin) images of each cluster, with their pictures.
-
-    One pass over the ASSIGNMENTS files, then one over each shard of images that holds a picture that is shown.
-    """
-    share = min(1.0, PICTURES / ((TYPICAL + BORDERLINE) * max(n_clusters, 1)))
-    typical, borderline = Least(max(1, int(TYPICAL * share))), Least(int(BORDERLINE * share))
-    for batch in batches(assignments, ["cluster", "score", "margin", "key", "image_shard"], prefetch):
-        typical.add(-batch["score"].to_numpy(), batch)
-        borderline.add(batch["margin"].to_numpy(), batch)
-    rows = {"typical": typical.rows(), "borderline": borderline.rows()}
-    wanted: dict[str, set[str]] = {}
-    for row in [*rows["typical"], *rows["borderline"]]:
-        if row["image_shard"] is not None:
-            wanted.setdefault(row["image_shard"], set()).add(row["key"])
-    pictures = {
-        (shard, key): thumbnail(data, THUMBNAIL)
-        for shard, keys in sorted(wanted.items())
-        for key, data in find_images(shard, keys)
-    }
-    result: dict[int, Members] = {}
-    for kind, part in rows.items():
-        for row in part:
-            member = Member(
-                **{f: row[f] for f in Member._fields[:4]}, picture=pictures.get((row["image_shard"], row["key"]))
-            )
-            group = result.setdefault(row["cluster"], Members([], []))
-            getattr(group, kind).append(member)
-    return result
+def unreadable(cards: Iterable[Card]) -> int:
+    """Pictures that were looked for and could not be shown."""
+    every = (picture for card in cards for some in card.members.values() for picture in some)
+    return sum(picture.image_shard is not None and picture.large is None for picture in every)

@@ -93,12 +93,12 @@ def pick(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Itera
 
 
 def _near(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
-    """At least the samples of these keys: a tar has no index, and is read from its start."""
+    """At least the samples of these keys."""
     if isinstance(shard, str) and shard.endswith(".tar"):
         shard = TarShard(shard, "")
     elif isinstance(shard, str):
         shard = TableShard.at(shard) or FolderShard(shard, "", tuple(sorted(keys)))
-    if isinstance(shard, TableShard):
+    if isinstance(shard, TableShard | TarShard):
         return shard.pick(keys, max_bytes)
     if isinstance(shard, FolderShard):
         shard = replace(shard, names=tuple(name for name in shard.names if name in keys))

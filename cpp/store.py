@@ -33,7 +33,10 @@ class File:
 
 @dataclass(frozen=True)
 class Product:
-    """A kind of file that a step makes: one for every shard, or one for the shard `all`."""
+    """A kind of file that a step makes: one for every shard, or one for the shard `all`.
+
+    Without a suffix it is a folder of files, which only the shard `all` can have. An empty one is not shown.
+    """
 
     name: str
     suffix: str = ".parquet"
@@ -81,17 +84,23 @@ class Store:
             for name, path in written.items():
                 if not path.exists():
                     raise RuntimeError(f"the stage did not write its product {name!r}")
-                path.chmod(0o444)  # a stable name is a hard link: writing through it would change the cache
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+                for part in _files(path):
+                    part.chmod(0o444)  # a stable name is a hard link: writing through it would change the cache
+                    with part.open("rb") as file:
+                        os.fsync(file.fileno())
             for name, path in written.items():
                 Path(targets[name]).parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir():
+                    shutil.rmtree(targets[name], ignore_errors=True)
                 os.replace(path, targets[name])
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, product: Product, paths: Mapping[str, str]) -> None:
         """Make the stable names of a product show exactly the results `paths` (shard -> path)."""
+        if not product.suffix:
+            self._publish_folder(self.root / product.name, paths.get(WHOLE))
+            return
         single = self.root / f"{product.name}{product.suffix}"
         folder = self.root / product.name
         links = {
@@ -104,6 +113,16 @@ class Store:
             link.parent.mkdir(parents=True, exist_ok=True)
             if not (link.exists() and os.path.samefile(link, path)):
                 self._link(path, link)
+
+    def _publish_folder(self, shown: Path, path: str | None) -> None:
+        files = {str(file.relative_to(path)): file for file in _files(Path(path))} if path else {}
+        there = {str(file.relative_to(shown)): file for file in _files(shown)} if shown.exists() else {}
+        if files.keys() == there.keys() and all(os.path.samefile(files[name], there[name]) for name in files):
+            return
+        shutil.rmtree(shown, ignore_errors=True)
+        for name, file in files.items():
+            (shown / name).parent.mkdir(parents=True, exist_ok=True)
+            self._link(str(file), shown / name)
 
     def _link(self, path: str, link: Path) -> None:
         scratch = link.with_name(f".{link.name}.new")
@@ -151,3 +170,8 @@ class Store:
         except FileNotFoundError:
             pass
         return None
+
+
+def _files(path: Path) -> list[Path]:
+    """A file, or the files of a folder."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

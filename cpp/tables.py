@@ -90,9 +90,15 @@ def batches(paths: Sequence[str], columns: Sequence[str], prefetch: int) -> Iter
 
 
 def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
-    """At most `n` rows `[n, d]` of vector columns, `joined`, drawn over all files without replacement, in their order.
+    """At most `n` rows `[n, d]` of vector columns, `joined`; which ones says `sampled`."""
+    return np.concatenate([joined(batch, columns) for batch in sampled(paths, columns, n, seed, prefetch)])
+
+
+def sampled(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> Iterator[pa.RecordBatch]:
+    """At most `n` rows, drawn over all files without replacement, in their order; at least one batch.
 
     Which rows is a function of the row counts, `n` and `seed` alone. Only rows that were drawn are kept in memory.
+    ValueError where there are no rows.
     """
     total = ds.dataset(list(paths), format="parquet").count_rows()
     if total == 0:
@@ -100,13 +106,12 @@ def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int,
     chosen = np.arange(total)
     if total > n:
         chosen = np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
-    parts, start = [], 0
+    start = 0
     for batch in batches(paths, columns, prefetch):
         low, high = np.searchsorted(chosen, [start, start + len(batch)])
         if high > low:
-            parts.append(joined(batch, columns)[chosen[low:high] - start])
+            yield batch.take(pa.array(chosen[low:high] - start))
         start += len(batch)
-    return np.concatenate(parts)
 
 
 class Least:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -56,6 +56,13 @@ class TarShard:
     fingerprint: str
     parquet: str | None = None
 
+    def pick(self, keys: Collection[str], max_bytes: int) -> Iterator[Sample]:
+        """At least the samples that have one of the keys, as `read` gives them but without the table's columns.
+
+        A tar that is not compressed is read at the offsets of its headers and of these samples alone.
+        """
+        return _samples(_members(self.path, max_bytes, frozenset(keys)))
+
     def read(self, max_bytes: int) -> Iterator[Sample]:
         """Samples in the order of the tar. `.txt` becomes `caption`, `.cls` `label`, and `.json` its fields.
 
@@ -70,15 +77,25 @@ class TarShard:
             yield sample
 
 
-def _members(tar: str, max_bytes: int) -> Iterator[_Member]:
-    with fsspec.open(tar, "rb") as file, _damage(tar), _open(file) as stream:
+def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> Iterator[_Member]:
+    """Files of a tar; with `keys` the content only of those that may be of samples with one of these."""
+    prefixes = None if keys is None else {_split(key)[0] for key in keys}
+    with fsspec.open(tar, "rb") as file, _damage(tar), _open(file, seek=keys is not None) as stream:
         for info in stream:
             stream.members = []  # tarfile would keep every header
-            folder, slash, name = info.name.rpartition("/")
+            name = info.name.rpartition("/")[2]
             if info.isdir() or name.startswith(".") or _META.match(info.name):
                 continue
-            stem, _, extension = name.partition(".")
-            yield _Member(folder + slash + stem, extension.lower(), _content(stream, info, max_bytes))
+            prefix, extension = _split(info.name)
+            wanted = prefixes is None or prefix in prefixes
+            yield _Member(prefix, extension.lower(), _content(stream, info, max_bytes) if wanted else b"")
+
+
+def _split(path: str) -> tuple[str, str]:
+    """A path to the first dot of the file's name, and the rest."""
+    folder, slash, name = path.rpartition("/")
+    stem, _, extension = name.partition(".")
+    return folder + slash + stem, extension
 
 
 class _Header(tarfile.TarInfo):
@@ -101,8 +118,15 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def _open(file: Any) -> Any:
-    return tarfile.open(None, "r|*", file, tarinfo=_Header, encoding="utf-8", errors="backslashreplace")
+def _open(file: Any, seek: bool = False) -> Any:
+    """A tar as a stream; with `seek` from header to header, where it is not compressed."""
+    as_it_is: dict[str, Any] = {"tarinfo": _Header, "encoding": "utf-8", "errors": "backslashreplace"}
+    if seek:
+        try:
+            return tarfile.open(None, "r:", file, **as_it_is)
+        except tarfile.ReadError:  # compressed
+            file.seek(0)
+    return tarfile.open(None, "r|*", file, **as_it_is)
 
 
 @contextmanager

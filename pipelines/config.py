@@ -159,6 +159,10 @@ class Evaluate(Section):
     baseline_sample: int = Field(100_000, ge=1, description="at most so many rows train the k-means baseline")
 
 
+class Report(Section):
+    images: bool = Field(True, description="show pictures; false for images that must not leave their shards")
+
+
 class Resources(Section):
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="shards worked on at a time")
     cpus: int = Field(1, ge=1, description="threads of a worker")
@@ -182,6 +186,7 @@ class Config(Section):
     partition: Partition = Partition()
     label: Label | None = None
     evaluate: Evaluate | None = None
+    report: Report = Report()
     resources: Resources = Field(default_factory=Resources)
 
     @model_validator(mode="after")

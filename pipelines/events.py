@@ -7,7 +7,7 @@ import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PACKAGES = (
     "cpp-at-scale",
@@ -33,9 +33,22 @@ def append(path: Path, event: str, **fields: Any) -> None:
         file.write(json.dumps({"time": now(), "event": event, **fields}) + "\n")
 
 
+class Spent(NamedTuple):
+    """What a step took: seconds of work, rows that came in, shards; over the last time that each shard was computed."""
+
+    seconds: float
+    rows: int
+    shards: int
+
+
 def seconds_by_step(path: Path) -> dict[str, float]:
-    """Seconds of work of each step: the sum over its shards of the last time that each was computed."""
-    last: dict[tuple[str, str], float] = {}
+    """Seconds of work of each step."""
+    return {step: spent.seconds for step, spent in spent_by_step(path).items()}
+
+
+def spent_by_step(path: Path) -> dict[str, Spent]:
+    """What each step took, in the order in which they were first worked on."""
+    last: dict[tuple[str, str], Spent] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
@@ -43,10 +56,11 @@ def seconds_by_step(path: Path) -> dict[str, float]:
             except json.JSONDecodeError:  # the last line of a run that was killed
                 continue
             if event.get("event") == "shard" and event.get("error") is None:
-                last[event["step"], event["shard"]] = event["seconds"]
-    total: dict[str, float] = {}
-    for (step, _), seconds in last.items():
-        total[step] = total.get(step, 0.0) + seconds
+                last[event["step"], event["shard"]] = Spent(event["seconds"], event.get("rows_in", 0), 1)
+    total: dict[str, Spent] = {}
+    for (step, _), spent in last.items():
+        before = total.get(step, Spent(0.0, 0, 0))
+        total[step] = Spent(before.seconds + spent.seconds, before.rows + spent.rows, before.shards + spent.shards)
     return total
 
 

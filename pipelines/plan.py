@@ -13,7 +13,7 @@ import yaml
 from cpp import encoder, sources, vectors, wordlists
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
-from pipelines import encoding, grouping, naming, scoring, stages, wording
+from pipelines import encoding, grouping, naming, reporting, scoring, stages, wording
 from pipelines.config import CAPTIONS, Config, ConfigError, Encoder, Label
 from pipelines.stage import Stage
 
@@ -155,8 +155,25 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         steps["evaluate"] = scoring.Evaluate(c.evaluate.label, c.evaluate.baseline_sample, c.fit.embeddings, seed)
         if c.label and c.evaluate.names:
             steps["evaluate_names"] = scoring.EvaluateNames(c.evaluate.names, c.label.method, c.label.min_confidence)
-    what = c.dump(exclude={"resources", "root"}, exclude_none=True)
-    steps["report"] = stages.Report(c.name, yaml.safe_dump(what, sort_keys=False, allow_unicode=True))
+    return steps | _shown(c)
+
+
+def _shown(config: Config) -> dict[str, Stage]:
+    """The steps that show what the others made."""
+    steps: dict[str, Stage] = {
+        "copies": reporting.CountCopies(config.fit.embeddings),
+        "examples": reporting.Examples(),
+        "map": reporting.Map(config.seed),
+        "thumbnails": reporting.Thumbnails(config.report.images),
+    }
+    if config.evaluate:
+        steps["confusion"] = reporting.Confusion(config.evaluate.label)
+    what = yaml.safe_dump(
+        config.dump(exclude={"resources", "root"}, exclude_none=True), sort_keys=False, allow_unicode=True
+    )
+    asked = config.partition.n_clusters is not None
+    steps["report"] = reporting.Report(config.name, what, asked, config.report.images)
+    steps["plots"] = reporting.Plots(config.name)
     return steps
 
 

@@ -1,10 +1,8 @@
-"""The stages of a run, from FEATURES to a page. Each reads and writes files and leaves the thinking to `cpp`."""
+"""The stages of a run, from FEATURES to codes. Each reads and writes files and leaves the thinking to `cpp`."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from cpp import curve, quality, report, tables
+from cpp import tables
 from cpp.fit import StepRecord, fit
 from cpp.head import Head
 from cpp.store import Product
 from cpp.tables import Counts
 from pipelines import config
-from pipelines.events import seconds_by_step, versions
-from pipelines.grouping import read_how, read_moments, read_tree
 from pipelines.stage import Given, Stage, Work
 
 
@@ -82,52 +78,5 @@ class Project(Stage):
             counts = Counts(len(table), len(Z))
             tables.write(pa.table({"key": table["key"], "code": tables.matrix_column(Z.numpy())}), out["codes"], counts)
             return counts
-
-        return work
-
-
-@dataclass(frozen=True)
-class Report(Stage):
-    """Everything -> `report.html`. The event log gives the timings; it is no cause of the page."""
-
-    version = 1
-    products = (Product("report", ".html"),)
-    each = ()
-    whole = ("clusters", "groups", "moments", "tree", "assignments", "rejected", "loss", "scores", "events")
-    title: str
-    about: str
-
-    def open(self, given: Given) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(given)
-            layers = pq.read_table(given.whole["clusters"][0]).to_pylist()
-            clusters = [row for row in layers if row["main"]]
-            moments = read_moments(given, tree.clusters[tree.main])
-            sizes = [cluster["size"] for cluster in clusters]
-            loss = pq.read_table(given.whole["loss"][0])
-            rejected = tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
-            page = report.Page(
-                title=self.title,
-                rejected=Counter(reason for batch in rejected for reason in batch["reason"].to_pylist()),
-                clusters=clusters,
-                members=report.members(given.whole["assignments"], given.prefetch, n_clusters=len(clusters)),
-                curves=[
-                    report.Curve("R", "nats", loss["R"].to_pylist()),
-                    report.Curve("R_c", "nats", loss["R_c"].to_pylist()),
-                    report.Curve("‖Π‖²", "", loss["pi_norm2"].to_pylist()),
-                ],
-                warmup_steps=sum(loss["warmup"].to_pylist()),
-                seconds=seconds_by_step(Path(given.whole["events"][0])),
-                settings=self.about,
-                versions=versions(),
-                partition=report.how_partitioned(read_how(given)),
-                choice=tree.about["sentence"],
-                warnings=quality.warnings(moments, sizes, tree.about["high"]),
-                length=curve.length_curve(tree.bits, tree.draws, tree.main),
-                tree=curve.nested(layers),
-                scores=json.loads(Path(given.whole["scores"][0]).read_text()) if "scores" in given.whole else None,
-            )
-            out["report"].write_text(report.render(page), encoding="utf-8")
-            return Counts(page.images, page.images)
 
         return work

@@ -26,7 +26,12 @@ ROWS = [
     {"export_classes", "export_filter", "export_folder"},
     {"export_rows", "export_tar"},
     {"export_tables"},
+    {"copies"},
+    {"curve", "examples", "thumbnails", "plane", "figures", "summary"},
+    {"cards"},
+    {"confusion"},
     {"report", "estimator", "export"},
+    {"plots"},
 ]
 
 

@@ -22,6 +22,7 @@ from cpp.demo_model import UNMET, WEIGHTS, register, train
 from cpp.drawings import KINDS, SIDES, draw, draw_nothing
 from pipelines.config import load
 from pipelines.run import Run
+from tests.browser import look
 
 CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 N = 240
@@ -156,6 +157,13 @@ def test_every_kind_is_a_cluster_of_its_name(demonstration: Path) -> None:
     most = (2 * together["n"] > together["cluster"].map(sizes)) & (2 * together["n"] > together["class"].map(kinds))
     right = together[most & (together["name"] == together["class"])]
     assert set(right["class"]) == set(KINDS)
+
+
+def test_its_page_opens_in_a_real_browser(demonstration: Path) -> None:
+    look(demonstration, "demo", 18)
+    assert {path.name for path in (demonstration / "plots").iterdir()} == {
+        "contact-sheet.png", "curve.svg", "map.svg", "sizes.svg",
+    }  # fmt: skip
 
 
 def zero_shot(pretrained: str | None) -> Counter[str]:

@@ -18,7 +18,6 @@ from PIL import Image
 
 from cpp import encoder, sources, tables
 from cpp.head import Head
-from cpp.report import members
 from cpp.sources import Images, read_images
 from cpp.tables import Counts, matrix
 from pipelines.config import ConfigError, load
@@ -35,7 +34,7 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert run.outcomes["encode"].counts == Counts(160, 160, 0)
     assert list(run.outcomes) == [
         "encode", "fit", "project", "partition", "measure", "layers", "assign",
-        "words", "vote", "label", "evaluate", "report",
+        "words", "vote", "label", "evaluate", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
     assert clusters["size"].sum() == 160
@@ -107,13 +106,13 @@ def test_pictures_in_tables_are_on_the_page(pictures: Dataset, format: str, key:
     assert run.outcomes["encode"].counts == Counts(160, 160, 0)
     html = (pictures.root / "report.html").read_text()
     assert "were not found" not in html
-    assert html.count("data:image/jpeg") == 4 * 18
+    assert html.count("data:image/webp;base64,Ukl") == 4 * 16
     label = dict(zip(table["name"] if key == "name" else [f"t/{i}" for i in range(160)], table["label"], strict=True))
-    paths = [str(path) for path in sorted((pictures.root / "assignments").iterdir())]
-    for group in members(paths, prefetch=1, n_clusters=4).values():
-        for member in [*group.typical, *group.borderline]:
-            pixel = Image.open(io.BytesIO(member.picture or b"")).resize((1, 1)).getpixel((0, 0))
-            assert np.abs(np.subtract(pixel, COLOURS[label[member.key]])).max() < 12
+    made = pq.read_table(pictures.root / "thumbnails").to_pylist()
+    assert len(made) == 160
+    for row in made:
+        pixel = Image.open(io.BytesIO(row["large"] or row["small"])).resize((1, 1)).getpixel((0, 0))
+        assert np.abs(np.subtract(pixel, COLOURS[label[row["key"]]])).max() < 12
 
 
 def test_a_vector_that_is_not_finite_is_rejected(pictures: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +136,7 @@ def test_what_changes_recomputes_only_what_it_must(pictures: Dataset) -> None:
     (pictures.folder / "words.txt").write_text("sea\nsky\n")
     again = Run(load(pictures.config), local=True)
     assert again.go()
-    assert computed(again) == {"words": 1, "vote": 3, "label": 1, "report": 1}
+    assert computed(again) == {"words": 1, "vote": 3, "label": 1, "report": 1, "plots": 1}
 
 
 def test_several_encoders_see_the_same_images(pictures: Dataset, model: Path) -> None:

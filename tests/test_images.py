@@ -15,7 +15,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from cpp import sources
-from cpp.images import Limits, Preprocess, decode, extension, prepare, thumbnail
+from cpp.images import Limits, Preprocess, decode, extension, prepare
 from cpp.samples import Reason, Rejected, Sample
 
 MODES = ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"]
@@ -168,13 +168,6 @@ def test_an_error_of_the_source_comes_after_the_rows_before_it() -> None:
     assert [next(stream).key for _ in range(7)] == [str(i) for i in range(7)]
     with pytest.raises(ValueError, match="cut short"):
         next(stream)
-
-
-def test_thumbnails_fit_and_bad_bytes_have_none() -> None:
-    data = thumbnail(encoded(picture(size=(300, 100)), "JPEG"), 64)
-    assert data is not None
-    assert Image.open(io.BytesIO(data)).size == (64, 21)
-    assert thumbnail(b"junk", 64) is None
 
 
 @pytest.mark.parametrize(

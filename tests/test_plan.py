@@ -13,7 +13,8 @@ def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
     return {(t.step, t.shard): t.key for step in plan(load(dataset.config, overrides)) for t in step.tasks}
 
 
-AFTER = {"assign", "vote", "label", "labels", "evaluate", "report"}  # steps after K is known
+SHOWN = ("copies", "examples", "map", "thumbnails", "confusion", "report", "plots")
+AFTER = {"assign", "vote", "label", "labels", "evaluate", *SHOWN} - {"copies"}  # steps after K is known
 
 
 def stale(dataset: Dataset, *overrides: str) -> set[str]:
@@ -24,9 +25,10 @@ def stale(dataset: Dataset, *overrides: str) -> set[str]:
 
 def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
     steps = plan(load(dataset.config))
-    once = dict.fromkeys(("fit", "partition", "measure", "layers", "label", "evaluate", "report"), 1)
+    one = ["fit", "partition", "measure", "layers", "label", "evaluate"]
+    once = dict.fromkeys((*one, *SHOWN), 1) | {"thumbnails": 3}
     making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
-    names = [*making, "vote", "label", "labels", "evaluate", "report"]
+    names = [*making, "vote", "label", "labels", "evaluate", *SHOWN]
     assert [step.name for step in steps] == names
     assert {step.name: len(step.tasks) for step in steps} == dict.fromkeys(names, 3) | once
     assert not any(step.done for step in steps)
@@ -36,7 +38,16 @@ def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
 def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -> None:
     steps = plan(load(dataset.config, ["label=null", "evaluate=null"]))
     making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
-    assert [step.name for step in steps] == [*making, "label", "report"]
+    assert [step.name for step in steps] == [
+        *making,
+        "label",
+        "copies",
+        "examples",
+        "map",
+        "thumbnails",
+        "report",
+        "plots",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -44,11 +55,12 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
     [
         ("resources={workers: 1, batch: 7, prefetch: 1, cpus: 2}", set()),
         ("root=elsewhere", set()),
-        ("label.top=3", {"vote", "label", "labels", "report"}),
-        ("label.min_confidence=0.2", {"label", "labels", "report"}),
+        ("label.top=3", {"vote", "label", "labels", "report", "plots"}),
+        ("label.min_confidence=0.2", {"label", "labels", "report", "plots"}),
         ("evaluate.names=class", {"evaluate_names", "report"}),
         ("evaluate.baseline_sample=50", {"evaluate", "report"}),
-        ("name=other", {"report"}),
+        ("name=other", {"report", "plots"}),
+        ("report.images=false", {"thumbnails", "report", "plots"}),
         ("partition.layers=[2]", {"layers", *AFTER}),
         ("partition.n_clusters=3", {"partition", "measure", "layers", *AFTER}),
         ("partition.eta=0.2", {"partition", "measure", "layers", *AFTER}),
@@ -80,6 +92,7 @@ def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset) -> None:
         "label",
         "labels",
         "report",
+        "plots",
     }
 
 

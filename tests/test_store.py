@@ -109,3 +109,24 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_the_remedy(tmp_path: Path
         Store(tmp_path / "file" / "run").lock(),
     ):
         pass
+
+
+def test_a_folder_appears_whole_and_shows_exactly_what_is_published(tmp_path: Path) -> None:
+    store, plots = Store(tmp_path), Product("plots", "")
+    for key, names in (("old", ("a.svg", "b.svg")), ("new", ("b.svg",)), ("none", ())):
+        target = store.path(plots, WHOLE, key)
+        for _ in range(2):  # again over a folder that is there, as where another product of its step was lost
+            with store.commit({"plots": str(target)}) as out:
+                out["plots"].mkdir()
+                for name in names:
+                    (out["plots"] / name).write_text(f"{key} {name}")
+        assert store.listing(plots) >= {target.name}
+        for _ in range(2):
+            store.publish(plots, {WHOLE: str(target)})
+            shown = {p.name: p.read_text() for p in (tmp_path / "plots").iterdir()} if names else {}
+            assert shown == {name: f"{key} {name}" for name in names}
+        assert (tmp_path / "plots").exists() == bool(names)
+        assert all(not os.access(p, os.W_OK) or os.geteuid() == 0 for p in target.iterdir())
+    store.publish(plots, {WHOLE: str(store.path(plots, WHOLE, "old"))})
+    store.publish(plots, {})
+    assert not (tmp_path / "plots").exists()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpp.tables import Counts, batches, joined, matrix, matrix_column, read_counts, sample_rows, write
+from cpp.tables import Counts, Least, batches, joined, matrix, matrix_column, read_counts, sample_rows, write
 
 
 def files(tmp_path: Path, rows: tuple[int, ...]) -> list[str]:
@@ -101,3 +101,15 @@ def test_joined_columns_are_unit_rows_in_which_each_counts_the_same() -> None:
 def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no rows to sample in the 1 files of v"):
         sample_rows(files(tmp_path, (0,)), ["v"], 5, seed=0, prefetch=1)
+
+
+def test_least_keeps_the_least_of_each_cluster_over_batches() -> None:
+    rng = np.random.default_rng(0)
+    value, cluster = rng.permutation(200).astype(float), rng.integers(0, 5, 200)
+    least = Least(3)
+    for part in np.array_split(np.arange(200), 7):
+        least.add(value[part], pa.record_batch({"cluster": cluster[part], "row": part}))
+    for k in range(5):
+        mine = np.flatnonzero(cluster == k)
+        expected = mine[np.argsort(value[mine])][:3].tolist()
+        assert [row["row"] for row in least.rows() if row["cluster"] == k] == expected

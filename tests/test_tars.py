@@ -15,7 +15,7 @@ import webdataset
 from cpp import images, sources
 from cpp.samples import Reason, Sample
 from cpp.sources import Images, ImageShard, read, read_images
-from cpp.tars import DamagedTarError
+from cpp.tars import DamagedTarError, TarShard
 from tests.test_images import encoded, picture, png
 
 JPEG = encoded(picture(), "JPEG")
@@ -282,3 +282,43 @@ def test_pictures_are_found_by_key_without_reading_the_rest(tmp_path: Path) -> N
     assert read_images(str(tar), ["c", "a"]) == {"c": b"c", "a": b"a"}
     folder = write_images(tmp_path / "f", ["a.jpg", "b/c.jpg"])
     assert read_images(only("folder", folder), ["b/c.jpg", "../a.tar"]) == {"b/c.jpg": JPEG + b"b/c.jpg"}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_picked_samples_are_those_that_are_read_and_a_plain_tar_is_read_where_they_lie(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for i in range(40):
+            for suffix, data in (("jpg", bytes([i]) * 100_000), ("txt", f"caption {i}".encode())):
+                info = tarfile.TarInfo(f"in/{i:04d}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    shard = TarShard(str(path), "")
+    keys = {"in/0003", "in/0017", "in/0038"}
+    expected = [sample for sample in shard.read(1 << 20) if sample.key in keys]
+    assert len(expected) == 3
+    taken = 0
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer: object) -> int:
+            nonlocal taken
+            n = super().readinto(buffer)  # type: ignore[arg-type]
+            taken += n or 0
+            return n or 0
+
+    class Opened:
+        def __init__(self, where: str, how: str) -> None:
+            self.file = io.BufferedReader(Counting(where), 4096)
+
+        def __enter__(self) -> io.BufferedReader:
+            return self.file
+
+        def __exit__(self, *exc: object) -> None:
+            self.file.close()
+
+    monkeypatch.setattr("cpp.tars.fsspec.open", Opened)
+    assert [sample for sample in shard.pick(keys, 1 << 20) if sample.key in keys] == expected
+    if mode == "w":
+        assert taken < 0.2 * path.stat().st_size

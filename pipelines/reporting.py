@@ -1,0 +1,314 @@
+"""The stages that show a run: which images, their thumbnails, the map, classes; the page and the plots."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cpp import cards, confusion, copies, curve, examples, plane, plots, quality, report, tables, thumbnails
+from cpp.cards import Picture
+from cpp.copies import Copies
+from cpp.store import Product
+from cpp.summary import Facts, summary
+from cpp.tables import Counts
+from pipelines.events import spent_by_step, versions
+from pipelines.grouping import read_how, read_moments, read_tree
+from pipelines.stage import Given, Stage, Work
+
+CAPTIONS = ("caption", "captions")  # columns of text that stand beside an image, the first that is there
+
+
+@dataclass(frozen=True)
+class Examples(Stage):
+    """ASSIGNMENTS -> which members of each cluster are shown."""
+
+    version = 1
+    products = (Product("examples"),)
+    each = ()
+    whole = ("assignments", "tree")
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            batches = tables.batches(given.whole["assignments"], examples.COLUMNS, given.prefetch)
+            found = examples.choose(batches, read_tree(given).main)
+            tables.write(found, out["examples"])
+            return Counts(len(found), len(found))
+
+        return work
+
+
+@dataclass(frozen=True)
+class Map(Stage):
+    """A sample of CODES -> its points in the plane, with shard, key and cluster of each."""
+
+    version = 1
+    products = (Product("map"),)
+    each = ()
+    whole = ("codes", "assignments")
+    seed: int
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            drawn = plane.POINTS, self.seed, given.prefetch
+            Z = tables.sample_rows(given.whole["codes"], ["code"], *drawn)
+            about = tables.sampled(given.whole["assignments"], ["key", "image_shard", "cluster"], *drawn)
+            table = pa.Table.from_batches(list(about))
+            x, y = plane.embed(Z, self.seed).T
+            tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map"])
+            return Counts(len(Z), len(Z))
+
+        return work
+
+
+@dataclass(frozen=True)
+class Thumbnails(Stage):
+    """A shard of ASSIGNMENTS and REJECTED -> pictures and captions of those of its images that are shown."""
+
+    version = 1
+    products = (Product("thumbnails"),)
+    each = ("assignments", "rejected")
+    whole = ("examples", "map")
+    images: bool
+
+    def open(self, given: Given) -> Work:
+        shown = pq.read_table(given.whole["examples"][0])
+        n_clusters = len(shown["cluster"].unique())
+        side = thumbnails.side(n_clusters, report.PAGED)
+        large = _places(shown)
+        typical = _places(shown.filter(pc.equal(shown["kind"], "typical"))) if n_clusters > report.PAGED else set()
+        small = typical | _places(pq.read_table(given.whole["map"][0], columns=["image_shard", "key"]))
+        keys = pa.array(sorted({key for _, key in large | small}), pa.string())
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            wanted: dict[str | None, list[thumbnails.Wanted]] = {}
+            for shard, key, said in _with_captions(files["assignments"], keys):
+                sizes = (shard, key) in large, (shard, key) in small
+                if any(sizes):
+                    wanted.setdefault(shard, []).append(thumbnails.Wanted(key, *sizes, thumbnails.caption(said)))
+            wanted.setdefault(_image_shard(files["assignments"]), []).extend(_rejected(files["rejected"]))
+            parts = [
+                thumbnails.make(shard if self.images else None, some, side, given.threads)
+                for shard, some in wanted.items()
+            ]
+            rows = pq.read_metadata(files["assignments"]).num_rows
+            tables.write(pa.concat_tables(parts), out["thumbnails"], Counts(rows, rows))
+            return Counts(rows, rows)
+
+        return work
+
+
+def _places(table: pa.Table) -> set[tuple[str | None, str]]:
+    return set(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
+
+
+def _image_shard(path: str) -> str | None:
+    """Where the images of a file of ASSIGNMENTS are."""
+    first = next(pq.ParquetFile(path).iter_batches(1, columns=["image_shard"]), None)
+    return first["image_shard"][0].as_py() if first is not None and len(first) else None
+
+
+def _with_captions(path: str, keys: pa.Array) -> list[tuple[str | None, str, Any]]:
+    """Shard, key and caption of the rows of a file of ASSIGNMENTS that have one of the keys."""
+    names = pq.read_schema(path).names
+    caption = next((name for name in CAPTIONS if name in names), None)
+    table = pq.read_table(path, columns=["image_shard", "key", *([caption] if caption else [])])
+    table = table.filter(pc.is_in(table["key"], value_set=keys))
+    said = table[caption].to_pylist() if caption else [None] * len(table)
+    return list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), said, strict=True))
+
+
+def _rejected(path: str) -> list[thumbnails.Wanted]:
+    """The first rejected images of a shard for each reason."""
+    counted, found = Counter[str](), []
+    for row in pq.read_table(path, columns=["key", "reason"]).to_pylist():
+        counted[row["reason"]] += 1
+        if counted[row["reason"]] <= thumbnails.REASONS:
+            found.append(thumbnails.Wanted(row["key"], True, False, reason=row["reason"]))
+    return found
+
+
+@dataclass(frozen=True)
+class Confusion(Stage):
+    """ASSIGNMENTS -> images by cluster and class, where classes are known; to be looked at and for nothing else."""
+
+    version = 1
+    products = (Product("confusion"),)
+    each = ()
+    whole = ("assignments",)
+    label: str
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            batches = tables.batches(given.whole["assignments"], ["cluster", self.label], given.prefetch)
+            found = confusion.count(batches, self.label)
+            tables.write(found, out["confusion"])
+            return Counts(len(found), len(found))
+
+        return work
+
+
+@dataclass(frozen=True)
+class CountCopies(Stage):
+    """FEATURES -> how many images have exactly the vectors of another, as copies do."""
+
+    version = 1
+    products = (Product("copies", ".json"),)
+    each = ()
+    whole = ("features",)
+    embeddings: list[str]
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            counter = copies.Counter()
+            for batch in tables.batches(given.whole["features"], self.embeddings, given.prefetch):
+                counter.add(tables.joined(batch, self.embeddings))
+            found = counter.total()
+            out["copies"].write_text(json.dumps(found._asdict()) + "\n")
+            return Counts(found.rows, found.rows)
+
+        return work
+
+
+@dataclass(frozen=True)
+class Report(Stage):
+    """Everything -> the page, and pages beside it where there are many clusters.
+
+    The event log gives the timings; it is no cause of the page.
+    """
+
+    version = 2
+    products = (Product("report", ".html"), Product("pages", ""))
+    each = ()
+    whole = (
+        "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores",
+        "examples", "map", "thumbnails", "confusion", "copies", "events",
+    )  # fmt: skip
+    title: str
+    about: str
+    asked: bool
+    images: bool
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            page = self._page(given)
+            out["report"].write_text(report.render(page), encoding="utf-8")
+            out["pages"].mkdir()
+            for name, html in report.pages(page):
+                (out["pages"] / name).write_text(html, encoding="utf-8")
+            return Counts(page.images, page.images)
+
+        return work
+
+    def _page(self, given: Given) -> report.Page:
+        tree = read_tree(given)
+        rows = pq.read_table(given.whole["clusters"][0]).to_pylist()
+        main = [row for row in rows if row["main"]]
+        pictures, rejected = _thumbnails(given)
+        counted = pq.read_table(given.whole["confusion"][0]).to_pylist() if "confusion" in given.whole else []
+        shown = cards.members(pq.read_table(given.whole["examples"][0]), pictures)
+        found = cards.cards(main, shown, confusion.classes(counted))
+        reasons = Counter(
+            reason
+            for batch in tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
+            for reason in batch["reason"].to_pylist()
+        )
+        spent = spent_by_step(Path(given.whole["events"][0]))
+        moments = read_moments(given, tree.clusters[tree.main])
+        loss = pq.read_table(given.whole["loss"][0])
+        facts = Facts(
+            clustered=sum(card.size for card in found),
+            rejected=reasons.total(),
+            n_clusters=len(found),
+            asked=self.asked,
+            about=tree.about,
+            named=sum(card.name is not None and not card.unsure for card in found)
+            if any(card.evidence for card in found)
+            else None,
+            seconds={name: step.seconds for name, step in spent.items()},
+            rates={name: step.rows / step.seconds if step.seconds else None for name, step in spent.items()},
+            encoders=_encoders(given),
+            copies=Copies(**json.loads(Path(given.whole["copies"][0]).read_text())),
+        )
+        return report.Page(
+            title=self.title,
+            summary=[*summary(facts), report.how_partitioned(read_how(given))],
+            cards=found,
+            rejected=[report.Rejected(why, n, rejected.get(why, [])) for why, n in reasons.most_common()],
+            warnings=quality.warnings(moments, [card.size for card in found], tree.about["high"]),
+            choice=tree.about["sentence"],
+            length=curve.length_curve(tree.bits, tree.draws, tree.main),
+            tree=curve.nested([row for row in rows if row["layer"] <= report.LISTED]),
+            plane=_plane(given),
+            small={place: row["small"] for place, row in pictures.items() if row["small"]},
+            scores=json.loads(Path(given.whole["scores"][0]).read_text()) if "scores" in given.whole else None,
+            confusion=confusion.confusion(counted) if counted else None,
+            loss={name: loss[name].to_pylist() for name in loss.column_names},
+            steps=[report.Step(name, *step) for name, step in spent.items()],
+            settings=self.about,
+            versions=versions(),
+            pictured=self.images,
+            unreadable=report.unreadable(found) if self.images else 0,
+        )
+
+
+def _thumbnails(given: Given) -> tuple[dict[tuple[str | None, str], dict[str, Any]], dict[str, list[Picture]]]:
+    """Rows of THUMBNAILS by shard and key, and examples of rejected images by reason."""
+    pictures: dict[tuple[str | None, str], dict[str, Any]] = {}
+    rejected: dict[str, list[Picture]] = {}
+    for batch in tables.batches(given.whole["thumbnails"], thumbnails.THUMBNAILS.names, given.prefetch):
+        for row in batch.to_pylist():
+            if row["reason"] is None:
+                pictures[row["image_shard"], row["key"]] = row
+            elif len(rejected.setdefault(row["reason"], [])) < report.EXAMPLES:
+                rejected[row["reason"]].append(Picture(row["key"], row["image_shard"], data=row["large"]))
+    return pictures, rejected
+
+
+def _plane(given: Given) -> plane.Plane:
+    table = pq.read_table(given.whole["map"][0])
+    places = list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
+    points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    return plane.plane(points, table["cluster"].to_pylist(), places)
+
+
+def _encoders(given: Given) -> dict[str, dict[str, str]]:
+    """What made the columns of vectors, as the first file of FEATURES says; nothing where they were given."""
+    said = pq.read_schema(given.whole["features"][0]).metadata or {}
+    names = {
+        key.decode().removeprefix("cpp."): value for key, value in said.items() if key.startswith(b"cpp.embedding")
+    }
+    return {name: json.loads(value) for name, value in names.items()}
+
+
+@dataclass(frozen=True)
+class Plots(Stage):
+    """The curve, the sizes and the map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
+
+    version = 1
+    products = (Product("plots", ""),)
+    each = ()
+    whole = ("clusters", "tree", "examples", "map", "thumbnails")
+    title: str
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            tree = read_tree(given)
+            main = [row for row in pq.read_table(given.whole["clusters"][0]).to_pylist() if row["main"]]
+            pictures, _ = _thumbnails(given)
+            found = cards.cards(main, cards.members(pq.read_table(given.whole["examples"][0]), pictures), {})
+            out["plots"].mkdir()
+            length = curve.length_curve(tree.bits, tree.draws, tree.main)
+            for name, data in plots.draw(self.title, found, length, _plane(given)).items():
+                (out["plots"] / name).write_bytes(data)
+            return Counts(len(found), len(found))
+
+        return work
