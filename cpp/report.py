@@ -56,7 +56,8 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page says. `scores` is the content of `scores.json`, `loss` the columns of the loss record."""
+    """All that the page says. `scores` and `name_scores` are what the files of these names have, `loss` the columns of
+    the loss record."""
 
     title: str
     summary: Sequence[str]
@@ -69,6 +70,7 @@ class Page:
     plane: Plane | None = None
     small: Mapping[tuple[str | None, str], bytes] = field(default_factory=dict)
     scores: Mapping[str, Any] | None = None
+    name_scores: Mapping[str, Any] | None = None
     confusion: Confusion | None = None
     loss: Mapping[str, Sequence[float]] = field(default_factory=dict)
     steps: Sequence[Step] = ()

@@ -185,11 +185,11 @@ class Report(Stage):
     The event log gives the timings; it is no cause of the page.
     """
 
-    version = 2
+    version = 3
     products = (Product("report", ".html"), Product("pages", ""))
     each = ()
     whole = (
-        "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores",
+        "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
         "examples", "map", "thumbnails", "confusion", "copies", "events",
     )  # fmt: skip
     title: str
@@ -249,7 +249,8 @@ class Report(Stage):
             tree=curve.nested([row for row in rows if row["layer"] <= report.LISTED]),
             plane=_plane(given),
             small={place: row["small"] for place, row in pictures.items() if row["small"]},
-            scores=json.loads(Path(given.whole["scores"][0]).read_text()) if "scores" in given.whole else None,
+            scores=_said(given, "scores"),
+            name_scores=_said(given, "name_scores"),
             confusion=confusion.confusion(counted) if counted else None,
             loss={name: loss[name].to_pylist() for name in loss.column_names},
             steps=[report.Step(name, *step) for name, step in spent.items()],
@@ -271,6 +272,14 @@ def _thumbnails(given: Given) -> tuple[dict[tuple[str | None, str], dict[str, An
             elif len(rejected.setdefault(row["reason"], [])) < report.EXAMPLES:
                 rejected[row["reason"]].append(Picture(row["key"], row["image_shard"], data=row["large"]))
     return pictures, rejected
+
+
+def _said(given: Given, product: str) -> dict[str, Any] | None:
+    """The content of a JSON file, None in a run that has none."""
+    found: dict[str, Any] | None = (
+        json.loads(Path(given.whole[product][0]).read_text()) if product in given.whole else None
+    )
+    return found
 
 
 def _plane(given: Given) -> plane.Plane:
