@@ -13,7 +13,7 @@ import yaml
 from cpp import encoder, sources, vectors, wordlists
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
-from pipelines import encoding, grouping, naming, reporting, scoring, stages, wording
+from pipelines import encoding, grouping, naming, picturing, reporting, scoring, stages, wording
 from pipelines.config import CAPTIONS, Config, ConfigError, Encoder, Label
 from pipelines.stage import Stage
 
@@ -162,9 +162,9 @@ def _shown(config: Config) -> dict[str, Stage]:
     """The steps that show what the others made."""
     steps: dict[str, Stage] = {
         "copies": reporting.CountCopies(config.fit.embeddings),
-        "examples": reporting.Examples(),
-        "map": reporting.Map(config.seed),
-        "thumbnails": reporting.Thumbnails(config.report.images),
+        "examples": picturing.Examples(),
+        "map": picturing.Map(config.seed),
+        "thumbnails": picturing.Thumbnails(config.report.images),
     }
     if config.evaluate:
         steps["confusion"] = reporting.Confusion(config.evaluate.label)
