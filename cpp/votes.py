@@ -19,6 +19,7 @@ from torch import Tensor
 from cpp.vocabulary import Vocabulary
 
 TEMPERATURE = 100.0  # CLIP's logit scale, as the paper has it
+_AT_ONCE = 2**25  # similarities of images and words in memory
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def vote(
 ) -> Ballot:
     """Unit features `[n, d]` and their clusters -> votes, the `top` largest of softmax(100 x image . text), and sums.
 
+    At most `batch` images at a time, fewer where there are many words: memory does not grow with these.
     ValueError where the words live in another space (dimension).
     """
     if X_nd.shape[1] != vocabulary.vectors.shape[1]:
@@ -116,7 +118,7 @@ def vote(
     likeness = Likeness.none(len(present), X_nd.shape[1], len(vocabulary))
     parts: list[Votes] = []
     words, similarities = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
-    for block in torch.arange(len(X_nd)).split(batch):
+    for block in torch.arange(len(X_nd)).split(max(1, min(batch, _AT_ONCE // len(vocabulary)))):
         rows, clusters = X_nd[block].to(device, torch.float32), cluster_n[block]
         cosine = rows @ text.T
         value, word = (TEMPERATURE * cosine).softmax(dim=1).topk(top, dim=1)
