@@ -95,7 +95,7 @@ def write_dataset(folder: Path, rows: tuple[int, ...] = (60, 60, 40), dim: int =
         "import": {"path": "data", "images": "data/images"},
         "fit": SMALL_TRAINING,
         "partition": {"n_clusters": 4},
-        "label": {"vocabulary": ["words"]},
+        "label": {"vocabulary": ["words"], "min_confidence": 0},  # with four clusters no word can lead by much
         "evaluate": {"label": "label"},
         "resources": {"workers": 2},
     }
@@ -139,7 +139,7 @@ def pictures(dataset: Dataset, model: Path) -> Dataset:
     config["encode"] = {
         "model": "cpp-run", "pretrained": str(model / "weights.safetensors"), "configs": str(model),
     }  # fmt: skip
-    config["label"] = {"vocabulary": ["words.txt"], "templates": ["a photo of a {}."]}
+    config["label"] = {"vocabulary": ["words.txt"], "templates": ["a photo of a {}."], "min_confidence": 0}
     (dataset.folder / "words.txt").write_text("\n".join([*WORDS, "", WORDS[0]]) + "\n")
     dataset.config.write_text(yaml.safe_dump(config, sort_keys=False))
     return dataset

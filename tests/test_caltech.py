@@ -40,7 +40,8 @@ def test_clusters_are_better_than_kmeans_on_the_raw_features(root: Path) -> None
 
 def test_large_clusters_of_one_class_carry_a_name_that_fits(root: Path) -> None:
     rows = pd.read_parquet(root / "assignments")
-    names = pd.read_parquet(root / "clusters.parquet").query("main").set_index("cluster")["name"]
+    clusters = pd.read_parquet(root / "clusters.parquet").query("main").set_index("cluster")
+    names = clusters["top"].map(lambda top: top[0]["word"])  # the guess, whether it is sure enough or not
     fitting = {
         "airplane": {"airliner", "airplane", "plane", "jet plane"},
         "motorbike": {"motorcycle", "dirt bike", "moped", "motor scooter"},
@@ -53,6 +54,13 @@ def test_large_clusters_of_one_class_carry_a_name_that_fits(root: Path) -> None:
         mine = rows[rows["class"] == kind]
         assert len(mine) > 0, f"no class {kind}; there are {sorted(rows['class'].unique())}"
         assert names[mine["cluster"].mode()[0]] in words
+
+
+def test_names_are_right_or_silent_for_most_images_and_better_than_the_published_vote(root: Path) -> None:
+    ours, vote, without, _ = json.loads((root / "name_scores.json").read_text())["clusters"]
+    assert ours["right_or_rightly_silent"] > 0.7 > 2 * vote["right_or_rightly_silent"]
+    assert ours["right"]["synonym"] > vote["right"]["synonym"]
+    assert without["right_or_rightly_silent"] > 0.8
 
 
 def test_the_page_holds_a_picture_for_every_place(root: Path) -> None:

@@ -34,11 +34,12 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert run.outcomes["encode"].counts == Counts(160, 160, 0)
     assert list(run.outcomes) == [
         "encode", "fit", "project", "partition", "measure", "layers", "assign",
-        "words", "vote", "label", "evaluate", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
+        "words", "vote", "label", "labels", "evaluate",
+        "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
     assert clusters["size"].sum() == 160
-    assert clusters["name"].isin(WORDS).all()
+    assert clusters["top"].map(lambda top: top[0]["word"]).isin(WORDS).all()
     assert json.loads((pictures.root / "scores.json").read_text())["methods"][0]["acc"] == 1  # four colours
     assert "were not found" not in (pictures.root / "report.html").read_text()
 
@@ -136,7 +137,7 @@ def test_what_changes_recomputes_only_what_it_must(pictures: Dataset) -> None:
     (pictures.folder / "words.txt").write_text("sea\nsky\n")
     again = Run(load(pictures.config), local=True)
     assert again.go()
-    assert computed(again) == {"words": 1, "vote": 3, "label": 1, "report": 1, "plots": 1}
+    assert computed(again) == {"words": 1, "vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1}
 
 
 def test_several_encoders_see_the_same_images(pictures: Dataset, model: Path) -> None:
@@ -159,7 +160,7 @@ def test_several_encoders_see_the_same_images(pictures: Dataset, model: Path) ->
     assert "embedding_2" not in read(pictures.root, "assignments").column_names
     words = pq.read_schema(next((pictures.root / "cache/words").iterdir()))
     assert words.field("embedding").type.list_size == SMALL["embed_dim"]
-    assert pd.read_parquet(pictures.root / "clusters.parquet")["name"].isin(WORDS).all()
+    assert pd.read_parquet(pictures.root / "clusters.parquet")["top"].map(lambda top: top[0]["word"]).isin(WORDS).all()
 
 
 def test_tars_come_over_http_as_well(pictures: Dataset, tmp_path: Path) -> None:

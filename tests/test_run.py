@@ -80,7 +80,7 @@ def test_a_finished_run_again_does_nothing(dataset: Dataset) -> None:
 
 def test_a_changed_setting_recomputes_what_depends_on_it(dataset: Dataset) -> None:
     go(dataset)
-    assert computed(go(dataset, "label.top=2")) == {"vote": 3, "label": 1, "report": 1, "plots": 1}
+    assert computed(go(dataset, "label.top=2")) == {"vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1}
     assert len(pd.read_parquet(dataset.root / "clusters.parquet")["top"][0]) <= 2
     assert computed(go(dataset)) == {}  # and back: the earlier results are still there
     assert computed(go(dataset, names=["project"])) == {}
@@ -258,6 +258,7 @@ def test_k_unknown_and_layers_through_the_whole_run(dataset: Dataset) -> None:
         "assign",
         "vote",
         "label",
+        "labels",
         "evaluate",
         "examples",
         "map",
@@ -301,7 +302,7 @@ def test_logs_tell_every_shard(dataset: Dataset) -> None:
     go(dataset)
     events = [json.loads(line) for line in (dataset.root / "events.jsonl").read_text().splitlines()]
     shards = [(e["step"], e["shard"]) for e in events if e["event"] == "shard"]
-    assert len(shards) == len(set(shards)) == 3 * 5 + 12
+    assert len(shards) == len(set(shards)) == 3 * 6 + 12
     log = (dataset.root / "run.log").read_text()
     assert "import 00000: 60 rows in" in log
     assert "1/3 shards" in log
