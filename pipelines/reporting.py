@@ -72,7 +72,7 @@ class Report(Stage):
     The event log gives the timings; it is no cause of the page.
     """
 
-    version = 3
+    version = 4
     products = (Product("report", ".html"), Product("pages", ""))
     each = ()
     whole = (
