@@ -121,6 +121,13 @@ def test_the_published_vote_by_hand_is_never_silent() -> None:
     assert (alone.name, alone.runner_up, alone.share, alone.margin) == ("cat", None, 1.0, 1.0)
 
 
+def test_the_published_vote_names_what_few_votes_are_for() -> None:
+    votes = Votes(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.array([4.0, 3.0, 3.0]), np.ones(3, np.int64))
+    likeness = Likeness(np.array([3]), np.ones((1, 8)), np.ones(8), np.ones(8))
+    (named,) = names(votes, likeness, ZOO, method="paper")
+    assert (named.name, named.confidence) == ("cat", 0.4)
+
+
 def test_equal_votes_go_to_the_earlier_word() -> None:
     votes = Votes(np.array([0, 0], np.int32), np.array([0, 2], np.int32), np.ones(2), np.ones(2, np.int64))
     likeness = Likeness(np.array([2]), np.ones((1, 8)), np.ones(8), np.ones(8))
