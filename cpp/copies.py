@@ -1,4 +1,4 @@
-"""How many images are exact copies of another, by their vectors: one pass, in bounded memory. Knows no files.
+"""How many images are exact copies of another, by hashes of their vectors, in bounded memory. Knows no files.
 
 Where there are too many different vectors to remember, those are kept whose hash ends in enough zeros, and the count is
 that of a sample scaled up: Gibbons, "Distinct sampling", VLDB 2001.
@@ -31,9 +31,8 @@ class Counter:
         self.rows = self.level = 0
         self._hash, self._count = np.empty(0, np.uint64), np.empty(0, np.int64)
 
-    def add(self, X_nd: NDArray[np.float16]) -> None:
-        """Rows `[n, d]`, float16."""
-        found = np.concatenate([hashes(X_nd[i : i + ROWS]) for i in range(0, len(X_nd), ROWS)] or [self._hash[:0]])
+    def add(self, found: NDArray[np.uint64]) -> None:
+        """`hashes` of rows, `[n]`."""
         self.rows += len(found)
         every = np.concatenate([self._hash, found])
         weight = np.concatenate([self._count, np.ones(len(found), np.int64)])
@@ -54,7 +53,12 @@ class Counter:
 
 
 def hashes(X_nd: NDArray[np.float16]) -> NDArray[np.uint64]:
-    """A 64-bit hash of each row: multilinear, then mixed so that every bit depends on all (the end of MurmurHash3)."""
+    """A 64-bit hash of each row `[n, d]`: multilinear, then mixed so that every bit depends on all (the end of
+    MurmurHash3)."""
+    return np.concatenate([_hashed(X_nd[i : i + ROWS]) for i in range(0, len(X_nd), ROWS)] or [np.empty(0, np.uint64)])
+
+
+def _hashed(X_nd: NDArray[np.float16]) -> NDArray[np.uint64]:
     words = np.ascontiguousarray(X_nd).view(np.uint16).astype(np.uint64)
     factors = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64) * np.uint64(2)
     h: NDArray[np.uint64] = (words * (factors + np.uint64(1))).sum(axis=1, dtype=np.uint64)

@@ -200,12 +200,12 @@ def _apart(found: list[Name], likeness: Likeness, vocabulary: Vocabulary, barred
     """The same with an addition in brackets where two clusters have one name: the word that most sets each apart."""
     shared = {name for name, times in Counter(n.name for n in found).items() if name and times > 1}
     taken = {n.name for n in found} - shared
-    text = vocabulary.vectors.numpy()
+    text, at = vocabulary.vectors.numpy(), {word: i for i, word in enumerate(vocabulary.words)}
     result = list(found)
     for name in sorted(shared):
         members = [k for k, n in enumerate(found) if n.name == name]
         means = (likeness.sum_kd[members] / likeness.count_k[members, None]) @ text.T
-        means[:, barred | vocabulary.synonyms_of(name)] = -np.inf
+        means[:, barred] = means[:, at[name]] = -np.inf
         for i, k in enumerate(members):
             rest = np.delete(means, i, axis=0).mean(0)
             with np.errstate(invalid="ignore"):

@@ -81,9 +81,10 @@ class Vocabulary:
                 found[j].append(i)
         return tuple(map(tuple, found))
 
-    def synonyms_of(self, name: str) -> NDArray[np.bool_]:
-        """Which words `[n_words]` mean what `name` does."""
-        return np.array([wordnet.synonyms(word, name) for word in self.words])
+    def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Which words `[n_words]` mean what one of the names does."""
+        said = _Barred(names)
+        return np.array([said(word) for word in self.words], np.bool_)
 
 
 class _Barred:

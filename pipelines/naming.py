@@ -22,6 +22,8 @@ from pipelines.grouping import TreeFile, read_moments, read_tree
 from pipelines.stage import Given, Stage, Work
 from pipelines.wording import read_captions
 
+WAITING = 1 << 22  # votes of shards in memory until they are added up
+
 
 @dataclass(frozen=True)
 class Vote(Stage):
@@ -61,7 +63,7 @@ class Vote(Stage):
 class Label(Stage):
     """What images say of words, and moments -> `clusters.parquet`: sizes, names and quality, of every layer."""
 
-    version = 4
+    version = 5
     products = (Product("clusters"),)
     each = ()
     whole = (
@@ -97,7 +99,7 @@ class Label(Stage):
                     measures=quality.measures(read_moments(given, of), tree.about["e"]),
                     parent=choice.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K,
                     captions=captions and phrases.distinctive(phrases.merge(captions[1], into), captions[0], self.top),
-                    examples=examples[K],
+                    examples={k: keys[: label.EXAMPLES] for k, keys in examples[K].items()},
                     small_margin=small if tree.main == K else [None] * K,
                 )
                 parts.append(layer.table())
@@ -120,20 +122,23 @@ class Label(Stage):
         """Sizes and keys of examples, of every layer; of the main one the shares of members with a small margin."""
         columns = {K: tree.column(K) for K in tree.clusters}
         sizes = {K: np.zeros(K, np.int64) for K in columns}
-        typical = {K: Least(label.EXAMPLES) for K in columns}
         small = np.zeros(tree.main, np.int64)
+        typical, finest = Least(label.EXAMPLES), columns[tree.finest]
         wanted = [*columns.values(), "margin", "score", "key"]
         for batch in tables.batches(given.whole["assignments"], wanted, given.prefetch):
             for K, column in columns.items():
                 sizes[K] += np.bincount(batch[column].to_numpy(), minlength=K)
-                rows = pa.record_batch({"cluster": batch[column], "key": batch["key"]})
-                typical[K].add(-batch["score"].to_numpy(), rows)
             near = batch["margin"].to_numpy() < quality.SMALL
             small += np.bincount(batch["cluster"].to_numpy()[near], minlength=tree.main)
-        examples: dict[int, dict[int, list[str]]] = {K: {} for K in columns}
-        for K, least in typical.items():
-            for row in least.rows():
-                examples[K].setdefault(row["cluster"], []).append(row["key"])
+            rows = pa.record_batch({"cluster": batch[finest], "key": batch["key"]})
+            typical.add(-batch["score"].to_numpy(), rows)
+        ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
+        examples = {}
+        for K, of in tree.clusters.items():
+            into = choice.parents(tree.clusters[tree.finest], of)
+            found = examples[K] = dict[int, list[str]]()
+            for row in ordered:
+                found.setdefault(int(into[row["cluster"]]), []).append(row["key"])
         return sizes, (small / sizes[tree.main].clip(1)).tolist(), examples
 
 
@@ -181,16 +186,19 @@ class Labels(Stage):
 
 def read_said(given: Given, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness]:
     """The words, and what all images say of them, by cluster of the finest layer."""
-    vocabulary, votes = read_vocabulary(given), Votes.total([])
-    columns = [f.name for f in fields(Votes)]
+    vocabulary, columns = read_vocabulary(given), [f.name for f in fields(Votes)]
+    parts, waiting = [Votes.total([])], 0
     for batch in tables.batches(given.whole["votes"], columns, given.prefetch):
-        votes = Votes.total([votes, Votes(*(batch[column].to_numpy() for column in columns))])
+        parts.append(Votes(*(batch[column].to_numpy() for column in columns)))
+        waiting += len(batch)
+        if waiting > WAITING:
+            parts, waiting = [Votes.total(parts)], 0
     likeness = Likeness.none(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
     for path in given.whole["likeness"]:
         part = load_file(path)
         present = part.pop("present")
         likeness.add_(present, Likeness(**part))
-    return vocabulary, votes, likeness
+    return vocabulary, Votes.total(parts), likeness
 
 
 def read_vocabulary(given: Given) -> Vocabulary:

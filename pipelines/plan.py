@@ -161,7 +161,8 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
 def _shown(config: Config) -> dict[str, Stage]:
     """The steps that show what the others made."""
     steps: dict[str, Stage] = {
-        "copies": reporting.CountCopies(config.fit.embeddings),
+        "hashes": reporting.Hashes(config.fit.embeddings),
+        "copies": reporting.CountCopies(),
         "examples": picturing.Examples(),
         "map": picturing.Map(config.seed),
         "thumbnails": picturing.Thumbnails(config.report.images),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cpp import cards, confusion, copies, curve, plane, plots, quality, report, tables, thumbnails
@@ -44,20 +45,40 @@ class Confusion(Stage):
 
 
 @dataclass(frozen=True)
-class CountCopies(Stage):
-    """FEATURES -> how many images have exactly the vectors of another, as copies do."""
+class Hashes(Stage):
+    """FEATURES -> a hash of the vectors of each image of a shard, by which copies are known."""
 
     version = 1
-    products = (Product("copies", ".json"),)
-    each = ()
-    whole = ("features",)
+    products = (Product("hashes", rows="out"),)
+    each = ("features",)
+    whole = ()
     embeddings: list[str]
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            table = pq.read_table(files["features"], columns=["key", *self.embeddings])
+            found = copies.hashes(tables.joined(table, self.embeddings))
+            counts = Counts(len(table), len(found))
+            tables.write(pa.table({"key": table["key"], "hash": found}), out["hashes"], counts)
+            return counts
+
+        return work
+
+
+@dataclass(frozen=True)
+class CountCopies(Stage):
+    """Hashes of all images -> how many have exactly the vectors of another, as copies do."""
+
+    version = 2
+    products = (Product("copies", ".json"),)
+    each = ()
+    whole = ("hashes",)
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             counter = copies.Counter()
-            for batch in tables.batches(given.whole["features"], self.embeddings, given.prefetch):
-                counter.add(tables.joined(batch, self.embeddings))
+            for batch in tables.batches(given.whole["hashes"], ["hash"], given.prefetch):
+                counter.add(batch["hash"].to_numpy())
             found = counter.total()
             out["copies"].write_text(json.dumps(found._asdict()) + "\n")
             return Counts(found.rows, found.rows)

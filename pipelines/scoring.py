@@ -100,7 +100,7 @@ class EvaluateNames(Stage):
         sums = votes.merge(into), likeness.merge(into, tree.main), vocabulary
         truth = namescore.true_names(true_n, cluster_n, tree.main)
         size = np.bincount(cluster_n, minlength=tree.main)
-        barred = np.logical_or.reduce([vocabulary.synonyms_of(name) for name in set(truth) if name])
+        barred = vocabulary.meaning(name for name in truth if name)
         ways: list[tuple[str, naming.Method, NDArray[np.bool_] | None]] = [
             ("this run", self.method, None),
             ("published vote", "paper", None),

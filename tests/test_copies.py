@@ -14,7 +14,7 @@ def test_copies_within_and_between_batches() -> None:
     X = rows(50, 16, 0)
     counter = Counter()
     for part in (X[:20], X[10:30], X[[5, 5, 5]], X[:0]):
-        counter.add(part)
+        counter.add(hashes(part))
     assert counter.total() == Copies(43, 10 + 3, True)
 
 
@@ -29,7 +29,7 @@ def test_a_sample_is_scaled_up() -> None:
     X = rows(20_000, 4, 1)
     counter = Counter(kept=2_000)
     for part in np.array_split(np.concatenate([X, X[:8_000]])[np.random.default_rng(2).permutation(28_000)], 7):
-        counter.add(part)
+        counter.add(hashes(part))
     assert counter.total().rows == 28_000
     assert not counter.total().exact
     assert counter.total().copies == pytest.approx(8_000, rel=0.1)

@@ -35,7 +35,7 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert list(run.outcomes) == [
         "encode", "fit", "project", "partition", "measure", "layers", "assign",
         "words", "vote", "label", "labels", "evaluate",
-        "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
+        "hashes", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
     assert clusters["size"].sum() == 160

@@ -13,6 +13,18 @@ from pipelines.run import Run
 from tests.conftest import Dataset
 
 
+def test_examples_of_every_layer_are_its_members_of_highest_score(dataset: Dataset) -> None:
+    assert Run(load(dataset.config, ["partition.layers=[2]"]), ["label"], local=True).go()
+    rows = pd.concat(map(pd.read_parquet, sorted((dataset.root / "assignments").iterdir())))
+    clusters = pd.read_parquet(dataset.root / "clusters.parquet")
+    assert set(clusters["layer"]) == {2, 4}
+    for cluster in clusters.itertuples():
+        members = rows[rows["cluster" if cluster.main else f"cluster_{cluster.layer}"] == cluster.cluster]
+        best = members.sort_values("score", ascending=False, kind="stable")["score"].iloc[: label.EXAMPLES]
+        found = members.set_index("key").loc[list(cluster.examples), "score"]
+        assert found.tolist() == best.tolist()
+
+
 def test_labels_say_the_cluster_s_name_the_own_best_word_and_how_sure(dataset: Dataset) -> None:
     assert Run(load(dataset.config, ["label.min_confidence=0.3"]), local=True).go()
     root = dataset.root

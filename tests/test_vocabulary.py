@@ -56,5 +56,7 @@ def test_words_are_cleaned() -> None:
     assert clean("x" * (LONGEST + 1)) == ""
 
 
-def test_which_words_mean_a_name() -> None:
-    assert axes("porcupine", "dog", "rose hedgehog").synonyms_of("Hedgehogs").tolist() == [True, False, False]
+def test_which_words_mean_one_of_some_names() -> None:
+    vocabulary = axes("porcupine", "dog", "rose hedgehog", "cats")
+    assert vocabulary.meaning(["Hedgehogs", "cat"]).tolist() == [True, False, False, True]
+    assert vocabulary.meaning([]).tolist() == [False] * 4
