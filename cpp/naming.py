@@ -204,13 +204,13 @@ def _apart(found: list[Name], likeness: Likeness, vocabulary: Vocabulary, barred
     result = list(found)
     for name in sorted(shared):
         members = [k for k, n in enumerate(found) if n.name == name]
-        means = (likeness.sum_kd[members] / likeness.count_k[members, None]) @ text.T
-        means[:, barred] = means[:, at[name]] = -np.inf
-        for i, k in enumerate(members):
-            rest = np.delete(means, i, axis=0).mean(0)
-            with np.errstate(invalid="ignore"):
-                order = np.argsort(-np.nan_to_num(means[i] - rest, nan=-np.inf))
-            options = (f"{name} ({vocabulary.words[w]})" for w in order if np.isfinite(means[i, w]))
+        means = likeness.sum_kd[members] / likeness.count_k[members, None]
+        others = (means.sum(0) - means) / (len(members) - 1)
+        for k, difference in zip(members, means - others, strict=True):
+            apart = text @ difference
+            apart[barred] = apart[at[name]] = -np.inf
+            order = np.argsort(-apart, kind="stable")
+            options = (f"{name} ({vocabulary.words[w]})" for w in order if np.isfinite(apart[w]))
             given = next((option for option in options if option not in taken), None)
             result[k] = replace(found[k], name=given or _numbered(name, taken))
             taken.add(result[k].name)
