@@ -16,7 +16,7 @@ from cpp import encoder, images, samples, sources, tables, vectors
 from cpp.samples import Reason
 from cpp.store import Product
 from cpp.tables import Counts
-from pipelines import config
+from pipelines import settings
 from pipelines.stage import Given, Stage, Work
 
 
@@ -43,7 +43,7 @@ class Import(Stage):
         return work
 
 
-class Model(config.Encoder):
+class Model(settings.Encoder):
     """Settings of an encoder and the SHA-256 of its weights."""
 
     weights: str

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cpp.store import File, Store
 from pipelines.config import Config, ConfigError
-from pipelines.plan import inputs, pipeline, step, upstream
+from pipelines.inputs import inputs
+from pipelines.plan import pipeline, step, upstream
 
 
 def finished(config: Config, needed: Sequence[str], command: Sequence[str]) -> dict[str, dict[str, File]]:

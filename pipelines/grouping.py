@@ -51,7 +51,7 @@ class Partition(Stage):
     seed: int
 
     def open(self, given: Given) -> Work:
-        head = Head.load(given.whole["head"][0], given.device)
+        head = Head.load(given.file("head"), given.device)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             X = tables.sample_rows(given.whole["features"], self.embeddings, self.sample, self.seed, given.prefetch)
@@ -202,7 +202,7 @@ class TreeFile:
 
 
 def read_tree(given: Given) -> TreeFile:
-    path = given.whole["tree"][0]
+    path = given.file("tree")
     arrays, about = load_file(path), _metadata(path, "tree")
     clusters = dict(zip(about["layers"], arrays["clusters"], strict=True))
     return TreeFile(about, arrays["bits"], arrays["draws"], clusters)
@@ -210,18 +210,18 @@ def read_tree(given: Given) -> TreeFile:
 
 def read_fine(given: Given) -> layers.Fine:
     """What `Partition` wrote."""
-    read: dict[str, Any] = load_file(given.whole["groups"][0])
+    read: dict[str, Any] = load_file(given.file("groups"))
     return layers.Fine(**read, **read_how(given))
 
 
 def read_how(given: Given) -> dict[str, Any]:
     """How the sample was partitioned."""
-    return _metadata(given.whole["groups"][0], "partition")
+    return _metadata(given.file("groups"), "partition")
 
 
 def read_parts(given: Given) -> Moments:
     """Moments over all data of the fine groups, each in `PARTS` parts."""
-    arrays = load_file(given.whole["moments"][0])
+    arrays = load_file(given.file("moments"))
     return Moments(*(torch.from_numpy(arrays[name]) for name in ("count", "sum", "gram")))
 
 

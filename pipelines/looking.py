@@ -67,7 +67,7 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     vocabulary, _, likeness = read_said(given, tree)
     text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
     merged = likeness.merge(choice.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
-    rows = {row["cluster"]: row for row in pq.read_table(given.whole["clusters"][0]).to_pylist() if row["main"]}
+    rows = {row["cluster"]: row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
         clusters.add_row(str(k), _name(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")

@@ -154,7 +154,7 @@ class Labels(Stage):
 
     def open(self, given: Given) -> Work:
         vocabulary = read_vocabulary(given)
-        rows = [row for row in pq.read_table(given.whole["clusters"][0]).to_pylist() if row["main"]]
+        rows = [row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]]
         at = {word: i for i, word in enumerate(vocabulary.words)}
         guess = np.array([at[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
         means = [{int(w), *vocabulary.below[w]} for w in guess]

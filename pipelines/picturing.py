@@ -74,12 +74,12 @@ class Thumbnails(Stage):
     images: bool
 
     def open(self, given: Given) -> Work:
-        shown = pq.read_table(given.whole["examples"][0])
+        shown = pq.read_table(given.file("examples"))
         n_clusters = len(shown["cluster"].unique())
         side = thumbnails.side(n_clusters, report.PAGED)
         large = _places(shown)
         typical = _places(shown.filter(pc.equal(shown["kind"], "typical"))) if n_clusters > report.PAGED else set()
-        small = typical | _places(pq.read_table(given.whole["map"][0], columns=["image_shard", "key"]))
+        small = typical | _places(pq.read_table(given.file("map"), columns=["image_shard", "key"]))
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:

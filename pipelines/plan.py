@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cpp import encoder, sources, vectors, wordlists
+from cpp import encoder, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.weights import SUFFIXES
 from pipelines import encoding, grouping, naming, picturing, reporting, scoring, stages, wording
-from pipelines.config import CAPTIONS, Config, ConfigError, Encoder, Label
+from pipelines.config import Config, ConfigError
+from pipelines.inputs import inputs
+from pipelines.settings import CAPTIONS, Encoder
 from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -48,62 +49,6 @@ class Step:
         """The files of the shards that are done, by product and shard."""
         ready = [task for task in self.tasks if task.shard in self.done]
         return {p.name: {t.shard: File(t.outputs[p.name], t.key) for t in ready} for p in self.stage.products}
-
-
-def inputs(config: Config) -> dict[str, dict[str, File]]:
-    """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
-    found = _shards(config)
-    if config.label:
-        found |= _vocabulary(config, config.label)
-    # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
-    found["events"] = {WHOLE: File(str(Path(config.root) / "events.jsonl"), "")}
-    return found
-
-
-def _vocabulary(config: Config, label: Label) -> dict[str, dict[str, File]]:
-    """What `label.vocabulary` and `label.exclude` name: folders, files of words, lists of the packages, words."""
-    named = {word: File(word, wordlists.edition(word)) for word in label.vocabulary if word in wordlists.LISTS}
-    paths = [config.locate(word) for word in label.vocabulary if word not in {*named, CAPTIONS}]
-    lists = [path for path in paths if path.endswith(".txt")]
-    if not config.encode and (words := [*lists, *(word for word in label.vocabulary if word in {*named, CAPTIONS})]):
-        raise ConfigError(
-            f"label.vocabulary: {words[0]} is a list of words, which only a run with `encode` can use: "
-            "take a folder with names.txt and embeddings.npy of the model that made the vectors"
-        )
-    found = {"named": named}
-    hint = f"; it may also be one of {', '.join([*wordlists.LISTS, CAPTIONS])}"
-    with _naming("label.vocabulary", config, hint):
-        folders = [path for path in paths if path not in lists]
-        found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
-        found["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
-    with _naming("label.exclude", config):
-        barred = [
-            w for e in label.exclude for w in (vectors.read_lines(config.locate(e)) if e.endswith(".txt") else [e])
-        ]
-    found["exclude"] = {word: File(word, word) for word in barred}  # such a word is all that there is to it
-    return found
-
-
-def _shards(config: Config) -> dict[str, dict[str, File]]:
-    if config.import_:
-        with _naming("import", config):
-            images = config.import_.images and config.locate(config.import_.images)
-            shards = vectors.vector_shards(config.locate(config.import_.path), images)
-        return {kind: {shard: files[kind] for shard, files in shards.items()} for kind in next(iter(shards.values()))}
-    assert config.images is not None  # the config has one of the two  # noqa: S101
-    i = config.images
-    with _naming("images", config):
-        paths, annotations = (tuple(config.locate(path) for path in group) for group in (i.path, i.annotations))
-        described = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
-        return {"images": {name: File(shard, shard.fingerprint) for name, shard in sources.shards(described).items()}}
-
-
-@contextmanager
-def _naming(key: str, config: Config, hint: str = "") -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(f"{key}: {error} (relative paths start from `data`, now {config.data!r}){hint}") from error
 
 
 def pipeline(config: Config, files: Files) -> dict[str, Stage]:

@@ -118,20 +118,20 @@ class Report(Stage):
 
     def _page(self, given: Given) -> report.Page:
         tree = read_tree(given)
-        rows = pq.read_table(given.whole["clusters"][0]).to_pylist()
+        rows = pq.read_table(given.file("clusters")).to_pylist()
         main = [row for row in rows if row["main"]]
         pictures, rejected = _thumbnails(given)
-        counted = pq.read_table(given.whole["confusion"][0]).to_pylist() if "confusion" in given.whole else []
-        shown = cards.members(pq.read_table(given.whole["examples"][0]), pictures)
+        counted = pq.read_table(given.file("confusion")).to_pylist() if "confusion" in given.whole else []
+        shown = cards.members(pq.read_table(given.file("examples")), pictures)
         found = cards.cards(main, shown, confusion.classes(counted))
         reasons = Counter(
             reason
             for batch in tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
             for reason in batch["reason"].to_pylist()
         )
-        spent = spent_by_step(Path(given.whole["events"][0]))
+        spent = spent_by_step(Path(given.file("events")))
         moments = read_moments(given, tree.clusters[tree.main])
-        loss = pq.read_table(given.whole["loss"][0])
+        loss = pq.read_table(given.file("loss"))
         facts = Facts(
             clustered=sum(card.size for card in found),
             rejected=reasons.total(),
@@ -144,7 +144,7 @@ class Report(Stage):
             seconds={name: step.seconds for name, step in spent.items()},
             rates={name: step.rows / step.seconds if step.seconds else None for name, step in spent.items()},
             encoders=_encoders(given),
-            copies=Copies(**json.loads(Path(given.whole["copies"][0]).read_text())),
+            copies=Copies(**json.loads(Path(given.file("copies")).read_text())),
         )
         return report.Page(
             title=self.title,
@@ -184,14 +184,12 @@ def _thumbnails(given: Given) -> tuple[dict[tuple[str | None, str], dict[str, An
 
 def _said(given: Given, product: str) -> dict[str, Any] | None:
     """The content of a JSON file, None in a run that has none."""
-    found: dict[str, Any] | None = (
-        json.loads(Path(given.whole[product][0]).read_text()) if product in given.whole else None
-    )
+    found: dict[str, Any] | None = json.loads(Path(given.file(product)).read_text()) if product in given.whole else None
     return found
 
 
 def _plane(given: Given) -> plane.Plane:
-    table = pq.read_table(given.whole["map"][0])
+    table = pq.read_table(given.file("map"))
     places = list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
     points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
     return plane.plane(points, table["cluster"].to_pylist(), places)
@@ -219,9 +217,9 @@ class Plots(Stage):
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             tree = read_tree(given)
-            main = [row for row in pq.read_table(given.whole["clusters"][0]).to_pylist() if row["main"]]
+            main = [row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]]
             pictures, _ = _thumbnails(given)
-            found = cards.cards(main, cards.members(pq.read_table(given.whole["examples"][0]), pictures), {})
+            found = cards.cards(main, cards.members(pq.read_table(given.file("examples")), pictures), {})
             out["plots"].mkdir()
             length = curve.length_curve(tree.bits, tree.draws, tree.main)
             for name, data in plots.draw(self.title, found, length, _plane(given)).items():

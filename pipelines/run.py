@@ -20,7 +20,8 @@ from cpp.tables import Counts, read_counts
 from pipelines import events
 from pipelines.attempt import OpenError, Result, in_process
 from pipelines.config import Config, ConfigError
-from pipelines.plan import Step, inputs, pipeline, step, upstream
+from pipelines.inputs import inputs
+from pipelines.plan import Step, pipeline, step, upstream
 from pipelines.progress import Progress
 from pipelines.stage import Given, Stage
 

@@ -33,6 +33,11 @@ class Given:
     prefetch: int
     cache: Path | None = None  # folder for what saves work the next time and changes no result; None: there is none
 
+    def file(self, kind: str) -> str:
+        """The one file of an input that a step made which runs once."""
+        (path,) = self.whole[kind]
+        return path
+
 
 class Stage(ABC):
     """A frozen dataclass of settings. A change of its code that changes its results raises `version`.

@@ -16,7 +16,7 @@ from cpp.fit import StepRecord, fit
 from cpp.head import Head
 from cpp.store import Product
 from cpp.tables import Counts
-from pipelines import config
+from pipelines import settings
 from pipelines.stage import Given, Stage, Work
 
 
@@ -28,7 +28,7 @@ class Fit(Stage):
     products = (Product("head", ".safetensors"), Product("loss"))
     each = ()
     whole = ("features",)
-    fit: config.DiscriminantFit | config.PaperFit
+    fit: settings.DiscriminantFit | settings.PaperFit
     n_clusters: int | None  # where the recipe looks at it
     seed: int
 
@@ -70,7 +70,7 @@ class Project(Stage):
     embeddings: list[str]
 
     def open(self, given: Given) -> Work:
-        head = Head.load(given.whole["head"][0], given.device)
+        head = Head.load(given.file("head"), given.device)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = pq.read_table(files["features"], columns=["key", *self.embeddings])

@@ -78,7 +78,7 @@ class Captions(Stage):
     column: str
 
     def open(self, given: Given) -> Work:
-        mined, tree = pq.read_table(given.whole["mined"][0]), read_tree(given)
+        mined, tree = pq.read_table(given.file("mined")), read_tree(given)
         finest = tree.column(tree.finest)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -94,7 +94,7 @@ class Captions(Stage):
 
 def read_captions(given: Given, n_clusters: int) -> tuple[list[str], sparse.csr_array]:
     """The mined phrases and the images of all shards that have them, `[n_clusters, n_phrases]`, of the finest layer."""
-    words = pq.read_table(given.whole["mined"][0], columns=["phrase"])["phrase"].to_pylist()
+    words = pq.read_table(given.file("mined"), columns=["phrase"])["phrase"].to_pylist()
     shape = (n_clusters, len(words))
     counts = sparse.csr_array(shape, dtype=np.int64)
     for batch in tables.batches(given.whole["captions"], ["cluster", "phrase", "images"], given.prefetch):

@@ -1,0 +1,68 @@
+"""A configuration -> the files that a run starts from, by kind and shard, with fingerprints of what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cpp import sources, vectors, wordlists
+from cpp.store import WHOLE, File
+from pipelines.config import Config, ConfigError
+from pipelines.settings import CAPTIONS, Label
+
+
+def inputs(config: Config) -> dict[str, dict[str, File]]:
+    """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
+    found = _shards(config)
+    if config.label:
+        found |= _vocabulary(config, config.label)
+    # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
+    found["events"] = {WHOLE: File(str(Path(config.root) / "events.jsonl"), "")}
+    return found
+
+
+def _vocabulary(config: Config, label: Label) -> dict[str, dict[str, File]]:
+    """What `label.vocabulary` and `label.exclude` name: folders, files of words, lists of the packages, words."""
+    named = {word: File(word, wordlists.edition(word)) for word in label.vocabulary if word in wordlists.LISTS}
+    paths = [config.locate(word) for word in label.vocabulary if word not in {*named, CAPTIONS}]
+    lists = [path for path in paths if path.endswith(".txt")]
+    if not config.encode and (words := [*lists, *(word for word in label.vocabulary if word in {*named, CAPTIONS})]):
+        raise ConfigError(
+            f"label.vocabulary: {words[0]} is a list of words, which only a run with `encode` can use: "
+            "take a folder with names.txt and embeddings.npy of the model that made the vectors"
+        )
+    found = {"named": named}
+    hint = f"; it may also be one of {', '.join([*wordlists.LISTS, CAPTIONS])}"
+    with _naming("label.vocabulary", config, hint):
+        folders = [path for path in paths if path not in lists]
+        found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
+        found["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
+    with _naming("label.exclude", config):
+        barred = [
+            w for e in label.exclude for w in (vectors.read_lines(config.locate(e)) if e.endswith(".txt") else [e])
+        ]
+    found["exclude"] = {word: File(word, word) for word in barred}  # such a word is all that there is to it
+    return found
+
+
+def _shards(config: Config) -> dict[str, dict[str, File]]:
+    if config.import_:
+        with _naming("import", config):
+            images = config.import_.images and config.locate(config.import_.images)
+            shards = vectors.vector_shards(config.locate(config.import_.path), images)
+        return {kind: {shard: files[kind] for shard, files in shards.items()} for kind in next(iter(shards.values()))}
+    assert config.images is not None  # the config has one of the two  # noqa: S101
+    i = config.images
+    with _naming("images", config):
+        paths, annotations = (tuple(config.locate(path) for path in group) for group in (i.path, i.annotations))
+        described = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
+        return {"images": {name: File(shard, shard.fingerprint) for name, shard in sources.shards(described).items()}}
+
+
+@contextmanager
+def _naming(key: str, config: Config, hint: str = "") -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error} (relative paths start from `data`, now {config.data!r}){hint}") from error
