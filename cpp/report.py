@@ -78,6 +78,7 @@ class Page:
     versions: Mapping[str, str] = field(default_factory=dict)
     pictured: bool = True  # whether pictures may be shown
     unreadable: int = 0
+    beside: Mapping[str, str] = field(default_factory=dict)  # pages of what curation found: file and title
 
     @property
     def images(self) -> int:
@@ -101,7 +102,7 @@ def render(page: Page) -> str:
     points = _points(page, room // 3)
     shown = fit(cards, room - len(points), small=page.paged)
     size = figures.sizes([card.size for card in page.largest])
-    return _page("report.html", page=page, cards=shown, points=Markup(points), sizes=size)  # noqa: S704 (no < in it)
+    return fill("report.html", page=page, cards=shown, points=Markup(points), sizes=size)  # noqa: S704 (no < in it)
 
 
 def pages(page: Page) -> Iterator[tuple[str, str]]:
@@ -111,7 +112,7 @@ def pages(page: Page) -> Iterator[tuple[str, str]]:
         some = by_number[start : start + ON_A_PAGE]
         shown = fit(some, BYTES - 1_000_000 - 3 * PER_CLUSTER * len(some))
         last = start + ON_A_PAGE >= len(by_number)
-        yield beside(start).removeprefix("pages/"), _page("clusters.html", page=page, cards=shown, last=last)
+        yield beside(start).removeprefix("pages/"), fill("clusters.html", page=page, cards=shown, last=last)
 
 
 def beside(cluster: int) -> str:
@@ -170,7 +171,8 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _page(template: str, **values: Any) -> str:
+def fill(template: str, **values: Any) -> str:
+    """A template of `cpp/page` with the page's style and script, and only that script allowed."""
     script, style = source("report.js"), source("report.css")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     found = _templates().get_template(template)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -73,6 +73,15 @@ def make(image_shard: str | None, wanted: Collection[Wanted], large: int, thread
             }
         )
     return pa.Table.from_pylist(rows, THUMBNAILS)
+
+
+def pictures(places: Iterable[tuple[str | None, str]], threads: int) -> dict[tuple[str | None, str], bytes | None]:
+    """The large picture of each image by shard and key, None where there is none. Reads every shard that is named."""
+    wanted: dict[str | None, list[Wanted]] = {}
+    for shard, key in places:
+        wanted.setdefault(shard, []).append(Wanted(key, large=True, small=False))
+    found = (make(shard, some, LARGE, threads).to_pylist() for shard, some in wanted.items())
+    return {(row["image_shard"], row["key"]): row["large"] for rows in found for row in rows}
 
 
 def _both(a: Wanted, b: Wanted) -> Wanted:

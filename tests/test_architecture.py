@@ -31,7 +31,7 @@ ROWS = [
     {"cards"},
     {"confusion"},
     {"report", "estimator", "export"},
-    {"plots"},
+    {"plots", "curation_page"},
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpp.thumbnails import LARGE, MIDDLE, SMALL, THUMBNAILS, Wanted, caption, make, side, thumbnails
+from cpp.thumbnails import LARGE, MIDDLE, SMALL, THUMBNAILS, Wanted, caption, make, pictures, side, thumbnails
 from tests.conftest import COLOURS, Dataset
 
 
@@ -112,3 +112,11 @@ def test_pictures_shrink_where_clusters_are_many_and_not_on_pages_of_their_own()
 def test_a_missing_tar_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
         make(str(tmp_path / "gone.tar"), [Wanted("a", True, False)], LARGE, 1)
+
+
+def test_pictures_of_several_shards_are_found_by_shard_and_key(dataset: Dataset) -> None:
+    first, second = (str(dataset.folder / f"data/images/{n:05d}.tar") for n in (0, 1))
+    found = pictures([(first, "00000"), (second, "10001"), (second, "nowhere"), (None, "00000")], 1)
+    assert found[second, "nowhere"] is found[None, "00000"] is None
+    assert opened(found[first, "00000"]).format == opened(found[second, "10001"]).format == "WEBP"
+    assert len(found) == 4
