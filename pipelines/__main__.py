@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,8 +11,8 @@ from rich.table import Table
 
 from cpp.export import Format
 from cpp.export_filter import Filter
-from cpp.store import LockedError, Store
-from pipelines import exporting, looking
+from cpp.store import LockedError
+from pipelines import exporting, looking, state
 from pipelines import plan as planning
 from pipelines.config import Config, ConfigError, load
 from pipelines.run import AccountingError, Run
@@ -68,16 +67,11 @@ def plan(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -
 def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
     """Print how far a run is, whether it is going on now, and what failed."""
     loaded = _load(config, overrides)
-    holder = Store(Path(loaded.root)).holder()
-    record = Path(loaded.root) / "run.json"
-    found: dict[str, Any] = {"state": "never started", "failed": []}
-    if record.exists():
-        found = json.loads(record.read_text(encoding="utf-8"))
-    state = f"running ({holder})" if holder else "stopped" if found["state"] == "running" else found["state"]
-    console.print(f"{loaded.name}: {state}", markup=False)
+    for line in state.lines(loaded):
+        console.print(line, markup=False)
     _steps(loaded, steps or [], verbose=False)
-    for fault in found["failed"]:
-        console.print(f"failed: {fault['step']} {fault['shard']}: {fault['error']}", markup=False)
+    for line in state.faults(loaded):
+        console.print(line, markup=False)
 
 
 @app.command()
@@ -172,15 +166,15 @@ def _summary(this: Run) -> None:
     table = Table("step", "shards", "reused", "rows in", "rows out", "rejected", "state", box=None, header_style="dim")
     for name, o in this.outcomes.items():
         rows = [f"{n:,}" for n in o.counts] if o.counts else ["", "", ""]
-        state = "ok" if o.ok else f"waits for {o.waits_for}" if o.waits_for else f"{len(o.failed):,} FAILED"
-        table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, state)
+        went = "ok" if o.ok else f"waits for {o.waits_for}" if o.waits_for else f"{len(o.failed):,} FAILED"
+        table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, went)
     console.print(table)
-    for name, outcome in this.outcomes.items():
-        for result in outcome.failed:
-            console.print(f"failed: {name} {result.shard}: {result.error}", markup=False)
-            console.print(
-                f"        traceback in {this.store.root / 'failed' / f'{name}-{result.shard}.txt'}", markup=False
-            )
+    faults = [(name, result) for name, outcome in this.outcomes.items() for result in outcome.failed]
+    for name, result in faults[: state.SHOWN]:
+        console.print(f"failed: {name} {result.shard}: {result.error}", markup=False)
+        console.print(f"        traceback in {this.store.root / 'failed' / f'{name}-{result.shard}.txt'}", markup=False)
+    if (more := len(faults) - state.SHOWN) > 0:
+        console.print(f"failed: {more:,} more, see {this.store.root / 'run.json'}", markup=False)
     if "report" in this.outcomes and this.outcomes["report"].ok:
         console.print(f"look at {this.store.root / 'report.html'}", markup=False)
 

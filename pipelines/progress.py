@@ -1,7 +1,11 @@
-"""What a person sees while a run works: a bar in a terminal, and one line for each shard there and in `run.log`."""
+"""What a person sees while a run works: a bar in a terminal, and lines there and in `run.log`.
+
+A shard is a line; of a step with many shards every few seconds one, and all that fail. `events.jsonl` has every shard.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,12 +19,16 @@ from rich.progress import Progress as Bar
 from pipelines import events
 from pipelines.attempt import Result
 
+FEW = 100  # shards of a step that have a line each
+EVERY = 10.0  # seconds between two lines of a step with more
+
 
 class Progress:
     """Lines on the terminal, lines in `run.log`, events in `events.jsonl`, all of the folder `root`."""
 
     def __init__(self, root: Path, console: Console | None = None) -> None:
         self.events = root / "events.jsonl"
+        events.mend(self.events)
         self._log = (root / "run.log").open("a", encoding="utf-8")
         self._console = console or Console(highlight=False, soft_wrap=True)
         columns = (
@@ -49,6 +57,7 @@ class Progress:
     def begin(self, step: str, shards: int, reused: int) -> None:
         """A step starts on `shards` shards; `reused` more are there already."""
         self._step, self._shards, self._done, self._rows, self._start = step, shards, 0, 0, time.monotonic()
+        self._said = -math.inf
         self._task = self._bar.add_task(step, total=shards, rate="")
         already = f", {reused:,} done already" if reused else ""
         self.line(f"{step}: {shards:,} {'shard' if shards == 1 else 'shards'} to do{already}")
@@ -58,16 +67,18 @@ class Progress:
         """A shard of the step ended, well or not."""
         self._done += 1
         self._rows += result.counts.rows_in if result.counts else 0
-        elapsed = max(time.monotonic() - self._start, 1e-9)
-        left = elapsed / self._done * (self._shards - self._done)
-        rate = f"{self._done:,}/{self._shards:,} shards, {self._rows / elapsed:,.0f} rows/s, {left:,.0f} s left"
+        now = time.monotonic()
+        rate = events.pace(self._done, self._shards, self._rows, max(now - self._start, 1e-9))
         self._bar.update(self._task, advance=1, rate=rate)
         if result.counts:
             rejected = f", {result.counts.rejected:,} rejected" if result.counts.rejected else ""
             said = f"{result.counts.rows_in:,} rows{rejected} in {result.seconds:.1f} s"
         else:
             said = f"FAILED: {result.error}"
-        self.line(f"{self._step} {result.shard}: {said} ({rate})")
+        shown = self._shards <= FEW or self._done == self._shards or now - self._said >= EVERY
+        if shown or result.error:
+            self.line(f"{self._step} {result.shard}: {said} ({rate})")
+            self._said = now
         counts = result.counts._asdict() if result.counts else {}
         fields = {
             "step": self._step,

@@ -228,6 +228,7 @@ class Run:
 
     def _record(self, state: str, started: str) -> None:
         """Write `run.json`: what was asked, with what, and what came of it."""
+        events.append(self.store.root / "events.jsonl", "run", state=state)
         seconds = events.seconds_by_step(self.store.root / "events.jsonl")
         steps = {}
         for name, outcome in self.outcomes.items():

@@ -55,7 +55,9 @@ def test_run_then_status_then_run_again(dataset: Dataset) -> None:
     assert said.startswith("Coloured things: done")
     assert "report     1 of 1 shards done" in said
     with Store(dataset.root).lock():
-        assert "running (process" in call("status", dataset.config)[1]
+        said = call("status", dataset.config)[1]
+        assert said.startswith("Coloured things: running (process")
+        assert "plots: 1/1 shards" in said
         code, said = call("run", dataset.config, "--local")
         assert code == 2
         assert "another run is writing to" in said
@@ -96,7 +98,9 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(dataset: Dataset, number: in
         rest = process.stdout.read()
     assert process.returncode == code, rest
     assert json.loads((dataset.root / "run.json").read_text())["state"] == state
-    assert call("status", dataset.config)[1].startswith(f"Coloured things: {'stopped' if code < 0 else state}")
+    said = call("status", dataset.config)[1]
+    assert said.startswith(f"Coloured things: {'stopped' if code < 0 else state}")
+    assert re.search(r"it ended at .* UTC in fit: 0/1 shards", said)
     again, said = call("run", dataset.config, "--local")
     assert again == 0
     assert re.search(r"import +3/3 +3 ", said)

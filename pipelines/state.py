@@ -1,0 +1,48 @@
+"""How a run is doing, in words, from its files: seen from any shell, while it works, afterwards, or after it died."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cpp.store import Store
+from pipelines import events
+from pipelines.config import Config
+
+SHOWN = 20  # shards that failed are named, no more of them
+
+
+def lines(config: Config) -> Iterator[str]:
+    """Whether a run is going on, and what it is at or was at when it ended."""
+    root = Path(config.root)
+    holder, found = Store(root).holder(), _record(root)
+    doing = events.doing(root / "events.jsonl")
+    if holder:
+        yield f"{config.name}: running ({holder})"
+    elif found["state"] == "running":
+        yield f"{config.name}: stopped; run the same command again to go on"
+    else:
+        yield f"{config.name}: {found['state']}"
+    if doing and holder:
+        yield doing.sentence()
+    elif doing and found["state"] in ("running", "interrupted"):
+        yield f"it ended at {doing.last:%Y-%m-%d %H:%M:%S} UTC in {doing.sentence(doing.last)}"
+
+
+def faults(config: Config) -> Iterator[str]:
+    """The shards that failed in the last run."""
+    failed = _record(Path(config.root))["failed"]
+    for fault in failed[:SHOWN]:
+        yield f"failed: {fault['step']} {fault['shard']}: {fault['error']}"
+    if len(failed) > SHOWN:
+        yield f"failed: {len(failed) - SHOWN:,} more, see {Path(config.root) / 'run.json'}"
+
+
+def _record(root: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {"state": "never started", "failed": []}
+    path = root / "run.json"
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+    return found

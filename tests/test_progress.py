@@ -1,0 +1,39 @@
+"""What a person sees: every shard of a few, some of many, every one that fails; the event log has all."""
+
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from cpp.tables import Counts
+from pipelines.attempt import Result
+from pipelines.progress import FEW, Progress
+
+
+def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tuple[list[str], list[dict[str, object]]]:
+    """The lines that a step of so many shards writes, and its events."""
+    screen = io.StringIO()
+    with Progress(folder, Console(file=screen, width=200)) as progress:
+        progress.begin("encode", shards, 0)
+        for i in range(shards):
+            counts, error = (None, "ValueError: no") if i in failed else (Counts(10, 10), None)
+            progress.shard(Result(f"{i:05d}", 0.1, counts, error), "key")
+        progress.end()
+    lines = (folder / "run.log").read_text().splitlines()
+    assert screen.getvalue().splitlines() == lines
+    found = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return lines, [event for event in found if event["event"] == "shard"]
+
+
+def test_of_few_shards_each_has_a_line(tmp_path: Path) -> None:
+    lines, events = told(tmp_path, FEW)
+    assert len(lines) == 1 + FEW
+    assert len(events) == FEW
+
+
+def test_of_many_shards_the_first_the_last_and_the_failed_have_a_line(tmp_path: Path) -> None:
+    lines, events = told(tmp_path, 500, frozenset({77}))
+    assert [line.split()[2] for line in lines[1:]] == ["00000:", "00077:", "00499:"]
+    assert "FAILED: ValueError: no" in lines[2]
+    assert [event["shard"] for event in events] == [f"{i:05d}" for i in range(500)]
