@@ -29,6 +29,7 @@
 
   // Search, sort and filter: the list holds the cards that fit, in order.
   const list = $("cards");
+  if (!list) return; // a page without clusters
   const cards = [...list.children].map((node) => ({
     node,
     id: Number(node.id.slice("cluster-".length)),
