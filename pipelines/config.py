@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from cpp.tables import EMBEDDING
 from pipelines.settings import (
     RECIPES,
+    Curate,
     DiscriminantFit,
     Encode,
     Evaluate,
@@ -50,6 +51,7 @@ class Config(Section):
     partition: Partition = Partition()
     label: Label | None = None
     evaluate: Evaluate | None = None
+    curate: Curate | None = None
     report: Report = Report()
     resources: Resources = Field(default_factory=Resources)
 

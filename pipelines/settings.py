@@ -11,6 +11,7 @@ from cpp import fit, naming
 from cpp.partition import Method
 from cpp.tables import EMBEDDING
 
+Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]
 CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's own
 
 
@@ -144,6 +145,33 @@ class Evaluate(Section):
     label: str = Field(description="metadata column with the true class; used to score and for nothing else")
     names: str | None = Field(None, description="column with the true class's name, to score the names of clusters by")
     baseline_sample: int = Field(100_000, ge=1, description="at most so many rows train the k-means baseline")
+
+
+class Duplicates(Section):
+    threshold: float = Field(0.95, gt=0, le=1, description="cosine of their vectors from which two images are one")
+    lowest: float = Field(0.85, gt=0, le=1, description="cosine from which pairs are looked for: the curve begins here")
+    neighbours: bool = Field(False, description="pairs also across clusters, where one is the second of the other")
+    keep: Keep = Field("centroid", description="which image of a group is kept")
+    similarity: str | None = Field(None, description="keep: caption: the metadata column that says how well it matches")
+    bytes: bool = Field(True, description="hash the bytes of images too, which reads them once more")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.threshold < self.lowest:
+            raise ValueError(
+                f"curate.duplicates: threshold is {self.threshold:g} and pairs are looked for from lowest, "
+                f"{self.lowest:g}, on: set lowest to {self.threshold:g} or less"
+            )
+        if self.keep == "caption" and self.similarity is None:
+            raise ValueError(
+                "curate.duplicates: keep is caption and similarity is null: name there the metadata column with the "
+                "similarity of image and caption, such as LAION's similarity"
+            )
+        return self
+
+
+class Curate(Section):
+    duplicates: Duplicates | None = Field(Duplicates(), description="near-duplicates; null: none are looked for")
 
 
 class Report(Section):
