@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import fsspec
-
+from cpp import remote
 from cpp.folders import Address, fetch
 from cpp.samples import Reason, Sample, plain
 
@@ -52,7 +51,7 @@ def read_annotations(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, 
     by_id: dict[Any, dict[str, Any]] = {}
     for path, _ in files:
         try:
-            with fsspec.open(path, "rb") as file:
+            with remote.opened(path) as file:
                 content = json.load(file)
             categories = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
             for image in content["images"]:

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import fsspec
-
+from cpp import remote
 from cpp.ahead import ahead
 from cpp.samples import Reason, Sample
 
@@ -73,7 +72,7 @@ def _read(address: str, max_bytes: int) -> bytes | Reason:
     if separator and (protocol not in PROTOCOLS or "::" in address):  # fsspec also knows protocols that unpack or run
         return Reason.BAD_ADDRESS
     try:
-        with fsspec.open(address, "rb") as file:
+        with remote.opened(address) as file:
             size = getattr(file, "size", None)
             if size is not None and size > max_bytes:
                 return Reason.TOO_MANY_BYTES

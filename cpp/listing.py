@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 from braceexpand import braceexpand
 
+from cpp import remote
 from cpp.ahead import ahead
 from cpp.store import fingerprint
 
@@ -59,7 +59,7 @@ def beside(files: Sequence[str], suffix: str) -> dict[str, Entry]:
 
 def below(folder: str) -> dict[str, str]:
     """Files anywhere under a folder: path relative to it -> fingerprint, sorted; hidden files and folders left out."""
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = remote.connect(folder)
     root = root.rstrip("/")
     if not fs.isdir(root):
         raise ValueError(f"the folder {folder} does not exist: correct images.path")
@@ -78,16 +78,19 @@ def _lines(path: str) -> list[str]:
     if path.startswith("pipe:"):
         raise ValueError(f"{path}: images.path does not run commands; name files, or mount what the command reads")
     name = path.removeprefix("@")
+    remote.check_address(name)
     if name == path and not path.endswith(".txt"):
         return [path]
     try:
-        with fsspec.open(name, "rb") as file:
+        with remote.opened(name) as file:
             lines = io.TextIOWrapper(file, encoding="utf-8").read().splitlines()
     except FileNotFoundError:
         raise ValueError(f"the list {name} of images.path does not exist") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"the list {name} of images.path is not UTF-8 text: {error}") from error
     folder = name.rpartition("/")[0]
+    for line in lines:
+        remote.check_address(line)
     entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if wrong := [entry for entry in entries if entry.startswith(("pipe:", "@"))]:
         raise ValueError(f"the list {name} names {wrong[0]}: a list holds paths of files, one on a line")
@@ -102,17 +105,17 @@ def _braces(path: str) -> list[str]:
 
 
 def _glob(pattern: str) -> Infos:
-    fs, root = fsspec.core.url_to_fs(pattern)
+    fs, root = remote.connect(pattern)
     matched = fs.glob(root, detail=True)
     return {_url(fs, path, pattern): matched[path] for path in sorted(matched) if matched[path]["type"] == "file"}
 
 
 def _match(listings: Listings, pattern: str) -> Infos:
-    return _glob(pattern) if fsspec.core.has_magic(pattern) else _one(listings, pattern)
+    return _glob(pattern) if remote.has_magic(pattern) else _one(listings, pattern)
 
 
 def _one(listings: Listings, path: str) -> Infos:
-    fs, root = fsspec.core.url_to_fs(path)
+    fs, root = remote.connect(path)
     folder = root.rpartition("/")[0]
     if path.startswith(HTTP):
         try:

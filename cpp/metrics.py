@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from cpp.tables import batches
+from cpp.tables import batches, read_schema
 
 
 class Scores(NamedTuple):
@@ -54,7 +53,7 @@ class Labelled(NamedTuple):
 def labelled(assignments: Sequence[str], column: str, prefetch: int) -> Labelled:
     """Clusters and labels out of ASSIGNMENTS files. ValueError where the column is not there or has no values."""
     for path in assignments:
-        if column not in (names := pq.read_schema(path).names):
+        if column not in (names := read_schema(path).names):
             raise ValueError(f"{path} has no column {column!r} (evaluate.label); it has {', '.join(names)}")
     found = pa.Table.from_batches(list(batches(assignments, ["cluster", column], prefetch)))
     known = found[column].is_valid().to_numpy()

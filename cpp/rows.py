@@ -14,11 +14,11 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from cpp import remote
 from cpp.folders import Address, fetch
 from cpp.samples import Reason, Sample, plain
 
@@ -194,7 +194,7 @@ def _parquet_batches(
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    with fsspec.open(path, "rb") as file:
+    with remote.opened(path) as file:
         try:
             yield file
         except (pa.ArrowException, OSError) as error:

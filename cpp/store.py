@@ -1,8 +1,8 @@
-"""The folder of a run: fingerprints, files that appear atomically, stable names, one writer at a time.
+"""The folder of a run on a local disk: fingerprints, files that appear atomically, stable names, one writer at a time.
 
 A result lies at `cache/PRODUCT/SHARD-FINGERPRINT.SUFFIX` and is done when that file is there: nothing else is recorded.
 What a person opens (`PRODUCT/SHARD.SUFFIX`, or `PRODUCT.SUFFIX` of a step that runs once) is a hard link to it.
-Knows nothing of what is in the files or which step makes them.
+`cpp.bucket` is the same on an object store. Knows nothing of what is in the files or which step makes them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from cpp import remote
+from cpp.lease import LockedError as LockedError  # noqa: PLC0414 (who uses a store meets it here)
 
 WHOLE = "all"  # the shard of a step that runs once
 
@@ -43,23 +46,26 @@ class Product:
     rows: Literal["out", "rejected"] | None = None  # it has a row for each image that came out, or was rejected
 
 
-class LockedError(RuntimeError):
-    """Another run is writing to the folder."""
-
-
 def fingerprint(*parts: object) -> str:
     """16 hexadecimal digits that depend on every part (anything that JSON can say)."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Store:
-    """Results under the folder `root`, which is made when first written to."""
+    """Results under the folder `root`, which is made when first written to. `address` is what a person calls it."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.address = root, str(root)
 
-    def path(self, product: Product, shard: str, key: str) -> Path:
-        return self.root / "cache" / product.name / f"{shard}-{key}{product.suffix}"
+    @staticmethod
+    def at(root: str) -> Store:
+        """The store at a path, or at the address of a folder in a bucket."""
+        from cpp.bucket import Bucket
+
+        return Bucket(root) if remote.is_remote(root) else Store(Path(root))
+
+    def path(self, product: Product, shard: str, key: str) -> str:
+        return f"{self.address}/cache/{product.name}/{shard}-{key}{product.suffix}"
 
     def listing(self, product: Product) -> set[str]:
         """Names of the finished files of a product: one look at one folder, however many shards there are."""
@@ -69,32 +75,46 @@ class Store:
         except FileNotFoundError:
             return set()
 
+    def scratch(self) -> Path:
+        """The folder for what is not finished, on a local disk."""
+        folder = self.root / "cache" / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextmanager
+    def brought(self, files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """The files of a task, those that steps have made at local paths, for the time of the block."""
+        yield files
+
     @contextmanager
     def commit(self, targets: Mapping[str, str]) -> Iterator[dict[str, Path]]:
         """Temporary paths to write to, by the keys of `targets`; on success each appears at its target, whole.
 
         Leaves nothing behind when the body raises. A body that did not write one of the files is a RuntimeError.
         """
-        parent = self.root / "cache" / "tmp"
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=parent))
+        folder = Path(tempfile.mkdtemp(dir=self.scratch()))
         try:
             written = {name: folder / f"{name}{Path(target).suffix}" for name, target in targets.items()}
             yield written
             for name, path in written.items():
                 if not path.exists():
                     raise RuntimeError(f"the stage did not write its product {name!r}")
-                for part in _files(path):
-                    part.chmod(0o444)  # a stable name is a hard link: writing through it would change the cache
-                    with part.open("rb") as file:
-                        os.fsync(file.fileno())
-            for name, path in written.items():
-                Path(targets[name]).parent.mkdir(parents=True, exist_ok=True)
-                if path.is_dir():
-                    shutil.rmtree(targets[name], ignore_errors=True)
-                os.replace(path, targets[name])
+            self._appear({targets[name]: path for name, path in written.items()})
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _appear(self, written: Mapping[str, Path]) -> None:
+        """Finished files at their targets, each whole."""
+        for path in written.values():
+            for part in files_of(path):
+                part.chmod(0o444)  # a stable name is a hard link: writing through it would change the cache
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
+        for target, path in written.items():
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.rmtree(target, ignore_errors=True)
+            os.replace(path, target)
 
     def publish(self, product: Product, paths: Mapping[str, str]) -> None:
         """Make the stable names of a product show exactly the results `paths` (shard -> path)."""
@@ -115,8 +135,8 @@ class Store:
                 self._link(path, link)
 
     def _publish_folder(self, shown: Path, path: str | None) -> None:
-        files = {str(file.relative_to(path)): file for file in _files(Path(path))} if path else {}
-        there = {str(file.relative_to(shown)): file for file in _files(shown)} if shown.exists() else {}
+        files = {str(file.relative_to(path)): file for file in files_of(Path(path))} if path else {}
+        there = {str(file.relative_to(shown)): file for file in files_of(shown)} if shown.exists() else {}
         if files.keys() == there.keys() and all(os.path.samefile(files[name], there[name]) for name in files):
             return
         shutil.rmtree(shown, ignore_errors=True)
@@ -134,10 +154,11 @@ class Store:
         os.replace(scratch, link)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, tell: Callable[[str], None] = print) -> Iterator[None]:
         """Be the only writer of the folder until the end of the block or of the process, however it ends.
 
-        LockedError, naming the other run, where there is one; PermissionError where the folder cannot be written.
+        `tell` is told what is waited for. LockedError, naming the other run, where there is one; PermissionError where
+        the folder cannot be written.
         """
         try:
             (self.root / "cache").mkdir(parents=True, exist_ok=True)
@@ -159,6 +180,13 @@ class Store:
             shutil.rmtree(self.root / "cache" / "tmp", ignore_errors=True)  # what a killed run left half-written
             yield
 
+    def save(self) -> None:
+        """See to it that others see what this process has written to `root`: on a local disk they do."""
+
+    def log(self, name: str) -> Path:
+        """A file that runs write to `root`, which may not exist, as it is now."""
+        return self.root / name
+
     def holder(self) -> str | None:
         """Who is writing to the folder now ("process 12 on host"), None where nobody is."""
         try:
@@ -172,6 +200,6 @@ class Store:
         return None
 
 
-def _files(path: Path) -> list[Path]:
-    """A file, or the files of a folder."""
+def files_of(path: Path) -> list[Path]:
+    """A file, or the files of a folder and of those in it."""
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

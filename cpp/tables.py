@@ -22,6 +22,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cpp import remote
+
 COUNTS_KEY = "cpp.counts"
 EMBEDDING = "embedding"
 
@@ -75,18 +77,30 @@ def write(table: pa.Table, path: Path, counts: Counts | None = None, about: Mapp
 
 def read_counts(path: str) -> tuple[Counts, int]:
     """The counts that `write` put in the metadata, and the number of rows. ValueError where there are no counts."""
-    footer = pq.read_metadata(path)
+    (name,), filesystem = remote.for_arrow([path])
+    footer = pq.read_metadata(name, filesystem=filesystem)
     found = (footer.metadata or {}).get(COUNTS_KEY.encode())
     if found is None:
         raise ValueError(f"{path} has no row counts in its metadata: it was not written by this program")
     return Counts(**json.loads(found)), footer.num_rows
 
 
+def read_schema(path: str) -> pa.Schema:
+    """The columns of a Parquet file, and what its metadata says."""
+    (name,), filesystem = remote.for_arrow([path])
+    return pq.read_schema(name, filesystem=filesystem)
+
+
 def batches(paths: Sequence[str], columns: Sequence[str], prefetch: int) -> Iterator[pa.RecordBatch]:
     """Columns of many Parquet files in order, `prefetch` files read ahead. Memory does not grow with their number."""
     if paths:
-        files = ds.dataset(list(paths), format="parquet")
+        files = _dataset(paths)
         yield from files.to_batches(columns=list(columns), fragment_readahead=prefetch, batch_readahead=prefetch)
+
+
+def _dataset(paths: Sequence[str]) -> ds.Dataset:
+    names, filesystem = remote.for_arrow(paths)
+    return ds.dataset(names, format="parquet", filesystem=filesystem)
 
 
 def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
@@ -100,7 +114,7 @@ def sampled(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, pre
     Which rows is a function of the row counts, `n` and `seed` alone. Only rows that were drawn are kept in memory.
     ValueError where there are no rows.
     """
-    total = ds.dataset(list(paths), format="parquet").count_rows()
+    total = _dataset(paths).count_rows()
     if total == 0:
         raise ValueError(f"there are no rows to sample in the {len(paths)} files of {', '.join(columns)}")
     chosen = np.arange(total)

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cpp import remote
 from cpp.samples import Reason, Rejected, Sample, merge, read_json, read_label, read_text
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
@@ -80,7 +80,7 @@ class TarShard:
 def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> Iterator[_Member]:
     """Files of a tar; with `keys` the content only of those that may be of samples with one of these."""
     prefixes = None if keys is None else {_split(key)[0] for key in keys}
-    with fsspec.open(tar, "rb") as file, _damage(tar), _open(file, seek=keys is not None) as stream:
+    with remote.opened(tar) as file, _damage(tar), _open(file, seek=keys is not None) as stream:
         for info in stream:
             stream.members = []  # tarfile would keep every header
             name = info.name.rpartition("/")[2]
@@ -255,7 +255,7 @@ class _Parquet:
 
 
 def _parquet(path: str, read: Any) -> Any:
-    with fsspec.open(path, "rb") as file:
+    with remote.opened(path) as file:
         try:
             return read(file)
         except (pa.ArrowException, OSError) as error:

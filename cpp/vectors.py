@@ -6,17 +6,18 @@ pickle. Knows nothing of images or models.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cpp import remote
 from cpp.samples import OURS
 from cpp.store import File, fingerprint
 from cpp.tables import REJECTED, matrix_column
@@ -55,7 +56,7 @@ def vector_dim(paths: Iterable[str]) -> int | None:
     """Dimension of the first .npy file whose header can be read, None where none can."""
     for path in paths:
         try:
-            with fsspec.open(path, "rb") as file:
+            with remote.opened(path) as file:
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape = read(file)[0]
@@ -68,7 +69,7 @@ def vector_dim(paths: Iterable[str]) -> int | None:
 
 def read_vectors(path: str) -> NDArray[np.floating]:
     """A float matrix `[n, d]` from an .npy file. ValueError for anything else in it."""
-    with fsspec.open(path, "rb") as file:
+    with remote.opened(path) as file:
         try:
             X = np.load(file, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
@@ -113,7 +114,7 @@ def import_vectors(
 
 def read_metadata(path: str) -> pa.Table:
     """All columns of a Parquet file. ValueError where it cannot be read."""
-    with fsspec.open(path, "rb") as file:
+    with remote.opened(path) as file:
         try:
             return pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
@@ -122,8 +123,8 @@ def read_metadata(path: str) -> pa.Table:
 
 def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
     """Words and their vectors: `names.txt` (one a line) and `embeddings.npy` of the same length."""
-    with fsspec.open(f"{folder}/names.txt", "rt", encoding="utf-8") as file:
-        names = [line.strip() for line in file.read().splitlines()]
+    with remote.opened(f"{folder}/names.txt") as file:
+        names = [line.strip() for line in file.read().decode().splitlines()]
     X = read_vectors(f"{folder}/embeddings.npy")
     if len(names) != len(X):
         raise ValueError(
@@ -139,8 +140,8 @@ def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
 def read_lines(path: str) -> list[str]:
     """The lines of a text file in UTF-8 that are not empty. ValueError where it cannot be read."""
     try:
-        with fsspec.open(path, "rt", encoding="utf-8-sig") as file:
-            return [line.strip() for line in file if line.strip()]
+        with remote.opened(path) as file:
+            return [line.strip() for line in io.TextIOWrapper(file, "utf-8-sig") if line.strip()]
     except FileNotFoundError:
         raise ValueError(f"the file {path} does not exist") from None
     except UnicodeDecodeError as error:
@@ -149,7 +150,7 @@ def read_lines(path: str) -> list[str]:
 
 def _numbered(folder: str, suffix: str) -> dict[int, File]:
     """Files of a folder by the number that their name ends in."""
-    fs, root = fsspec.core.url_to_fs(folder)
+    fs, root = remote.connect(folder)
     try:
         entries = [e for e in fs.ls(root, detail=True) if e["name"].endswith(suffix)]
     except (FileNotFoundError, NotADirectoryError):
@@ -170,7 +171,7 @@ def _numbered(folder: str, suffix: str) -> dict[int, File]:
 
 
 def _info(path: str) -> tuple[str, dict[str, Any]]:
-    fs, root = fsspec.core.url_to_fs(path)
+    fs, root = remote.connect(path)
     try:
         return root, fs.info(root)
     except FileNotFoundError:

@@ -156,7 +156,7 @@ def _steps(config: Config, names: list[str], verbose: bool) -> None:
             one = not step.stage.each
             for product in step.stage.products:
                 where = f"{product.name}{product.suffix}" if one else f"{product.name}/*{product.suffix}"
-                console.print(f"    writes {Path(config.root) / where}", markup=False)
+                console.print(f"    writes {config.root.rstrip('/')}/{where}", markup=False)
             for key, value in step.stage.settings().items():
                 lines = str(value).count("\n")
                 console.print(f"    {key}: {f'({lines} lines)' if lines else value}", markup=False)
@@ -172,11 +172,11 @@ def _summary(this: Run) -> None:
     faults = [(name, result) for name, outcome in this.outcomes.items() for result in outcome.failed]
     for name, result in faults[: state.SHOWN]:
         console.print(f"failed: {name} {result.shard}: {result.error}", markup=False)
-        console.print(f"        traceback in {this.store.root / 'failed' / f'{name}-{result.shard}.txt'}", markup=False)
+        console.print(f"        traceback in {this.store.address}/failed/{name}-{result.shard}.txt", markup=False)
     if (more := len(faults) - state.SHOWN) > 0:
-        console.print(f"failed: {more:,} more, see {this.store.root / 'run.json'}", markup=False)
+        console.print(f"failed: {more:,} more, see {this.store.address}/run.json", markup=False)
     if "report" in this.outcomes and this.outcomes["report"].ok:
-        console.print(f"look at {this.store.root / 'report.html'}", markup=False)
+        console.print(f"look at {this.store.address}/report.html", markup=False)
 
 
 def _exit(message: str, code: int) -> typer.Exit:

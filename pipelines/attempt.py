@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import threadpoolctl
 import torch
 
+from cpp import remote, scratch
 from cpp.store import Store
 from cpp.tables import Counts
 from pipelines.plan import Task
@@ -29,7 +30,8 @@ class Result:
     @classmethod
     def failed(cls, shard: str, error: BaseException, seconds: float = 0.0) -> Result:
         said = "".join(traceback.format_exception_only(error)).strip()
-        return cls(shard, seconds, None, said, "".join(traceback.format_exception(error)))
+        whole = "".join(traceback.format_exception(error))
+        return cls(shard, seconds, None, remote.redacted(said), remote.redacted(whole))
 
 
 class OpenError(RuntimeError):
@@ -40,6 +42,7 @@ def opened(stage: Stage, given: Given) -> Work:
     """The stage ready to work, with the threads it was given."""
     torch.set_num_threads(given.threads)
     threadpoolctl.threadpool_limits(given.threads)
+    scratch.forget()  # what the stage before had
     return stage.open(given)
 
 
@@ -47,8 +50,8 @@ def attempt(work: Work, task: Task, store: Store) -> Result:
     """Work on a shard. Its files appear together or not at all; an exception becomes a result."""
     start = time.perf_counter()
     try:
-        with store.commit(task.outputs) as out:
-            counts = work(task.files, out)
+        with store.commit(task.outputs) as out, store.brought(task.files) as files:
+            counts = work(files, out)
             if not counts.balanced:
                 raise RuntimeError(
                     f"rows do not add up: {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected"
@@ -63,6 +66,6 @@ def in_process(stage: Stage, given: Given, tasks: Sequence[Task], store: Store) 
     try:
         work = opened(stage, given)
     except Exception as error:
-        raise OpenError(traceback.format_exc().strip()) from error
+        raise OpenError(remote.redacted(traceback.format_exc().strip())) from error
     for task in tasks:
         yield attempt(work, task, store)

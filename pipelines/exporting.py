@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cpp import export, export_rows
+from cpp import export, export_rows, tables
 from cpp.export import Export, Format
 from cpp.export_classes import classes, renumbered
 from cpp.export_filter import Best, Filter
 from cpp.export_rows import Layer, Shard
+from cpp.remote import is_remote
+from cpp.scratch import borrowed
 from cpp.sources import MAX_BYTES
 from cpp.store import File, Store
 from cpp.tables import Counts
@@ -82,7 +85,8 @@ class Write(Stage):
         folder = self.export.folder(self.to)
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
-            n = export.write(self.export, files["shard"], files["name"], files["key"], folder, files["chosen"])
+            with _at_hand(files["shard"]) as shard:
+                n = export.write(self.export, shard, files["name"], files["key"], folder, files["chosen"])
             return Counts(n, n)
 
         return work
@@ -101,7 +105,8 @@ def numbers(text: str | None) -> frozenset[int] | None:
 def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, File]]) -> Export:
     """What there is to write. ConfigError names the option that does not fit the run."""
     (clusters,) = files["clusters"].values()
-    rows = pq.read_table(clusters.path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
+    with borrowed(clusters.path) as path:
+        rows = pq.read_table(path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
     main = next(row["layer"] for row in rows if row["main"])
     layers = sorted({row["layer"] for row in rows})
     K = main if wanted.layer is None else wanted.layer
@@ -172,7 +177,8 @@ def survey(whole: Export, found: Sequence[Shard]) -> Survey:
     kept = Best(n, n_clusters) if n is not None else None
     clusters, starts = set[int](), [0]
     for shard in found:
-        table, passed = export_rows.decide(shard, whole.layer, whole.wanted)
+        with _at_hand(shard) as local:
+            table, passed = export_rows.decide(local, whole.layer, whole.wanted)
         rows = np.flatnonzero(passed.keep)
         cluster, score, confidence = (table[name].to_numpy()[rows] for name in ("cluster", "score", "confidence"))
         clusters |= set(np.unique(cluster).tolist())
@@ -191,7 +197,7 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
     """Bring an export up to date. ConfigError, LockedError or PermissionError before anything is written."""
     files = finished(config, NEEDED, command)
     whole, found = described(config, wanted, files), shards(config, files)
-    to = (wanted.to or Path(config.root) / STEP / wanted.format).absolute()
+    to = _folder(config, wanted)
     seen, chosen = survey(whole, [shard for shard, _ in found.values()])
     whole = replace(whole, classes=renumbered(whole.classes, seen))
     tasks = []
@@ -199,20 +205,38 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
         mine = None if chosen is None else chosen[i]
         called, key = whole.name(name, i), whole.key(i, made_from, mine)
         tasks.append(Task(STEP, called, key, {"shard": shard, "name": called, "key": key, "chosen": mine}, {}))
-    rows = sum(pq.read_metadata(shard.assignments).num_rows for shard, _ in found.values())
+    rows = sum(tables.read_counts(shard.assignments)[1] for shard, _ in found.values())
     summary = Summary(to, len(tasks), rows=rows, classes=len(whole.classes))
     folder, about = whole.folder(to), _about(config, wanted, whole)
-    with Store(Path(config.root)).lock(), folder.claim(about["format"]):
+    store = Store.at(config.root)
+    with store.lock(), folder.claim(about["format"]):
         done = folder.clean({task.shard: task.key for task in tasks}, whole.finals)
         summary.reused = len(done)
         if todo := [task for task in tasks if task.shard not in done]:
             folder.say({"state": "unfinished", **about})
-            summary.failed = _write(config, Write(whole, to), todo, len(done), local)
+            summary.failed = _write(config, store, Write(whole, to), todo, len(done), local)
         if not summary.failed:
             counts = export.finish(whole, folder, [folder.part(task.shard, task.key) for task in tasks])
             summary.images, summary.left_out = counts["images"], counts["left_out"]
             folder.say({"state": "done", **about, **counts})
     return summary
+
+
+@contextmanager
+def _at_hand(shard: Shard) -> Iterator[Shard]:
+    """A shard whose tables are on this machine."""
+    with ExitStack() as stack:
+        paths = {kind: getattr(shard, kind) for kind in ("assignments", "labels", "rejected")}
+        yield replace(shard, **{kind: path and stack.enter_context(borrowed(path)) for kind, path in paths.items()})
+
+
+def _folder(config: Config, wanted: Wanted) -> Path:
+    """Where the data set goes. ConfigError where that is no folder of this machine."""
+    if wanted.to is None and is_remote(config.root):
+        raise ConfigError(f"the run is at {config.root}: name a folder of this machine with --to")
+    if wanted.to is not None and wanted.to.parts[:1] and wanted.to.parts[0].endswith(":"):  # Path makes one / of two
+        raise ConfigError(f"--to is {wanted.to}, which is no folder of this machine: write there, then copy it")
+    return (wanted.to or Path(config.root) / STEP / wanted.format).absolute()
 
 
 def _about(config: Config, wanted: Wanted, whole: Export) -> dict[str, Any]:
@@ -226,9 +250,9 @@ def _about(config: Config, wanted: Wanted, whole: Export) -> dict[str, Any]:
     return {"format": str(wanted.format), **run, **filters, "links": wanted.links}
 
 
-def _write(config: Config, stage: Write, tasks: Sequence[Task], reused: int, local: bool) -> list[Result]:
+def _write(config: Config, store: Store, stage: Write, tasks: Sequence[Task], reused: int, local: bool) -> list[Result]:
     """Work on the shards that are not done. Returns those that failed."""
-    store, keys, failed = Store(Path(config.root)), {task.shard: task.key for task in tasks}, list[Result]()
+    keys, failed = {task.shard: task.key for task in tasks}, list[Result]()
     with Progress(store.root) as progress:
         progress.begin(STEP, len(tasks), reused)
         try:

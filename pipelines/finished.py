@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 from cpp.store import File, Store
 from pipelines.config import Config, ConfigError
@@ -23,7 +22,7 @@ def finished(config: Config, needed: Sequence[str], command: Sequence[str]) -> d
     makers = [name for name, stage in stages.items() if {p.name for p in stage.products} & set(needed)]
     first: str | None = None
     for name in upstream(makers, stages):
-        planned = step(name, stages[name], files, Store(Path(config.root)))
+        planned = step(name, stages[name], files, Store.at(config.root))
         files |= planned.results()
         if not planned.complete and first is None:
             first = f"step {name} has {len(planned.done):,} of {len(planned.tasks):,} shards"

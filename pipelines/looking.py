@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
-from cpp import choice, encoder, search, tables
+from cpp import choice, encoder, scratch, search, tables
 from cpp.store import File
 from cpp.wordnet import synonyms
 from pipelines.config import Config, ConfigError
@@ -27,7 +27,8 @@ PREFETCH = 4
 def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
     """The clusters of a layer, by default the main one. ConfigError where it, or a finished run, is not there."""
     (file,) = finished(config, ["clusters"], command)["clusters"].values()
-    rows = pq.read_table(file.path).to_pylist()
+    with scratch.borrowed(file.path) as path:
+        rows = pq.read_table(path).to_pylist()
     layers = sorted({row["layer"] for row in rows})
     if layer is not None and layer not in layers:
         raise ConfigError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")

@@ -194,7 +194,7 @@ def read_said(given: Given, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness
         if waiting > WAITING:
             parts, waiting = [Votes.total(parts)], 0
     likeness = Likeness.none(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
-    for path in given.whole["likeness"]:
+    for path in given.files("likeness"):
         part = load_file(path)
         present = part.pop("present")
         likeness.add_(present, Likeness(**part))
@@ -204,7 +204,7 @@ def read_said(given: Given, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness
 def read_vocabulary(given: Given) -> Vocabulary:
     """One vocabulary from folders of words with vectors and from encoded words, without those that are excluded."""
     parts = {folder: vectors.read_words(folder) for folder in given.whole.get("vocabulary", [])}
-    for path in given.whole.get("words", []):
+    for path in given.files("words"):
         table = pq.read_table(path)
         parts["the encoder of this run"] = table["word"].to_pylist(), tables.matrix(table["embedding"])
     dims = {place: X.shape[1] for place, (_, X) in parts.items()}

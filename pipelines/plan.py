@@ -150,7 +150,7 @@ def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
     for shard in shards:
         mine = {kind: files[kind][shard] for kind in each}
         key = fingerprint(base, shard, {kind: file.fingerprint for kind, file in mine.items()})
-        outputs = {p.name: str(store.path(p, shard, key)) for p in stage.products}
+        outputs = {p.name: store.path(p, shard, key) for p in stage.products}
         tasks.append(Task(name, shard, key, {kind: file.path for kind, file in mine.items()}, outputs))
     there = {p.name: store.listing(p) for p in stage.products}
     done = (t.shard for t in tasks if all(Path(path).name in there[name] for name, path in t.outputs.items()))
@@ -159,7 +159,7 @@ def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
 
 def plan(config: Config) -> list[Step]:
     """Every step of a run, as if all before it were done."""
-    store = Store(Path(config.root))
+    store = Store.at(config.root)
     files = inputs(config)
     steps = []
     for name, stage in pipeline(config, files).items():

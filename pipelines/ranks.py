@@ -43,8 +43,7 @@ def results(
     Where Ray Train itself fails nothing is tried again.
     """
     os.environ |= _ENVIRONMENT
-    parent = (store.root / "cache" / "tmp").absolute()
-    parent.mkdir(parents=True, exist_ok=True)
+    parent = store.scratch().absolute()
     for task in tasks:
         for start in range(1, attempts + 1):
             with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as scratch:

@@ -197,7 +197,7 @@ def _plane(given: Given) -> plane.Plane:
 
 def _encoders(given: Given) -> dict[str, dict[str, str]]:
     """What made the columns of vectors, as the first file of FEATURES says; nothing where they were given."""
-    said = pq.read_schema(given.whole["features"][0]).metadata or {}
+    said = tables.read_schema(given.whole["features"][0]).metadata or {}
     names = {
         key.decode().removeprefix("cpp."): value for key, value in said.items() if key.startswith(b"cpp.embedding")
     }

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import torch
 
+from cpp import remote, scratch
 from cpp.store import File, Store
 from cpp.tables import Counts, read_counts
 from pipelines import events
@@ -63,7 +63,7 @@ class Run:
     ) -> None:
         """Reads what is there to read and checks it: ConfigError names what is wrong."""
         self.config, self.local, self.allow_failed = config, local, allow_failed
-        self.store = Store(Path(config.root))
+        self.store = Store.at(config.root)
         self.files: dict[str, dict[str, File]] = inputs(config)
         stages = pipeline(config, self.files)
         self.stages = {name: stages[name] for name in upstream(list(names), stages)}
@@ -143,8 +143,10 @@ class Run:
             for kind in planned.stage.whole
             if self.files.get(kind)
         }
-        device, cache = "cuda" if r.gpus else "cpu", self.store.root / "cache"
+        device = "cuda" if r.gpus else "cpu"
+        cache = None if remote.is_remote(self.config.root) else self.store.root / "cache"
         given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
+        self.store.save()  # the report reads the events
         todo = [task for task in planned.tasks if task.shard not in planned.done]
         keys = {task.shard: task.key for task in todo}
         self.progress.begin(planned.name, len(todo), len(planned.done))
@@ -220,7 +222,8 @@ class Run:
         if "assign" in counted:
             found["clustered"] = counted["assign"].rows_out
             if clusters := self.files.get("clusters"):
-                table = pq.read_table(next(iter(clusters.values())).path, columns=["layer", "size"])
+                with scratch.borrowed(next(iter(clusters.values())).path) as path:
+                    table = pq.read_table(path, columns=["layer", "size"])
                 for layer in table.group_by("layer").aggregate([("size", "sum")]).to_pylist():
                     if (members := layer["size_sum"]) != found["clustered"]:
                         raise AccountingError(f"{found['clustered']} images were assigned, the clusters have {members}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from cpp import scratch
 from cpp.store import Product
 from cpp.tables import Counts
 
@@ -22,7 +23,8 @@ Work = Callable[[Mapping[str, Any], Mapping[str, Path]], Counts]
 class Given:
     """What a worker has before its first shard: the inputs it takes whole, and how it is to work.
 
-    `whole` maps the names in the stage's `whole` to their files in shard order; an optional input may be absent.
+    `whole` maps the names in the stage's `whole` to their files in shard order; an optional input may be absent. They
+    may be on an object store: `file` and `files` give local copies, `tables.batches` reads them where they are.
     """
 
     whole: Mapping[str, list[str]]
@@ -36,7 +38,13 @@ class Given:
     def file(self, kind: str) -> str:
         """The one file of an input that a step made which runs once."""
         (path,) = self.whole[kind]
-        return path
+        return scratch.kept(path)
+
+    def files(self, kind: str) -> Iterator[str]:
+        """The files of an input one after the other: each is at hand until the next is asked for."""
+        for path in self.whole.get(kind, ()):
+            with scratch.borrowed(path) as local:
+                yield local
 
 
 class Stage(ABC):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from cpp.store import Store
@@ -16,9 +15,9 @@ SHOWN = 20  # shards that failed are named, no more of them
 
 def lines(config: Config) -> Iterator[str]:
     """Whether a run is going on, and what it is at or was at when it ended."""
-    root = Path(config.root)
-    holder, found = Store(root).holder(), _record(root)
-    doing = events.doing(root / "events.jsonl")
+    store = Store.at(config.root)
+    holder, found = store.holder(), _record(store)
+    doing = events.doing(store.log("events.jsonl"))
     if holder:
         yield f"{config.name}: running ({holder})"
     elif found["state"] == "running":
@@ -33,16 +32,16 @@ def lines(config: Config) -> Iterator[str]:
 
 def faults(config: Config) -> Iterator[str]:
     """The shards that failed in the last run."""
-    failed = _record(Path(config.root))["failed"]
+    failed = _record(Store.at(config.root))["failed"]
     for fault in failed[:SHOWN]:
         yield f"failed: {fault['step']} {fault['shard']}: {fault['error']}"
     if len(failed) > SHOWN:
-        yield f"failed: {len(failed) - SHOWN:,} more, see {Path(config.root) / 'run.json'}"
+        yield f"failed: {len(failed) - SHOWN:,} more, see {config.root.rstrip('/')}/run.json"
 
 
-def _record(root: Path) -> dict[str, Any]:
+def _record(store: Store) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "never started", "failed": []}
-    path = root / "run.json"
+    path = store.log("run.json")
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
     return found

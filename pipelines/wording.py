@@ -54,7 +54,7 @@ class Mine(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            found = phrases.mine(phrases.total(map(pq.read_table, given.whole["phrases"])))
+            found = phrases.mine(phrases.total(map(pq.read_table, given.files("phrases"))))
             if not len(found):
                 raise ValueError(
                     f"label.captions: the metadata column {self.column!r} has no phrase that {phrases.RARE} images "
@@ -139,7 +139,7 @@ class Words(Stage):
             yield from vectors.read_lines(path)
         for name in given.whole.get("named", []):
             yield from wordlists.words(name)
-        for path in given.whole["mined"] if self.captions else ():
+        for path in given.files("mined") if self.captions else ():
             yield from pq.read_table(path, columns=["phrase"])["phrase"].to_pylist()
 
 

@@ -98,7 +98,7 @@ def test_a_shard_that_kills_three_times_is_given_up_and_the_rest_finish(
     assert lost.shard == "s1"
     assert "given up: it ended its worker 3 times" in str(lost.error)
     assert (tmp_path / "deaths-s1").read_text() == "xxx"
-    assert not store.path(PRODUCT, "s1", "poison").exists()
+    assert not Path(store.path(PRODUCT, "s1", "poison")).exists()
 
 
 def test_an_exception_is_not_tried_again(pool: tuple[Pool, Store], tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_ranks_are_started_again_when_one_is_killed_and_only_the_first_writes(
     assert result.error is None
     assert Path(todo[0].outputs["copy"]).read_text() == "rank 0 of 2: 21"
     assert (tmp_path / "deaths").read_text() == "x"
-    assert [path.name for path in store.path(PRODUCT, "s0", "joined").parent.glob("*joined*")] == ["s0-joined.txt"]
+    assert [path.name for path in Path(store.path(PRODUCT, "s0", "joined")).parent.glob("*joined*")] == ["s0-joined.txt"]
     assert set((store.root / "cache" / "tmp").iterdir()) == left
     assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after ranks")))) == 8
 

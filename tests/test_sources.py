@@ -239,7 +239,7 @@ def test_a_row_group_is_never_read_at_once(tmp_path: Path, monkeypatch: pytest.M
     table = pa.table({"image": [JPEG + bytes(100_000) for _ in range(200)]})
     pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, write_batch_size=1)
     shard, asked = only("parquet", f"{tmp_path}/t.parquet"), list[int]()
-    monkeypatch.setattr(rows.fsspec, "open", Counted)
+    monkeypatch.setattr(rows.remote, "opened", Counted)
     next(read(shard))
     assert max(asked) < 2 * rows.BUFFER
     assert sum(asked) < 10_000_000

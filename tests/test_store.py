@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_the_remedy(tmp_path: Path
 def test_a_folder_appears_whole_and_shows_exactly_what_is_published(tmp_path: Path) -> None:
     store, plots = Store(tmp_path), Product("plots", "")
     for key, names in (("old", ("a.svg", "b.svg")), ("new", ("b.svg",)), ("none", ())):
-        target = store.path(plots, WHOLE, key)
+        target = Path(store.path(plots, WHOLE, key))
         for _ in range(2):  # again over a folder that is there, as where another product of its step was lost
             with store.commit({"plots": str(target)}) as out:
                 out["plots"].mkdir()

@@ -309,7 +309,7 @@ def test_picked_samples_are_those_that_are_read_and_a_plain_tar_is_read_where_th
             return n or 0
 
     class Opened:
-        def __init__(self, where: str, how: str) -> None:
+        def __init__(self, where: str) -> None:
             self.file = io.BufferedReader(Counting(where), 4096)
 
         def __enter__(self) -> io.BufferedReader:
@@ -318,7 +318,7 @@ def test_picked_samples_are_those_that_are_read_and_a_plain_tar_is_read_where_th
         def __exit__(self, *exc: object) -> None:
             self.file.close()
 
-    monkeypatch.setattr("cpp.tars.fsspec.open", Opened)
+    monkeypatch.setattr("cpp.tars.remote.opened", Opened)
     assert [sample for sample in shard.pick(keys, 1 << 20) if sample.key in keys] == expected
     if mode == "w":
         assert taken < 0.2 * path.stat().st_size

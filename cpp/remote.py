@@ -1,0 +1,124 @@
+"""Addresses (`s3://`, `gs://`, `https://`) and paths through fsspec: connections with retries, secrets kept out.
+
+The one door to fsspec. Credentials come from the environment alone (AWS_*, GOOGLE_APPLICATION_CREDENTIALS): an address
+that carries some is refused, and `redacted` takes them out of what errors say. Knows no formats and no run folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import fsspec
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+ATTEMPTS = 8  # of a request: about a minute of waiting in all, at random and longer each time
+OPTIONS: dict[str, dict[str, Any]] = {
+    # botocore waits and tries again after 500, 502, 503, 504, throttling, timeouts and lost connections
+    "s3": {
+        "config_kwargs": {
+            "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
+            "connect_timeout": 10,
+            "read_timeout": 60,
+        },
+        "use_listings_cache": False,  # others write too: a listing is what is there now
+    },
+    "gs": {"use_listings_cache": False},  # gcsfs tries six times, for about half a minute
+}
+_SECRET = re.compile(r"(?i)sign|^sig$|token|secret|credential|password|access_?key|api_?key|^key$")
+_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_QUERY = re.compile(r"(?<=[?&])([^=&\s]+)=[^&\s'\"<>]+")
+_USER = re.compile(r"(\w://)[^/@\s'\"]+@")
+
+_CLIENTS = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests")
+
+has_magic = fsspec.core.has_magic
+
+
+@cache
+def _connection(protocol: str) -> Any:
+    """One for the process: a connection takes a tenth of a second to make, and any thread can use it."""
+    return fsspec.filesystem(protocol, **OPTIONS[protocol])
+
+
+def is_remote(path: str) -> bool:
+    return "://" in path
+
+
+def connect(path: str) -> tuple[Any, str]:
+    """The file system of a path or address, and what it calls it."""
+    protocol = path.partition("://")[0]
+    if protocol in OPTIONS and "::" not in path:
+        fs = _connection(protocol)
+        return fs, str(fs._strip_protocol(path))
+    fs, name = fsspec.core.url_to_fs(path)
+    return fs, str(name)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """A file to read bytes from."""
+    fs, name = connect(path)
+    with fs.open(name, "rb") as file:
+        yield file
+
+
+class _Handler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
+    """Arrow asks for the byte ranges that it needs, several at once: reading ahead would fetch what it leaves out."""
+
+    def open_input_file(self, path: str) -> Any:
+        return pa.PythonFile(self.fs.open(path, mode="rb", cache_type="none"), mode="r")
+
+
+def for_arrow(paths: Sequence[str]) -> tuple[list[str], Any]:
+    """Paths as pyarrow takes them, with the file system that they are on; None for this machine's."""
+    if not paths or not is_remote(paths[0]):
+        return list(paths), None
+    fs, _ = connect(paths[0])
+    return [str(fs._strip_protocol(path)) for path in paths], pafs.PyFileSystem(_Handler(fs))
+
+
+def check_address(text: str) -> None:
+    """ValueError, which does not repeat it, for an address with a user, a password, a key or a signature."""
+    for address in text.split("::"):
+        if not is_remote(address):
+            continue
+        parts = urlsplit(address)
+        query = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if _SECRET.search(name)]
+        if "@" in parts.netloc or query:
+            what = f"{query[0]}=..." if query else "user:password@"
+            raise ValueError(
+                f"the address {parts.scheme}://... holds credentials ({what}), which would stand in logs and results. "
+                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or GOOGLE_APPLICATION_CREDENTIALS instead"
+            )
+
+
+def is_failure(error: Exception) -> bool:
+    """Whether it is an error of the storage; a full disk on this machine, or a fault in a program, is none."""
+    if isinstance(error, OSError):
+        return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return type(error).__module__.partition(".")[0] in _CLIENTS
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether the storage would say the same again: no bucket, no right, no credentials."""
+    return isinstance(error, PermissionError | FileNotFoundError) or "Credential" in type(error).__name__
+
+
+def redacted(text: str) -> str:
+    """A text without the values of credentials in the environment, and without queries and users of addresses."""
+    for value in (os.environ.get(name) for name in _VARIABLES):
+        if value:
+            text = text.replace(value, "***")
+    return _USER.sub(r"\1***@", _QUERY.sub(_hidden, text))
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return f"{match[1]}=***" if _SECRET.search(match[1]) else match[0]

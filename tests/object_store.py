@@ -1,0 +1,64 @@
+"""A server on this machine that speaks S3 (moto's), in front of which requests are counted and can be made to fail."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+Fault = str | float | None
+"""What becomes of a request: an HTTP status, "cut" off in the middle of the answer, seconds of waiting, or nothing."""
+
+
+class ObjectStore:
+    """`requests` are (method, path) as they came; `fault` is asked for each."""
+
+    def __init__(self) -> None:
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self.requests: list[tuple[str, str]] = []
+        self.fault: Callable[[str, str], Fault] = lambda method, path: None
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def counts(self) -> Counter[str]:
+        return Counter(method for method, _ in self.requests)
+
+    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        self.requests.append((method, path))
+        fault = self.fault(method, path)
+        if isinstance(fault, float):
+            time.sleep(fault)
+        elif fault == "cut":
+            return _half(self._app(environ, start))
+        elif fault is not None:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            code = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied"}[fault]
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>made up</Message></Error>".encode()
+            start(f"{fault} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+            return [body]
+        return self._app(environ, start)  # type: ignore[no-any-return]
+
+
+def _half(body: Iterable[bytes]) -> Iterator[bytes]:
+    whole = b"".join(body)
+    yield whole[: len(whole) // 2]
+    raise ConnectionAbortedError
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"  # a connection for each request would cost more than the request
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        pass
