@@ -18,6 +18,7 @@ from pipelines.config import Config, ConfigError, load
 from pipelines.run import AccountingError, Run
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
+STORAGE = (PermissionError, ConnectionError)  # of the run folder, with the remedy in their message
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
@@ -49,7 +50,7 @@ def run(
             _summary(this)
     except (ConfigError, LockedError, PermissionError) as error:
         raise _exit(str(error), WRONG) from None
-    except AccountingError as error:
+    except (AccountingError, ConnectionError) as error:
         raise _exit(str(error), FAILED) from None
     except KeyboardInterrupt:
         raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
@@ -67,7 +68,11 @@ def plan(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -
 def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
     """Print how far a run is, whether it is going on now, and what failed."""
     loaded = _load(config, overrides)
-    for line in state.lines(loaded):
+    try:
+        said = [*state.lines(loaded)]
+    except STORAGE as error:
+        raise _exit(str(error), WRONG) from None
+    for line in said:
         console.print(line, markup=False)
     _steps(loaded, steps or [], verbose=False)
     for line in state.faults(loaded):
@@ -83,7 +88,7 @@ def names(
     """Print the clusters of a finished run, the largest first: names, how sure they are, and why."""
     try:
         table = looking.names(load(config, overrides or ()), layer, _again(config, overrides))
-    except ConfigError as error:
+    except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     _wide.print(table)
 
@@ -98,7 +103,7 @@ def search(
     """Print the clusters and images of a finished run that are nearest to a sentence."""
     try:
         found = looking.nearest(load(config, overrides or ()), text, n, _again(config, overrides))
-    except ConfigError as error:
+    except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     for table in found:
         _wide.print(table)
@@ -140,7 +145,7 @@ def _again(config: Path, overrides: list[str] | None) -> list[str]:
 def _load(config: Path, overrides: list[str] | None) -> Config:
     try:
         return load(config, overrides or ())
-    except ConfigError as error:
+    except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
 
 
@@ -148,7 +153,7 @@ def _steps(config: Config, names: list[str], verbose: bool) -> None:
     try:
         planned = planning.plan(config)
         wanted = planning.upstream(names, {step.name: step.stage for step in planned})
-    except ConfigError as error:
+    except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     for step in (step for step in planned if step.name in wanted):
         console.print(f"{step.name:10} {len(step.done):,} of {len(step.tasks):,} shards done", markup=False)

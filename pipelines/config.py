@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from cpp import remote
+from cpp.bucket import SCHEMES
 from cpp.tables import EMBEDDING
 from pipelines.settings import (
     RECIPES,
@@ -41,7 +43,7 @@ class Config(Section):
     """A whole run. Relative paths of inputs start from `data`; `root` is the folder that results go to."""
 
     name: str = Field(min_length=1, description="title of the run")
-    root: str = Field(min_length=1, description="folder of results")
+    root: str = Field(min_length=1, description="folder of results: a path, or s3:// or gs:// and one in a bucket")
     data: str = Field(".", description="where relative paths of inputs start: a folder or an fsspec URL")
     seed: int = Field(0, ge=0, lt=2**31)
     import_: Import | None = Field(None, alias="import")
@@ -54,6 +56,14 @@ class Config(Section):
     curate: Curate | None = None
     report: Report = Report()
     resources: Resources = Field(default_factory=Resources)
+
+    @field_validator("root")
+    @classmethod
+    def _written_to(cls, root: str) -> str:
+        scheme, address, rest = root.partition("://")
+        if address and (scheme not in SCHEMES or not rest.strip("/")):
+            raise ValueError(f"root is {root}, results can go to a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
+        return root
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -102,6 +112,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     origin = {key: f"--set {override}" for override in overrides if (key := _override(raw, override))}
+    _check_addresses(raw, str(path), "")
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
@@ -112,6 +123,21 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
             place = next(near, str(path))
             faults.append(f"{place}: {key}: {_explain(fault)}")
         raise ConfigError("\n".join(faults)) from None
+
+
+def _check_addresses(value: Any, path: str, key: str) -> None:
+    """ConfigError, naming the key and not the value, where an address holds credentials."""
+    if isinstance(value, dict):
+        for name, below in value.items():
+            _check_addresses(below, path, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for below in value:
+            _check_addresses(below, path, key)
+    elif isinstance(value, str):
+        try:
+            remote.check_address(value)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {key}: {error}") from None
 
 
 def _explain(fault: Mapping[str, Any]) -> str:

@@ -157,7 +157,9 @@ def test_ranks_are_started_again_when_one_is_killed_and_only_the_first_writes(
     assert result.error is None
     assert Path(todo[0].outputs["copy"]).read_text() == "rank 0 of 2: 21"
     assert (tmp_path / "deaths").read_text() == "x"
-    assert [path.name for path in Path(store.path(PRODUCT, "s0", "joined")).parent.glob("*joined*")] == ["s0-joined.txt"]
+    assert [path.name for path in Path(store.path(PRODUCT, "s0", "joined")).parent.glob("*joined*")] == [
+        "s0-joined.txt"
+    ]
     assert set((store.root / "cache" / "tmp").iterdir()) == left
     assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after ranks")))) == 8
 
