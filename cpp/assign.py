@@ -63,6 +63,18 @@ class Nearest:
         )
 
 
+class Neighbours:
+    """The `k` largest inner products of rows with fixed rows `[m, d]`, exact; on the GPUs if `gpu`."""
+
+    def __init__(self, rows: Floats, k: int, gpu: bool = False) -> None:
+        self.k, self._index = k, _exact(_rows(rows), gpu)
+
+    def __call__(self, X: Floats, batch: int) -> Floats:
+        """`[n, k]`, the largest first, `batch` rows at a time."""
+        parts = [self._index.search(_rows(X[i : i + batch]), self.k)[0] for i in range(0, len(X), batch)]
+        return np.concatenate([np.empty((0, self.k), np.float32), *parts])
+
+
 def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
     """The `k` other rows of largest inner product with each row of `X`, `[n, k]`, nearest first; exact."""
     if not 1 <= k < len(X):
