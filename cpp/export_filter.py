@@ -42,16 +42,18 @@ def passing(cluster: NDArray[np.integer], confidence: NDArray[np.floating], want
 
 
 class Best:
-    """The `n` rows of each of `n_clusters` clusters that are surest, kept while rows pass by.
+    """The surest rows of each cluster, `n` of it or `[n_clusters]`, kept while rows pass by.
 
-    Of equal confidence (NaN is the least) the higher score comes first, of equal scores the earlier row.
+    Of equal confidence (NaN is the least) the higher score comes first, of equal scores the lower lot, then the earlier
+    row.
     """
 
-    def __init__(self, n: int, n_clusters: int) -> None:
-        if n < 1:
+    def __init__(self, n: int | NDArray[np.int64], n_clusters: int) -> None:
+        if isinstance(n, int) and n < 1:
             raise ValueError(f"per_cluster is {n}, must be at least 1")
-        self.n = n
-        self._least = np.full((2, n_clusters), -np.inf)  # what the last of n rows has: equals come too late
+        self.n = np.broadcast_to(n, n_clusters)
+        self._least = np.full((2, n_clusters), -np.inf)  # what the last of n rows has
+        self._least[:, self.n == 0] = np.inf
         self._parts: list[NDArray[np.float64]] = []
         self._pending = 0
 
@@ -61,27 +63,29 @@ class Best:
         cluster: NDArray[np.integer],
         confidence: NDArray[np.floating],
         score: NDArray[np.floating],
+        lot: NDArray[np.floating] | None = None,
     ) -> None:
         """Rows of ascending number, each `[m]`, after those before."""
         sure = np.nan_to_num(confidence.astype(np.float64), nan=-1.0)
         score = score.astype(np.float64)
         least_sure, least_score = self._least[:, cluster]
-        keep = (sure > least_sure) | ((sure == least_sure) & (score > least_score))
-        self._parts.append(np.stack([cluster, sure, score, row])[:, keep])
+        keep = (sure > least_sure) | ((sure == least_sure) & (score >= least_score))
+        lots = np.zeros(len(row)) if lot is None else lot
+        self._parts.append(np.stack([cluster, sure, score, lots, row])[:, keep])
         self._pending += int(keep.sum())
-        if self._pending > max(PENDING, self.n * self._least.shape[1]):
+        if self._pending > max(PENDING, int(self.n.sum())):
             self._parts, self._pending = [self._best()], 0
 
     def rows(self) -> NDArray[np.int64]:
         """The numbers of the rows that are kept, ascending."""
-        return np.sort(self._best()[3].astype(np.int64)) if self._parts else np.empty(0, np.int64)
+        return np.sort(self._best()[4].astype(np.int64)) if self._parts else np.empty(0, np.int64)
 
     def _best(self) -> NDArray[np.float64]:
         found = np.concatenate(self._parts, axis=1)
-        cluster, sure, score, row = found
-        found = found[:, np.lexsort((row, -score, -sure, cluster))]
-        cluster = found[0]
+        cluster, sure, score, lot, row = found
+        found = found[:, np.lexsort((row, lot, -score, -sure, cluster))]
+        cluster = found[0].astype(np.int64)
         rank = np.arange(len(cluster)) - np.searchsorted(cluster, cluster)
-        last = found[:, rank == self.n - 1]
-        self._least[:, last[0].astype(np.int64)] = last[1:3]
-        return found[:, rank < self.n]
+        last = rank == self.n[cluster] - 1
+        self._least[:, cluster[last]] = found[1:3, last]
+        return found[:, rank < self.n[cluster]]

@@ -81,7 +81,7 @@ class Residual:
 
 
 def tally(values: NDArray[np.floating]) -> NDArray[np.int64]:
-    """How many images have each value, `[BINS]`, in the order of float16; NaN counts for none. Tallies of shards add."""
+    """How many images have each value, `[BINS]`, in the order of float16; NaN is not counted. Tallies of shards add."""
     found: NDArray[np.int64] = np.bincount(_bin(values[~np.isnan(values)]), minlength=BINS)
     return found
 

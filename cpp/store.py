@@ -46,6 +46,11 @@ class Product:
     rows: Literal["out", "rejected"] | None = None  # it has a row for each image that came out, or was rejected
 
 
+def shard_of(path: str) -> str:
+    """The shard of a result, by its path in the cache."""
+    return os.path.basename(path).rpartition("-")[0]
+
+
 def fingerprint(*parts: object) -> str:
     """16 hexadecimal digits that depend on every part (anything that JSON can say)."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -103,6 +103,28 @@ def _dataset(paths: Sequence[str]) -> ds.Dataset:
     return ds.dataset(names, format="parquet", filesystem=filesystem)
 
 
+def aligned(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, ...]]:
+    """Batches of several streams of rows that belong together row for row, cut so that they have the same rows.
+
+    ValueError where one stream has fewer rows.
+    """
+    held: list[pa.RecordBatch | None] = [None] * len(streams)
+    while True:
+        for i, stream in enumerate(streams):
+            while (batch := held[i]) is None or not len(batch):
+                held[i] = batch = next(stream, None)
+                if batch is None:
+                    break
+        there = [batch for batch in held if batch is not None]
+        if len(there) < len(streams):
+            if there:
+                raise ValueError(f"{len(there)} of {len(streams)} streams of rows are longer than the others")
+            return
+        n = min(map(len, there))
+        yield tuple(batch.slice(0, n) for batch in there)
+        held = [batch.slice(n) for batch in there]
+
+
 def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
     """At most `n` rows `[n, d]` of vector columns, `joined`; which ones says `sampled`."""
     return np.concatenate([joined(batch, columns) for batch in sampled(paths, columns, n, seed, prefetch)])

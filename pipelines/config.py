@@ -87,6 +87,16 @@ class Config(Section):
                 raise ValueError(f"{key} names a column twice: {', '.join(columns)}")
         return self
 
+    @model_validator(mode="after")
+    def _text_tower(self) -> Self:
+        odd = self.curate and self.curate.outliers
+        if odd and odd.captions and not self.encode:
+            raise ValueError(
+                f"curate.outliers.captions is {odd.captions!r}, and only a run with `encode` has a text tower: set it "
+                "to null, and similarity to a metadata column that says how well captions fit, if there is one"
+            )
+        return self
+
     def locate(self, path: str) -> str:
         """An input path as it is opened: from `data` on, unless it is absolute or a URL."""
         if "://" in path or os.path.isabs(path):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from cpp import fit, naming
 from cpp.partition import Method
+from cpp.curation import By
 from cpp.tables import EMBEDDING
 
 Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]
@@ -170,8 +171,33 @@ class Duplicates(Section):
         return self
 
 
+class Outliers(Section):
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="images of a larger score leave; null: none does, they are only scored"
+    )
+    neighbours: int = Field(5, ge=1, description="nearest images whose similarity is the density around one")
+    sample: int = Field(20_000, ge=2, description="images that neighbours are looked for among, at most")
+    similarity: str | None = Field(None, description="metadata column that says how well the caption fits the image")
+    captions: str | None = Field(None, description="metadata column with captions, compared by the text tower")
+
+    @model_validator(mode="after")
+    def _one_similarity(self) -> Self:
+        if self.similarity and self.captions:
+            raise ValueError(
+                "curate.outliers: similarity names a column that is known and captions one that is encoded to know it: "
+                "set one of them to null"
+            )
+        return self
+
+
 class Curate(Section):
     duplicates: Duplicates | None = Field(Duplicates(), description="near-duplicates; null: none are looked for")
+    outliers: Outliers | None = Field(Outliers(), description="how odd images are; null: not looked at")
+    size: int | None = Field(None, ge=1, description="images of a balanced subset; null: all that stay are kept")
+    power: float = Field(0.0, ge=0, description="clusters give by this power of their size: 0 evenly, 1 in proportion")
+    by: By = Field(
+        "confidence", description="which of a cluster: confidence the surest, random, or diversity, far from each other"
+    )
 
 
 class Report(Section):

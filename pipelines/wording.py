@@ -36,7 +36,7 @@ class Phrases(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             rows = pq.read_metadata(files["features"]).num_rows
             counts = Counts(rows, rows)
-            tables.write(phrases.count(_captions(files["features"], self.column)), out["phrases"], counts)
+            tables.write(phrases.count(captions_of(files["features"], self.column)), out["phrases"], counts)
             return counts
 
         return work
@@ -83,7 +83,7 @@ class Captions(Stage):
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             cluster = pq.read_table(files["assignments"], columns=[finest])[finest].to_numpy()
-            found = phrases.tally(_captions(files["features"], self.column), cluster, mined, tree.finest).tocoo()
+            found = phrases.tally(captions_of(files["features"], self.column), cluster, mined, tree.finest).tocoo()
             counts = Counts(len(cluster), len(cluster))
             pairs = {"cluster": found.row.astype(np.int32), "phrase": found.col.astype(np.int32), "images": found.data}
             tables.write(pa.table(pairs), out["captions"], counts)
@@ -143,7 +143,7 @@ class Words(Stage):
             yield from pq.read_table(path, columns=["phrase"])["phrase"].to_pylist()
 
 
-def _captions(path: str, column: str) -> Iterator[list[str]]:
+def captions_of(path: str, column: str, setting: str = "label.captions") -> Iterator[list[str]]:
     """The captions of every image of a shard, none for images without. ValueError where the column is no text."""
     file = pq.ParquetFile(path)
     if column not in file.schema_arrow.names:  # a shard of which no image has captions has no such column
@@ -151,9 +151,7 @@ def _captions(path: str, column: str) -> Iterator[list[str]]:
         return
     kind = file.schema_arrow.field(column).type
     if not _is_text(kind):
-        raise ValueError(
-            f"label.captions: the metadata column {column!r} holds {kind}, it must be text or lists of text"
-        )
+        raise ValueError(f"{setting}: the metadata column {column!r} holds {kind}, it must be text or lists of text")
     for batch in file.iter_batches(ROWS, columns=[column]):
         for value in batch[column].to_pylist():
             yield [value] if isinstance(value, str) else [text for text in value or () if text]

@@ -26,8 +26,8 @@ def features(folder: Path) -> Floats:
     return X / np.linalg.norm(X, axis=1, keepdims=True)
 
 
-def oddities(X: Floats, K: int) -> tuple[dict[str, NDArray[np.floating]], Floats, NDArray[np.int64]]:
-    """Raw parts of a run on these vectors, but for captions; its codes and clusters."""
+def oddities(X: Floats, K: int) -> tuple[dict[str, NDArray[np.floating]], NDArray[np.int64]]:
+    """Raw parts of a run on these vectors, but for captions; its clusters."""
     head, _ = fit(torch.from_numpy(X.astype(np.float16)), Discriminant(), K, 0, "cpu")
     codes = head.project(torch.from_numpy(X.astype(np.float16)), 8192)
     found = layers.fine(codes, K, "auto", 0.1, 8192, 32, None, [], 0)
@@ -42,7 +42,7 @@ def oddities(X: Floats, K: int) -> tuple[dict[str, NDArray[np.floating]], Floats
     }
     parts["density of codes"] = outliers.Density(Z.astype(np.float16), 5)(Z.astype(np.float16), 8192)
     parts["score of codes"] = assigned.score
-    return parts, Z, assigned.cluster.astype(np.int64)
+    return parts, assigned.cluster.astype(np.int64)
 
 
 def auc(odd: NDArray[np.bool_], value: NDArray[np.floating]) -> tuple[float, float]:
@@ -58,7 +58,7 @@ def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float,
     from sklearn.ensemble import IsolationForest
     from sklearn.neighbors import LocalOutlierFactor
 
-    parts, Z, cluster = oddities(X, K)
+    parts, cluster = oddities(X, K)
     large = outliers.ODD_IF_LARGE
     ranked = {n: outliers.ranks(outliers.tally(v), v, n in large) for n, v in parts.items()}
     three = {n: ranked[n] for n in ("margin", "density", "residual")}
