@@ -97,7 +97,7 @@ class Balance(Stage):
     def _diverse(
         self, given: Given, tree: TreeFile, sizes: NDArray[np.int64], taken: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Rows far from each other, ascending, of `SEEN` of each cluster drawn by lot; where more are taken, all by lot."""
+        """Rows far from each other, of `SEEN` of each cluster drawn by lot; all by lot where more are taken. Ascending."""
         apart = taken < np.minimum(sizes, SEEN)
         found = [self._first(given, tree, np.where(apart, 0, taken))]
         seen = np.where(apart & (taken > 0), np.minimum(sizes, SEEN), 0)
@@ -175,7 +175,7 @@ def _apart(
 def _shards(given: Given) -> tuple[list[str], NDArray[np.int64]]:
     """Names of the shards in order, and where the rows of each begin, and the last end."""
     paths = given.whole["assignments"]
-    rows = [pq.read_metadata(path).num_rows for path in paths]
+    rows = [tables.read_counts(path)[1] for path in paths]
     return [shard_of(path) for path in paths], np.cumsum([0, *rows])
 
 
@@ -231,7 +231,7 @@ class Summary(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            kept = sum(pq.read_metadata(path).num_rows for path in given.whole["keep"])
+            kept = sum(tables.read_counts(path)[1] for path in given.whole["keep"])
             dropped = Counter({reason.value: 0 for reason in Reason})
             for batch in tables.batches(given.whole["drop"], ["reason"], given.prefetch):
                 dropped.update(batch["reason"].to_pylist())

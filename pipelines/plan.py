@@ -11,8 +11,9 @@ import yaml
 
 from cpp import encoder, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
+from cpp.tables import EMBEDDING
 from cpp.weights import SUFFIXES
-from pipelines import encoding, grouping, naming, picturing, reporting, scoring, stages, wording
+from pipelines import curating, encoding, grouping, naming, outlying, picturing, reporting, scoring, stages, wording
 from pipelines.config import Config, ConfigError
 from pipelines.inputs import inputs
 from pipelines.settings import CAPTIONS, Encoder
@@ -100,7 +101,27 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         steps["evaluate"] = scoring.Evaluate(c.evaluate.label, c.evaluate.baseline_sample, c.fit.embeddings, seed)
         if c.label and c.evaluate.names:
             steps["evaluate_names"] = scoring.EvaluateNames(c.evaluate.names, c.label.method, c.label.min_confidence)
-    return steps | _shown(c)
+    return steps | _curated(c, encoders) | _shown(c)
+
+
+def _curated(config: Config, encoders: Mapping[str, encoding.Model]) -> dict[str, Stage]:
+    """The steps that say what leaves the data set and why."""
+    c = config.curate
+    if c is None:
+        return {}
+    steps: dict[str, Stage] = {}
+    if o := c.outliers:
+        tower = encoders[EMBEDDING] if o.captions else None
+        made = o.neighbours, o.sample, o.similarity, o.captions, tower
+        steps["oddities"] = outlying.Oddities(config.fit.embeddings, *made, config.seed)
+        steps["scales"] = outlying.Scales(o.similarity)
+        steps["outliers"] = outlying.Outliers()
+    threshold = c.outliers.threshold if c.outliers else None
+    if c.size is not None:
+        steps["balance"] = curating.Balance(c.size, c.power, c.by, threshold, config.seed)
+    steps["curate"] = curating.Curate(threshold)
+    steps["curation"] = curating.Summary(c.size)
+    return steps
 
 
 def _shown(config: Config) -> dict[str, Stage]:

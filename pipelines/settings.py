@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from cpp import fit, naming
-from cpp.partition import Method
 from cpp.curation import By
+from cpp.partition import Method
 from cpp.tables import EMBEDDING
 
 Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]

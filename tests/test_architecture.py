@@ -25,7 +25,7 @@ ROWS = [
     {"wordlists"},
     {"rate", "sinkhorn", "assign"},
     {"discriminant", "head"},
-    {"fit", "partition", "label", "metrics", "quality"},
+    {"fit", "partition", "label", "metrics", "quality", "outliers", "balance", "diverse", "curation"},
     {"export_classes", "export_filter", "export_folder"},
     {"export_rows", "export_tar"},
     {"export_tables"},
