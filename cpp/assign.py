@@ -88,6 +88,13 @@ def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
     return others
 
 
+def pairs_from(A: Floats, B: Floats, lowest: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Every pair of rows `i` of `A` and `j` of `B` with an inner product of at least `lowest`, and that; by `i`."""
+    below = float(np.nextafter(np.float32(lowest), np.float32(-1)))  # faiss takes what is above
+    ends, similarity, j = _exact(_rows(B), False).range_search(_rows(A), below)
+    return np.repeat(np.arange(len(A)), np.diff(ends.astype(np.int64))), j, similarity
+
+
 def kmeans(
     X: Floats,
     n_clusters: int,

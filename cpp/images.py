@@ -122,6 +122,17 @@ def open_image(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
 
 
+def pixels(data: bytes) -> int | None:
+    """The number of pixels that the header of a picture says; None where the bytes are none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            width, height = open_image(data).size
+            return width * height
+    except Exception:  # Pillow raises many kinds for bad bytes
+        return None
+
+
 def extension(data: bytes) -> str | None:
     """The extension that the format of the bytes has, from their header: `jpg`; None where they are no image."""
     try:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -65,14 +66,23 @@ def joined(table: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> NDArray[
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) / np.float16(len(parts) ** 0.5)
 
 
-def write(table: pa.Table, path: Path, counts: Counts | None = None, about: Mapping[str, str] | None = None) -> None:
-    """Write Parquet, with the counts of the shard and what else is said `about` it in its metadata."""
+def write(
+    table: pa.Table,
+    path: Path,
+    counts: Counts | None = None,
+    about: Mapping[str, str] | None = None,
+    group: int | None = None,
+) -> None:
+    """Write Parquet, with the counts of the shard and what else is said `about` it in its metadata.
+
+    `group` rows lie together, so that of an ordered table a part can be read.
+    """
     metadata = dict(about or {})
     if counts is not None:
         metadata[COUNTS_KEY] = json.dumps(counts._asdict())
     table = table.replace_schema_metadata(metadata)
-    scalars = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]
-    pq.write_table(table, path, compression="zstd", use_dictionary=scalars)  # no two vectors are the same
+    scalars = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]  # no two vectors are the same
+    pq.write_table(table, path, compression="zstd", use_dictionary=scalars, row_group_size=group)
 
 
 def read_counts(path: str) -> tuple[Counts, int]:
@@ -91,11 +101,18 @@ def read_schema(path: str) -> pa.Schema:
     return pq.read_schema(name, filesystem=filesystem)
 
 
-def batches(paths: Sequence[str], columns: Sequence[str], prefetch: int) -> Iterator[pa.RecordBatch]:
-    """Columns of many Parquet files in order, `prefetch` files read ahead. Memory does not grow with their number."""
+def batches(
+    paths: Sequence[str], columns: Sequence[str], prefetch: int, where: pc.Expression | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Columns of many Parquet files in order, `prefetch` files read ahead. Memory does not grow with their number.
+
+    Only rows `where` it holds; groups of rows in which it cannot are not read.
+    """
     if paths:
         files = _dataset(paths)
-        yield from files.to_batches(columns=list(columns), fragment_readahead=prefetch, batch_readahead=prefetch)
+        yield from files.to_batches(
+            columns=list(columns), filter=where, fragment_readahead=prefetch, batch_readahead=prefetch
+        )
 
 
 def _dataset(paths: Sequence[str]) -> ds.Dataset:

@@ -97,7 +97,7 @@ class Balance(Stage):
     def _diverse(
         self, given: Given, tree: TreeFile, sizes: NDArray[np.int64], taken: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Rows far from each other, of `SEEN` of each cluster drawn by lot; all by lot where more are taken. Ascending."""
+        """Rows far from each other, of `SEEN` of each cluster drawn by lot; all by lot where more are taken. Sorted."""
         apart = taken < np.minimum(sizes, SEEN)
         found = [self._first(given, tree, np.where(apart, 0, taken))]
         seen = np.where(apart & (taken > 0), np.minimum(sizes, SEEN), 0)

@@ -13,7 +13,20 @@ from cpp import encoder, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.tables import EMBEDDING
 from cpp.weights import SUFFIXES
-from pipelines import curating, encoding, grouping, naming, outlying, picturing, reporting, scoring, stages, wording
+from pipelines import (
+    curating,
+    deduplicating,
+    duplicating,
+    encoding,
+    grouping,
+    naming,
+    outlying,
+    picturing,
+    reporting,
+    scoring,
+    stages,
+    wording,
+)
 from pipelines.config import Config, ConfigError
 from pipelines.inputs import inputs
 from pipelines.settings import CAPTIONS, Encoder
@@ -110,6 +123,14 @@ def _curated(config: Config, encoders: Mapping[str, encoding.Model]) -> dict[str
     if c is None:
         return {}
     steps: dict[str, Stage] = {}
+    if d := c.duplicates:
+        how = d.threshold, d.lowest, d.keep, d.neighbours
+        steps["scatter"] = duplicating.Scatter(config.fit.embeddings, d.neighbours, d.similarity, d.bytes)
+        steps["search"] = duplicating.Search(d.lowest)
+        steps["group"] = deduplicating.Group(*how)
+        steps["duplicates"] = deduplicating.Duplicates(config.report.images)
+        about = config.name, d.threshold, d.keep, d.neighbours, d.bytes
+        steps["duplicates_page"] = deduplicating.DuplicatesPage(*about)
     if o := c.outliers:
         tower = encoders[EMBEDDING] if o.captions else None
         made = o.neighbours, o.sample, o.similarity, o.captions, tower

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from cpp import fit, naming
 from cpp.curation import By
+from cpp.duplicate_groups import Keep
 from cpp.partition import Method
 from cpp.tables import EMBEDDING
 
-Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]
 CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's own
 
 
