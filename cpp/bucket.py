@@ -51,7 +51,8 @@ class Bucket(Store):
         return Path(tempfile.mkdtemp(dir=scratch.folder(), prefix="run-"))
 
     def listing(self, product: Product) -> set[str]:
-        return set(self._infos(f"cache/{product.name}"))
+        with self._explained():
+            return set(self._infos(f"cache/{product.name}"))
 
     def scratch(self) -> Path:
         return scratch.folder()

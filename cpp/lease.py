@@ -92,7 +92,9 @@ class Lease:
             try:
                 self.check()
             except LockedError:
-                os.kill(os.getpid(), signal.SIGINT)
+                main = threading.main_thread().ident
+                if main is not None:  # to that thread: a signal to the process would not end its waiting
+                    signal.pthread_kill(main, signal.SIGINT)
                 return
 
     def _renew_once(self) -> None:

@@ -48,6 +48,12 @@ def _connection(protocol: str) -> Any:
     return fsspec.filesystem(protocol, **OPTIONS[protocol])
 
 
+def disconnect() -> None:
+    """Forget the connections: what the environment and OPTIONS say counts anew."""
+    _connection.cache_clear()
+    fsspec.core.get_filesystem_class("s3").clear_instance_cache()
+
+
 def is_remote(path: str) -> bool:
     return "://" in path
 

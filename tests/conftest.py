@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from cpp import encoder
+from cpp import encoder, lease, remote
+from tests.object_store import ObjectStore
 
 COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 190, 40)]
 TINY: dict[str, Any] = {
@@ -152,3 +154,31 @@ def real_data() -> Path:
     if not found:
         pytest.skip("CPP_TEST_DATA is not set to the folder of real data")
     return Path(found)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ObjectStore]:
+    made = ObjectStore()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def s3(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """A server that speaks S3 with an empty bucket `bucket`, which this process and its children use."""
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.reset()
+    fs = remote.connect("s3://bucket")[0]
+    if fs.exists("bucket"):
+        fs.rm("bucket", recursive=True)
+    fs.mkdir("bucket")
+    server.reset()
+    return server
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases that are renewed and given up within a second or two."""
+    monkeypatch.setattr(lease, "RENEW", 0.1)
+    monkeypatch.setattr(lease, "PATIENCE", 1.5)

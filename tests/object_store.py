@@ -27,6 +27,20 @@ class ObjectStore:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    def reset(self) -> None:
+        self.requests.clear()
+        self.fault = lambda method, path: None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs to use it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "AKIAOFNOBODY",
+            "AWS_SECRET_ACCESS_KEY": "a-secret-of-nobody",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()

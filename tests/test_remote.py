@@ -1,0 +1,56 @@
+"""Addresses, and secrets that must not be in them or in what is said."""
+
+import pytest
+
+from cpp import listing, remote
+from pipelines.config import ConfigError, load
+from tests.conftest import Dataset
+
+SECRET = [
+    "s3://key:hidden@bucket/run",
+    "https://user:hidden@example.org/a.tar",
+    "https://example.org/a.tar?X-Amz-Signature=hidden&X-Amz-Expires=60",
+    "https://example.org/a.tar?sv=2024&sig=hidden",
+    "https://example.org/a.tar?access_token=hidden",
+    "filecache::s3://key:hidden@bucket/run",
+]
+
+
+@pytest.mark.parametrize("address", SECRET)
+def test_addresses_with_credentials_are_refused_without_repeating_them(address: str) -> None:
+    with pytest.raises(ValueError, match="holds credentials") as error:
+        remote.check_address(address)
+    assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["/a/b@c", "s3://bucket/a@b", "https://example.org/a.tar?download=1", "words.txt"])
+def test_other_addresses_pass(address: str) -> None:
+    remote.check_address(address)
+
+
+@pytest.mark.parametrize("key", ["root", "data", "import.path", "label.vocabulary"])
+def test_a_configuration_with_credentials_is_refused_by_its_key(dataset: Dataset, key: str) -> None:
+    value = f"[{SECRET[0]}]" if key == "label.vocabulary" else SECRET[0]
+    with pytest.raises(ConfigError, match=rf"{key}: the address s3://\.\.\. holds credentials") as error:
+        load(dataset.config, [f"{key}={value}"])
+    assert "hidden" not in str(error.value)
+
+
+def test_a_list_of_files_with_signed_addresses_is_refused(dataset: Dataset) -> None:
+    (dataset.folder / "tars.txt").write_text("https://example.org/0.tar\n" + SECRET[2])
+    with pytest.raises(ValueError, match="holds credentials") as error:
+        listing.expand([str(dataset.folder / "tars.txt")])
+    assert "hidden" not in str(error.value)
+
+
+def test_roots_that_cannot_be_written_to_are_refused(dataset: Dataset) -> None:
+    for root in ("https://example.org/run", "s3://", "hdfs://name/run"):
+        with pytest.raises(ConfigError, match=r"root: root is .*, results can go to a folder, s3://BUCKET/FOLDER"):
+            load(dataset.config, [f"root={root}"])
+
+
+def test_what_errors_say_is_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t/key")
+    said = "403 for https://u:pw@example.org/a.tar?part=1&X-Amz-Signature=abc123 with s3cr3t/key; kept s3://bucket/a@b"
+    expected = "403 for https://***@example.org/a.tar?part=1&X-Amz-Signature=*** with ***; kept s3://bucket/a@b"
+    assert remote.redacted(said) == expected

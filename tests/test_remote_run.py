@@ -1,0 +1,106 @@
+"""Whole runs with the run folder on an object store: the bytes of a run on a disk, whatever happens meanwhile."""
+
+import itertools
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cpp import lease, remote
+from pipelines.__main__ import app
+from pipelines.config import load
+from pipelines.run import Run
+from tests.conftest import Dataset
+from tests.object_store import Fault, ObjectStore
+from tests.test_run import files
+
+ROOT = "root=s3://bucket/run"
+LOGS = ("bucket/run/run.json", "bucket/run/run.log", "bucket/run/events.jsonl", "bucket/run/cache/lease/")
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, dict[str, bytes]]:
+    """A data set, and what a run of it on a disk shows."""
+    from tests.conftest import write_dataset
+
+    dataset = write_dataset(tmp_path_factory.mktemp("on-disk"))
+    assert Run(load(dataset.config), local=True).go()
+    return dataset, files(dataset.root)
+
+
+def shown(folder: Path) -> dict[str, bytes]:
+    """What a person opens of the run in the bucket."""
+    fs, name = remote.connect("s3://bucket/run")
+    fs.get(f"{name}/", f"{folder}/", recursive=True)
+    return files(folder)
+
+
+def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_run_on_a_disk(
+    on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, tmp_path: Path
+) -> None:
+    dataset, expected = on_disk
+    number = itertools.count()
+    faults: dict[int, Fault] = {7: "500", 13: "503", 19: 0.2}
+
+    s3.fault = lambda method, path: faults.get(next(number) % 101)
+    assert Run(load(dataset.config, [ROOT])).go()  # on Ray
+    s3.reset()
+    assert shown(tmp_path) == expected
+    s3.requests.clear()
+    assert Run(load(dataset.config, [ROOT]), local=True).go()
+    changes = [path.lstrip("/") for method, path in s3.requests if method in ("PUT", "DELETE", "POST")]
+    assert [path for path in changes if not path.startswith(LOGS)] == []
+    said = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
+    assert said.startswith("Coloured things: done")
+    fs = remote.connect("s3://bucket")[0]
+    for path in fs.find("bucket/run"):
+        for secret in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            assert s3.environment[secret].encode() not in fs.cat_file(path), path
+
+
+def test_an_export_takes_a_run_on_s3_to_a_folder_of_this_machine(
+    on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, tmp_path: Path
+) -> None:
+    dataset, _ = on_disk
+    fs = remote.connect("s3://bucket")[0]
+    fs.put(f"{dataset.root}/", "bucket/run/", recursive=True)
+    command = ["export", str(dataset.config), "--format", "csv", "--local", "--set"]
+    refused = CliRunner().invoke(app, [*command, ROOT])
+    assert refused.exit_code == 2
+    assert "name a folder of this machine with --to" in refused.output
+    refused = CliRunner().invoke(app, [*command, ROOT, "--to", "s3://bucket/out"])
+    assert refused.exit_code == 2
+    assert "which is no folder of this machine" in refused.output
+    for root, to in ((f"root={dataset.root}", "disk"), (ROOT, "s3")):
+        done = CliRunner().invoke(app, [*command, root, "--to", str(tmp_path / to)])
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "s3/images.csv").read_bytes() == (tmp_path / "disk/images.csv").read_bytes()
+    names = CliRunner().invoke(app, ["names", str(dataset.config), "--set", ROOT])
+    assert "red thing" in names.output
+
+
+PROGRAM = "from cpp import lease; lease.RENEW, lease.PATIENCE = 0.2, 2.0\nfrom pipelines.__main__ import app; app()"
+
+
+def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(
+    on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, expected = on_disk
+    program = [sys.executable, "-c", PROGRAM, "run", dataset.config, "--local", "--set", ROOT]
+    s3.fault = lambda method, path: 1.0 if method == "PUT" and "/cache/assignments/00001" in path else None
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        while not any("/cache/assignments/00001" in path for _, path in s3.requests):
+            assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+    s3.reset()
+    monkeypatch.setattr(lease, "PATIENCE", 1.0)
+    monkeypatch.setattr(lease, "RENEW", 0.2)
+    said = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
+    assert said.startswith("Coloured things: stopped")
+    again = Run(load(dataset.config, [ROOT]), local=True)
+    assert again.go()
+    assert again.outcomes["project"].reused == 3
+    assert shown(tmp_path / "shown") == expected
