@@ -23,8 +23,8 @@ plan: .venv/ready ## Print the steps of CONFIG and what is done, without running
 	$(PYTHON) -m pipelines plan $(CONFIG) $(STEPS) $(SET)
 status: .venv/ready ## Print how far the run of CONFIG is and what failed
 	$(PYTHON) -m pipelines status $(CONFIG) $(STEPS) $(SET)
-export: .venv/ready ## Write the finished run of CONFIG as a labelled data set: FORMAT=... TO=new folder
-	$(PYTHON) -m pipelines export $(CONFIG) --format $(or $(FORMAT),$(error name a FORMAT: webdataset imagefolder csv parquet huggingface fiftyone)) $(if $(TO),--to '$(TO)') $(SET) $(ARGS)
+export: .venv/ready ## Write the finished run of CONFIG as a labelled data set: FORMAT=... TO=new folder CURATED=1
+	$(PYTHON) -m pipelines export $(CONFIG) --format $(or $(FORMAT),$(error name a FORMAT: webdataset imagefolder csv parquet huggingface fiftyone)) $(if $(TO),--to '$(TO)') $(if $(CURATED),--curated) $(SET) $(ARGS)
 test: .venv/ready ## Run the tests (real data: CPP_TEST_DATA=folder)
 	$(PYTHON) -m pytest $(ARGS)
 lint: .venv/ready ## Run ruff, the format check and mypy strict

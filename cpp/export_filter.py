@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,12 +29,24 @@ class Passed(NamedTuple):
     left_out: Counter[str]
 
 
-def passing(cluster: NDArray[np.integer], confidence: NDArray[np.floating], wanted: Filter) -> Passed:
-    """Rows by cluster `[n]` and confidence `[n]`, NaN where it is not known. Knows nothing of `per_cluster`."""
+def passing(
+    cluster: NDArray[np.integer],
+    confidence: NDArray[np.floating],
+    wanted: Filter,
+    dropped: Mapping[str, NDArray[np.int64]] | None = None,
+) -> Passed:
+    """Rows by cluster `[n]` and confidence `[n]`, NaN where it is not known. Knows nothing of `per_cluster`.
+
+    `dropped` are the rows that curation took out, by reason; that is looked at first.
+    """
     keep, left_out = np.ones(len(cluster), np.bool_), Counter[str]()
+    for reason, rows in (dropped or {}).items():
+        keep[rows] = False
+        left_out[f"dropped by curation: {reason}"] += len(rows)
     if wanted.clusters is not None:
-        keep &= np.isin(cluster, list(wanted.clusters))
-        left_out["of a cluster that was not asked for"] += int((~keep).sum())
+        other = keep & ~np.isin(cluster, list(wanted.clusters))
+        left_out["of a cluster that was not asked for"] += int(other.sum())
+        keep &= ~other
     if wanted.min_confidence is not None:
         low = keep & ~(confidence >= wanted.min_confidence)
         left_out[f"of a confidence below {wanted.min_confidence:g}, or without one"] += int(low.sum())

@@ -35,12 +35,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Shard:
-    """The files of a shard. `images` is its source; None where the run has none, as `labels` without LABELS."""
+    """The files of a shard. `images` is its source; None where the run has none, as `labels` without LABELS.
+
+    `drop` is what curation took out, None where all is exported.
+    """
 
     assignments: str
     labels: str | None = None
     rejected: str | None = None
     images: str | ImageShard | None = None
+    drop: str | None = None
 
 
 def decide(shard: Shard, layer: Layer, wanted: Filter) -> tuple[pa.Table, Passed]:
@@ -53,7 +57,12 @@ def decide(shard: Shard, layer: Layer, wanted: Filter) -> tuple[pa.Table, Passed
             raise ValueError(f"{shard.labels} has {len(confidence)} rows, {shard.assignments} {len(table)}: run again")
     cluster = table[layer.column]
     found = pa.table({"cluster": cluster, "score": table["score"], "confidence": confidence})
-    return found, passing(cluster.to_numpy(), confidence, wanted)
+    dropped: dict[str, NDArray[np.int64]] = {}
+    if shard.drop is not None:
+        out = pq.read_table(shard.drop, columns=["row", "reason"])
+        rows, reasons = out["row"].to_numpy(), np.array(out["reason"].to_pylist(), object)
+        dropped = {reason: rows[reasons == reason] for reason in dict.fromkeys(reasons.tolist())}
+    return found, passing(cluster.to_numpy(), confidence, wanted, dropped)
 
 
 def schema(layer: Layer, files: bool) -> pa.Schema:

@@ -119,13 +119,14 @@ def export(
     min_confidence: Annotated[float | None, typer.Option("--min-confidence", min=0, max=1)] = None,
     per_cluster: Annotated[int | None, typer.Option("--per-cluster", min=1, help="At most, the surest.")] = None,
     links: Annotated[bool, typer.Option("--links/--copies", help="imagefolder: links to a folder's files.")] = False,
+    curated: Annotated[bool, typer.Option("--curated", help="Without what the run's curation dropped.")] = False,
     overrides: Overrides = None,
     local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
 ) -> None:
     """Write a finished run as a labelled data set, or go on where that stopped. Exit codes as those of `run`."""
     try:
         only = exporting.numbers(clusters)
-        wanted = exporting.Wanted(format, to, layer, Filter(only, min_confidence, per_cluster), links)
+        wanted = exporting.Wanted(format, to, layer, Filter(only, min_confidence, per_cluster), links, curated)
         summary = exporting.go(load(config, overrides or ()), wanted, _again(config, overrides), local)
     except (ConfigError, LockedError, PermissionError) as error:
         raise _exit(str(error), WRONG) from None

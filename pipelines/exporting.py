@@ -31,18 +31,23 @@ from pipelines.progress import Progress
 from pipelines.stage import Given, Stage, Work
 
 NEEDED = ("assignments", "clusters", "labels")
+CURATED = ("keep", "drop")
 STEP = "export"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a person asks for. `layer` is a number of clusters, None the main one; `to` None is below the run's root."""
+    """What a person asks for. `layer` is a number of clusters, None the main one; `to` None is below the run's root.
+
+    `curated` leaves out what the run's curation dropped.
+    """
 
     format: Format
     to: Path | None = None
     layer: int | None = None
     filter: Filter = field(default_factory=Filter)
     links: bool = False
+    curated: bool = False
 
 
 @dataclass
@@ -151,13 +156,16 @@ def _check_images(config: Config, wanted: Wanted) -> None:
         raise ConfigError(f"--links needs images on this machine, they are at {folder}: take --copies")
 
 
-def shards(config: Config, files: Mapping[str, Mapping[str, File]]) -> dict[str, tuple[Shard, list[str]]]:
+def shards(
+    config: Config, files: Mapping[str, Mapping[str, File]], curated: bool = False
+) -> dict[str, tuple[Shard, list[str]]]:
     """The shards of a run by name, each with the fingerprints of what it is made from."""
+    kinds = ("labels", "rejected", *(["drop"] if curated else []))
     found = {}
     tars = config.images is None or config.images.format == "webdataset"
     for name, assignments in files["assignments"].items():
-        made_from = [assignments, *(files[kind][name] for kind in ("labels", "rejected") if kind in files)]
-        paths = {kind: files[kind][name].path if kind in files else None for kind in ("labels", "rejected", "images")}
+        made_from = [assignments, *(files[kind][name] for kind in kinds if kind in files)]
+        paths = {kind: files[kind][name].path if kind in files else None for kind in (*kinds, "images")}
         source = paths["images"] if isinstance(paths["images"], str | None) else paths["images"].path
         paths["images"] = TarShard(source, "") if source is not None and tars else source
         found[name] = Shard(assignments.path, **paths), [file.fingerprint for file in made_from]
@@ -195,8 +203,10 @@ def survey(whole: Export, found: Sequence[Shard]) -> Survey:
 
 def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = False) -> Summary:
     """Bring an export up to date. ConfigError, LockedError or PermissionError before anything is written."""
-    files = finished(config, NEEDED, command)
-    whole, found = described(config, wanted, files), shards(config, files)
+    if wanted.curated and config.curate is None:
+        raise ConfigError("--curated: this run curates nothing: add `curate:` to its configuration, and run it")
+    files = finished(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED, command)
+    whole, found = described(config, wanted, files), shards(config, files, wanted.curated)
     to = _folder(config, wanted)
     seen, chosen = survey(whole, [shard for shard, _ in found.values()])
     whole = replace(whole, classes=renumbered(whole.classes, seen))
@@ -226,7 +236,7 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
 def _at_hand(shard: Shard) -> Iterator[Shard]:
     """A shard whose tables are on this machine."""
     with ExitStack() as stack:
-        paths = {kind: getattr(shard, kind) for kind in ("assignments", "labels", "rejected")}
+        paths = {kind: getattr(shard, kind) for kind in ("assignments", "labels", "rejected", "drop")}
         yield replace(shard, **{kind: path and stack.enter_context(borrowed(path)) for kind, path in paths.items()})
 
 
@@ -245,6 +255,7 @@ def _about(config: Config, wanted: Wanted, whole: Export) -> dict[str, Any]:
         "clusters": None if f.clusters is None else sorted(f.clusters),
         "min_confidence": f.min_confidence,
         "per_cluster": f.per_cluster,
+        "curated": wanted.curated,
     }
     run = {"run": config.name, "root": config.root, "layer": whole.layer.column, "classes": len(whole.classes)}
     return {"format": str(wanted.format), **run, **filters, "links": wanted.links}

@@ -55,3 +55,18 @@ def test_no_rows_and_no_sense() -> None:
     assert Best(3, 2).rows().tolist() == []
     with pytest.raises(ValueError, match="per_cluster is 0, must be at least 1"):
         Best(0, 2)
+
+
+def test_what_curation_dropped_is_looked_at_first() -> None:
+    cluster, confidence = np.array([0, 0, 1, 1]), np.array([0.9, 0.1, 0.9, 0.1])
+    found = passing(cluster, confidence, Filter(frozenset({0}), 0.5), {"outlier": np.array([1, 2])})
+    assert found.keep.tolist() == [True, False, False, False]
+    assert found.left_out == {"dropped by curation: outlier": 2, "of a cluster that was not asked for": 1}
+
+
+def test_clusters_may_give_different_numbers_and_lots_decide_between_equals() -> None:
+    best = Best(np.array([2, 0, 1]), 3)
+    row, cluster, same = np.arange(7), np.array([0, 0, 0, 1, 2, 2, 2]), np.zeros(7)
+    best.add(row, cluster, same, same, np.array([3.0, 1, 2, 0, 5, 4, 6]))
+    best.add(row + 7, cluster, same, same, np.array([0.5, 9, 9, 9, 9, 9, 9]))
+    assert best.rows().tolist() == [1, 5, 7]

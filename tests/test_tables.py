@@ -1,5 +1,6 @@
 """Matrices as columns, counts in the metadata, samples over many files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpp.tables import Counts, Least, batches, joined, matrix, matrix_column, read_counts, sample_rows, write
+from cpp.tables import Counts, Least, aligned, batches, joined, matrix, matrix_column, read_counts, sample_rows, write
 
 
 def files(tmp_path: Path, rows: tuple[int, ...]) -> list[str]:
@@ -113,3 +114,17 @@ def test_least_keeps_the_least_of_each_cluster_over_batches() -> None:
         mine = np.flatnonzero(cluster == k)
         expected = mine[np.argsort(value[mine])][:3].tolist()
         assert [row["row"] for row in least.rows() if row["cluster"] == k] == expected
+
+
+def test_streams_of_rows_that_belong_together_are_cut_alike() -> None:
+    def stream(name: str, *sizes: int) -> Iterator[pa.RecordBatch]:
+        first = 0
+        for n in sizes:
+            yield pa.record_batch({name: np.arange(first, first := first + n)})
+
+    found = list(aligned(stream("a", 3, 0, 4), stream("b", 1, 6)))
+    assert [batch.num_rows for batch, _ in found] == [1, 2, 4]
+    assert all(a["a"].equals(b["b"]) for a, b in found)
+    assert list(aligned(stream("a"), stream("b", 0))) == []
+    with pytest.raises(ValueError, match="1 of 2 streams of rows are longer"):
+        list(aligned(stream("a", 3), stream("b", 2)))
