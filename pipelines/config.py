@@ -97,6 +97,15 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _root_on_every_node(self) -> Self:
+        if self.resources.ray_address and "://" not in self.root and not os.path.isabs(self.root):
+            raise ValueError(
+                f"root is {self.root!r}, and nodes of a cluster (resources.ray_address) work in other folders: give "
+                "the absolute path of a folder on a disk that all nodes share, or s3:// or gs://"
+            )
+        return self
+
     def locate(self, path: str) -> str:
         """An input path as it is opened: from `data` on, unless it is absolute or a URL."""
         if "://" in path or os.path.isabs(path):

@@ -66,6 +66,7 @@ class Encode(Stage):
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("images",)
     whole = ()
+    gpu = True
     encoders: dict[str, Model]  # by the column that it fills
     max_bytes: int
     max_pixels: int

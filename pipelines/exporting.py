@@ -283,5 +283,6 @@ def _results(config: Config, stage: Write, tasks: Sequence[Task], store: Store, 
         return
     from pipelines.runner import Pool
 
-    with Pool(store, min(r.workers, len(tasks)), r.cpus, 0) as pool:
+    only = {"workers": min(r.workers, len(tasks)), "gpus": 0.0, "cpu_workers": None}
+    with Pool(store, r.model_copy(update=only)) as pool:
         yield from pool.results(stage, given, tasks)

@@ -38,6 +38,7 @@ class Partition(Stage):
     products = (Product("groups", ".safetensors"),)
     each = ()
     whole = ("features", "head")
+    gpu = True
     n_clusters: int | None
     fine: int | None
     method: Method
@@ -83,6 +84,7 @@ class Measure(Stage):
     products = (Product("moments", ".safetensors"),)
     each = ()
     whole = ("codes", "groups")
+    gpu = True
 
     def open(self, given: Given) -> Work:
         found = read_fine(given)
@@ -158,6 +160,7 @@ class Assign(Stage):
     products = (Product("assignments", rows="out"),)
     each = ("codes", "features")
     whole = ("groups", "tree")
+    gpu = True
 
     def open(self, given: Given) -> Work:
         tree = read_tree(given)

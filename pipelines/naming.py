@@ -36,6 +36,7 @@ class Vote(Stage):
     products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
     each = ("features", "assignments")
     whole = ("tree", "vocabulary", "words", "exclude")
+    gpu = True
     embedding: str
     top: int
 

@@ -30,6 +30,7 @@ class Oddities(Stage):
     products = (Product("oddities", rows="out"),)
     each = ("features", "codes", "assignments")
     whole = ("features", "groups", "tree", "moments")
+    gpu = True
     embeddings: list[str]
     neighbours: int
     sample: int

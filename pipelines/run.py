@@ -50,9 +50,18 @@ class Outcome:
 
 
 def in_ranks(config: Config, step: str) -> bool:
-    """Whether all workers do a step together. The paper's training gains by it where each has a GPU of its own."""
+    """Whether all workers do a step together. The paper's training gains by it where each has a GPU of its own.
+
+    Ranks on several nodes need a folder that all of them see, which a bucket is not.
+    """
     r = config.resources
-    return step == "fit" and config.fit.recipe == "paper" and r.workers > 1 and r.gpus >= 1
+    return (
+        step == "fit"
+        and config.fit.recipe == "paper"
+        and r.workers > 1
+        and r.gpus >= 1
+        and not (r.ray_address and remote.is_remote(config.root))
+    )
 
 
 class Run:
@@ -143,7 +152,7 @@ class Run:
             for kind in planned.stage.whole
             if self.files.get(kind)
         }
-        device = "cuda" if r.gpus else "cpu"
+        device = "cuda" if r.gpus and planned.stage.gpu else "cpu"
         cache = None if remote.is_remote(self.config.root) else self.store.root / "cache"
         given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
         self.store.save()  # the report reads the events
@@ -174,9 +183,7 @@ class Run:
         from pipelines.runner import Pool
 
         if self._pool is None:
-            r = self.config.resources
-            self.progress.line(f"starting {r.workers} workers")
-            self._pool = self._stack.enter_context(Pool(self.store, r.workers, r.cpus, r.gpus))
+            self._pool = self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line))
         return self._pool
 
     def _account(self, planned: Step) -> Counts | None:

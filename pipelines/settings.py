@@ -205,9 +205,29 @@ class Report(Section):
 
 
 class Resources(Section):
+    ray_address: str | None = Field(
+        None,
+        pattern=r"^(auto|(ray://)?[^/:\s]+:\d+)$",
+        description="a Ray cluster to join: auto, HOST:6379 or ray://HOST:10001; null: a Ray of our own",
+    )
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="shards worked on at a time")
     cpus: int = Field(1, ge=1, description="threads of a worker")
     gpus: float = Field(0, ge=0, description="GPUs of a worker; a part such as 0.25 shares one")
+    cpu_workers: int | None = Field(
+        None, ge=1, description="with gpus: workers, of one CPU, of steps that need none; null: workers x cpus"
+    )
     batch: int = Field(8192, ge=1, description="rows on the device at a time")
     image_batch: int = Field(64, ge=1, description="images on the device at a time")
     prefetch: int = Field(4, ge=1, description="files read ahead by steps that read many")
+
+    @model_validator(mode="after")
+    def _two_sizes(self) -> Self:
+        if self.cpu_workers and not self.gpus:
+            raise ValueError("resources.cpu_workers is for runs with GPUs, and resources.gpus is 0: set it to null")
+        return self
+
+    def crew(self, gpu: bool) -> tuple[int, int, float]:
+        """Workers for steps that need a GPU, or for those that do not, and the CPUs and GPUs of each."""
+        if gpu or not self.gpus:
+            return self.workers, self.cpus, self.gpus
+        return self.cpu_workers or self.workers * self.cpus, 1, 0.0

@@ -51,12 +51,14 @@ class Stage(ABC):
     """A frozen dataclass of settings. A change of its code that changes its results raises `version`.
 
     `each` names the inputs that are taken shard by shard (empty: the stage runs once), `whole` those taken whole.
+    `gpu` says that it works on `given.device`: where a run has GPUs, its workers have them in such stages only.
     """
 
     version: ClassVar[int]
     products: ClassVar[tuple[Product, ...]]
     each: ClassVar[tuple[str, ...]]
     whole: ClassVar[tuple[str, ...]]
+    gpu: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, given: Given) -> Work:

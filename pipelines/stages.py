@@ -28,6 +28,7 @@ class Fit(Stage):
     products = (Product("head", ".safetensors"), Product("loss"))
     each = ()
     whole = ("features",)
+    gpu = True
     fit: settings.DiscriminantFit | settings.PaperFit
     n_clusters: int | None  # where the recipe looks at it
     seed: int
@@ -67,6 +68,7 @@ class Project(Stage):
     products = (Product("codes", rows="out"),)
     each = ("features",)
     whole = ("head",)
+    gpu = True
     embeddings: list[str]
 
     def open(self, given: Given) -> Work:

@@ -114,6 +114,7 @@ class Words(Stage):
     products = (Product("words"),)
     each = ()
     whole = ("wordlists", "named", "mined")
+    gpu = True
     encoder: Model
     templates: str | list[str]
     captions: bool  # whether mined phrases are words of the vocabulary

@@ -11,7 +11,7 @@ DOORS = {
     "faiss": {"cpp/assign.py"},
     "fsspec": {"cpp/remote.py"},
     "open_clip": {"cpp/encoder.py", "cpp/demo_model.py"},
-    "ray": {"pipelines/runner.py", "pipelines/ranks.py"},
+    "ray": {"pipelines/cluster.py", "pipelines/runner.py", "pipelines/ranks.py"},
     "webdataset": set(),  # tars are untrusted and are read under limits of our own; see cpp/tars.py
 }
 # From the bottom to the top: a module imports from rows above its own, or from its own row.
@@ -78,3 +78,10 @@ def test_the_library_knows_nothing_above_it(path: Path) -> None:
 
 def test_files_stay_small() -> None:
     assert {p.name: n for p in FILES if (n := len(p.read_text().splitlines())) > 320} == {}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name == "pipelines"], ids=lambda path: path.stem)
+def test_a_stage_that_works_on_a_device_says_that_it_needs_a_gpu(path: Path) -> None:
+    for stage in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)):
+        body = ast.unparse(stage)
+        assert ("given.device" in body) == ("\n    gpu = True" in body), stage.name

@@ -22,6 +22,7 @@ from pipelines.config import ConfigError, load
 from pipelines.plan import Task
 from pipelines.run import Run
 from pipelines.runner import Pool
+from pipelines.settings import Resources
 from pipelines.stage import Given, Stage, Work
 from tests.conftest import Dataset
 from tests.test_run import files
@@ -69,7 +70,7 @@ class Fragile(Stage):
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pool, Store]]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     store = Store(tmp_path_factory.mktemp("store"))
-    with Pool(store, workers=2, cpus=1, gpus=0) as made:
+    with Pool(store, Resources(workers=2)) as made:
         yield made, store
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 

@@ -1,0 +1,172 @@
+"""A run on a Ray cluster of several nodes, here on one machine: nodes that are lost, that join, that do not fit."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from cpp.store import Product, Store
+from cpp.tables import Counts
+from pipelines import cluster, events, runner
+from pipelines.config import ConfigError, load
+from pipelines.plan import Task
+from pipelines.progress import Progress
+from pipelines.run import Run
+from pipelines.runner import Pool
+from pipelines.settings import Resources
+from pipelines.stage import Given, Stage, Work
+from tests.conftest import Dataset, write_dataset
+from tests.test_run import files
+
+GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+PRODUCT = Product("place", ".txt")
+SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+
+
+@dataclass(frozen=True)
+class Place(Stage):
+    """Writes on which node its shard was worked on, and the GPUs that the worker holds."""
+
+    version = 1
+    products = (PRODUCT,)
+    each = ("text",)
+    whole = ()
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            out["place"].write_text(f"{ray.get_runtime_context().get_node_id()} {ray.get_gpu_ids()}")
+            return Counts(1, 1)
+
+        return work
+
+
+@dataclass(frozen=True)
+class PlaceWithGPU(Place):
+    gpu = True
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """Two nodes of one CPU, the second with what Ray takes for a GPU."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **SMALL})
+    made.add_node(num_cpus=1, num_gpus=1, **SMALL)
+    yield made
+    made.shutdown()
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def places(pool: Pool, store: Store, stage: Stage, step: str, n: int = 6) -> list[list[str]]:
+    """Node and GPUs of each of `n` shards."""
+    names = [f"s{i}" for i in range(n)]
+    tasks = [Task(step, s, "k", {"text": s}, {"place": str(store.path(PRODUCT, s, step))}) for s in names]
+    assert all(result.error is None for result in pool.results(stage, GIVEN, tasks))
+    return [Path(task.outputs["place"]).read_text().split() for task in tasks]
+
+
+def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nodes: Cluster, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    resources = Resources(ray_address=nodes.address, workers=1, gpus=1, cpu_workers=2)
+    with Pool(store, resources) as pool:
+        with_gpu = places(pool, store, PlaceWithGPU(), "gpu")
+        without = places(pool, store, Place(), "cpu", 40)
+        again = places(pool, store, PlaceWithGPU(), "gpu again")
+    assert {gpus for _, gpus in (*with_gpu, *again)} == {"[0]"}
+    assert len({node for node, _ in with_gpu}) == 1
+    assert {gpus for _, gpus in without} == {"[]"}
+
+
+def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undisturbed_one(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = write_dataset(tmp_path)
+    (second,) = nodes.worker_nodes
+    tell, disturbed = Progress.shard, list[str]()
+
+    def disturb(progress: Progress, *args: Any) -> None:
+        tell(progress, *args)
+        up = (dataset.root / "run.log").read_text().count("workers are up on the node")
+        if up == 2 and not disturbed:
+            disturbed.append(progress._step)
+            nodes.remove_node(second, allow_graceful=False)
+            nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
+        elif up < 3:
+            time.sleep(0.3)  # so that there is work left when the next worker comes up
+
+    monkeypatch.setattr(Progress, "shard", disturb)
+    assert Run(load(dataset.config, [f"resources.ray_address={nodes.address}", "resources.workers=3"])).go()
+    lines = (dataset.root / "run.log").read_text().splitlines()
+    assert any("joined the Ray cluster at" in line and "2 nodes with 2 CPUs and 1 GPUs" in line for line in lines)
+    assert any("starting 3 workers with 1 CPUs and 0 GPUs, 2 of them now" in line for line in lines)
+    assert any("lost with its worker on" in line for line in lines)
+    assert sum("workers are up on the node" in line for line in lines) == 3  # of the third node as well
+    other = tmp_path / "other"
+    assert Run(load(dataset.config, [f"root={other}", "resources.workers=1"]), local=True).go()
+    assert files(dataset.root) == files(other)
+
+
+def test_the_loss_of_a_node_is_not_held_against_its_shards(nodes: Cluster, tmp_path: Path) -> None:
+    lost = nodes.add_node(num_cpus=1, **SMALL)
+    with Pool(Store(tmp_path), Resources(ray_address=nodes.address, workers=1)):
+        nodes.remove_node(lost, allow_graceful=False)
+        head = nodes.head_node.node_id
+        assert cluster.alive([head, lost.node_id]) == {head}
+        assert runner._hopeless([lost.node_id, lost.node_id, lost.node_id, head, head]) is None
+        assert runner._hopeless([head, lost.node_id, head, head]) == "it ended its worker 3 times"
+        assert "10 times" in str(runner._hopeless([lost.node_id] * runner.LOSSES))
+
+
+def test_a_node_that_cannot_see_the_run_folder_or_has_other_versions_is_refused(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=1)
+    with monkeypatch.context() as patch, Pool(store, resources) as pool:
+        patch.setattr(cluster, "token", lambda store: tmp_path / "on another disk")
+        with pytest.raises(ConfigError, match=r"^root: the node .* does not see .* on a disk that all"):
+            places(pool, store, Place(), "unseen")
+    with monkeypatch.context() as patch, Pool(store, resources) as pool:
+        versions = events.versions()
+        patch.setattr(events, "versions", lambda: {**versions, "torch": "1.0", "pyarrow": versions["pyarrow"] + "+cpu"})
+        with pytest.raises(ConfigError, match=r"has torch [^,]+ \(here 1.0\), .* install requirements.lock"):
+            places(pool, store, Place(), "versions")
+
+
+def test_workers_that_find_no_place_end_the_run_after_a_while(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PATIENCE", 0.5)
+    lines = list[str]()
+    store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=2, cpus=64)
+    said = "asks for 64 CPUs and 0 GPUs of one node, the cluster has .* nodes with"
+    with Pool(store, resources, lines.append) as pool, pytest.raises(ConfigError, match=said):
+        places(pool, store, Place(), "large")
+    assert "starting 2 workers with 64 CPUs and 0 GPUs, 0 of them now" in lines[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no-such-host.invalid:6379"])
+def test_an_address_where_nothing_answers_is_one_clear_error(dataset: Dataset, address: str) -> None:
+    with pytest.raises(ConfigError, match=f"ray_address: cannot join a Ray cluster at '{address}' .*null starts a Ray"):
+        Run(load(dataset.config, [f"resources.ray_address={address}"])).go()
+
+
+def test_addresses_and_roots_that_cannot_be_of_a_cluster_are_said_at_once(dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match="resources.ray_address: string should match"):
+        load(dataset.config, ["resources.ray_address=http://head"])
+    with pytest.raises(ConfigError, match="root is 'runs/x', and nodes of a cluster .* give the absolute path"):
+        load(dataset.config, ["resources.ray_address=auto", "root=runs/x"])
+    assert load(dataset.config, ["resources.ray_address=auto", "root=s3://bucket/run"]).root == "s3://bucket/run"
+    with pytest.raises(ConfigError, match="resources.cpu_workers is for runs with GPUs"):
+        load(dataset.config, ["resources.cpu_workers=3"])
+
+
+def test_code_of_the_driver_runs_on_nodes_that_have_none(tmp_path: Path) -> None:
+    """What is sent to the nodes is the packages, files of the page and of the demonstration with them."""
+    assert (cluster.CODE / "cpp" / "page").is_dir()
+    assert os.path.samefile(cluster.CODE / "pipelines", Path(runner.__file__).parent)
