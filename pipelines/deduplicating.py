@@ -205,6 +205,7 @@ class DuplicatesPage(Stage):
     keep: Keep
     neighbours: bool
     bytes: bool
+    others: Mapping[str, str]
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -218,7 +219,7 @@ class DuplicatesPage(Stage):
             counts = json.loads(Path(given.file("duplicate_counts")).read_text())
             curve = pq.read_table(given.file("duplicate_curve")).to_pydict()
             how = duplicates_page.How(self.title, self.threshold, self.keep, self.neighbours, self.bytes)
-            page = duplicates_page.page(how, counts, curve, list(shown.values()), {})
+            page = duplicates_page.page(how, counts, curve, list(shown.values()), self.others)
             out["duplicates_page"].write_text(curation_page.render(page), encoding="utf-8")
             return Counts(counts["rows"], counts["rows"])
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from cpp import encoder, vectors
+from cpp import curation_page, encoder, vectors
 from cpp.store import WHOLE, File, Store, fingerprint
 from cpp.tables import EMBEDDING
 from cpp.weights import SUFFIXES
 from pipelines import (
     curating,
+    curation_pages,
     deduplicating,
     duplicating,
     encoding,
@@ -130,7 +131,7 @@ def _curated(config: Config, encoders: Mapping[str, encoding.Model]) -> dict[str
         steps["group"] = deduplicating.Group(*how)
         steps["duplicates"] = deduplicating.Duplicates(config.report.images)
         about = config.name, d.threshold, d.keep, d.neighbours, d.bytes
-        steps["duplicates_page"] = deduplicating.DuplicatesPage(*about)
+        steps["duplicates_page"] = deduplicating.DuplicatesPage(*about, _pages(config))
     if o := c.outliers:
         tower = encoders[EMBEDDING] if o.captions else None
         made = o.neighbours, o.sample, o.similarity, o.captions, tower
@@ -142,7 +143,19 @@ def _curated(config: Config, encoders: Mapping[str, encoding.Model]) -> dict[str
         steps["balance"] = curating.Balance(c.size, c.power, c.by, threshold, config.seed)
     steps["curate"] = curating.Curate(threshold)
     steps["curation"] = curating.Summary(c.size)
+    others, images = _pages(config), config.report.images
+    if c.outliers:
+        steps["outliers_page"] = curation_pages.OutliersPage(config.name, threshold, others, images)
+    said = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
+    steps["balance_page"] = curation_pages.BalancePage(config.name, said, others, images)
     return steps
+
+
+def _pages(config: Config) -> dict[str, str]:
+    """The pages of curation that the run makes: file and title."""
+    c = config.curate
+    made = c and {"duplicates_page": c.duplicates, "outliers_page": c.outliers, "balance_page": True}
+    return {f"{name}.html": curation_page.PAGES[f"{name}.html"] for name, is_made in (made or {}).items() if is_made}
 
 
 def _shown(config: Config) -> dict[str, Stage]:
@@ -160,7 +173,7 @@ def _shown(config: Config) -> dict[str, Stage]:
         config.dump(exclude={"resources", "root"}, exclude_none=True), sort_keys=False, allow_unicode=True
     )
     asked = config.partition.n_clusters is not None
-    steps["report"] = reporting.Report(config.name, what, asked, config.report.images)
+    steps["report"] = reporting.Report(config.name, what, asked, config.report.images, _pages(config))
     steps["plots"] = reporting.Plots(config.name)
     return steps
 

@@ -104,6 +104,7 @@ class Report(Stage):
     about: str
     asked: bool
     images: bool
+    beside: Mapping[str, str]
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -165,6 +166,7 @@ class Report(Stage):
             settings=self.about,
             versions=versions(),
             pictured=self.images,
+            beside=self.beside,
             unreadable=report.unreadable(found) if self.images else 0,
         )
 

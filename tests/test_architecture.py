@@ -47,6 +47,8 @@ ROWS = [
     {"confusion"},
     {"report", "estimator", "export"},
     {"plots", "curation_page"},
+    {"outliers_page", "balance_page"},
+    {"outliers_page", "balance_page"},
 ]
 
 
