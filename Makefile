@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names lock clean
+.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -45,6 +45,8 @@ bench-choice: .venv/ready ## Measure how K is chosen: planted clusters, the real
 	$(PYTHON) -m tests.bench.scale
 bench-names: .venv/ready ## Score names of clusters of the real vectors in CPP_TEST_DATA, and fit their confidence
 	$(PYTHON) -m tests.bench.names
+soak: .venv/ready ## Break runs at random for some minutes: ARGS="--minutes 5 --seed 0"
+	$(PYTHON) -m tests.soak $(ARGS)
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
 clean: ## Remove .venv and caches, not results
