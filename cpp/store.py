@@ -14,7 +14,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,17 @@ class Store:
     def brought(self, files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The files of a task, those that steps have made at local paths, for the time of the block."""
         yield files
+
+    def stamp(self, paths: Iterable[str]) -> str | None:
+        """What is another when one of these files is made anew, changed or cut off; None where the store cannot say."""
+        found = hashlib.sha256()
+        try:
+            for path in paths:
+                stat = os.stat(path)
+                found.update(f"{os.path.basename(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        except FileNotFoundError:
+            return None
+        return found.hexdigest()
 
     @contextmanager
     def commit(self, targets: Mapping[str, str]) -> Iterator[dict[str, Path]]:

@@ -27,6 +27,7 @@ from cpp import remote
 
 COUNTS_KEY = "cpp.counts"
 EMBEDDING = "embedding"
+AT_ONCE = 4  # times the files that are read ahead are one data set of Arrow's
 
 
 class Counts(NamedTuple):
@@ -108,16 +109,19 @@ def batches(
 
     Only rows `where` it holds; groups of rows in which it cannot are not read.
     """
-    if paths:
-        files = _dataset(paths)
+    schema = None
+    for start in range(0, len(paths), AT_ONCE * prefetch):
+        # of one data set Arrow reads up to a GiB ahead where its reader is slow, whatever it is told
+        files = _dataset(paths[start : start + AT_ONCE * prefetch], schema)
+        schema = files.schema
         yield from files.to_batches(
             columns=list(columns), filter=where, fragment_readahead=prefetch, batch_readahead=prefetch
         )
 
 
-def _dataset(paths: Sequence[str]) -> ds.Dataset:
+def _dataset(paths: Sequence[str], schema: pa.Schema | None = None) -> ds.Dataset:
     names, filesystem = remote.for_arrow(paths)
-    return ds.dataset(names, format="parquet", filesystem=filesystem)
+    return ds.dataset(names, schema, format="parquet", filesystem=filesystem)
 
 
 def aligned(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, ...]]:

@@ -14,8 +14,9 @@ from cpp.export_filter import Filter
 from cpp.store import LockedError
 from pipelines import exporting, looking, state
 from pipelines import plan as planning
+from pipelines.accounts import AccountingError
 from pipelines.config import Config, ConfigError, load
-from pipelines.run import AccountingError, Run
+from pipelines.run import Run
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 STORAGE = (PermissionError, ConnectionError)  # of the run folder, with the remedy in their message
@@ -157,7 +158,7 @@ def _steps(config: Config, names: list[str], verbose: bool) -> None:
     except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     for step in (step for step in planned if step.name in wanted):
-        console.print(f"{step.name:10} {len(step.done):,} of {len(step.tasks):,} shards done", markup=False)
+        console.print(f"{step.name:10} {len(step.done):,} of {len(step.names):,} shards done", markup=False)
         if verbose:
             one = not step.stage.each
             for product in step.stage.products:

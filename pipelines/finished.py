@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cpp.store import File, Store
 from pipelines.config import Config, ConfigError
@@ -11,13 +11,13 @@ from pipelines.inputs import inputs
 from pipelines.plan import pipeline, step, upstream
 
 
-def finished(config: Config, needed: Sequence[str], command: Sequence[str]) -> dict[str, dict[str, File]]:
+def finished(config: Config, needed: Sequence[str], command: Sequence[str]) -> dict[str, Mapping[str, File]]:
     """The files of a run, by product and shard, with the products `needed` where the run makes them.
 
     ConfigError, with the command that makes them, where they are not all there. A run that went on without shards that
     failed is finished: what it has is taken.
     """
-    files = inputs(config)
+    files: dict[str, Mapping[str, File]] = dict(inputs(config))
     stages = pipeline(config, files)
     makers = [name for name, stage in stages.items() if {p.name for p in stage.products} & set(needed)]
     first: str | None = None
@@ -25,7 +25,7 @@ def finished(config: Config, needed: Sequence[str], command: Sequence[str]) -> d
         planned = step(name, stages[name], files, Store.at(config.root))
         files |= planned.results()
         if not planned.complete and first is None:
-            first = f"step {name} has {len(planned.done):,} of {len(planned.tasks):,} shards"
+            first = f"step {name} has {len(planned.done):,} of {len(planned.names):,} shards"
         if name in makers and not planned.complete:
             again = shlex.join(["python", "-m", "pipelines", "run", *command])
             raise ConfigError(

@@ -154,7 +154,10 @@ class Layers(Stage):
 
 @dataclass(frozen=True)
 class Assign(Stage):
-    """CODES -> ASSIGNMENTS: the cluster of every image in every layer, and all that is known of it but its vector."""
+    """CODES -> ASSIGNMENTS: the cluster of every image in every layer, and all that is known of it but its vector.
+
+    Where the search is not exact, the share of a sample that found its nearest group is in the metadata, `cpp.recall`.
+    """
 
     version = 2
     products = (Product("assignments", rows="out"),)
@@ -168,7 +171,8 @@ class Assign(Stage):
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             codes = pq.read_table(files["codes"])
-            group, found = nearest.groups(tables.matrix(codes["code"]).astype(np.float32), given.batch)
+            Z = tables.matrix(codes["code"]).astype(np.float32)
+            group, found = nearest.groups(Z, given.batch)
             others = {tree.column(K): of[group].astype(np.int32) for K, of in tree.clusters.items() if tree.main != K}
             names = pq.read_schema(files["features"]).names
             about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
@@ -176,7 +180,8 @@ class Assign(Stage):
             known = dict(zip(about, rest.columns, strict=True))
             table = pa.table({"key": codes["key"], **found._asdict(), **others, **known})
             counts = Counts(len(rest), len(table))
-            tables.write(table, out["assignments"], counts)
+            said = None if nearest.exact else {"cpp.recall": f"{nearest.recall(Z):.4f}"}
+            tables.write(table, out["assignments"], counts, said)
             return counts
 
         return work

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from cpp import curation_page, encoder, vectors
-from cpp.store import WHOLE, File, Store, fingerprint
+from cpp.store import WHOLE, File, Product, Store, fingerprint
 from cpp.tables import EMBEDDING
 from cpp.weights import SUFFIXES
 from pipelines import (
@@ -31,6 +33,7 @@ from pipelines import (
 from pipelines.config import Config, ConfigError
 from pipelines.inputs import inputs
 from pipelines.settings import CAPTIONS, Encoder
+from pipelines.shards import Keys, Made, Names, aligned, common, fingerprints, text
 from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -47,23 +50,61 @@ class Task:
     outputs: Mapping[str, str]
 
 
+class Tasks(Sequence[Task]):
+    """The tasks of a step, those at the places `at`: each is made when it is asked for."""
+
+    def __init__(self, step: Step, at: NDArray[np.intp]) -> None:
+        self._step, self._at = step, at
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return Tasks(self._step, self._at[i])
+        s, place = self._step, int(self._at[i])
+        shard, key = s.names[place], text(s.keys[place])
+        outputs = {name: files.file(place).path for name, files in s.made.items()}
+        return Task(s.name, shard, key, {kind: files[shard].path for kind, files in s.each.items()}, outputs)
+
+
 @dataclass(frozen=True)
 class Step:
-    """One stage of a run with its tasks; `done` are the names of the shards whose files are there."""
+    """One stage of a run over its shards: their names and keys, and which of them have their files.
+
+    `each` are the files that it takes shard by shard, `made` those that it makes of all shards, done or not.
+    """
 
     name: str
     stage: Stage
-    tasks: list[Task]
-    done: frozenset[str]
+    names: Names
+    keys: Keys
+    there: NDArray[np.bool_]
+    each: Files
+    made: Mapping[str, Made]
+
+    @property
+    def tasks(self) -> Tasks:
+        return Tasks(self, np.arange(len(self.names)))
+
+    @property
+    def todo(self) -> Tasks:
+        """The tasks that are not done."""
+        return Tasks(self, np.flatnonzero(~self.there))
+
+    @functools.cached_property
+    def done(self) -> Names:
+        """The names of the shards whose files are there."""
+        return self.names.where(self.there)
 
     @property
     def complete(self) -> bool:
-        return len(self.done) == len(self.tasks)
+        return bool(self.there.all())
 
-    def results(self) -> dict[str, dict[str, File]]:
+    def results(self) -> dict[str, Made]:
         """The files of the shards that are done, by product and shard."""
-        ready = [task for task in self.tasks if task.shard in self.done]
-        return {p.name: {t.shard: File(t.outputs[p.name], t.key) for t in ready} for p in self.stage.products}
+        done = self.done
+        return {name: Made(done, files.numbers[self.there], files.path) for name, files in self.made.items()}
 
 
 def pipeline(config: Config, files: Files) -> dict[str, Stage]:
@@ -196,31 +237,40 @@ def _encoder(config: Config, column: str, settings: Encoder) -> encoding.Model:
 
 
 def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
-    """The tasks of a stage over the files that there are, and which of them are done."""
-    each = [kind for kind in stage.each if files.get(kind)]
-    whole = {kind: [file.fingerprint for file in files[kind].values()] for kind in stage.whole if files.get(kind)}
+    """A stage over the files that there are: its shards, and which of them are done."""
+    each = {kind: files[kind] for kind in stage.each if files.get(kind)}
+    whole = {kind: list(fingerprints(files[kind])) for kind in stage.whole if files.get(kind)}
     base = fingerprint(name, stage.version, stage.settings(), whole)
-    shards = [shard for shard in files[each[0]] if all(shard in files[kind] for kind in each)] if each else [WHOLE]
-    tasks = []
-    for shard in shards:
-        mine = {kind: files[kind][shard] for kind in each}
-        key = fingerprint(base, shard, {kind: file.fingerprint for kind, file in mine.items()})
-        outputs = {p.name: store.path(p, shard, key) for p in stage.products}
-        tasks.append(Task(name, shard, key, {kind: file.path for kind, file in mine.items()}, outputs))
-    there = {p.name: store.listing(p) for p in stage.products}
-    done = (t.shard for t in tasks if all(Path(path).name in there[name] for name, path in t.outputs.items()))
-    return Step(name, stage, tasks, frozenset(done))
+    names = common(list(each.values())) if each else Names([WHOLE])
+    made_from = [aligned(of, names) for of in each.values()]
+    numbers = (
+        int(fingerprint(base, shard, dict(zip(each, mine, strict=True))), 16)
+        for shard, *mine in zip(names, *made_from, strict=True)
+    )
+    keys = np.fromiter(numbers, np.uint64, len(names))
+    made = {p.name: Made(names, keys, functools.partial(store.path, p)) for p in stage.products}
+    there = np.ones(len(names), bool)
+    for product in stage.products:
+        there &= _there(store, product, made[product.name])
+    return Step(name, stage, names, keys, there, each, made)
+
+
+def _there(store: Store, product: Product, made: Made) -> NDArray[np.bool_]:
+    """Which of the files of a product are there."""
+    listed = store.listing(product)
+    paths = (made.file(i).path for i in range(len(made)))
+    return np.fromiter((path.rpartition("/")[2] in listed for path in paths), bool, len(made))
 
 
 def plan(config: Config) -> list[Step]:
     """Every step of a run, as if all before it were done."""
     store = Store.at(config.root)
-    files = inputs(config)
+    files: dict[str, Mapping[str, File]] = dict(inputs(config))
     steps = []
     for name, stage in pipeline(config, files).items():
         planned = step(name, stage, files, store)
         steps.append(planned)
-        files |= Step(name, stage, planned.tasks, frozenset(t.shard for t in planned.tasks)).results()
+        files |= planned.made
     return steps
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,21 +15,19 @@ import torch
 
 from cpp import remote, scratch
 from cpp.store import File, Store
-from cpp.tables import Counts, read_counts
+from cpp.tables import Counts
 from pipelines import events
+from pipelines.accounts import AccountingError, Accounts
 from pipelines.attempt import OpenError, Result, in_process
 from pipelines.config import Config, ConfigError
 from pipelines.inputs import inputs
 from pipelines.plan import Step, pipeline, step, upstream
 from pipelines.progress import Progress
+from pipelines.shards import Paths
 from pipelines.stage import Given, Stage
 
 if TYPE_CHECKING:
     from pipelines.runner import Pool
-
-
-class AccountingError(RuntimeError):
-    """Rows went missing, or came from nowhere."""
 
 
 @dataclass
@@ -73,11 +70,11 @@ class Run:
         """Reads what is there to read and checks it: ConfigError names what is wrong."""
         self.config, self.local, self.allow_failed = config, local, allow_failed
         self.store = Store.at(config.root)
-        self.files: dict[str, dict[str, File]] = inputs(config)
+        self.files: dict[str, Mapping[str, File]] = dict(inputs(config))
         stages = pipeline(config, self.files)
         self.stages = {name: stages[name] for name in upstream(list(names), stages)}
         self.outcomes: dict[str, Outcome] = {}
-        self._rows: dict[str, dict[str, int]] = {}  # product -> shard -> rows that came out
+        self._accounts = Accounts(self.store)
         self._pool: Pool | None = None
         if local and config.resources.gpus and not torch.cuda.is_available():
             raise ConfigError(f"resources.gpus is {config.resources.gpus:g} and this machine has no GPU: set it to 0")
@@ -115,17 +112,16 @@ class Run:
             self.progress.line(f"{name}: not started, {waits_for} is not complete")
             return Outcome(waits_for=waits_for)
         planned = step(name, stage, self.files, self.store)
-        outcome = Outcome(len(planned.tasks), reused=len(planned.done))
+        outcome = Outcome(len(planned.names), reused=len(planned.done))
         errors: dict[str, Result] = {}
         if not planned.complete:
             errors = self._execute(planned)
             planned = step(name, stage, self.files, self.store)
         outcome.done = len(planned.done)
-        for task in planned.tasks:
-            if task.shard not in planned.done:
-                outcome.failed.append(errors[task.shard])
-                self._quarantine(name, errors[task.shard])
-        outcome.counts = self._account(planned)
+        for task in planned.todo:
+            outcome.failed.append(errors[task.shard])
+            self._quarantine(name, errors[task.shard])
+        outcome.counts = self._accounts.check(planned)
         results = planned.results()
         self.files |= results
         self._publish(stage, results)
@@ -147,17 +143,12 @@ class Run:
         threads = r.cpus
         if not planned.stage.each and not joined:  # a step that runs once has the machine to itself
             threads *= r.workers
-        whole = {
-            kind: [file.path for file in self.files[kind].values()]
-            for kind in planned.stage.whole
-            if self.files.get(kind)
-        }
+        whole = {kind: Paths(self.files[kind]) for kind in planned.stage.whole if self.files.get(kind)}
         device = "cuda" if r.gpus and planned.stage.gpu else "cpu"
         cache = None if remote.is_remote(self.config.root) else self.store.root / "cache"
         given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
         self.store.save()  # the report reads the events
-        todo = [task for task in planned.tasks if task.shard not in planned.done]
-        keys = {task.shard: task.key for task in todo}
+        todo, products = planned.todo, next(iter(planned.made.values()))
         self.progress.begin(planned.name, len(todo), len(planned.done))
         errors = {}
         try:
@@ -167,7 +158,7 @@ class Run:
                 workers = self._workers()
                 results = (workers.together if joined else workers.results)(planned.stage, given, todo)
             for result in results:
-                self.progress.shard(result, keys[result.shard])
+                self.progress.shard(result, products[result.shard].fingerprint)
                 if result.error:
                     errors[result.shard] = result
         except OpenError as error:
@@ -186,34 +177,10 @@ class Run:
             self._pool = self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line))
         return self._pool
 
-    def _account(self, planned: Step) -> Counts | None:
-        """Check that for every shard that is done all rows are there, and add them up."""
-        main = planned.stage.products[0]
-        if not planned.stage.each:
-            return None
-        done = [task for task in planned.tasks if task.shard in planned.done]
-        total = Counts(0, 0, 0)
-        for product in (p for p in planned.stage.products if p.suffix == ".parquet"):
-            with ThreadPoolExecutor(16) as pool:
-                read = list(pool.map(read_counts, (task.outputs[product.name] for task in done)))
-            for task, (counts, rows) in zip(done, read, strict=True):
-                came = {kind: self._rows[kind][task.shard] for kind in planned.stage.each if kind in self._rows}
-                expected = {"out": counts.rows_out, "rejected": counts.rejected, None: rows}[product.rows]
-                if not counts.balanced or rows != expected or set(came.values()) - {counts.rows_in}:
-                    raise AccountingError(
-                        f"{planned.name}, shard {task.shard}: rows do not add up: {came or 'the source'} came in; "
-                        f"counted {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected; "
-                        f"{product.name} has {rows} rows. Remove {task.outputs[product.name]} and run again"
-                    )
-                if product is main:
-                    total = Counts(*(a + b for a, b in zip(total, counts, strict=True)))
-                    if product.rows:
-                        self._rows.setdefault(product.name, {})[task.shard] = counts.rows_out
-        return total
-
     def _publish(self, stage: Stage, results: Mapping[str, Mapping[str, File]]) -> None:
         for product in stage.products:
-            self.store.publish(product, {shard: file.path for shard, file in results.get(product.name, {}).items()})
+            files = results.get(product.name, {})
+            self.store.publish(product, {shard: file.path for shard, file in files.items()})
 
     def _quarantine(self, name: str, result: Result) -> None:
         path = self.store.root / "failed" / f"{name}-{result.shard}.txt"

@@ -162,21 +162,23 @@ class Pool:
         A worker that is lost is replaced and its shard tried again, see `_hopeless`.
         """
         crew = self._crew_for(stage)
-        todo, idle = deque(tasks), deque(sorted(crew.members, key=lambda member: -crew.on(member.node)))
+        todo, idle = deque(range(len(tasks))), deque(sorted(crew.members, key=lambda member: -crew.on(member.node)))
         losses: defaultdict[str, list[str]] = defaultdict(list)  # the nodes on which a shard was lost
-        running: dict[Any, tuple[_Member, Task]] = {}
+        running: dict[Any, tuple[_Member, int]] = {}
         shared = [ray.put(given)]
         while todo or running:
             while todo and idle:
-                member, task = idle.popleft(), todo.popleft()
+                member, at = idle.popleft(), todo.popleft()
+                task = tasks[at]
                 threads = crew.cpus if stage.each else self._all_of(crew, member.node)
-                running[member.actor.attempt.remote(stage, shared, threads, task)] = (member, task)
+                running[member.actor.attempt.remote(stage, shared, threads, task)] = (member, at)
             for done in self._wait(crew, list(running)):
                 if done in crew.starting:
                     if arrived := self._arrive(crew, done):
                         idle.append(arrived)
                     continue
-                member, task = running.pop(done)
+                member, at = running.pop(done)
+                task = tasks[at]
                 try:
                     result = ray.get(done)
                     idle.append(member)
@@ -185,7 +187,7 @@ class Pool:
                     losses[task.shard].append(member.node.id)
                     if not (said := _hopeless(losses[task.shard])):
                         self._tell(f"{task.step} {task.shard}: lost with its worker on {member.node.host}, tried again")
-                        todo.append(task)
+                        todo.append(at)
                         continue
                     said = f"given up: {said} ({_cause(error)})"
                     result = Result(task.shard, 0.0, None, said, str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class Given:
     may be on an object store: `file` and `files` give local copies, `tables.batches` reads them where they are.
     """
 
-    whole: Mapping[str, list[str]]
+    whole: Mapping[str, Sequence[str]]
     threads: int
     device: str
     batch: int

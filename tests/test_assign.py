@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cpp import assign
 from cpp.assign import Nearest, kmeans
 from tests.conftest import subspaces
 
@@ -35,6 +36,32 @@ def test_where_several_centroids_stand_for_a_cluster_the_second_is_of_another() 
     assert (found.cluster == order[:, 0]).all()
     assert (found.second == order[:, 1]).all()
     np.testing.assert_allclose(found.margin, -np.diff(-np.sort(-best, axis=1)[:, :2])[:, 0], atol=1e-6)
+
+
+def test_an_inverted_file_finds_nearly_all_and_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    Z, centroids = rows(400, 16, 0), rows(4000, 16, 1)
+    exact = Nearest(centroids)(Z, 64)
+    monkeypatch.setattr(assign, "EXACT", 1000)
+    near = Nearest(centroids)
+    found = near(Z, 64)
+    same = found.cluster == exact.cluster
+    assert 0.9 < same.mean() < 1
+    assert near.recall(Z) == pytest.approx(same[:256].mean(), abs=0.01)
+    np.testing.assert_allclose(found.score, np.einsum("nd,nd->n", Z, centroids[found.cluster]), atol=1e-6)
+    assert (found.score <= exact.score + 1e-6).all()
+    for a, b in zip(found, Nearest(centroids)(Z, 400), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_second_cluster_is_found_where_the_lists_hold_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    Z, centroids = rows(50, 8, 0), rows(2000, 8, 1)
+    cluster = (centroids[:, 0] > 0.97).astype(np.int64)
+    exact = Nearest(centroids, cluster=cluster)(Z, 64)
+    monkeypatch.setattr(assign, "EXACT", 1000)
+    monkeypatch.setattr(assign, "LISTS", 40)
+    found = Nearest(centroids, cluster=cluster)(Z, 64)
+    assert (found.second == exact.second).all()
+    np.testing.assert_allclose(found.margin, exact.margin, atol=1e-6)
 
 
 def test_the_batch_changes_nothing() -> None:

@@ -19,8 +19,9 @@ from cpp.choice import PARTS
 from cpp.rate import Moments
 from cpp.store import LockedError, Store
 from cpp.tables import Counts, matrix, write
+from pipelines.accounts import AccountingError
 from pipelines.config import load
-from pipelines.run import AccountingError, Run
+from pipelines.run import Run
 from tests.conftest import WORDS, Dataset
 
 

@@ -1,0 +1,105 @@
+"""Rows in equal rows out plus rejected, for every shard that is done: what the files say themselves, checked, summed.
+
+Of a step with many shards the sums are kept with the other results, under a name that is made of the names, sizes and
+times of change of all files that they were read from. Where a file was made anew, changed or cut off there is no such
+name and all footers are read again, so what is kept cannot be out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cpp import tables
+from cpp.ahead import ahead
+from cpp.store import Product, Store, fingerprint
+from cpp.tables import Counts, read_counts
+from pipelines.plan import Step
+from pipelines.shards import Made, Names, Paths
+
+THREADS = 16  # that wait for footers
+MANY = 1000  # shards: of fewer the footers are read in no time
+ACCOUNTS = Product("accounts")
+
+Rows = NDArray[np.int64]  # `[shards, 3]`: the fields of `Counts`
+
+
+class AccountingError(RuntimeError):
+    """Rows went missing, or came from nowhere."""
+
+
+class Accounts:
+    """The rows of every shard, as far as steps were checked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._out: dict[str, tuple[Names, Rows]] = {}  # product -> shards, and rows that came out of each
+
+    def check(self, step: Step) -> Counts | None:
+        """Check that for every shard that is done all rows are there, and add them up. None for what runs once."""
+        if not step.stage.each:
+            return None
+        results = step.results()
+        kept = self._kept(step, results)
+        counts = self._read(kept) if kept else None
+        if counts is None:
+            counts = self._counted(step, results)
+            if kept:
+                with self._store.commit({ACCOUNTS.name: kept}) as out:
+                    columns = dict(zip(Counts._fields, counts.T, strict=True))
+                    tables.write(pa.table(columns), out[ACCOUNTS.name])
+        main = step.stage.products[0]
+        if main.rows:
+            self._out[main.name] = results[main.name].names, counts[:, 1]
+        return Counts(*counts.sum(axis=0).tolist())
+
+    def _kept(self, step: Step, results: Mapping[str, Made]) -> str | None:
+        """Where the sums of a step are kept, None where they are not."""
+        if len(step.done) < MANY:
+            return None
+        stamps = [self._store.stamp(Paths(made)) for made in results.values()]
+        if None in stamps:
+            return None
+        came = {kind: fingerprint(self._out[kind][1].tolist()) for kind in step.stage.each if kind in self._out}
+        return str(self._store.path(ACCOUNTS, step.name, fingerprint(stamps, came)))
+
+    def _read(self, path: str) -> Rows | None:
+        if Path(path).name not in self._store.listing(ACCOUNTS):
+            return None
+        table = pq.read_table(path)
+        return np.stack([table[field].to_numpy() for field in Counts._fields], axis=1)
+
+    def _counted(self, step: Step, results: Mapping[str, Made]) -> Rows:
+        """The counts of the first product of every shard, from the footers of all. AccountingError names the shard."""
+        found: Rows | None = None
+        for product in (p for p in step.stage.products if p.suffix == ".parquet"):
+            made = results[product.name]
+            came = {kind: self._came(kind, made.names) for kind in step.stage.each if kind in self._out}
+            rows = np.empty((len(made), len(Counts._fields)), np.int64)
+            for i, (counts, length) in enumerate(ahead(read_counts, Paths(made), THREADS, 4 * THREADS)):
+                _balance(step.name, product, made, i, counts, length, {k: int(of[i]) for k, of in came.items()})
+                rows[i] = counts
+            found = rows if found is None else found
+        return np.zeros((len(step.done), len(Counts._fields)), np.int64) if found is None else found
+
+    def _came(self, kind: str, names: Names) -> Rows:
+        """The rows of these shards that came out of the step that made `kind`."""
+        known, out = self._out[kind]
+        return out if known is names else out[[known.at(name) for name in names]]
+
+
+def _balance(
+    step: str, product: Product, made: Made, i: int, counts: Counts, rows: int, came: Mapping[str, int]
+) -> None:
+    expected = {"out": counts.rows_out, "rejected": counts.rejected, None: rows}[product.rows]
+    if not counts.balanced or rows != expected or set(came.values()) - {counts.rows_in}:
+        raise AccountingError(
+            f"{step}, shard {made.names[i]}: rows do not add up: {dict(came) or 'the source'} came in; "
+            f"counted {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected; "
+            f"{product.name} has {rows} rows. Remove {made.file(i).path} and run again"
+        )
