@@ -53,7 +53,7 @@ def page(
         "Outliers",
         run,
         [
-            f"The score is the chance that an image of which all parts were as odd as by lot is less odd. "
+            "A score of 0.99 would be that of one image in a hundred if the parts had nothing to do with each other. "
             f"It is made of {len(known) - 1 if known else 0} parts, each a rank among all images, by Fisher's method.",
             f"Images above {threshold:g} leave."
             if threshold is not None

@@ -1,4 +1,6 @@
-"""Planted oddities: how well each part of the score, and the score, tell them. `python -m tests.bench.curation`.
+"""Planted oddities: how well the score tells them. Balanced subsets: how even true classes are in them.
+
+`python -m tests.bench.curation`; with the argument `balance` only the second.
 
 Labels and plants are used to score and for nothing else.
 """
@@ -6,13 +8,17 @@ Labels and plants are used to score and for nothing else.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from cpp import layers, outliers
+from cpp import balance, layers, outliers
+from cpp.assign import Nearest, kmeans
+from cpp.export_filter import Best
 from cpp.fit import Discriminant, fit
 from cpp.rate import Moments
 from tests.bench import heading
@@ -74,8 +80,49 @@ def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float,
     return found
 
 
+def subset(cluster: NDArray[np.int64], total: int, power: float, first: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Rows that a balanced subset takes, of each cluster those of the largest values in `first`."""
+    sizes = np.bincount(cluster)
+    best = Best(balance.down([], sizes, total, power), len(sizes))
+    best.add(np.arange(len(cluster)), cluster, np.zeros(len(cluster)), first)
+    return best.rows()
+
+
+def evenness(folder: Path) -> None:
+    """How even the true classes are in subsets of Caltech-101, over five draws."""
+    X = features(folder)
+    parts = [pq.read_table(path) for path in sorted(folder.glob("metadata/*.parquet"))]
+    label = np.concatenate([part["label"].to_numpy() for part in parts]).astype(np.int64)
+    found, ours = oddities(X, 100)
+    plain = Nearest(kmeans(X, 100, 0))(X, 8192).cluster.astype(np.int64)
+    score, rng = found["score of codes"], np.random.default_rng(0)
+    print("| rows | random | k-means on the features | ours | ours, surest | ours, power 0.5 | true classes |")
+    print(f"|---|---|---|---|---|---|---|\n| all {len(X):,} | {said(label)} | | | | | |")
+    for total in (500, 1000, 2000):
+        cells = np.zeros((6, 2))
+        for _ in range(5):
+            lot = rng.random(len(X))
+            rows = (
+                np.argsort(lot)[:total],
+                subset(plain, total, 0, lot),
+                subset(ours, total, 0, lot),
+                subset(ours, total, 0, score),
+                subset(ours, total, 0.5, lot),
+                subset(label, total, 0, lot),
+            )
+            cells += [[balance.effective(np.bincount(label[some])), len(np.unique(label[some]))] for some in rows]
+        print(f"| {total:,} | {' | '.join(f'{a / 5:.1f}, {b / 5:.1f}' for a, b in cells)} |")
+
+
+def said(label: NDArray[np.int64]) -> str:
+    return f"{balance.effective(np.bincount(label)):.1f}, {len(np.unique(label))}"
+
+
 def main() -> None:
     data = Path(os.environ["CPP_TEST_DATA"])
+    evenness(data / "caltech101-clip-b32")
+    if sys.argv[1:] == ["balance"]:
+        return
     base = features(data / "caltech101-clip-b32")
     rng = np.random.default_rng(0)
     n = 40
