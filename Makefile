@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names soak lock clean
+.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names bench-curate soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -47,6 +47,9 @@ bench-names: .venv/ready ## Score names of clusters of the real vectors in CPP_T
 	$(PYTHON) -m tests.bench.names
 soak: .venv/ready ## Break runs at random for some minutes: ARGS="--minutes 5 --seed 0"
 	$(PYTHON) -m tests.soak $(ARGS)
+bench-curate: .venv/ready ## Measure the search for near-duplicates: a million vectors, planted copies
+	$(PYTHON) -m tests.bench.duplicates
+	$(PYTHON) -m tests.bench.planted
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
 clean: ## Remove .venv and caches, not results
