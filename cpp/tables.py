@@ -87,9 +87,15 @@ def write(
 
 
 def read_counts(path: str) -> tuple[Counts, int]:
-    """The counts that `write` put in the metadata, and the number of rows. ValueError where there are no counts."""
+    """The counts that `write` put in the metadata, and the number of rows.
+
+    ValueError where there are no counts, or the file is damaged.
+    """
     (name,), filesystem = remote.for_arrow([path])
-    footer = pq.read_metadata(name, filesystem=filesystem)
+    try:
+        footer = pq.read_metadata(name, filesystem=filesystem)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it and run again: it is made anew") from error
     found = (footer.metadata or {}).get(COUNTS_KEY.encode())
     if found is None:
         raise ValueError(f"{path} has no row counts in its metadata: it was not written by this program")

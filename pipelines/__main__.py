@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,11 @@ def run(
         raise _exit(str(error), WRONG) from None
     except (AccountingError, ConnectionError) as error:
         raise _exit(str(error), FAILED) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        said = f"no space left for {this.store.address} ({error}): make room and run the same command again"
+        raise _exit(said, FAILED) from None
     except KeyboardInterrupt:
         raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
     if not ok:

@@ -8,6 +8,7 @@ name and all footers are read again, so what is kept cannot be out of date.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cpp import tables
+from cpp import scratch, tables
 from cpp.ahead import ahead
 from cpp.store import Product, Store, fingerprint
 from cpp.tables import Counts, read_counts
@@ -71,7 +72,8 @@ class Accounts:
     def _read(self, path: str) -> Rows | None:
         if Path(path).name not in self._store.listing(ACCOUNTS):
             return None
-        table = pq.read_table(path)
+        with scratch.borrowed(path) as local:
+            table = pq.read_table(local)
         return np.stack([table[field].to_numpy() for field in Counts._fields], axis=1)
 
     def _counted(self, step: Step, results: Mapping[str, Made]) -> Rows:
@@ -81,7 +83,8 @@ class Accounts:
             made = results[product.name]
             came = {kind: self._came(kind, made.names) for kind in step.stage.each if kind in self._out}
             rows = np.empty((len(made), len(Counts._fields)), np.int64)
-            for i, (counts, length) in enumerate(ahead(read_counts, Paths(made), THREADS, 4 * THREADS)):
+            footers = ahead(partial(_footer, step.name), Paths(made), THREADS, 4 * THREADS)
+            for i, (counts, length) in enumerate(footers):
                 _balance(step.name, product, made, i, counts, length, {k: int(of[i]) for k, of in came.items()})
                 rows[i] = counts
             found = rows if found is None else found
@@ -91,6 +94,13 @@ class Accounts:
         """The rows of these shards that came out of the step that made `kind`."""
         known, out = self._out[kind]
         return out if known is names else out[[known.at(name) for name in names]]
+
+
+def _footer(step: str, path: str) -> tuple[Counts, int]:
+    try:
+        return read_counts(path)
+    except ValueError as error:
+        raise AccountingError(f"{step}: {error}") from error
 
 
 def _balance(

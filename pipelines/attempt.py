@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import threadpoolctl
 import torch
 
 from cpp import remote, scratch
+from cpp.damage import damage
 from cpp.store import Store
 from cpp.tables import Counts
 from pipelines.plan import Task
@@ -57,8 +59,24 @@ def attempt(work: Work, task: Task, store: Store) -> Result:
                     f"rows do not add up: {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected"
                 )
     except Exception as error:  # whatever a shard does, the others go on
-        return Result.failed(task.shard, error, time.perf_counter() - start)
+        return Result.failed(task.shard, _explained(error, task, store), time.perf_counter() - start)
     return Result(task.shard, time.perf_counter() - start, counts)
+
+
+def _explained(error: Exception, task: Task, store: Store) -> Exception:
+    """An error with its cause and what to do, where the cause is a full disk or a damaged file of the run."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        said: Exception = OSError(
+            f"no space left in {store.scratch()} ({error}): make room and run the same command again"
+        )
+        said.__cause__ = error
+        return said
+    for path in task.files.values():
+        if isinstance(path, str) and path.startswith(f"{store.address}/cache/") and (wrong := damage(path)):
+            said = RuntimeError(f"{path} is damaged: {wrong}. Remove it and run again: it is made anew")
+            said.__cause__ = error
+            return said
+    return error
 
 
 def in_process(stage: Stage, given: Given, tasks: Sequence[Task], store: Store) -> Iterator[Result]:

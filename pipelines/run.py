@@ -7,13 +7,15 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
 
 from cpp import remote, scratch
+from cpp.damage import damage
 from cpp.store import File, Store
 from cpp.tables import Counts
 from pipelines import events
@@ -111,7 +113,7 @@ class Run:
             self._publish(stage, {})
             self.progress.line(f"{name}: not started, {waits_for} is not complete")
             return Outcome(waits_for=waits_for)
-        planned = step(name, stage, self.files, self.store)
+        planned = self._sound(step(name, stage, self.files, self.store))
         outcome = Outcome(len(planned.names), reused=len(planned.done))
         errors: dict[str, Result] = {}
         if not planned.complete:
@@ -126,6 +128,17 @@ class Run:
         self.files |= results
         self._publish(stage, results)
         return outcome
+
+    def _sound(self, planned: Step) -> Step:
+        """A step that runs once, to be done again where one of its files is damaged; of shards the accounting tells."""
+        if planned.stage.each or not planned.complete:
+            return planned
+        outputs = planned.tasks[0].outputs
+        for path in (outputs[product.name] for product in planned.stage.products if product.suffix):
+            if wrong := damage(path):
+                self.progress.line(f"{planned.name}: {path} is damaged ({wrong}): it is made again")
+                return replace(planned, there=np.zeros_like(planned.there))
+        return planned
 
     def _incomplete(self, stage: Stage) -> str | None:
         """The step that keeps a stage from starting: it is not complete, or not even with --allow-failed of use."""

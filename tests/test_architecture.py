@@ -17,7 +17,7 @@ DOORS = {
 # From the bottom to the top: a module imports from rows above its own, or from its own row.
 ROWS = [
     {"remote", "ahead"},
-    {"scratch", "lease"},
+    {"scratch", "lease", "damage"},
     {"tables", "store", "bucket"},
     {"listing", "samples", "weights", "wordnet", "textcache"},
     {"folders", "tars", "coco", "rows", "vectors"},
