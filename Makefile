@@ -47,9 +47,11 @@ bench-names: .venv/ready ## Score names of clusters of the real vectors in CPP_T
 	$(PYTHON) -m tests.bench.names
 soak: .venv/ready ## Break runs at random for some minutes: ARGS="--minutes 5 --seed 0"
 	$(PYTHON) -m tests.soak $(ARGS)
-bench-curate: .venv/ready ## Measure the search for near-duplicates: a million vectors, planted copies
+bench-curate: .venv/ready ## Measure curation: near-duplicates of a million vectors, planted copies and oddities, balanced subsets
 	$(PYTHON) -m tests.bench.duplicates
 	$(PYTHON) -m tests.bench.planted
+	$(PYTHON) -m tests.bench.curation
+	$(PYTHON) -m tests.bench.balance
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
 clean: ## Remove .venv and caches, not results
