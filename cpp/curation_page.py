@@ -55,7 +55,8 @@ class Part:
 
 @dataclass(frozen=True)
 class CurationPage:
-    """All that a page says. `run` is the title of the run, `tiles` numbers with their names, `others` as in `PAGES`."""
+    """All that a page says. `run` is the title of the run, `tiles` numbers with their names, `others` as in `PAGES`;
+    `home` is where the page of the run is from here."""
 
     title: str
     run: str
@@ -63,6 +64,7 @@ class CurationPage:
     parts: Sequence[Part]
     tiles: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, str] = field(default_factory=dict)
+    home: str = "report.html"
 
 
 def render(page: CurationPage) -> str:

@@ -1,10 +1,11 @@
-"""The command line: `python -m pipelines run|plan|status|names|search|export CONFIG`."""
+"""The command line: `python -m pipelines run|append|plan|status|names|search|export CONFIG`."""
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,7 +14,7 @@ from rich.table import Table
 from cpp.export import Format
 from cpp.export_filter import Filter
 from cpp.store import LockedError
-from pipelines import exporting, looking, state
+from pipelines import appending, exporting, looking, state
 from pipelines import plan as planning
 from pipelines.accounts import AccountingError
 from pipelines.config import Config, ConfigError, load
@@ -21,6 +22,8 @@ from pipelines.run import Run
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 STORAGE = (PermissionError, ConnectionError)  # of the run folder, with the remedy in their message
+
+T = TypeVar("T")
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
@@ -45,24 +48,42 @@ def run(
 ) -> None:
     """Bring a run up to date. Exit code 1: something failed; 2: a wrong command or configuration; 130: interrupted."""
     try:
-        this = Run(load(config, overrides or ()), steps or (), local, allow_failed)
-        try:
-            ok = this.go()
-        finally:
-            _summary(this)
-    except (ConfigError, LockedError, PermissionError) as error:
+        loaded = load(config, overrides or ())
+        this = Run(loaded, steps or (), local, allow_failed)
+    except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
-    except (AccountingError, ConnectionError) as error:
-        raise _exit(str(error), FAILED) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        said = f"no space left for {this.store.address} ({error}): make room and run the same command again"
-        raise _exit(said, FAILED) from None
-    except KeyboardInterrupt:
-        raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
-    if not ok:
-        raise typer.Exit(FAILED)
+    _go(this)
+    for line in appending.waiting(loaded):
+        console.print(line, markup=False)
+
+
+@app.command()
+def append(
+    config: ConfigFile,
+    shards: Annotated[
+        list[str] | None, typer.Option("--shards", help="New inputs, as images.path or import.path has them.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option("--images", help="Folder with the tars of new vectors, as import.images.")
+    ] = None,
+    overrides: Overrides = None,
+    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on without shards that failed.")] = False,
+) -> None:
+    """Take new shards through a finished run's head, clusters and names, into ROOT/appended. Exit codes as `run`.
+
+    Nothing of the run is computed again. Without --shards: bring up to date what was appended before.
+    """
+    try:
+        again = _again(config, overrides)
+        this, said = appending.append(load(config, overrides or ()), shards or (), images, again, local, allow_failed)
+    except (ConfigError, LockedError, *STORAGE) as error:
+        raise _exit(str(error), WRONG) from None
+    for line in said:
+        console.print(line, markup=False)
+    _go(this)
+    for line in state.growth(this.config):
+        console.print(line, markup=False)
 
 
 @app.command()
@@ -84,6 +105,12 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
     _steps(loaded, steps or [], verbose=False)
     for line in state.faults(loaded):
         console.print(line, markup=False)
+    if appended := _wrong(lambda: appending.status(loaded)):
+        for line in state.lines(appended.config):
+            console.print(line, markup=False)
+        _print(appended.config, appended.plan(), verbose=False)
+        for line in [*state.faults(appended.config), *state.growth(appended.config)]:
+            console.print(line, markup=False)
 
 
 @app.command()
@@ -145,25 +172,53 @@ def export(
         raise typer.Exit(FAILED)
 
 
+def _go(this: Run) -> None:
+    """Run, say how it went, and leave with the exit code that says the same."""
+    try:
+        try:
+            ok = this.go()
+        finally:
+            _summary(this)
+    except (ConfigError, LockedError, PermissionError) as error:
+        raise _exit(str(error), WRONG) from None
+    except (AccountingError, ConnectionError) as error:
+        raise _exit(str(error), FAILED) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        said = f"no space left for {this.store.address} ({error}): make room and run the same command again"
+        raise _exit(said, FAILED) from None
+    except KeyboardInterrupt:
+        raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
+    if not ok:
+        raise typer.Exit(FAILED)
+
+
 def _again(config: Path, overrides: list[str] | None) -> list[str]:
     """The arguments that name a run."""
     return [str(config), *(part for setting in overrides or () for part in ("--set", setting))]
 
 
 def _load(config: Path, overrides: list[str] | None) -> Config:
+    return _wrong(lambda: load(config, overrides or ()))
+
+
+def _wrong(ask: Callable[[], T]) -> T:
+    """What is asked for, or the end with the exit code of a wrong configuration."""
     try:
-        return load(config, overrides or ())
+        return ask()
     except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
 
 
 def _steps(config: Config, names: list[str], verbose: bool) -> None:
-    try:
-        planned = planning.plan(config)
-        wanted = planning.upstream(names, {step.name: step.stage for step in planned})
-    except (ConfigError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-    for step in (step for step in planned if step.name in wanted):
+    planned = _wrong(lambda: planning.plan(config))
+    wanted = _wrong(lambda: planning.upstream(names, {step.name: step.stage for step in planned}))
+    _print(config, [step for step in planned if step.name in wanted], verbose)
+
+
+def _print(config: Config, steps: Sequence[planning.Step], verbose: bool) -> None:
+    for step in steps:
         console.print(f"{step.name:10} {len(step.done):,} of {len(step.names):,} shards done", markup=False)
         if verbose:
             one = not step.stage.each

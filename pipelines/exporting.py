@@ -23,9 +23,9 @@ from cpp.sources import MAX_BYTES
 from cpp.store import File, Store
 from cpp.tables import Counts
 from cpp.tars import TarShard
+from pipelines.appending import together
 from pipelines.attempt import Result, in_process
 from pipelines.config import Config, ConfigError
-from pipelines.finished import finished
 from pipelines.plan import Task
 from pipelines.progress import Progress
 from pipelines.stage import Given, Stage, Work
@@ -205,7 +205,9 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
     """Bring an export up to date. ConfigError, LockedError or PermissionError before anything is written."""
     if wanted.curated and config.curate is None:
         raise ConfigError("--curated: this run curates nothing: add `curate:` to its configuration, and run it")
-    files = finished(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED, command)
+    files, later = together(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED, command)
+    if not wanted.curated:  # curation is of the images of the run
+        files |= {kind: {**files.get(kind, {}), **more} for kind, more in later.items()}
     whole, found = described(config, wanted, files), shards(config, files, wanted.curated)
     to = _folder(config, wanted)
     seen, chosen = survey(whole, [shard for shard, _ in found.values()])

@@ -14,7 +14,7 @@ from pipelines.settings import CAPTIONS, Label
 
 def inputs(config: Config) -> dict[str, dict[str, File]]:
     """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
-    found = _shards(config)
+    found = shards(config)
     if config.label:
         found |= _vocabulary(config, config.label)
     # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
@@ -46,12 +46,13 @@ def _vocabulary(config: Config, label: Label) -> dict[str, dict[str, File]]:
     return found
 
 
-def _shards(config: Config) -> dict[str, dict[str, File]]:
+def shards(config: Config) -> dict[str, dict[str, File]]:
+    """The shards alone, by kind."""
     if config.import_:
         with _naming("import", config):
             images = config.import_.images and config.locate(config.import_.images)
-            shards = vectors.vector_shards(config.locate(config.import_.path), images)
-        return {kind: {shard: files[kind] for shard, files in shards.items()} for kind in next(iter(shards.values()))}
+            found = vectors.vector_shards(config.locate(config.import_.path), images)
+        return {kind: {shard: files[kind] for shard, files in found.items()} for kind in next(iter(found.values()))}
     assert config.images is not None  # the config has one of the two  # noqa: S101
     i = config.images
     with _naming("images", config):

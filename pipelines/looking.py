@@ -13,6 +13,7 @@ from rich.table import Table
 from cpp import choice, encoder, scratch, search, tables
 from cpp.store import File
 from cpp.wordnet import synonyms
+from pipelines.appending import together
 from pipelines.config import Config, ConfigError
 from pipelines.finished import finished
 from pipelines.grouping import read_tree
@@ -61,7 +62,7 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     """
     if config.label is None:
         raise ConfigError("search: this run has no words to search by: it needs `label:` in its configuration")
-    files = finished(config, ["clusters", "labels"], command)
+    files, later = together(config, ["clusters", "labels"], command)
     stages = pipeline(config, files)
     given = Given({kind: [f.path for f in files[kind].values()] for kind in files}, 1, "cpu", 8192, 64, PREFETCH)
     tree = read_tree(given)
@@ -73,7 +74,8 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
         clusters.add_row(str(k), _name(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
     images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
-    for found in _with_clusters(files, config.label.embedding, text_d, n):
+    everything = {kind: {**files[kind], **later.get(kind, {})} for kind in ("features", "assignments")}
+    for found in _with_clusters(everything, config.label.embedding, text_d, n):
         cells = [str(found["cluster"]), _name(rows[found["cluster"]]), found["image_shard"] or ""]
         images.add_row(found["key"], f"{found['cosine']:.3f}", *cells)
     return clusters, images

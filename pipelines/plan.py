@@ -264,14 +264,19 @@ def _there(store: Store, product: Product, made: Made) -> NDArray[np.bool_]:
 
 def plan(config: Config) -> list[Step]:
     """Every step of a run, as if all before it were done."""
-    store = Store.at(config.root)
-    files: dict[str, Mapping[str, File]] = dict(inputs(config))
-    steps = []
-    for name, stage in pipeline(config, files).items():
-        planned = step(name, stage, files, store)
-        steps.append(planned)
-        files |= planned.made
-    return steps
+    files: Files = inputs(config)
+    return steps(pipeline(config, files), files, Store.at(config.root))
+
+
+def steps(stages: Mapping[str, Stage], files: Files, store: Store) -> list[Step]:
+    """The same from the stages, and the files that they start from."""
+    there: dict[str, Mapping[str, File]] = dict(files)
+    found = []
+    for name, stage in stages.items():
+        planned = step(name, stage, there, store)
+        found.append(planned)
+        there |= planned.made
+    return found
 
 
 def upstream(names: list[str], steps: Mapping[str, Stage]) -> list[str]:

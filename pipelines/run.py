@@ -67,13 +67,21 @@ class Run:
     """One run of a configuration. `outcomes` says how each step went, in order."""
 
     def __init__(
-        self, config: Config, names: Sequence[str] = (), local: bool = False, allow_failed: bool = False
+        self,
+        config: Config,
+        names: Sequence[str] = (),
+        local: bool = False,
+        allow_failed: bool = False,
+        start: tuple[Mapping[str, Mapping[str, File]], Mapping[str, Stage]] | None = None,
     ) -> None:
-        """Reads what is there to read and checks it: ConfigError names what is wrong."""
+        """Reads what is there to read and checks it: ConfigError names what is wrong.
+
+        With `start` it is of these files and steps in place of those of the configuration.
+        """
         self.config, self.local, self.allow_failed = config, local, allow_failed
         self.store = Store.at(config.root)
-        self.files: dict[str, Mapping[str, File]] = dict(inputs(config))
-        stages = pipeline(config, self.files)
+        self.files: dict[str, Mapping[str, File]] = dict(start[0]) if start else dict(inputs(config))
+        stages = start[1] if start else pipeline(config, self.files)
         self.stages = {name: stages[name] for name in upstream(list(names), stages)}
         self.outcomes: dict[str, Outcome] = {}
         self._accounts = Accounts(self.store)
@@ -208,7 +216,7 @@ class Run:
             found |= {"images": counted[first].rows_in, "rejected": counted[first].rejected}
         if "assign" in counted:
             found["clustered"] = counted["assign"].rows_out
-            if clusters := self.files.get("clusters"):
+            if "label" in self.stages and (clusters := self.files.get("clusters")):
                 with scratch.borrowed(next(iter(clusters.values())).path) as path:
                     table = pq.read_table(path, columns=["layer", "size"])
                 for layer in table.group_by("layer").aggregate([("size", "sum")]).to_pylist():

@@ -39,6 +39,20 @@ def faults(config: Config) -> Iterator[str]:
         yield f"failed: {len(failed) - SHOWN:,} more, see {config.root.rstrip('/')}/run.json"
 
 
+def growth(config: Config) -> Iterator[str]:
+    """How well appended images fit, and whether to fit again; `config` is that of the run in ROOT/appended."""
+    path = Store.at(config.root).log("growth.json")
+    if not path.exists():
+        return
+    said = json.loads(path.read_text(encoding="utf-8"))
+    fitted, appended = said["fitted"], said["appended"]
+    yield f"{appended['images']:,} images appended to {fitted['images']:,}: see {config.root}/report.html"
+    for reason in said["reasons"]:
+        yield f"refit is due: {reason}"
+    if not said["refit_due"]:
+        yield "refit is not due"
+
+
 def _record(store: Store) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "never started", "failed": []}
     path = store.log("run.json")

@@ -30,6 +30,7 @@ ROWS = [
         "partition",
         "label",
         "metrics",
+        "growth",
         "quality",
         "outliers",
         "balance",
@@ -47,8 +48,7 @@ ROWS = [
     {"confusion"},
     {"report", "estimator", "export"},
     {"plots", "curation_page"},
-    {"outliers_page", "balance_page"},
-    {"outliers_page", "balance_page"},
+    {"outliers_page", "balance_page", "growth_page"},
 ]
 
 

@@ -1,0 +1,259 @@
+"""The command `append`: new shards go through the head, the groups and the names of a finished run, as a run of their
+own in ROOT/appended, whose inputs are these shards and the results of the other.
+
+`appended.json` there says which inputs were appended, and in which order. That is all that is recorded: it is
+configuration, which the command line adds to. What is done is known as in every run, by the files that are there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from cpp.store import File, LockedError, Store
+from pipelines import plan as planning
+from pipelines.config import Config, ConfigError
+from pipelines.finished import finished
+from pipelines.growing import Fitted, Growth
+from pipelines.inputs import inputs, shards
+from pipelines.plan import Step
+from pipelines.run import Run
+from pipelines.settings import Section
+from pipelines.stage import Stage
+
+FOLDER = "appended"
+RECORD = "appended.json"
+
+
+class Batch(Section):
+    """What one command appended: `shards` as `images.path` or `import.path` name them, `images` as `import.images`."""
+
+    shards: list[str] = Field(min_length=1)
+    images: str | None = None
+
+
+Files = dict[str, Mapping[str, File]]
+_RECORD = TypeAdapter(list[Batch])
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What was appended to a run: what a run of it starts from, and its steps.
+
+    `new` are the shards that each batch brought, `repeated` names of those that were there before and are left out.
+    """
+
+    config: Config
+    files: Files
+    stages: Mapping[str, Stage]
+    new: list[int]
+    repeated: list[str]
+
+    def plan(self) -> list[Step]:
+        """Every step, as if all before it were done."""
+        return planning.steps(self.stages, self.files, Store.at(self.config.root))
+
+
+def append(
+    config: Config, new: Sequence[str], images: str | None, command: Sequence[str], local: bool, allow_failed: bool
+) -> tuple[Run, list[str]]:
+    """The run that brings up to date what was appended, with `new` recorded as the last of it; what to say beforehand.
+
+    ConfigError where the run is not finished, or the inputs are not there.
+    """
+    files, batches = _fitted(config, command), recorded(config)
+    added = _batch(config, new, images) if new else None
+    found = described(config, [*batches, *([added] if added and added not in batches else [])], files)
+    if len(found.new) > len(batches):
+        if found.new[-1]:
+            _record(config, batches, [*batches, added] if added else batches)
+        else:
+            found = replace(described(config, batches, files), repeated=found.repeated)
+    if not sum(found.new):
+        raise ConfigError(
+            f"append: there is nothing to append{_already(found.repeated)}: name new shards with --shards"
+        )
+    said = [f"not taken twice{_already(found.repeated)}"] if found.repeated else []
+    if added in batches:
+        said.append(f"this was appended already, as append {batches.index(added) + 1}: it is brought up to date")
+    return Run(found.config, (), local, allow_failed, (found.files, found.stages)), said
+
+
+def recorded(config: Config) -> list[Batch]:
+    """What was appended to a run, the earliest first. ConfigError where the record cannot be read."""
+    path = _store(config).log(RECORD)
+    try:
+        return _RECORD.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (ValidationError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read; mend it, or remove its folder to append anew: {error}") from error
+
+
+def described(config: Config, batches: Sequence[Batch], files: Files) -> Appended:
+    """What a run of the batches starts from; `files` are those of the finished run.
+
+    A shard that the run has, or an earlier batch, is left out.
+    """
+    chain = _chain(planning.pipeline(config, files))
+    given: Files = {kind: files[kind] for stage in chain.values() for kind in stage.whole if kind in files}
+    given |= {kind: files[kind] for kind in ("groups", "tree", "moments", "clusters")}
+    given |= {"run_assignments": files["assignments"], "run_rejected": files["rejected"]}
+    main, taken = "vectors" if config.import_ else "images", dict[str, dict[str, File]]()
+    seen, new, repeated = {_place(file) for file in files[main].values()}, list[int](), list[str]()
+    for number, batch in enumerate(batches, 1):
+        new.append(0)
+        came = _inputs(config, batch, number)
+        for name, file in came[main].items():
+            if _place(file) in seen:
+                repeated.append(name)
+                continue
+            seen.add(_place(file))
+            new[-1] += 1
+            called = f"append-{number:03d}-{name}"
+            if called in files["assignments"]:
+                raise ConfigError(f"the run has a shard {called}, which is what an appended one is called: rename it")
+            for kind, some in came.items():
+                taken.setdefault(kind, {})[called] = some[name]
+    here = config.model_copy(update={"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"})
+    stages = {**chain, "fitted": Fitted(), "report": Growth(config.name)}
+    return Appended(here, given | taken, stages, new, repeated)
+
+
+def status(config: Config) -> Appended | None:
+    """What was appended, seen as far as the run is there; None where nothing was, or is any more."""
+    if not (batches := recorded(config)):
+        return None
+    files: Files = dict(inputs(config))
+    for step in planning.plan(config):
+        files |= step.made
+    found = described(config, batches, files)
+    return found if sum(found.new) else None
+
+
+def waiting(config: Config) -> list[str]:
+    """What to say of appended shards after a run: nothing where they are up to date with it."""
+    try:
+        found = status(config)
+    except ConfigError as error:
+        return [str(error)]
+    if found is None or all(step.complete for step in found.plan()):
+        return []
+    return [
+        f"{sum(found.new):,} appended shards in {found.config.root} are not up to date with this run: "
+        "the command append without --shards brings them up to date"
+    ]
+
+
+def together(config: Config, wanted: Sequence[str], command: Sequence[str]) -> tuple[Files, Files]:
+    """The files of a finished run, as `finished` gives them, and those by shard of what was appended to it.
+
+    ConfigError where either is not up to date.
+    """
+    files = finished(config, wanted, command)
+    if not (batches := recorded(config)):
+        return files, {}
+    files = _fitted(config, command)
+    found = described(config, batches, files)
+    if not sum(found.new):
+        return files, {}
+    store, there = Store.at(found.config.root), dict(found.files)
+    for name, stage in found.stages.items():
+        planned = planning.step(name, stage, there, store)
+        there |= planned.results()
+        if stage.each and not planned.complete:
+            again = shlex.join(["python", "-m", "pipelines", "append", *command])
+            raise ConfigError(
+                f"what was appended to {config.root} is not up to date, step {name} has {len(planned.done):,} of "
+                f"{len(planned.names):,} shards done. What brings it up to date: {again}"
+            )
+    kinds = {kind for stage in found.stages.values() for kind in stage.each}
+    kinds |= {product.name for stage in found.stages.values() for product in stage.products if product.rows}
+    return files, {kind: there[kind] for kind in kinds if kind in there}
+
+
+def _fitted(config: Config, command: Sequence[str]) -> Files:
+    try:
+        return finished(config, ["assignments", "clusters", "labels"], command)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}\nFiles to append must not be among the inputs of the configuration, whose clusters are fitted to "
+            "all that are: keep new files in a folder of their own"
+        ) from None
+
+
+def _chain(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """The steps that a shard goes through, to its labels or, where there are none, its clusters."""
+    made_by = {product.name: name for name, stage in stages.items() for product in stage.products}
+    wanted = {"labels" if "labels" in stages else "assign"}
+    for name in reversed(list(stages)):
+        if name in wanted:
+            wanted |= {made_by[kind] for kind in stages[name].each if kind in made_by}
+    return {name: stage for name, stage in stages.items() if name in wanted}
+
+
+def _batch(config: Config, new: Sequence[str], images: str | None) -> Batch:
+    """What a person names, as it is recorded: paths start from where the command was given."""
+    if config.import_ is None and images:
+        raise ConfigError("--images is for runs that start from `import`; here --shards are images")
+    if config.import_ and len(new) > 1:
+        raise ConfigError(f"--shards names {len(new)} folders; a run that starts from `import` takes one at a time")
+    if config.import_ and (config.import_.images is None) != (images is None):
+        raise ConfigError(
+            f"import.images of this run is {config.import_.images or 'null'}: "
+            + ("name the tars with the pictures of the new vectors with --images" if images is None else "no --images")
+        )
+    return Batch(shards=[_absolute(path) for path in new], images=_absolute(images) if images else None)
+
+
+def _absolute(path: str) -> str:
+    mark, bare = ("@", path[1:]) if path.startswith("@") else ("", path)
+    return path if "://" in bare else mark + os.path.abspath(bare)
+
+
+def _inputs(config: Config, batch: Batch, number: int) -> Files:
+    """The shards of a batch by kind. The images of COCO's layout are read as a folder: their annotations are others."""
+    if config.import_:
+        update: dict[str, object] = {"path": batch.shards[0], "images": batch.images}
+        changed = config.model_copy(update={"import_": config.import_.model_copy(update=update)})
+    else:
+        assert config.images is not None  # the config has one of the two  # noqa: S101
+        update = {"path": batch.shards}
+        update |= {"format": "folder", "annotations": []} if config.images.format == "coco" else {}
+        changed = config.model_copy(update={"images": config.images.model_copy(update=update)})
+    try:
+        return dict(shards(changed))
+    except ConfigError as error:
+        raise ConfigError(f"append {number}, {', '.join(batch.shards)}: {error}") from None
+
+
+def _place(file: File) -> object:
+    """Where the rows of a shard are, whatever is in them now."""
+    return file.path if isinstance(file.path, str) else replace(file.path, fingerprint="")
+
+
+def _record(config: Config, before: Sequence[Batch], batches: Sequence[Batch]) -> None:
+    """Write down what is appended. LockedError while another is at work, and where one was since `before`."""
+    store = _store(config)
+    with store.lock():
+        if recorded(config) != list(before):
+            raise LockedError(f"something else was appended to {config.root} just now: run the same command again")
+        scratch = store.root / f".{RECORD}.new"
+        scratch.write_bytes(_RECORD.dump_json(list(batches), indent=2) + b"\n")
+        os.replace(scratch, store.root / RECORD)
+        store.save()
+
+
+def _store(config: Config) -> Store:
+    return Store.at(f"{config.root.rstrip('/')}/{FOLDER}")
+
+
+def _already(repeated: Sequence[str]) -> str:
+    if not repeated:
+        return ""
+    some = ", ".join(repeated[:3]) + (", ..." if len(repeated) > 3 else "")
+    return f" ({len(repeated):,} shards, {some}, are appended already or are inputs of the run)"

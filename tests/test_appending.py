@@ -1,0 +1,228 @@
+"""An append: as the whole run would assign, nothing of it computed again, nothing lost, whatever comes after."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from cpp.store import Store
+from pipelines import appending, exporting
+from pipelines.config import ConfigError, load
+from pipelines.run import Run
+from tests.conftest import Dataset
+from tests.test_cli import call
+
+STEPS = ("labels",)  # nothing after them is needed
+
+
+def new_vectors(dataset: Dataset, name: str, number: int, as_number: int = 0) -> Path:
+    """A folder with the vectors, metadata and images of one shard of the data set, by another number."""
+    folder, data = dataset.folder / name, dataset.folder / "data"
+    for kind, old, new in (
+        ("img_emb", f"img_emb_{number}.npy", f"img_emb_{as_number}.npy"),
+        ("metadata", f"metadata_{number}.parquet", f"metadata_{as_number}.parquet"),
+        ("images", f"{number:05d}.tar", f"{as_number:05d}.tar"),
+    ):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        shutil.move(data / kind / old, folder / kind / new)
+    return folder
+
+
+def append(dataset: Dataset, *folders: Path, more: tuple[str, ...] = ()) -> tuple[int, str]:
+    named = [part for f in folders for part in ("--shards", f, "--images", f / "images")]
+    return call("append", dataset.config, *named, "--local", *more)
+
+
+def rows(folder: Path) -> dict[str, tuple[object, ...]]:
+    table = pq.read_table(folder, columns=["key", "cluster", "score", "margin"]).to_pylist()
+    return {row.pop("key"): tuple(row.values()) for row in table}
+
+
+def times(folder: Path) -> dict[Path, int]:
+    """When every file of a run but its logs was changed, without what was appended."""
+    logs = {"run.json", "run.log", "events.jsonl", "lock"}
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in logs)
+    return {path: path.stat().st_mtime_ns for path in found if "appended" not in path.parts}
+
+
+def events(root: Path) -> list[tuple[str, str]]:
+    found = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
+    return [(event["step"], event["shard"]) for event in found if event["event"] == "shard"]
+
+
+def test_appended_shards_get_what_the_run_would_say_and_nothing_old_is_touched(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    assert call("run", dataset.config, *STEPS, "--local")[0] == 0
+    before, old = times(dataset.root), rows(dataset.root / "assignments")
+    code, said = append(dataset, new)
+    assert code == 0, said
+    assert "40 images appended to 120" in said
+    assert times(dataset.root) == before
+    here = dataset.root / "appended"
+    assert [path.name for path in (here / "assignments").iterdir()] == ["append-001-00000.parquet"]
+    later = rows(here / "assignments")
+    assert len(later) == 40
+    labels = pq.read_table(here / "labels").to_pylist()
+    assert {row["key"] for row in labels} == set(later)
+    # the images of the appended shard through the head of the run: those of the four centres are told apart
+    truth = dict(zip(*pq.read_table(new / "metadata", columns=["key", "label"]).to_pydict().values(), strict=True))
+    of = {key: row[0] for key, row in later.items()}
+    assert len({(truth[key], of[key]) for key in of}) == 4
+    # the same vectors in the run and appended get the same row
+    (dataset.folder / "copy").mkdir()
+    for kind in ("img_emb", "metadata", "images"):
+        shutil.copytree(dataset.folder / "data" / kind, dataset.folder / "copy" / kind)
+    assert append(dataset, dataset.folder / "copy")[0] == 0
+    assert {key: row for key, row in rows(here / "assignments").items() if key in old} == old
+
+
+def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    call("run", dataset.config, *STEPS, "--local")
+    append(dataset, new)
+    said = json.loads((dataset.root / "appended/growth.json").read_text())
+    assert said["fitted"]["images"] == 120
+    assert said["appended"]["images"] == 40
+    assert said["refit_due"] is False
+    by_cluster = pq.read_table(dataset.root / "appended/growth_by_cluster.parquet").to_pylist()
+    assert [sum(row[kind] for row in by_cluster) for kind in ("fitted", "appended")] == [120, 40]
+    assert "The clusters still fit" in (dataset.root / "appended/report.html").read_text()
+
+
+def test_images_unlike_the_fitted_ones_make_a_refit_due(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    call("run", dataset.config, *STEPS, "--local")
+    strange = np.random.default_rng(3).standard_normal((40, 16)).astype(np.float16)
+    np.save(new / "img_emb/img_emb_0.npy", strange)
+    code, said = append(dataset, new)
+    assert code == 0
+    assert "refit is due: The clusters save an appended image" in said
+
+
+def test_appended_twice_stopped_between_and_clashing_names(dataset: Dataset) -> None:
+    first, second = new_vectors(dataset, "first", 2), new_vectors(dataset, "second", 1)
+    call("run", dataset.config, *STEPS, "--local")
+    assert append(dataset, first)[0] == 0
+    assert append(dataset, second)[0] == 0
+    here = dataset.root / "appended"
+    assert sorted(path.stem for path in (here / "labels").iterdir()) == ["append-001-00000", "append-002-00000"]
+    done = events(here)
+    assert sum(step == "import" for step, _ in done) == 2  # the first was not imported again
+    code, said = append(dataset, second)
+    assert code == 0
+    assert "appended already, as append 2" in said
+    assert len(appending.recorded(load(dataset.config))) == 2
+    assert events(here) == done
+    next((here / "cache/codes").glob("append-002*")).unlink()
+    assert "project    1 of 2 shards done" in call("status", dataset.config)[1]
+    assert call("append", dataset.config, "--local")[0] == 0
+    assert events(here)[len(done) :][0] == ("project", "append-002-00000")
+
+
+def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    code, said = append(dataset, new)
+    assert code == 2
+    assert "is not a finished run" in said
+    call("run", dataset.config, *STEPS, "--local")
+    for args, expected in (
+        ((dataset.folder / "data",), "there is nothing to append (2 shards, 00000, 00001, are appended already or"),
+        ((dataset.folder / "gone",), "append 1, "),
+        ((), "there is nothing to append: name new shards"),
+    ):
+        code, said = append(dataset, *args)
+        assert code == 2, said
+        assert expected in said
+    code, said = call("append", dataset.config, "--shards", new, "--local")
+    assert code == 2
+    assert "with --images" in said
+    assert not (dataset.root / "appended").exists()
+    (dataset.root / "appended").mkdir()
+    (dataset.root / "appended/appended.json").write_text("[{}]")
+    code, said = call("append", dataset.config, "--local")
+    assert code == 2
+    assert "appended.json cannot be read" in said
+
+
+def test_a_changed_appended_input_is_noticed_and_a_failed_one_is_set_aside(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    call("run", dataset.config, *STEPS, "--local")
+    whole = (new / "img_emb/img_emb_0.npy").read_bytes()
+    (new / "img_emb/img_emb_0.npy").write_bytes(b"broken")
+    code, said = append(dataset, new)
+    assert code == 1
+    assert "failed: import append-001-00000: ValueError" in said
+    code, said = call("export", dataset.config, "--format", "csv", "--local")
+    assert code == 2
+    assert "is not up to date" in said
+    (new / "img_emb/img_emb_0.npy").write_bytes(whole)
+    assert call("append", dataset.config, "--local")[0] == 0
+
+
+def test_run_afterwards_keeps_what_was_appended_and_says_when_it_is_stale(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    call("run", dataset.config, *STEPS, "--local")
+    append(dataset, new)
+    here = rows(dataset.root / "appended/assignments")
+    code, said = call("run", dataset.config, *STEPS, "--local")
+    assert code == 0
+    assert "not up to date" not in said
+    code, said = call("run", dataset.config, *STEPS, "--local", "--set", "label.top=3")
+    assert code == 0
+    assert "1 appended shards in" in said
+    assert rows(dataset.root / "appended/assignments") == here
+    assert append(dataset, more=("--set", "label.top=3"))[0] == 0
+    assert "not up to date" not in call("run", dataset.config, *STEPS, "--local", "--set", "label.top=3")[1]
+
+
+def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    call("run", dataset.config, *STEPS, "--local")
+    append(dataset, new)
+    code, said = call("export", dataset.config, "--format", "imagefolder", "--local")
+    assert code == 0
+    assert "160 of 160 images" in said
+    table = pq.read_table(dataset.root / "export/imagefolder/images.parquet").to_pylist()
+    assert {row["image_shard"] for row in table} > {str(new / "images/00000.tar")}
+    wanted = exporting.Wanted(exporting.Format.CSV)
+    assert exporting.go(load(dataset.config), wanted, [], True).images == 160
+    code, said = call("search", dataset.config, "red thing", "-n", 160)
+    assert code == 0
+    assert "20000" in said
+    said = call("status", dataset.config)[1]
+    assert "Coloured things, appended: done" in said
+    assert "refit is not due" in said
+
+
+def test_two_appends_at_once_are_refused(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    call("run", dataset.config, *STEPS, "--local")
+    with Store(dataset.root / "appended").lock():
+        code, said = append(dataset, new)
+    assert code == 2
+    assert "another run is writing to" in said
+    assert appending.recorded(load(dataset.config)) == []
+
+
+def test_images_are_appended_as_they_came(pictures: Dataset, tmp_path: Path) -> None:
+    config = yaml.safe_load(pictures.config.read_text())
+    config["images"]["path"] = ["data/images/{00000..00001}.tar"]
+    pictures.config.write_text(yaml.safe_dump(config))
+    assert call("run", pictures.config, *STEPS, "--local")[0] == 0
+    code, said = call("append", pictures.config, "--shards", pictures.folder / "data/images/*.tar", "--local")
+    assert code == 0
+    assert "not taken twice (2 shards, 00000, 00001," in said
+    here = pictures.root / "appended"
+    assert [path.stem for path in (here / "labels").iterdir()] == ["append-001-00002"]
+    assert pq.read_table(here / "features").num_rows == 40
+    with pytest.raises(ConfigError, match="--images is for runs that start from"):
+        appending.append(load(pictures.config), ["x"], "y", [], True, False)
+    # named in the configuration as well they are fitted, and no longer appended
+    fitted = ["images.path=[data/images/*.tar]"]
+    assert Run(load(pictures.config, fitted), STEPS, True).go()
+    assert appending.status(load(pictures.config, fitted)) is None
+    assert appending.together(load(pictures.config, fitted), ["labels"], [])[1] == {}
