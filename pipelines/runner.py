@@ -162,16 +162,17 @@ class Pool:
         A worker that is lost is replaced and its shard tried again, see `_hopeless`.
         """
         crew = self._crew_for(stage)
-        todo, idle = deque(range(len(tasks))), deque(sorted(crew.members, key=lambda member: -crew.on(member.node)))
+        todo, idle = deque(range(len(tasks))), deque(crew.members)
         losses: defaultdict[str, list[str]] = defaultdict(list)  # the nodes on which a shard was lost
         running: dict[Any, tuple[_Member, int]] = {}
+        # a step that runs once has our own machine to itself; in a cluster it has the CPUs of its worker, however many
+        # others are up by then: the last bits of what it makes depend on its threads
+        threads = crew.cpus * (1 if stage.each or self._resources.ray_address else crew.size)
         shared = [ray.put(given)]
         while todo or running:
             while todo and idle:
                 member, at = idle.popleft(), todo.popleft()
-                task = tasks[at]
-                threads = crew.cpus if stage.each else self._all_of(crew, member.node)
-                running[member.actor.attempt.remote(stage, shared, threads, task)] = (member, at)
+                running[member.actor.attempt.remote(stage, shared, threads, tasks[at])] = (member, at)
             for done in self._wait(crew, list(running)):
                 if done in crew.starting:
                     if arrived := self._arrive(crew, done):
@@ -194,10 +195,6 @@ class Pool:
                 if isinstance(result, str):
                     raise OpenError(result.strip())
                 yield result
-
-    def _all_of(self, crew: _Crew, node: cluster.Node) -> int:
-        """The CPUs that the crew has on a node, for a step that runs once."""
-        return crew.cpus * (crew.on(node) if self._resources.ray_address else crew.size)
 
     def _wait(self, crew: _Crew, running: Sequence[Any]) -> list[Any]:
         """What has ended of the shards, and of the starts of workers. ConfigError where there is no worker for long."""

@@ -45,7 +45,7 @@ class Soak:
             self.cluster.add_node(**NODE)
 
     def run(self, *overrides: str) -> subprocess.Popen[str]:
-        """A run, started."""
+        """A run, started. Steps that run once have one thread in all of them: the last bits depend on it."""
         settings = [part for override in overrides for part in ("--set", override)]
         program = [sys.executable, "-m", "pipelines", "run", str(self.dataset.config), *settings]
         return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -54,7 +54,7 @@ class Soak:
         """One run, and one to three faults in it or before it."""
         joined = self.random.random() < 0.7
         if not joined:
-            process = self.run("resources.workers=2")
+            process = self.run("resources.workers=1")
         else:
             process = self.run(f"resources.ray_address={self.cluster.address}", "resources.workers=3")
         wait = [self.random.randrange(1, 60) for _ in range(self.random.randrange(1, 4))]
@@ -124,7 +124,7 @@ class Soak:
 
     def faults(self) -> list[str]:
         """What is wrong after a last, undisturbed run."""
-        process = self.run("resources.workers=2")
+        process = self.run("resources.workers=1")
         said = process.communicate()[0]
         if process.returncode:
             return [f"the last run ended with {process.returncode}: {said[-2000:]}"]
