@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names bench-curate soak lock clean
+.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names bench-curate bench-scale soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -52,6 +52,9 @@ bench-curate: .venv/ready ## Measure curation: near-duplicates of a million vect
 	$(PYTHON) -m tests.bench.planted
 	$(PYTHON) -m tests.bench.curation
 	$(PYTHON) -m tests.bench.balance
+bench-scale: .venv/ready ## Measure 100,000 shards in the driver, and ten million vectors with K = 10,000: an hour, 45 GB of disk
+	$(PYTHON) -m tests.bench.driver
+	$(PYTHON) -m tests.bench.size
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
 clean: ## Remove .venv and caches, not results
