@@ -1,4 +1,4 @@
-"""The command line: `python -m pipelines run|append|plan|status|names|search|export CONFIG`."""
+"""The command line: `python -m pipelines run|append|plan|status|names|search|predict|export CONFIG`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from cpp.export import Format
 from cpp.export_filter import Filter
 from cpp.store import LockedError
-from pipelines import appending, exporting, looking, state
+from pipelines import appending, exporting, looking, predicting, state
 from pipelines import plan as planning
 from pipelines.accounts import AccountingError
 from pipelines.config import Config, ConfigError, load
@@ -141,6 +141,30 @@ def search(
         raise _exit(str(error), WRONG) from None
     for table in found:
         _wide.print(table)
+
+
+@app.command()
+def predict(
+    config: ConfigFile,
+    what: Annotated[str, typer.Argument(help="An image, a folder of images, a tar, or an .npy file of vectors.")],
+    to: Annotated[Path | None, typer.Option("--to", help="Write all rows, to a .parquet or .csv file.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Print the clusters of a finished run that images or vectors are in. Exit code 1: none of them can be used."""
+    try:
+        to = to and predicting.writable(to)
+        found = predicting.predict(load(config, overrides or ()), what, _again(config, overrides))
+        if to:
+            predicting.write(found.rows, to)
+    except (ConfigError, *STORAGE) as error:
+        raise _exit(str(error), WRONG) from None
+    except KeyboardInterrupt:
+        raise _exit("interrupted", INTERRUPTED) from None
+    _wide.print(found.table())
+    for line in [*found.lines(), *([f"all rows are in {to}"] if to else [])]:
+        console.print(line, markup=False)
+    if found.rejected == len(found.rows):
+        raise typer.Exit(FAILED)
 
 
 @app.command()

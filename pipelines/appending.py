@@ -99,8 +99,8 @@ def described(config: Config, batches: Sequence[Batch], files: Files) -> Appende
 
     A shard that the run has, or an earlier batch, is left out.
     """
-    chain = _chain(planning.pipeline(config, files))
-    given: Files = {kind: files[kind] for stage in chain.values() for kind in stage.whole if kind in files}
+    steps = chain(planning.pipeline(config, files))
+    given: Files = {kind: files[kind] for stage in steps.values() for kind in stage.whole if kind in files}
     given |= {kind: files[kind] for kind in ("groups", "tree", "moments", "clusters")}
     given |= {"run_assignments": files["assignments"], "run_rejected": files["rejected"]}
     main, taken = "vectors" if config.import_ else "images", dict[str, dict[str, File]]()
@@ -120,7 +120,7 @@ def described(config: Config, batches: Sequence[Batch], files: Files) -> Appende
             for kind, some in came.items():
                 taken.setdefault(kind, {})[called] = some[name]
     here = config.model_copy(update={"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"})
-    stages = {**chain, "fitted": Fitted(), "report": Growth(config.name)}
+    stages = {**steps, "fitted": Fitted(), "report": Growth(config.name)}
     return Appended(here, given | taken, stages, new, repeated)
 
 
@@ -186,7 +186,7 @@ def _fitted(config: Config, command: Sequence[str]) -> Files:
         ) from None
 
 
-def _chain(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+def chain(stages: Mapping[str, Stage]) -> dict[str, Stage]:
     """The steps that a shard goes through, to its labels or, where there are none, its clusters."""
     made_by = {product.name: name for name, stage in stages.items() for product in stage.products}
     wanted = {"labels" if "labels" in stages else "assign"}

@@ -45,12 +45,12 @@ def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
     for row in sorted(shown, key=lambda row: -row["size"]):
         captions = [", ".join(word["word"] for word in row["captions"][:3])] if said else []
         shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
-        cells = [str(row["cluster"]), f"{row['size']:,}", _name(row), *shares, row["runner_up"] or ""]
+        cells = [str(row["cluster"]), f"{row['size']:,}", called(row), *shares, row["runner_up"] or ""]
         table.add_row(*cells, ", ".join(row["examples"][:1]), *captions)
     return table
 
 
-def _name(row: Mapping[str, Any]) -> str:
+def called(row: Mapping[str, Any]) -> str:
     """The name of a cluster, or what it might be."""
     return row["name"] or (f"{row['top'][0]['word']}?" if row["top"] else "")
 
@@ -72,11 +72,11 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     rows = {row["cluster"]: row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
-        clusters.add_row(str(k), _name(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
+        clusters.add_row(str(k), called(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
     images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
     everything = {kind: {**files[kind], **later.get(kind, {})} for kind in ("features", "assignments")}
     for found in _with_clusters(everything, config.label.embedding, text_d, n):
-        cells = [str(found["cluster"]), _name(rows[found["cluster"]]), found["image_shard"] or ""]
+        cells = [str(found["cluster"]), called(rows[found["cluster"]]), found["image_shard"] or ""]
         images.add_row(found["key"], f"{found['cosine']:.3f}", *cells)
     return clusters, images
 

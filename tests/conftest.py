@@ -132,8 +132,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def pictures(dataset: Dataset, model: Path) -> Dataset:
+def from_pictures(dataset: Dataset, model: Path) -> Dataset:
     """The data set, started from its pictures and a list of words."""
     config = yaml.safe_load(dataset.config.read_text())
     del config["import"]
@@ -145,6 +144,11 @@ def pictures(dataset: Dataset, model: Path) -> Dataset:
     (dataset.folder / "words.txt").write_text("\n".join([*WORDS, "", WORDS[0]]) + "\n")
     dataset.config.write_text(yaml.safe_dump(config, sort_keys=False))
     return dataset
+
+
+@pytest.fixture
+def pictures(dataset: Dataset, model: Path) -> Dataset:
+    return from_pictures(dataset, model)
 
 
 @pytest.fixture(scope="session")
