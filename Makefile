@@ -19,8 +19,8 @@ run: .venv/ready ## Bring the run of CONFIG up to date
 	$(PYTHON) -m pipelines run $(CONFIG) $(STEPS) $(SET) $(ARGS)
 plots: .venv/ready ## Write the curve, sizes, map and contact sheet of CONFIG's run into its folder plots
 	$(PYTHON) -m pipelines run $(CONFIG) plots $(SET) $(ARGS)
-plan: .venv/ready ## Print the steps of CONFIG and what is done, without running
-	$(PYTHON) -m pipelines plan $(CONFIG) $(STEPS) $(SET)
+plan: .venv/ready ## Print the steps of CONFIG, and what is left to do in time, disk, memory, cost: ARGS="--price 12"
+	$(PYTHON) -m pipelines plan $(CONFIG) $(STEPS) $(SET) --estimate $(ARGS)
 status: .venv/ready ## Print how far the run of CONFIG is and what failed
 	$(PYTHON) -m pipelines status $(CONFIG) $(STEPS) $(SET)
 export: .venv/ready ## Write the finished run of CONFIG as a labelled data set: FORMAT=... TO=new folder CURATED=1

@@ -56,15 +56,24 @@ def vector_dim(paths: Iterable[str]) -> int | None:
     """Dimension of the first .npy file whose header can be read, None where none can."""
     for path in paths:
         try:
-            with remote.opened(path) as file:
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape = read(file)[0]
-                if len(shape) == 2:
-                    return int(shape[1])
+            return header(path)[1]
         except (ValueError, OSError):
             continue
     return None
+
+
+def header(path: str) -> tuple[int, int, np.dtype[Any]]:
+    """Of an .npy file with a matrix: the byte at which its numbers begin, its columns, the type of a number.
+
+    ValueError for any other file.
+    """
+    with remote.opened(path) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if len(shape) != 2:
+            raise ValueError(f"{path} holds an array of shape {shape}, expected a matrix [rows, dimension]")
+        return int(file.tell()), int(shape[1]), dtype
 
 
 def read_vectors(path: str) -> NDArray[np.floating]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from cpp.export import Format
 from cpp.export_filter import Filter
 from cpp.store import LockedError
-from pipelines import appending, exporting, looking, predicting, state
+from pipelines import appending, estimating, exporting, looking, predicting, state
 from pipelines import plan as planning
 from pipelines.accounts import AccountingError
 from pipelines.config import Config, ConfigError, load
@@ -87,9 +87,23 @@ def append(
 
 
 @app.command()
-def plan(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
-    """Print every step, its settings, where it writes, and how many of its shards are done. Runs nothing."""
-    _steps(_load(config, overrides), steps or [], verbose=True)
+def plan(
+    config: ConfigFile,
+    steps: Steps = None,
+    overrides: Overrides = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="What is left takes: time, disk, memory.")] = False,
+    calibrate: Annotated[bool, typer.Option(help="Try some hundred rows first; else only the log is known.")] = True,
+    price: Annotated[float | None, typer.Option(min=0, help="Of an hour of all machines together.")] = None,
+) -> None:
+    """Print every step, its settings, where it writes, and how many of its shards are done. Writes nothing."""
+    loaded = _load(config, overrides)
+    planned = _planned(loaded, steps or [])
+    _print(loaded, planned, verbose=True)
+    if estimate:
+        found = _wrong(lambda: estimating.estimated(loaded, planned, calibrate, price))
+        _wide.print(found.table)
+        for line in found.said:
+            console.print(line, markup=False)
 
 
 @app.command()
@@ -102,7 +116,7 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
         raise _exit(str(error), WRONG) from None
     for line in said:
         console.print(line, markup=False)
-    _steps(loaded, steps or [], verbose=False)
+    _print(loaded, _planned(loaded, steps or []), verbose=False)
     for line in state.faults(loaded):
         console.print(line, markup=False)
     if appended := _wrong(lambda: appending.status(loaded)):
@@ -235,10 +249,10 @@ def _wrong(ask: Callable[[], T]) -> T:
         raise _exit(str(error), WRONG) from None
 
 
-def _steps(config: Config, names: list[str], verbose: bool) -> None:
+def _planned(config: Config, names: list[str]) -> list[planning.Step]:
     planned = _wrong(lambda: planning.plan(config))
     wanted = _wrong(lambda: planning.upstream(names, {step.name: step.stage for step in planned}))
-    _print(config, [step for step in planned if step.name in wanted], verbose)
+    return [step for step in planned if step.name in wanted]
 
 
 def _print(config: Config, steps: Sequence[planning.Step], verbose: bool) -> None:

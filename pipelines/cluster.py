@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cpp import remote
 from cpp.store import Store
-from pipelines import events
+from pipelines import events, machine
 from pipelines.config import ConfigError
 from pipelines.settings import Resources
 
@@ -50,7 +49,8 @@ def start(resources: Resources) -> None:
         "log_to_driver": True,
     }
     if resources.ray_address is None:
-        _fits_here(resources)
+        for said in machine.lacking(resources):
+            raise ConfigError(said)
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, **shared)
         return
@@ -60,20 +60,6 @@ def start(resources: Resources) -> None:
         ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **shared)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _unreachable(resources.ray_address, error) from error
-
-
-def _fits_here(r: Resources) -> None:
-    for kind, asked, have, key in (
-        ("CPU", r.workers * r.cpus, os.cpu_count() or 1, "workers"),
-        ("CPU", r.crew(gpu=False)[0] * r.crew(gpu=False)[1], os.cpu_count() or 1, "cpu_workers"),
-        ("GPU", r.workers * r.gpus, torch.cuda.device_count(), "workers"),
-    ):
-        if asked > have:
-            raise ConfigError(
-                f"resources: the workers together ask for {asked:g} {kind}s and this machine has {have}: "
-                f"lower resources.{key} ({getattr(r, key)}) or resources.{kind.lower()}s, or join a cluster "
-                "(resources.ray_address)"
-            )
 
 
 def _answers(address: str) -> None:

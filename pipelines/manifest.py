@@ -1,0 +1,100 @@
+"""What a run starts from, in rows: how many, in how many shards, how many in the largest. Listed, not read.
+
+Rows of vectors follow from the sizes of their files. A tar says nothing of its images: they follow from its bytes, and
+from the images a byte in the tars that are looked into. Knows no stages and no rates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cpp import remote, vectors
+from cpp.coco import CocoShard
+from cpp.folders import FolderShard
+from cpp.listing import HTTP
+from cpp.rows import TableShard
+from cpp.tars import TarShard
+from pipelines.config import Config
+from pipelines.inputs import shards
+
+LOOKED_INTO = 8  # tars, evenly over all, whose `_stats.json` says how many images they have
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`dim` is that of vectors that exist, None where images are to be encoded. `about` says how rows are known."""
+
+    shards: int
+    rows: int
+    largest: int  # rows of the largest shard
+    dim: int | None
+    about: str
+
+
+def manifest(config: Config) -> Manifest:
+    """What there is. ConfigError where there is nothing; OSError or ValueError where it cannot be listed."""
+    files = shards(config)
+    if config.import_:
+        return _vectors([file.path for file in files["vectors"].values()])
+    found = [file.path for file in files["images"].values()]
+    if isinstance(found[0], TarShard):
+        return _tars(found)
+    rows = [_length(shard) for shard in found]
+    return Manifest(len(rows), sum(rows), max(rows), None, "as listed")
+
+
+def _length(shard: FolderShard | CocoShard | TableShard) -> int:
+    return shard.stop - shard.start if isinstance(shard, TableShard) else len(shard.names)
+
+
+def _vectors(paths: list[str]) -> Manifest:
+    sizes = _sizes(paths)
+    for path in paths:
+        try:
+            start, dim, kind = vectors.header(path)
+        except (ValueError, OSError):
+            continue
+        rows = [max(sizes[path] - start, 0) // (dim * kind.itemsize) for path in paths]
+        return Manifest(len(paths), sum(rows), max(rows), dim, "by the sizes of the files of vectors")
+    raise ValueError(f"none of the files of vectors can be read, such as {paths[0]}")
+
+
+def _tars(tars: list[TarShard]) -> Manifest:
+    sizes = _sizes(tar.path for tar in tars)
+    looked = [tars[i] for i in np.unique(np.linspace(0, len(tars) - 1, LOOKED_INTO).astype(int))]
+    said = {tar.path: n for tar in looked if (n := _successes(tar.path))}
+    about = f"by the _stats.json of {len(said)} tars and the bytes of all"
+    if not said:  # not img2dataset's
+        first = tars[0]
+        said = {first.path: max(sum(1 for _ in first.pick((), 1 << 26)), 1)}
+        about = f"by the headers of {first.path} and the bytes of all tars"
+    each = sum(sizes[path] for path in said) / sum(said.values())
+    rows = [said.get(tar.path, round(sizes[tar.path] / each)) for tar in tars]
+    return Manifest(len(tars), sum(rows), max(rows), None, about)
+
+
+def _successes(tar: str) -> int | None:
+    """How many images img2dataset says that it put into a tar; None where it says nothing."""
+    try:
+        with remote.opened(f"{tar.removesuffix('.tar')}_stats.json") as file:
+            return int(json.load(file)["successes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sizes(paths: Iterable[str]) -> Mapping[str, int]:
+    """Bytes of files, by one listing of each of their folders."""
+    names = {path: remote.connect(path) for path in paths}
+    found: dict[str, int] = {}
+    for folder in {path.rpartition("/")[0] for path in names}:
+        fs, name = remote.connect(folder)
+        if folder.startswith(HTTP):  # which lists nothing
+            asked = [own for path, (_, own) in names.items() if path.startswith(folder)]
+            found |= {own: size or 0 for own, size in zip(asked, fs.sizes(asked), strict=True)}
+        else:
+            found |= {entry["name"]: int(entry.get("size") or 0) for entry in fs.ls(name, detail=True)}
+    return {path: found.get(own, 0) for path, (_, own) in names.items()}

@@ -1,0 +1,136 @@
+"""What a run will take: sums by hand from invented rates, what does not fit, and the command on a small data set."""
+
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines import machine
+from pipelines.__main__ import app
+from pipelines.calibrating import Size, Taken, smaller
+from pipelines.config import Config, load
+from pipelines.estimate import Line, Rates, Todo, duration, lines, misfits, size, total
+from pipelines.events import Spent
+from pipelines.settings import Resources
+from tests.conftest import Dataset
+
+SAMPLE = Size(rows=100, largest=100, groups=4, words=6, dim=16, codes=8)
+FULL = replace(SAMPLE, rows=1000, largest=300)
+TAKEN = Taken(opening=1.0, seconds=2.0, bytes=500, peak=1000)
+GB = 10**9
+
+
+@pytest.fixture
+def config(dataset: Dataset) -> Config:
+    """Two workers."""
+    return load(dataset.config, ["fit={recipe: discriminant, max_samples: 500}"])
+
+
+def line(config: Config, step: str, todo: Todo, full: Size = FULL, **rates: object) -> Line:
+    given = {"size": SAMPLE, "config": config, "taken": {step: TAKEN}, "speed": 1e6} | rates
+    return lines(config, full, {step: todo}, Rates(**given))[0]  # type: ignore[arg-type]
+
+
+def test_a_step_over_shards_grows_with_the_rows_that_are_to_do_and_its_memory_with_the_largest(config: Config) -> None:
+    found = line(config, "import", Todo(10, 10, True, False))
+    assert found.seconds == 1 + 2 * 10 / 2  # ten times the rows on two workers
+    assert found.disk == 5000
+    assert found.peak == 1000 + 200 * (16 + 8) * 6
+    half = line(config, "import", Todo(10, 5, True, False))
+    assert (half.rows, half.seconds, half.disk) == (500, 1 + 2 * 5 / 2, 2500)
+    last = line(config, "import", Todo(10, 1, True, False))
+    assert last.seconds == 1 + 2 * 1  # the second worker has nothing to do
+
+
+def test_a_step_that_looks_at_a_sample_stops_growing(config: Config) -> None:
+    once = Todo(1, 1, False, False)
+    a_million, two = (line(config, "map", once, replace(FULL, rows=n)) for n in (10**6, 2 * 10**6))
+    assert a_million.seconds == two.seconds == 1 + 2 * 25  # 2,500 points
+
+
+def test_products_that_grow_faster_than_the_rows_take_the_time_of_the_machine(config: Config) -> None:
+    more = (500**2 - 5 * 100**2) * (16 + 8)  # neighbours of 500 rows, in two rounds, on both workers' threads
+    assert line(config, "fit", Todo(1, 1, False, True)).seconds == pytest.approx(1 + 2 * 5 + more / 2e6)
+    wide = replace(FULL, groups=1004)
+    assert line(config, "assign", Todo(10, 10, True, True), wide).seconds == 1 + (2 * 10 + 1000 * 1000 * 8 / 1e6) / 2
+
+
+def test_what_was_worked_on_goes_by_the_log_and_what_is_done_takes_nothing(config: Config) -> None:
+    log = {"import": Spent(20.0, 500, 5)}
+    found = line(config, "import", Todo(10, 5, True, False), log=log)
+    assert (found.source, found.seconds) == ("log", 1 + 20 / 2)
+    alone = line(config, "import", Todo(10, 5, True, False), log=log, taken={})
+    assert (alone.seconds, alone.disk, alone.peak) == (10, None, None)
+    assert line(config, "import", Todo(10, 0, True, False)).seconds == 0
+
+
+def test_a_sum_is_not_known_where_a_step_is_not(config: Config) -> None:
+    assert line(config, "import", Todo(10, 5, True, False), taken={}).seconds is None
+    assert total(iter([1.0, None])) is None
+    assert total(iter([1.0, 2.5])) == 3.5
+
+
+def test_what_does_not_fit_is_said_with_what_to_change(config: Config) -> None:
+    fits = Line("encode", 100, 10, True, True, 5.0, "sample", 8 * GB, 5 * GB)
+    assert list(misfits(config, FULL, [fits], 9 * GB, 10 * GB)) == []
+    (disk,) = misfits(config, FULL, [fits], 7 * GB, 10 * GB)
+    assert f"about 8 GB will be written to {config.root} and 7 GB are free" in disk
+    assert "by encode: make room, or set root to a larger disk" in disk
+    (memory,) = misfits(config, FULL, [fits], 9 * GB, 9 * GB)
+    assert "encode needs about 10 GB, 2 workers of 5 GB at a time, and this machine has 9 GB" in memory
+    assert memory.endswith("set resources.workers to 1")
+    large = replace(fits, step="partition", each=False, shards=1, peak=20 * GB)
+    said = list(misfits(config, FULL, [fits, large], 20 * GB, 12 * GB))
+    assert said[0].endswith("lower partition.landmarks or partition.sample")
+    away = config.model_copy(update={"resources": Resources(workers=2, ray_address="host:6379")})
+    assert list(misfits(away, FULL, [fits], 9 * GB, 1 * GB)) == []  # its nodes are not this machine
+
+
+def test_too_few_rows_for_the_clusters_are_said(config: Config) -> None:
+    (said,) = misfits(config, replace(FULL, rows=3), [], GB, GB)
+    assert said == "rows: partition.n_clusters is 4 and there are about 3 rows: lower it"
+    drawn = config.model_copy(update={"partition": config.partition.model_copy(update={"sample": 2})})
+    (said,) = misfits(drawn, FULL, [], GB, GB)
+    assert said.endswith("partition.sample draws 2 rows: lower it, or raise partition.sample (2)")
+
+
+def test_a_sample_has_fewer_clusters_and_codes_as_long(config: Config) -> None:
+    part = config.partition.model_copy(update={"n_clusters": 1000, "layers": [20]})
+    found = smaller(config.model_copy(update={"partition": part}), 200)
+    assert (found.partition.n_clusters, found.partition.layers) == (50, [])
+    assert found.fit.dim == 2000
+    assert smaller(config, 200).partition.n_clusters == 4
+
+
+def test_the_machine_is_looked_at(config: Config) -> None:
+    assert machine.memory() > 0
+    assert machine.free(f"{config.root}/not/there/yet") > 0
+    (said,) = machine.lacking(Resources(workers=1, cpus=100_000))
+    assert said.startswith("resources: the workers together ask for 100000 CPUs and this machine has ")
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.2, "< 1 s"), (4, "4 s"), (600, "10 min"), (7500, "2 h 05 min")])
+def test_times_in_words(value: float, said: str) -> None:
+    assert duration(value) == said
+
+
+def test_bytes_in_words() -> None:
+    assert [size(n) for n in (12, 1500, 999_600, 3.2e15)] == ["12 B", "1.5 kB", "1 MB", "3.2e+03 TB"]
+
+
+def test_the_command_tries_every_step_and_leaves_nothing(pictures: Dataset) -> None:
+    called = CliRunner().invoke(app, ["plan", str(pictures.config), "assign", "--estimate", "--price", "3600"])
+    assert called.exit_code == 0, called.output
+    rows = {words[0]: words for row in called.output.splitlines() if (words := row.split())}
+    assert rows["assign"][-1] == "sample"
+    assert rows["encode"][2] == "3"
+    assert "?" not in called.output.partition("step ")[2]
+    assert "calibrated with 60 rows of the first shard, 4 groups and 7 words, on the cpu" in called.output
+    assert " at 3600 an hour" in called.output
+    assert not pictures.root.exists()
+
+
+def test_without_calibration_only_the_log_is_known(dataset: Dataset) -> None:
+    called = CliRunner().invoke(app, ["plan", str(dataset.config), "import", "--estimate", "--no-calibrate"])
+    assert called.exit_code == 0, called.output
+    assert "steps without a time have neither been calibrated nor worked on" in called.output
