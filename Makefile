@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names bench-curate bench-scale soak lock clean
+.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names bench-curate bench-scale soak lock audit clean-results clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -57,6 +57,10 @@ bench-scale: .venv/ready ## Measure 100,000 shards in the driver, and ten millio
 	$(PYTHON) -m tests.bench.size
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock
 	.venv/bin/uv pip compile pyproject.toml --group dev --universal --upgrade --no-annotate --no-header --quiet --output-file requirements.lock
+audit: .venv/ready ## Look up the locked dependencies among published advisories (needs the network)
+	.venv/bin/uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement requirements.lock
+clean-results: .venv/ready ## List results of CONFIG's folder that it does not refer to: ARGS=--yes removes them
+	$(PYTHON) -m pipelines clean $(CONFIG) $(SET) $(ARGS)
 clean: ## Remove .venv and caches, not results
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache
 

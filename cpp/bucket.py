@@ -12,7 +12,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from cpp import remote, scratch
 from cpp.lease import Lease, LockedError
-from cpp.store import WHOLE, Product, Store, files_of
+from cpp.store import WHOLE, Product, Result, Store, files_of, shard_of
 
 SCHEMES = ("s3", "gs", "memory")  # the last is this process's memory, for tests
 REQUESTS = 16  # at a time
@@ -53,6 +53,32 @@ class Bucket(Store):
     def listing(self, product: Product) -> set[str]:
         with self._explained():
             return set(self._infos(f"cache/{product.name}"))
+
+    def results(self, product: Product) -> dict[str, Result]:
+        """The same; here stable names are copies, and show what has the same content by the store's listings."""
+        with self._explained():
+            made = self._infos(f"cache/{product.name}")
+            if not product.suffix:
+                return {name: self._folder(product, name) for name in made}
+            there = self._of_files(product, {})[0] if made else {}
+            return {
+                name: Result(info["size"], _same(info, there.get(_stable(product, shard_of(name)))))
+                for name, info in made.items()
+            }
+
+    def _folder(self, product: Product, name: str) -> Result:
+        there, files = self._of_folder(product, {WHOLE: f"{self.address}/cache/{product.name}/{name}"})
+        shown = bool(files) and all(_same(info, there.get(path)) for path, (_, info) in files.items())
+        return Result(sum(info["size"] for _, info in files.values()), shown)
+
+    def remove(self, product: Product, names: Iterable[str]) -> None:
+        with self._explained():
+            self._check()
+            paths = [f"cache/{product.name}/{name}" for name in names]
+            self._each(lambda path: self._fs.rm_file(self._name(path)), paths)
+            if not product.suffix:  # the list of its files is gone: so is the folder, for whoever looks
+                files = [file for path in paths for file in self._below(f"{path}{FILES}")]
+                self._each(lambda path: self._fs.rm_file(self._name(path)), files)
 
     def scratch(self) -> Path:
         return scratch.folder()
@@ -87,14 +113,11 @@ class Bucket(Store):
 
     def _of_files(self, product: Product, paths: Mapping[str, str]) -> tuple[Infos, Wanted]:
         """What a product shows, and what it is to show, by the paths from the root."""
-        single = f"{product.name}{product.suffix}"
+        single = _stable(product, WHOLE)
         there = {name: info for name, info in self._infos("").items() if name == single}
         there |= {f"{product.name}/{name}": info for name, info in self._infos(product.name).items()}
         made = self._infos(f"cache/{product.name}")
-        return there, {
-            single if shard == WHOLE else f"{product.name}/{shard}{product.suffix}": (path, made[_last(path)])
-            for shard, path in paths.items()
-        }
+        return there, {_stable(product, shard): (path, made[_last(path)]) for shard, path in paths.items()}
 
     def _of_folder(self, product: Product, paths: Mapping[str, str]) -> tuple[Infos, Wanted]:
         there, folder = self._below(product.name), f"{paths.get(WHOLE, '')}{FILES}".removeprefix(f"{self.address}/")
@@ -230,6 +253,10 @@ class Bucket(Store):
                 f"the run folder {self.address} did not answer after {remote.ATTEMPTS} attempts ({said}): what is done "
                 "stays; run the same command again to go on"
             ) from error
+
+
+def _stable(product: Product, shard: str) -> str:
+    return f"{product.name}{'' if shard == WHOLE else f'/{shard}'}{product.suffix}"
 
 
 def _last(path: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from cpp import remote
 from cpp.lease import LockedError as LockedError  # noqa: PLC0414 (who uses a store meets it here)
@@ -44,6 +44,13 @@ class Product:
     name: str
     suffix: str = ".parquet"
     rows: Literal["out", "rejected"] | None = None  # it has a row for each image that came out, or was rejected
+
+
+class Result(NamedTuple):
+    """A finished file, or folder, of a product: its size in bytes, and whether stable names show it."""
+
+    size: int
+    shown: bool
 
 
 def shard_of(path: str) -> str:
@@ -79,6 +86,28 @@ class Store:
                 return {entry.name for entry in entries}
         except FileNotFoundError:
             return set()
+
+    def results(self, product: Product) -> dict[str, Result]:
+        """The finished files of a product by name. A stable name shows one where it is the same file."""
+        stable = (self.root / f"{product.name}{product.suffix}", *(self.root / product.name).rglob("*"))
+        links = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in stable if path.is_file())}
+        found = {}
+        for name in self.listing(product):
+            stats = [path.stat() for path in files_of(self.root / "cache" / product.name / name)]
+            shown = any((stat.st_dev, stat.st_ino) in links for stat in stats)
+            found[name] = Result(sum(stat.st_size for stat in stats), shown)
+        return found
+
+    def remove(self, product: Product, names: Iterable[str]) -> None:
+        """Remove finished files, or folders, of a product: each is there whole or not at all."""
+        for name in names:
+            path = self.root / "cache" / product.name / name
+            if path.is_dir():
+                going = self.scratch() / f"{product.name}-{name}"
+                os.replace(path, going)
+                shutil.rmtree(going)
+            else:
+                path.unlink()
 
     def scratch(self) -> Path:
         """The folder for what is not finished, on a local disk."""

@@ -1,4 +1,4 @@
-"""The command line: `python -m pipelines run|append|plan|status|names|search|predict|export CONFIG`."""
+"""The command line: `python -m pipelines run|append|plan|status|names|search|predict|export|clean CONFIG`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from cpp.export import Format
 from cpp.export_filter import Filter
 from cpp.store import LockedError
-from pipelines import appending, estimating, exporting, looking, predicting, state
+from pipelines import appending, cleaning, estimating, exporting, looking, predicting, state
 from pipelines import plan as planning
 from pipelines.accounts import AccountingError
 from pipelines.config import Config, ConfigError, load
@@ -208,6 +208,23 @@ def export(
         console.print(line, markup=False)
     if summary.failed or not summary.images:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def clean(
+    configs: Annotated[
+        list[Path], typer.Argument(metavar="CONFIG...", help="Every configuration of the folder that is still in use.")
+    ],
+    overrides: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only listed.")] = False,
+) -> None:
+    """List the results in a run folder that none of these configurations refers to, and with --yes remove them."""
+    try:
+        loaded = [load(config, overrides or ()) for config in configs]
+        for line in cleaning.clean(loaded, yes):
+            console.print(line, markup=False)
+    except (ConfigError, LockedError, *STORAGE) as error:
+        raise _exit(str(error), WRONG) from None
 
 
 def _go(this: Run) -> None:

@@ -73,8 +73,9 @@ def test_failures_exit_with_one_and_say_which_and_why(dataset: Dataset) -> None:
 
 
 def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Dataset) -> None:
-    for command in ("run", "plan", "status"):
-        code, said = call(command, dataset.config, "--set", "fit.epoch=3")
+    more = {"search": ["red"], "predict": ["new.npy"], "export": ["--format", "csv"]}
+    for command in surface():
+        code, said = call(command, dataset.config, *more.get(command, []), "--set", "fit.epoch=3")
         assert code == 2
         assert "nearest valid key: fit.epochs" in said
     assert call("run", dataset.config, "lable", "--local")[0] == 2
