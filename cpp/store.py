@@ -24,6 +24,8 @@ from cpp import remote
 from cpp.lease import LockedError as LockedError  # noqa: PLC0414 (who uses a store meets it here)
 
 WHOLE = "all"  # the shard of a step that runs once
+_ENCODER = json.JSONEncoder(sort_keys=True)
+UNKNOWN = 0xFFFFFFFF  # what a listing of FUSE says of files whose numbers it does not know
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def shard_of(path: str) -> str:
 
 def fingerprint(*parts: object) -> str:
     """16 hexadecimal digits that depend on every part (anything that JSON can say)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()[:16]
 
 
 class Store:
@@ -166,18 +168,18 @@ class Store:
         if not product.suffix:
             self._publish_folder(self.root / product.name, paths.get(WHOLE))
             return
-        single = self.root / f"{product.name}{product.suffix}"
-        folder = self.root / product.name
-        links = {
-            single if shard == WHOLE else folder / f"{shard}{product.suffix}": path for shard, path in paths.items()
-        }
-        shown = {single, *(folder.glob(f"*{product.suffix}") if folder.is_dir() else ())}
-        for link in shown - set(links):
-            link.unlink(missing_ok=True)
-        for link, path in links.items():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not (link.exists() and os.path.samefile(link, path)):
-                self._link(path, link)
+        single, made = f"{product.name}{product.suffix}", _numbers(self.root / "cache" / product.name)
+        folder = _numbers(self.root / product.name)
+        shown = {f"{product.name}/{name}": number for name, number in folder.items() if name.endswith(product.suffix)}
+        shown |= {name: number for name, number in _numbers(self.root).items() if name == single}
+        if any(shard != WHOLE for shard in paths):
+            (self.root / product.name).mkdir(exist_ok=True)
+        for shard, path in paths.items():
+            name = single if shard == WHOLE else f"{product.name}/{shard}{product.suffix}"
+            if (there := shown.pop(name, None)) is None or there != made.get(os.path.basename(path)):
+                self._link(path, self.root / name)
+        for name in shown:
+            (self.root / name).unlink()
 
     def _publish_folder(self, shown: Path, path: str | None) -> None:
         files = {str(file.relative_to(path)): file for file in files_of(Path(path))} if path else {}
@@ -243,6 +245,21 @@ class Store:
         except FileNotFoundError:
             pass
         return None
+
+
+def _numbers(folder: Path) -> dict[str, tuple[int, int]]:
+    """What tells the files of a folder apart, by name: two names of one file have the same. One look at the folder."""
+    try:
+        device = folder.stat().st_dev
+        with os.scandir(folder) as entries:
+            return {entry.name: (device, _number(entry)) for entry in entries}
+    except FileNotFoundError:
+        return {}
+
+
+def _number(entry: os.DirEntry[str]) -> int:
+    number = entry.inode()
+    return entry.stat(follow_symlinks=False).st_ino if number == UNKNOWN else number
 
 
 def files_of(path: Path) -> list[Path]:

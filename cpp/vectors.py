@@ -169,7 +169,7 @@ def _numbered(folder: str, suffix: str) -> dict[int, File]:
     files: dict[int, File] = {}
     for entry in sorted(entries, key=lambda e: str(e["name"])):
         path = fs.unstrip_protocol(entry["name"]) if "://" in folder else entry["name"]
-        match = _NUMBER.search(PurePosixPath(path).name)
+        match = _NUMBER.search(path.rpartition("/")[2])
         if match is None:
             raise ValueError(f"{path}: the name has no number before {suffix} to pair it by")
         number = int(match[1])

@@ -48,10 +48,9 @@ class Votes:
         """The sum of votes, for example of all shards."""
         cluster, word = _joined([p.cluster for p in parts], np.int32), _joined([p.word for p in parts], np.int32)
         vote, first = _joined([p.vote for p in parts], np.float64), _joined([p.first for p in parts], np.int64)
-        pairs, where = np.unique(np.stack([cluster, word]), axis=1, return_inverse=True)
-        size = pairs.shape[1]
-        votes, firsts = (np.bincount(where.reshape(-1), of, size).astype(of.dtype) for of in (vote, first))
-        return cls(pairs[0].astype(np.int32), pairs[1].astype(np.int32), votes, firsts)
+        pairs, where = np.unique(cluster.astype(np.int64) << 32 | word, return_inverse=True)
+        votes, firsts = (np.bincount(where, of, len(pairs)).astype(of.dtype) for of in (vote, first))
+        return cls((pairs >> 32).astype(np.int32), (pairs & (2**32 - 1)).astype(np.int32), votes, firsts)
 
 
 class Likeness(NamedTuple):

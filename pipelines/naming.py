@@ -22,17 +22,18 @@ from pipelines.grouping import TreeFile, read_moments, read_tree
 from pipelines.stage import Given, Stage, Work
 from pipelines.wording import read_captions
 
-WAITING = 1 << 22  # votes of shards in memory until they are added up
+WAITING = 1 << 20  # votes of shards in memory until they are added up
 
 
 @dataclass(frozen=True)
 class Vote(Stage):
     """FEATURES and ASSIGNMENTS -> what the images of a shard say of words, by cluster of the finest layer.
 
-    Votes and likeness are sums; `matches` has the best word of every image.
+    Votes and likeness are sums; `matches` has the best word of every image. Sums of the vectors of a shard are written
+    as float32, which holds those of a few float16 vectors exactly.
     """
 
-    version = 3
+    version = 4
     products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
     each = ("features", "assignments")
     whole = ("tree", "vocabulary", "words", "exclude")
@@ -52,7 +53,8 @@ class Vote(Stage):
             counts = Counts(len(X), len(cluster))
             columns = {f.name: getattr(said.votes, f.name) for f in fields(said.votes)}
             tables.write(pa.table(columns), out["votes"], counts)
-            save_file({"present": said.present, **said.likeness._asdict()}, out["likeness"])
+            sums = said.likeness._asdict() | {"sum_kd": said.likeness.sum_kd.astype(np.float32)}
+            save_file({"present": said.present, **sums}, out["likeness"])
             matches = {"key": features["key"], "word": said.word, "similarity": said.similarity}
             tables.write(pa.table(matches), out["matches"], counts)
             return counts

@@ -33,7 +33,7 @@ from pipelines import (
 from pipelines.config import Config, ConfigError
 from pipelines.inputs import inputs
 from pipelines.settings import CAPTIONS, Encoder
-from pipelines.shards import Keys, Made, Names, aligned, common, fingerprints, text
+from pipelines.shards import Keys, Made, Names, Paths, aligned, common, fingerprints, text
 from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -258,8 +258,7 @@ def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
 def _there(store: Store, product: Product, made: Made) -> NDArray[np.bool_]:
     """Which of the files of a product are there."""
     listed = store.listing(product)
-    paths = (made.file(i).path for i in range(len(made)))
-    return np.fromiter((path.rpartition("/")[2] in listed for path in paths), bool, len(made))
+    return np.fromiter((path.rpartition("/")[2] in listed for path in Paths(made)), bool, len(made))
 
 
 def plan(config: Config) -> list[Step]:

@@ -29,7 +29,7 @@ class Names(Sequence[str]):
         return len(self._raw)
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode() for name in self._raw)
+        return map(bytes.decode, self._raw.tolist())
 
     @overload
     def __getitem__(self, at: int) -> str: ...
@@ -91,7 +91,10 @@ class Paths(Sequence[str]):
         return len(self._files)
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self)))
+        files = self._files
+        if isinstance(files, Made):
+            return map(files.path, files.names, map(text, files.numbers.tolist()))
+        return (file.path for file in files)
 
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
@@ -100,14 +103,14 @@ class Paths(Sequence[str]):
         return (files.file(at) if isinstance(files, Made) else files[at]).path
 
 
-def text(key: np.uint64) -> str:
+def text(key: np.uint64 | int) -> str:
     """A key as it stands in the names of files."""
-    return f"{int(key):016x}"
+    return f"{key:016x}"
 
 
 def fingerprints(files: Mapping[str, File]) -> Iterator[str]:
     """The fingerprints of files in the order of their shards."""
-    return map(text, files.numbers) if isinstance(files, Made) else (file.fingerprint for file in files.values())
+    return map(text, files.numbers.tolist()) if isinstance(files, Made) else (file.fingerprint for file in files.values())
 
 
 def common(files: Sequence[Mapping[str, File]]) -> Names:

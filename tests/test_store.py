@@ -59,6 +59,19 @@ def test_stable_names_show_exactly_what_is_published(tmp_path: Path) -> None:
     assert not (tmp_path / "side.txt").exists()
 
 
+def test_what_is_shown_is_left_alone_and_what_was_made_anew_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, linked, link = Store(tmp_path), list[str](), os.link
+    paths = {s: make(store, s, "k", "old") for s in ("0", "1")}
+    store.publish(CODES, paths)
+    make(store, "1", "k", "new")
+    monkeypatch.setattr(os, "link", lambda path, name: linked.append(path) or link(path, name))
+    store.publish(CODES, paths)
+    assert linked == [paths["1"]]
+    assert [(tmp_path / f"codes/{s}.txt").read_text() for s in ("0", "1")] == ["old", "new"]
+
+
 def test_results_cannot_be_written_through_their_stable_name(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.publish(CODES, {"0": make(store, "0", "k", "x")})

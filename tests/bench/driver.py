@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from safetensors.numpy import save_file
 
 from cpp import tables
 from cpp.tables import Counts
@@ -55,11 +56,13 @@ def prepare(folder: Path, shards: int) -> Path:
     path.write_text(yaml.safe_dump(config | {"resources": {"workers": 1}}))
     tables.write(pa.table({"key": ["k"]}), one / "out", Counts(1, 1))
     tables.write(pa.table({"key": ["k"]}).slice(1), one / "rejected", Counts(1, 1))
+    save_file({"bias": np.zeros(1)}, one / "arrays")
+    sources = {"rejected": one / "rejected", ".safetensors": one / "arrays"}
     for step in (step for step in plan(load(path)) if step.name in STEPS):
-        for name, made in step.made.items():
-            targets = [Path(file.path) for file in made.values()]
+        for product in step.stage.products:
+            targets = [Path(file.path) for file in step.made[product.name].values()]
             targets[0].parent.mkdir(parents=True, exist_ok=True)
-            link(one / ("rejected" if name == "rejected" else "out"), targets)
+            link(sources.get(product.rows or product.suffix, one / "out"), targets)
     return path
 
 
