@@ -110,7 +110,9 @@ def text(key: np.uint64 | int) -> str:
 
 def fingerprints(files: Mapping[str, File]) -> Iterator[str]:
     """The fingerprints of files in the order of their shards."""
-    return map(text, files.numbers.tolist()) if isinstance(files, Made) else (file.fingerprint for file in files.values())
+    if isinstance(files, Made):
+        return map(text, files.numbers.tolist())
+    return (file.fingerprint for file in files.values())
 
 
 def common(files: Sequence[Mapping[str, File]]) -> Names:
