@@ -109,7 +109,7 @@ def _quietly(config: Config, names: Sequence[str]) -> Calibration:
 
 
 def _calibrate(config: Config, names: Sequence[str], folder: Path) -> Calibration:
-    files, rows, words = _sample(config, folder)
+    files, rows, words = sample(config, folder)
     small = smaller(config, rows)
     r = config.resources
     gpu = bool(r.gpus) and torch.cuda.is_available()
@@ -177,7 +177,7 @@ def smaller(config: Config, rows: int) -> Config:
     return config.model_copy(update=update)
 
 
-def _sample(config: Config, folder: Path) -> tuple[Files, int, int]:
+def sample(config: Config, folder: Path, most: int = VECTORS) -> tuple[Files, int, int]:
     """The first rows of the first shard and the first words: the files of a run of them, and how many they are."""
     files: dict[str, Mapping[str, File]] = dict(inputs(config))
     files["events"] = {"all": File(str(folder / "events.jsonl"), "")}
@@ -196,7 +196,7 @@ def _sample(config: Config, folder: Path) -> tuple[Files, int, int]:
         rows = sum(1 for _ in part.read(config.images.max_bytes))
         return files | {"images": {name: replace(file, path=part)}}, rows, words
     name = next(iter(files["vectors"]))
-    X = _rows(files["vectors"][name].path, VECTORS)
+    X = _rows(files["vectors"][name].path, most)
     np.save(folder / f"{name}.npy", X)
     about = _table(files["metadata"][name].path, len(X))
     pq.write_table(about, folder / f"{name}.parquet")

@@ -1,13 +1,16 @@
 """What a run will take: sums by hand from invented rates, what does not fit, and the command on a small data set."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from pipelines import machine
 from pipelines.__main__ import app
-from pipelines.calibrating import Size, Taken, smaller
+from pipelines.calibrating import Size, Taken, sample, smaller
 from pipelines.config import Config, load
 from pipelines.estimate import Line, Rates, Todo, duration, lines, misfits, size, total
 from pipelines.events import Spent
@@ -134,3 +137,13 @@ def test_without_calibration_only_the_log_is_known(dataset: Dataset) -> None:
     called = CliRunner().invoke(app, ["plan", str(dataset.config), "import", "--estimate", "--no-calibrate"])
     assert called.exit_code == 0, called.output
     assert "steps without a time have neither been calibrated nor worked on" in called.output
+
+
+def test_vectors_are_tried_from_the_first_rows_with_their_metadata(dataset: Dataset, tmp_path: Path) -> None:
+    files, rows, words = sample(load(dataset.config), tmp_path, most=7)
+    assert (rows, words) == (7, 6)
+    (file,) = files["vectors"].values()
+    first = np.load(dataset.folder / "data/img_emb/img_emb_0.npy")[:7]
+    assert np.array_equal(np.load(file.path), first)
+    (about,) = files["metadata"].values()
+    assert pq.read_table(about.path)["key"].to_pylist() == [f"0{i:04d}" for i in range(7)]
