@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from cpp.choice import PARTS
 from cpp.rate import Moments
@@ -212,7 +212,7 @@ def test_a_stage_that_cannot_be_opened_fails_at_once(dataset: Dataset) -> None:
     go(dataset, names=["fit"])
     head = next((dataset.root / "cache" / "head").iterdir())
     head.unlink()
-    head.write_bytes(b"not safetensors")
+    save_file({"x": np.zeros(1)}, head)  # whole, and not a head
     run = go(dataset)
     assert [r.shard for r in run.outcomes["project"].failed] == ["00000", "00001", "00002"]
     assert "the step could not start" in str(run.outcomes["project"].failed[0].error)
