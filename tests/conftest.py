@@ -25,6 +25,8 @@ from safetensors.torch import save_file
 from cpp import encoder, lease, remote
 from tests.object_store import ObjectStore
 
+os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: a console that starts with it keeps that width
+
 COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 190, 40)]
 TINY: dict[str, Any] = {
     "embed_dim": 32,
