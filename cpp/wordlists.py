@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
-from cpp import encoder, wordnet
+from cpp import wordnet
+
+
+def imagenet1k() -> list[str]:
+    """open_clip's names of the 1,000 classes of ImageNet."""
+    from cpp.encoder import imagenet_classes
+
+    return imagenet_classes()
 
 
 def coco() -> list[str]:
@@ -17,7 +24,7 @@ def coco() -> list[str]:
 
 
 LISTS: Mapping[str, tuple[Callable[[], list[str]], str]] = {
-    "imagenet1k": (encoder.imagenet_classes, "open_clip_torch"),
+    "imagenet1k": (imagenet1k, "open_clip_torch"),
     "wordnet": (wordnet.nouns, "timm"),
     "coco": (coco, "torchvision"),
 }  # by name: how to get it, and the package that has it

@@ -6,18 +6,21 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp import encoder, images, samples, sources, tables, vectors
+from cpp import images, samples, sources, tables, vectors
 from cpp.samples import Reason
 from cpp.store import Product
 from cpp.tables import Counts
 from pipelines import settings
 from pipelines.stage import Given, Stage, Work
+
+if TYPE_CHECKING:
+    from cpp.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class Model(settings.Encoder):
 
     weights: str
 
-    def open(self, device: str) -> encoder.Encoder:
+    def open(self, device: str) -> Encoder:
         """The encoder on a device. WeightsError where its weights cannot be had."""
+        from cpp import encoder
+
         if self.configs:
             encoder.register(self.configs)
         return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
@@ -73,6 +78,8 @@ class Encode(Stage):
     max_aspect: float
 
     def open(self, given: Given) -> Work:
+        from cpp import encoder
+
         models = [model.open(given.device) for model in self.encoders.values()]
         about = {
             f"cpp.{column}": json.dumps(asdict(m.identity)) for column, m in zip(self.encoders, models, strict=True)

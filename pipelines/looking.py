@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
-from cpp import choice, encoder, scratch, search, tables
+from cpp import choice, scratch, search, tables
 from cpp.store import File
 from cpp.wordnet import synonyms
 from pipelines.appending import together
@@ -104,6 +104,8 @@ def _vector(
         tower = stages.get("words")
         model = tower.encoder if isinstance(tower, Words) else None
         if model is not None:
+            from cpp import encoder
+
             return np.asarray(model.open("cpu").words([text], encoder.templates(["{}"]), 1)[0], np.float32)
     at = next((i for i, word in enumerate(words) if synonyms(word, text)), None)
     if at is None:

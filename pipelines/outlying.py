@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +14,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from cpp import encoder, outliers, tables
+from cpp import outliers, tables
 from cpp.store import Product
 from cpp.tables import Counts
 from pipelines.encoding import Model
 from pipelines.grouping import read_fine, read_moments, read_tree
 from pipelines.stage import Given, Stage, Work
 from pipelines.wording import captions_of
+
+if TYPE_CHECKING:
+    from cpp.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Oddities(Stage):
 
         return work
 
-    def _fit(self, path: str, model: encoder.Encoder | None, batch: int) -> NDArray[np.floating]:
+    def _fit(self, path: str, model: Encoder | None, batch: int) -> NDArray[np.floating]:
         """How well captions fit their images, `[n]`; NaN where there is none."""
         if model is None:
             return known_similarity(path, self.similarity)

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from cpp import curation_page, encoder, vectors
+from cpp import curation_page, vectors
 from cpp.store import WHOLE, File, Product, Store, fingerprint
 from cpp.tables import EMBEDDING
 from cpp.weights import SUFFIXES
@@ -221,6 +221,8 @@ def _shown(config: Config) -> dict[str, Stage]:
 
 def _encoder(config: Config, column: str, settings: Encoder) -> encoding.Model:
     """An encoder with the paths in its settings as they are opened, and its weights' hash. ConfigError without them."""
+    from cpp import encoder
+
     is_file = settings.pretrained.endswith(SUFFIXES)
     paths = {
         "configs": config.locate(settings.configs) if settings.configs else None,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import sparse
 
-from cpp import encoder, phrases, tables, textcache, vectors, vocabulary, wordlists
+from cpp import phrases, tables, textcache, vectors, vocabulary, wordlists
 from cpp.store import Product, fingerprint
 from cpp.tables import Counts
 from pipelines.encoding import Model
@@ -120,6 +120,8 @@ class Words(Stage):
     captions: bool  # whether mined phrases are words of the vocabulary
 
     def open(self, given: Given) -> Work:
+        from cpp import encoder
+
         model = self.encoder.open(given.device)
         texts = encoder.templates(self.templates)
         space = fingerprint(model.identity.model, model.identity.sha256, self.encoder.precision, encoder.said_by(texts))

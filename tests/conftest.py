@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from cpp import encoder, lease, remote
 from tests.object_store import ObjectStore
 
 os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: a console that starts with it keeps that width
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts in the background
 
 COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 190, 40)]
 TINY: dict[str, Any] = {

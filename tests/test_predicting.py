@@ -184,16 +184,16 @@ def test_a_folder_without_images_and_a_damaged_tar_of_a_run_of_images(seen: Data
     assert call("predict", seen.config, tar)[0] == 1
 
 
-def test_without_words_there_are_clusters_alone_and_no_ray(dataset: Dataset) -> None:
+def test_without_words_there_are_clusters_alone_and_neither_ray_nor_open_clip(dataset: Dataset) -> None:
     plain = ("--set", "label=null")
     assert call("run", dataset.config, "label", "--local", *plain)[0] == 0
     file = dataset.folder / "data/img_emb/img_emb_0.npy"
     asked = ["predict", str(dataset.config), str(file), *plain]
-    code = f"app({asked}, standalone_mode=False); print('ray' in sys.modules)"
+    code = f"app({asked}, standalone_mode=False); print({{'ray', 'open_clip'}} & {{*sys.modules}})"
     program = [sys.executable, "-c", f"import sys; from pipelines.__main__ import app; {code}"]
     said = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[0].split() == ["image", "cluster", "name", "score", "margin", "runner-up"]
-    assert said.splitlines()[-1] == "False"
+    assert said.splitlines()[-1] == "set()"
 
 
 def test_of_a_run_and_vectors_on_s3(dataset: Dataset, s3: ObjectStore) -> None:
