@@ -13,24 +13,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from cpp import remote, scratch
-from cpp.lease import Lease, LockedError
+from cpp import scratch
+from cpp.lease import Lease
+from cpp.objects import Infos, Objects, last
 from cpp.store import WHOLE, Product, Result, Store, files_of, shard_of
 
-SCHEMES = ("s3", "gs", "memory")  # the last is this process's memory, for tests
-REQUESTS = 16  # at a time
 SAVE = 30.0  # seconds between two savings of the logs, or more: they take a twentieth of the time at most
 LOGS = ("run.json", "run.log", "events.jsonl")
+LEASE = "cache/lease"
 CONTENT = ("md5Hash", "crc32c", "ETag")  # what listings say of the content, the first that one has
 
 FILES = ".files"  # what the folder's name has behind it where its files are
 
-Infos = dict[str, Mapping[str, Any]]  # objects of a folder by name
 Wanted = dict[str, tuple[str, Mapping[str, Any]]]  # by name: which object is to be copied there
 
 
@@ -39,6 +37,7 @@ class Bucket(Store):
 
     def __init__(self, root: str) -> None:
         self.address = root.rstrip("/")
+        self._objects = Objects(self.address, "run folder", "set `root` to")
         self._lease: Lease | None = None
         self._saved: dict[str, tuple[int, int]] = {}  # size and time of change of a file when it was saved
         self._saving = threading.Lock()
@@ -51,13 +50,13 @@ class Bucket(Store):
         return Path(tempfile.mkdtemp(dir=scratch.folder(), prefix="run-"))
 
     def listing(self, product: Product) -> set[str]:
-        with self._explained():
-            return set(self._infos(f"cache/{product.name}"))
+        with self._objects.explained():
+            return set(self._objects.infos(f"cache/{product.name}"))
 
     def results(self, product: Product) -> dict[str, Result]:
         """The same; here stable names are copies, and show what has the same content by the store's listings."""
-        with self._explained():
-            made = self._infos(f"cache/{product.name}")
+        with self._objects.explained():
+            made = self._objects.infos(f"cache/{product.name}")
             if not product.suffix:
                 return {name: self._folder(product, name) for name in made}
             there = self._of_files(product, {})[0] if made else {}
@@ -72,13 +71,13 @@ class Bucket(Store):
         return Result(sum(info["size"] for _, info in files.values()), shown)
 
     def remove(self, product: Product, names: Iterable[str]) -> None:
-        with self._explained():
+        with self._objects.explained():
             self._check()
             paths = [f"cache/{product.name}/{name}" for name in names]
-            self._each(lambda path: self._fs.rm_file(self._name(path)), paths)
+            self._objects.remove(paths)
             if not product.suffix:  # the list of its files is gone: so is the folder, for whoever looks
-                files = [file for path in paths for file in self._below(f"{path}{FILES}")]
-                self._each(lambda path: self._fs.rm_file(self._name(path)), files)
+                files = [file for path in paths for file in self._objects.below(f"{path}{FILES}")]
+                self._objects.remove(files)
 
     def scratch(self) -> Path:
         return scratch.folder()
@@ -94,69 +93,65 @@ class Bucket(Store):
             }
 
     def _appear(self, written: Mapping[str, Path]) -> None:
-        with self._explained():
+        with self._objects.explained():
             for target, path in written.items():
                 if path.is_dir():
                     files = {str(part.relative_to(path)): part for part in files_of(path)}
-                    self._each(lambda name: self._put(files[name], f"{target}{FILES}/{name}"), files)  # noqa: B023 (done at once)
-                    self._fs.pipe_file(self._name(target), json.dumps(sorted(files)).encode())
+                    self._objects.each(lambda name: self._objects.put(files[name], f"{target}{FILES}/{name}"), files)  # noqa: B023 (done at once)
+                    self._objects.write(json.dumps(sorted(files)).encode(), target)
                 else:
-                    self._put(path, target)
+                    self._objects.put(path, target)
 
     def publish(self, product: Product, paths: Mapping[str, str]) -> None:
-        with self._explained():
+        with self._objects.explained():
             self._check()
             there, wanted = (self._of_files if product.suffix else self._of_folder)(product, paths)
             old = [name for name, (_, info) in wanted.items() if not _same(info, there.get(name))]
-            self._each(lambda name: self._fs.rm_file(self._name(name)), there.keys() - wanted.keys())
-            self._each(lambda name: self._fs.cp_file(self._name(wanted[name][0]), self._name(name)), old)
+            self._objects.remove(there.keys() - wanted.keys())
+            self._objects.each(lambda name: self._objects.copy(wanted[name][0], name), old)
 
     def _of_files(self, product: Product, paths: Mapping[str, str]) -> tuple[Infos, Wanted]:
         """What a product shows, and what it is to show, by the paths from the root."""
         single = _stable(product, WHOLE)
-        there = {name: info for name, info in self._infos("").items() if name == single}
-        there |= {f"{product.name}/{name}": info for name, info in self._infos(product.name).items()}
-        made = self._infos(f"cache/{product.name}")
-        return there, {_stable(product, shard): (path, made[_last(path)]) for shard, path in paths.items()}
+        there = {name: info for name, info in self._objects.infos("").items() if name == single}
+        there |= {f"{product.name}/{name}": info for name, info in self._objects.infos(product.name).items()}
+        made = self._objects.infos(f"cache/{product.name}")
+        return there, {_stable(product, shard): (path, made[last(path)]) for shard, path in paths.items()}
 
     def _of_folder(self, product: Product, paths: Mapping[str, str]) -> tuple[Infos, Wanted]:
-        there, folder = self._below(product.name), f"{paths.get(WHOLE, '')}{FILES}".removeprefix(f"{self.address}/")
-        files = self._below(folder) if paths else {}
+        there, folder = (
+            self._objects.below(product.name),
+            f"{paths.get(WHOLE, '')}{FILES}".removeprefix(f"{self.address}/"),
+        )
+        files = self._objects.below(folder) if paths else {}
         return there, {f"{product.name}{name.removeprefix(folder)}": (name, info) for name, info in files.items()}
 
     @contextmanager
     def lock(self, tell: Callable[[str], None] = print) -> Iterator[None]:
-        self._lease = lease = self._new_lease()
-        with self._explained():
-            lease.take(tell)
-        lease.keep()
         end = threading.Event()
         saver = threading.Thread(target=self._save_often, args=(end,), daemon=True)
-        try:
-            self._fetch_logs()
-            saver.start()
-            yield
-            end.set()
-            self.save()
-        except KeyboardInterrupt:
-            lease.check()  # it was the lease that interrupted
-            raise
-        finally:
-            end.set()
-            if not lease.lost:
-                with contextlib.suppress(Exception):  # what went wrong first is what counts
-                    self.save()
-            with self._explained():
-                lease.release()
-            self._lease = None
+        with self._objects.writing(LEASE, tell) as lease:
+            self._lease = lease
+            try:
+                self._fetch_logs()
+                saver.start()
+                yield
+                end.set()
+                self.save()
+            finally:
+                end.set()
+                if not lease.lost:
+                    with contextlib.suppress(Exception):  # what went wrong first is what counts
+                        self.save()
+                self._lease = None
 
     def holder(self) -> str | None:
-        with self._explained():
-            return self._new_lease().holder()
+        with self._objects.explained():
+            return self._objects.lease(LEASE).holder()
 
     def save(self) -> None:
         """Copy what has changed in `root` to the bucket, and remove what is gone of the tracebacks there."""
-        with self._saving, self._explained():
+        with self._saving, self._objects.explained():
             self._check()
             changed = {}
             for path in self._logs():
@@ -164,31 +159,35 @@ class Bucket(Store):
                 name, state = str(path.relative_to(self.root)), (stat.st_size, stat.st_mtime_ns)
                 if self._saved.get(name) != state:
                     changed[name] = state
-            self._each(lambda name: self._put(self.root / name, name), changed)
+            self._objects.each(lambda name: self._objects.put(self.root / name, name), changed)
             self._saved |= changed
             gone = self._saved.keys() - {str(path.relative_to(self.root)) for path in self._logs()}
+            self._objects.remove(gone)
             for name in gone:
-                self._fs.rm_file(self._name(name))
                 del self._saved[name]
 
     def log(self, name: str) -> Path:
-        with self._explained(), contextlib.suppress(FileNotFoundError):
+        with self._objects.explained(), contextlib.suppress(FileNotFoundError):
             self._fetch(name)
         return self.root / name
+
+    def _check(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
 
     def _logs(self) -> list[Path]:
         return [path for path in files_of(self.root) if path.suffix != ".new"]
 
     def _fetch_logs(self) -> None:
         """What runs before this one have written: it goes on from there."""
-        for name in (*(name for name in LOGS if name in self._infos("")), *self._below("failed")):
+        for name in (*(name for name in LOGS if name in self._objects.infos("")), *self._objects.below("failed")):
             self._fetch(name)
             stat = (self.root / name).stat()
             self._saved[name] = stat.st_size, stat.st_mtime_ns
 
     def _fetch(self, name: str) -> None:
         (self.root / name).parent.mkdir(exist_ok=True)
-        self._fs.get_file(self._name(name), str(self.root / name))
+        self._objects.fetch(name, self.root / name)
 
     def _save_often(self, end: threading.Event) -> None:
         wait = SAVE
@@ -198,69 +197,9 @@ class Bucket(Store):
                 self.save()
             wait = max(SAVE, 20 * (time.monotonic() - start))
 
-    @property
-    def _fs(self) -> Any:
-        return remote.connect(self.address)[0]
-
-    def _name(self, path: str) -> str:
-        """What the file system calls an address, or a path relative to the root."""
-        return remote.connect(path if remote.is_remote(path) else f"{self.address}/{path}")[1]
-
-    def _put(self, path: Path, target: str) -> None:
-        self._fs.put_file(str(path), self._name(target))
-
-    def _new_lease(self) -> Lease:
-        return Lease(self._fs, self._name("cache/lease"), self.address)
-
-    def _check(self) -> None:
-        if self._lease is not None:
-            self._lease.check()
-
-    def _infos(self, folder: str) -> Infos:
-        """The objects of a folder, without those below it: one listing."""
-        try:
-            entries = self._fs.ls(self._name(folder).rstrip("/"), detail=True)
-        except FileNotFoundError:
-            return {}
-        return {_last(e["name"]): e for e in entries if e["type"] == "file"}
-
-    def _below(self, folder: str) -> Infos:
-        """All objects below a folder, by their path from the root."""
-        start = len(self._name(""))
-        return {path[start:].lstrip("/"): e for path, e in self._fs.find(self._name(folder), detail=True).items()}
-
-    def _each(self, work: Callable[[str], None], names: Any) -> None:
-        with ThreadPoolExecutor(REQUESTS) as pool:
-            list(pool.map(work, names))
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Errors of the store with the address and what to do."""
-        try:
-            yield
-        except (LockedError, FileExistsError):
-            raise
-        except Exception as error:
-            if not remote.is_failure(error):
-                raise
-            said = remote.redacted(f"{type(error).__name__}: {error}")
-            if remote.is_refusal(error):
-                raise PermissionError(
-                    f"cannot use the run folder {self.address} ({said}): set `root` to a bucket that is there, and "
-                    "credentials that may list, read, write and delete in it (AWS_*, GOOGLE_APPLICATION_CREDENTIALS)"
-                ) from error
-            raise ConnectionError(
-                f"the run folder {self.address} did not answer after {remote.ATTEMPTS} attempts ({said}): what is done "
-                "stays; run the same command again to go on"
-            ) from error
-
 
 def _stable(product: Product, shard: str) -> str:
     return f"{product.name}{'' if shard == WHOLE else f'/{shard}'}{product.suffix}"
-
-
-def _last(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def _same(made: Mapping[str, Any], shown: Mapping[str, Any] | None) -> bool:

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from cpp import remote
-from cpp.bucket import SCHEMES
+from cpp.objects import SCHEMES
 from cpp.tables import EMBEDDING
 from pipelines.settings import (
     RECIPES,

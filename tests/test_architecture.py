@@ -18,6 +18,7 @@ DOORS = {
 ROWS = [
     {"remote", "ahead"},
     {"scratch", "lease", "damage"},
+    {"objects"},
     {"tables", "store", "bucket"},
     {"listing", "samples", "weights", "wordnet", "textcache"},
     {"folders", "tars", "coco", "rows", "vectors"},
