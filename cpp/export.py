@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp import export_rows, export_tables, export_tar, tables
@@ -85,8 +84,8 @@ class Export:
         how = [VERSION, self.format, self.layer.column, self.layer.columns, self.links, self.max_bytes]
         return fingerprint(how, filters, self.classes)
 
-    def folder(self, path: Path) -> Folder:
-        return Folder(path, one_file=self.format is Format.WEBDATASET)
+    def folder(self, address: str) -> Folder:
+        return Folder.at(address, one_file=self.format is Format.WEBDATASET)
 
     @property
     def finals(self) -> tuple[str, ...]:
@@ -112,10 +111,10 @@ def write(export: Export, shard: Shard, name: str, key: str, folder: Folder, cho
         files = _images(export, shard, name, folder, rows, kept, left_out)
         kept = np.array(sorted(files), np.int64)
         rows = rows.take(kept).add_column(0, "file", pa.array([files[row] for row in kept.tolist()], pa.string()))
-        os.sync()  # the list must not be on the disk before what it lists
+        folder.settle()  # the list must not be on the disk before what it lists
     else:
         rows = rows.take(kept)
-    with folder.writing(folder.part(name, key).name) as path:
+    with folder.writing(folder.part(name, key)) as path:
         about = {LEFT_OUT: json.dumps(+left_out)}
         tables.write(rows, path, Counts(len(keep), len(rows), len(keep) - len(rows)), about)
     return len(rows)
@@ -150,26 +149,26 @@ def _images(
     if export.format is Format.WEBDATASET:
         return export_tar.write(folder, name, usable(), rows, export_rows.metadata(shard, export.layer))
     files: dict[int, str] = {}
-    classes, scratch = rows["class"].to_pylist(), folder.scratch(name)
-    for row, image, kind in usable():
-        inside = {Format.IMAGEFOLDER: export.classes[classes[row]].folder, Format.FIFTYONE: "data"}
-        files[row] = f"{inside.get(export.format, 'images')}/{name}-{row:06d}.{kind}"
-        if export.links:
-            scratch.symlink_to(os.path.abspath(f"{shard.images}/{rows['key'][row].as_py()}"))
-        else:
-            scratch.write_bytes(image)
-        folder.place(scratch, files[row])
+    classes = rows["class"].to_pylist()
+
+    def named() -> Iterator[tuple[str, bytes | Path]]:
+        for row, image, kind in usable():
+            inside = {Format.IMAGEFOLDER: export.classes[classes[row]].folder, Format.FIFTYONE: "data"}
+            files[row] = f"{inside.get(export.format, 'images')}/{name}-{row:06d}.{kind}"
+            source = Path(os.path.abspath(f"{shard.images}/{rows['key'][row].as_py()}"))
+            yield files[row], source if export.links else image
+
+    folder.place(name, named())
     return files
 
 
-def finish(export: Export, folder: Folder, parts: Sequence[Path]) -> Mapping[str, Any]:
+def finish(export: Export, folder: Folder, parts: Sequence[str]) -> Mapping[str, Any]:
     """Write what is made of all shards, whose lists are `parts` in order. Counts of images, and left out by reason."""
     left_out, images = Counter[str](), 0
-    for part in parts:
-        footer = pq.read_metadata(part)
+    for footer in folder.footers(parts):
         images += footer.num_rows
         left_out.update(json.loads(footer.metadata[LEFT_OUT.encode()]))
-    paths = [str(part) for part in parts]
+    paths = [folder.path(part) for part in parts]
     whole = export_rows.schema(export.layer, export.format.pictured)
     for final in export.finals:
         with folder.writing(final) as path:

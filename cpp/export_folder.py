@@ -2,7 +2,8 @@
 
 For every shard there is a hidden Parquet file, named by the shard and the fingerprint of all that its images and labels
 are made from. It is written last and lists what belongs to the shard: a shard is done when that file is there and so is
-what it lists. The rest of what an earlier or broken export has written is taken away. Knows nothing of formats.
+what it lists. The rest of what an earlier or broken export has written is taken away. `cpp.export_bucket` is the same
+on an object store. Knows nothing of formats.
 """
 
 from __future__ import annotations
@@ -12,56 +13,71 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from cpp import remote, tables
 from cpp.store import LockedError
 
 MARK = "export.json"
-IMAGE = re.compile(r"(\d{5,})-\d{6,}\.[a-z0-9]+")  # names of images: nothing in them is untrusted
-_PART = re.compile(r"\.(.+)\.([0-9a-f]{16})\.parquet")
+IMAGE = re.compile(r"[^/]+/(\d{5,})-\d{6,}\.[a-z0-9]+")  # names of images: nothing in them is untrusted
+TAR = re.compile(r"([^/.][^/]*)\.tar")
+_PART = re.compile(r"\.([^/]+)\.([0-9a-f]{16})\.parquet")
 _NEW, _LOCK = ".new-", ".lock"
 
 
-@dataclass(frozen=True)
 class Folder:
-    """A place on a local disk. `one_file` says that a shard is one tar at the top, not one file for each image."""
+    """The folder `address` on a local disk. `one_file` says that a shard is one tar at the top, not a file an image."""
 
-    path: Path
-    one_file: bool
+    def __init__(self, address: str, one_file: bool) -> None:
+        self.address, self.one_file = address, one_file
 
-    def part(self, shard: str, key: str) -> Path:
-        """The file that says that a shard is done."""
-        return self.path / f".{shard}.{key}.parquet"
+    @staticmethod
+    def at(address: str, one_file: bool) -> Folder:
+        """The folder at a path, or at an address in a bucket."""
+        from cpp.export_bucket import BucketFolder
+
+        return BucketFolder(address, one_file) if remote.is_remote(address) else Folder(address, one_file)
+
+    def path(self, name: str) -> str:
+        return f"{self.address}/{name}"
+
+    def part(self, shard: str, key: str) -> str:
+        """The name of the file that says that a shard is done."""
+        return f".{shard}.{key}.parquet"
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A path to write to; the file appears as `name` when the block has ended well, and not otherwise."""
-        new = self.path / f"{_NEW}{name}"
+        new = Path(self.path(f"{_NEW}{name}"))
         try:
             yield new
             with new.open("rb") as file:
                 os.fsync(file.fileno())
-            os.replace(new, self.path / name)
+            os.replace(new, self.path(name))
         finally:
             new.unlink(missing_ok=True)
 
-    def place(self, new: Path, name: str) -> None:
-        """Make a finished scratch file appear as `name`."""
-        target = self.path / name
-        target.parent.mkdir(exist_ok=True)
-        os.replace(new, target)
+    def place(self, shard: str, images: Iterable[tuple[str, bytes | Path]]) -> None:
+        """Make the images of a shard appear by their names, each whole; a path stands for a link to it."""
+        new = Path(self.path(f"{_NEW}{shard}"))
+        new.unlink(missing_ok=True)  # of a worker that died: it may be a link, through which the source is written
+        for name, image in images:
+            if isinstance(image, Path):
+                new.symlink_to(image)
+            else:
+                new.write_bytes(image)
+            target = Path(self.path(name))
+            target.parent.mkdir(exist_ok=True)
+            os.replace(new, target)
 
-    def scratch(self, shard: str) -> Path:
-        """Where a shard writes one file at a time before it is placed; nothing is there."""
-        path = self.path / f"{_NEW}{shard}"
-        path.unlink(missing_ok=True)  # of a worker that died: it may be a link, through which the source is written
-        return path
+    def settle(self) -> None:
+        """See to it that what has appeared stays, whatever happens to the machine."""
+        os.sync()
 
     @contextmanager
     def claim(self, format: str) -> Iterator[None]:
@@ -71,24 +87,21 @@ class Folder:
         where another export is at work.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            entries = set(os.listdir(self.path)) - {_LOCK}
-            there = self._format() if MARK in entries else None
-            if entries and there != format:
-                what = f"an export in the format {there}" if there else "files and is not an export"
-                raise PermissionError(f"{self.path} holds {what}: name a folder that is new or empty")
-            lock = (self.path / _LOCK).open("a")
+            Path(self.address).mkdir(parents=True, exist_ok=True)
+            entries = set(os.listdir(self.address)) - {_LOCK}
+            self._check(format, entries, self._format() if MARK in entries else None)
+            lock = (Path(self.address) / _LOCK).open("a")
         except OSError as error:
             if error.errno is None:
                 raise
             raise PermissionError(
-                f"cannot write to the folder {self.path} ({error.strerror}): name one that can be written"
+                f"cannot write to the folder {self.address} ({error.strerror}): name one that can be written"
             ) from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LockedError(f"another export is writing to {self.path}: wait for it, or stop it") from None
+                raise LockedError(f"another export is writing to {self.address}: wait for it, or stop it") from None
             yield
 
     def say(self, about: Mapping[str, Any]) -> None:
@@ -101,53 +114,64 @@ class Folder:
 
         Where one is missing, the files `finals`, which are made of all shards, go too.
         """
-        entries = os.listdir(self.path)
-        parts = {name: match for name in entries if (match := _PART.fullmatch(name))}
-        stale = {name for name, (shard, key) in ((n, m.groups()) for n, m in parts.items()) if keys.get(shard) != key}
-        for name in stale | {name for name in entries if name.startswith(_NEW)}:
-            (self.path / name).unlink()
-        there = Counter(shard for shard, _ in self._files())
-        done = {m[1] for name, m in parts.items() if name not in stale and self._listed(name) == there[m[1]]}
-        if set(there) <= done >= set(keys):
-            return done
-        for name in finals:
-            (self.path / name).unlink(missing_ok=True)
-        for name, match in parts.items():
-            if match[1] not in done:
-                (self.path / name).unlink(missing_ok=True)
-        for shard, path in self._files():
-            if shard not in done:
-                os.unlink(path)
-        for entry in list(os.scandir(self.path)):
-            if entry.is_dir(follow_symlinks=False) and not any(os.scandir(entry)):
-                os.rmdir(entry)
+        there, parts, stale = Counter[str](), dict[str, str](), list[str]()
+        for name in self._names():
+            if match := _PART.fullmatch(name):
+                parts |= {name: match[1]} if keys.get(match[1]) == match[2] else {}
+                stale += [] if name in parts else [name]
+            elif name.startswith(_NEW):
+                stale.append(name)
+            elif shard := self._shard(name):
+                there[shard] += 1
+        self._remove(stale)
+        listed = zip(parts.values(), self.footers([*parts]), strict=True)
+        done = {shard for shard, footer in listed if self._listed(footer) == there[shard]}
+        if not set(there) <= done >= set(keys):
+            lost = {name for name, shard in parts.items() if shard not in done} | set(finals)
+            self._remove(n for n in self._names() if n in lost or (self._shard(n) or "") not in {"", *done})
         return done
+
+    def footers(self, parts: Sequence[str]) -> Iterator[pq.FileMetaData]:
+        """What the files of finished shards say of themselves."""
+        return map(tables.read_footer, map(self.path, parts))
+
+    def _check(self, format: str, entries: set[str], there: str | None) -> None:
+        """PermissionError where the folder holds these `entries` and is no export, or `there` is another format."""
+        if entries and there != format:
+            what = f"an export in the format {there}" if there else "files and is not an export"
+            raise PermissionError(f"{self.address} holds {what}: name a folder that is new or empty")
 
     def _format(self) -> str | None:
         """The format of the export that is there, None where the mark is not ours."""
         try:
-            said = json.loads((self.path / MARK).read_text(encoding="utf-8"))
+            with remote.opened(self.path(MARK)) as file:
+                said = json.loads(file.read())
         except ValueError:
             return None
         return str(said["format"]) if isinstance(said, dict) and "format" in said else None
 
-    def _files(self) -> Iterator[tuple[str, str]]:
-        """Files of shards, as far as names tell: the shard and the path."""
-        for folder, folders, names in os.walk(self.path):
-            top = Path(folder) == self.path
-            if not top:
+    def _names(self) -> Iterator[str]:
+        """The files in the folder and in those in it, by their paths from here."""
+        for folder, folders, names in os.walk(self.address):
+            inside = os.path.relpath(folder, self.address)
+            if inside != ".":
                 folders.clear()
-            for name in names:
-                if self.one_file:
-                    shard = name.removesuffix(".tar") if top and name.endswith(".tar") else None
-                else:
-                    shard = match[1] if not top and (match := IMAGE.fullmatch(name)) else None
-                if shard is not None and not name.startswith("."):
-                    yield shard, os.path.join(folder, name)
+            yield from (name if inside == "." else f"{inside}/{name}" for name in names)
 
-    def _listed(self, part: str) -> int:
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            os.unlink(self.path(name))
+        for entry in list(os.scandir(self.address)):
+            if entry.is_dir(follow_symlinks=False) and not any(os.scandir(entry)):
+                os.rmdir(entry)
+
+    def _shard(self, name: str) -> str | None:
+        """Whose image or tar a file is, as far as its name tells."""
+        match = (TAR if self.one_file else IMAGE).fullmatch(name)
+        return match and match[1]
+
+    def _listed(self, footer: pq.FileMetaData) -> int:
         """How many files a shard has by its list, which has a column `file` where there are any."""
-        footer = pq.read_metadata(self.path / part)
         if "file" not in footer.schema.to_arrow_schema().names:
             return 0
         return min(footer.num_rows, 1) if self.one_file else int(footer.num_rows)

@@ -117,5 +117,12 @@ class Objects:
             ) from error
 
 
+def check_writable(path: str) -> None:
+    """ValueError for an address that is of no folder in a bucket; paths pass."""
+    scheme, address, rest = path.partition("://")
+    if address and (scheme not in SCHEMES or not rest.strip("/")):
+        raise ValueError(f"{path} cannot be written to: name a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
+
+
 def last(path: str) -> str:
     return path.rpartition("/")[2]

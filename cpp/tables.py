@@ -91,15 +91,20 @@ def read_counts(path: str) -> tuple[Counts, int]:
 
     ValueError where there are no counts, or the file is damaged.
     """
-    (name,), filesystem = remote.for_arrow([path])
-    try:
-        footer = pq.read_metadata(name, filesystem=filesystem)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path} is damaged ({error}). Remove it and run again: it is made anew") from error
+    footer = read_footer(path)
     found = (footer.metadata or {}).get(COUNTS_KEY.encode())
     if found is None:
         raise ValueError(f"{path} has no row counts in its metadata: it was not written by this program")
     return Counts(**json.loads(found)), footer.num_rows
+
+
+def read_footer(path: str) -> pq.FileMetaData:
+    """What a Parquet file says of itself. ValueError where it is damaged."""
+    (name,), filesystem = remote.for_arrow([path])
+    try:
+        return pq.read_metadata(name, filesystem=filesystem)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it and run again: it is made anew") from error
 
 
 def read_schema(path: str) -> pa.Schema:

@@ -185,7 +185,7 @@ def predict(
 def export(
     config: ConfigFile,
     format: Annotated[Format, typer.Option("--format", help="What the data set is to be.")],
-    to: Annotated[Path | None, typer.Option("--to", help="New or empty folder; ROOT/export/FORMAT without.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="New or empty folder; ROOT/export/FORMAT without.")] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Classes from this layer, by its clusters.")] = None,
     clusters: Annotated[str | None, typer.Option("--clusters", help="Only these, such as 3,17.")] = None,
     min_confidence: Annotated[float | None, typer.Option("--min-confidence", min=0, max=1)] = None,
@@ -200,7 +200,7 @@ def export(
         only = exporting.numbers(clusters)
         wanted = exporting.Wanted(format, to, layer, Filter(only, min_confidence, per_cluster), links, curated)
         summary = exporting.go(load(config, overrides or ()), wanted, _again(config, overrides), local)
-    except (ConfigError, LockedError, PermissionError) as error:
+    except (ConfigError, LockedError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     except KeyboardInterrupt:
         raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from cpp import remote
-from cpp.objects import SCHEMES
+from cpp.objects import check_writable
 from cpp.tables import EMBEDDING
 from pipelines.settings import (
     RECIPES,
@@ -60,9 +60,7 @@ class Config(Section):
     @field_validator("root")
     @classmethod
     def _written_to(cls, root: str) -> str:
-        scheme, address, rest = root.partition("://")
-        if address and (scheme not in SCHEMES or not rest.strip("/")):
-            raise ValueError(f"root is {root}, results can go to a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
+        check_writable(root)
         return root
 
     @model_validator(mode="after")

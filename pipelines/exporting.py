@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,8 @@ from cpp.export import Export, Format
 from cpp.export_classes import classes, renumbered
 from cpp.export_filter import Best, Filter
 from cpp.export_rows import Layer, Shard
-from cpp.remote import is_remote
+from cpp.objects import check_writable
+from cpp.remote import check_address, is_remote
 from cpp.scratch import borrowed
 from cpp.sources import MAX_BYTES
 from cpp.store import File, Store
@@ -43,7 +45,7 @@ class Wanted:
     """
 
     format: Format
-    to: Path | None = None
+    to: str | None = None
     layer: int | None = None
     filter: Filter = field(default_factory=Filter)
     links: bool = False
@@ -54,7 +56,7 @@ class Wanted:
 class Summary:
     """How an export went: `images` written and `left_out` by reason where it is complete, else the `failed` shards."""
 
-    to: Path
+    to: str
     shards: int = 0
     reused: int = 0
     rows: int = 0
@@ -84,7 +86,7 @@ class Write(Stage):
     each = ()
     whole = ()
     export: Export
-    to: Path
+    to: str
 
     def open(self, given: Given) -> Work:
         folder = self.export.folder(self.to)
@@ -205,11 +207,11 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
     """Bring an export up to date. ConfigError, LockedError or PermissionError before anything is written."""
     if wanted.curated and config.curate is None:
         raise ConfigError("--curated: this run curates nothing: add `curate:` to its configuration, and run it")
+    to = _folder(config, wanted)
     files, later = together(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED, command)
     if not wanted.curated:  # curation is of the images of the run
         files |= {kind: {**files.get(kind, {}), **more} for kind, more in later.items()}
     whole, found = described(config, wanted, files), shards(config, files, wanted.curated)
-    to = _folder(config, wanted)
     seen, chosen = survey(whole, [shard for shard, _ in found.values()])
     whole = replace(whole, classes=renumbered(whole.classes, seen))
     tasks = []
@@ -242,13 +244,19 @@ def _at_hand(shard: Shard) -> Iterator[Shard]:
         yield replace(shard, **{kind: path and stack.enter_context(borrowed(path)) for kind, path in paths.items()})
 
 
-def _folder(config: Config, wanted: Wanted) -> Path:
-    """Where the data set goes. ConfigError where that is no folder of this machine."""
-    if wanted.to is None and is_remote(config.root):
-        raise ConfigError(f"the run is at {config.root}: name a folder of this machine with --to")
-    if wanted.to is not None and wanted.to.parts[:1] and wanted.to.parts[0].endswith(":"):  # Path makes one / of two
-        raise ConfigError(f"--to is {wanted.to}, which is no folder of this machine: write there, then copy it")
-    return (wanted.to or Path(config.root) / STEP / wanted.format).absolute()
+def _folder(config: Config, wanted: Wanted) -> str:
+    """Where the data set goes. ConfigError where nothing can be written there."""
+    to = wanted.to or f"{config.root.rstrip('/')}/{STEP}/{wanted.format}"
+    if not is_remote(to):
+        return os.path.abspath(to)
+    try:
+        check_address(to)
+        check_writable(to)
+    except ValueError as error:
+        raise ConfigError(f"--to: {error}") from None
+    if wanted.links:
+        raise ConfigError(f"--links needs a folder of this machine, there are no links at {to}: take --copies")
+    return to
 
 
 def _about(config: Config, wanted: Wanted, whole: Export) -> dict[str, Any]:

@@ -40,7 +40,7 @@ ROWS = [
         "duplicates",
         "duplicate_groups",
     },
-    {"export_classes", "export_filter", "export_folder"},
+    {"export_classes", "export_filter", "export_folder", "export_bucket"},
     {"export_rows", "export_tar"},
     {"export_tables"},
     {"copies"},

@@ -162,7 +162,7 @@ def test_a_column_of_similarities_is_a_part_of_the_score(done: Dataset) -> None:
 
 
 def export(dataset: Dataset, format: str, **more: object) -> Summary:
-    wanted = Wanted(Format(format), dataset.folder / "out", None, Filter(**more), curated=True)  # type: ignore[arg-type]
+    wanted = Wanted(Format(format), str(dataset.folder / "out"), None, Filter(**more), curated=True)  # type: ignore[arg-type]
     return go(load(dataset.config), wanted, ["c.yaml"], local=True)
 
 

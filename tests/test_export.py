@@ -77,7 +77,7 @@ def exported(
     wanted = Filter(**filters)  # type: ignore[arg-type]
     rows = [{"cluster": k, "name": name, "size": 4} for k, name in enumerate(NAMES)]
     whole = Export(Format(format), LAYER, tuple(classes(rows, wanted.clusters)), wanted)
-    folder = whole.folder(to)
+    folder = whole.folder(str(to))
     to.mkdir()
     parts = []
     for i, shard in enumerate(source):

@@ -1,101 +1,121 @@
-"""The folder of an export: files appear whole, only what is finished stays, and nothing of others is touched."""
+"""The folder of an export, on a disk and in a bucket: files appear whole, and nothing of others is touched."""
 
 import json
 import multiprocessing
-import os
 import re
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cpp import remote
 from cpp.export_folder import Folder
 from cpp.store import LockedError
+from tests.object_store import ObjectStore
 
 KEYS = {"00000": "0" * 16, "00001": "1" * 16}
 
 
-def export(path: Path, images: int = 3, one_file: bool = False) -> Folder:
+@pytest.fixture(params=["disk", "s3"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder that is not there yet."""
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+    return f"{tmp_path}/out" if request.param == "disk" else "s3://bucket/out"
+
+
+def export(where: str, images: int = 3, one_file: bool = False) -> Folder:
     """A folder with two shards that are done, and a file made of both."""
-    folder = Folder(path, one_file)
-    path.mkdir(exist_ok=True)
-    folder.say({"format": "imagefolder"})
+    folder = Folder.at(where, one_file)
+    with folder.claim("imagefolder"):
+        folder.say({"format": "imagefolder"})
     for shard, key in KEYS.items():
         names = [f"cat/{shard}-{row:06d}.jpg" for row in range(images)]
         if one_file:
             names = [f"{shard}.tar/{row}.jpg" for row in range(images)]
-            (path / f"{shard}.tar").write_bytes(b"tar")
+            put(where, f"{shard}.tar", b"tar")
         else:
-            for name in names:
-                new = folder.scratch(shard)
-                new.write_bytes(b"jpg")
-                folder.place(new, name)
-        with folder.writing(folder.part(shard, key).name) as new:
+            folder.place(shard, [(name, b"jpg") for name in names])
+        with folder.writing(folder.part(shard, key)) as new:
             pq.write_table(pa.table({"file": pa.array(names, pa.string())}), new)
-    (path / "classes.csv").write_text("number\n")
+    put(where, "classes.csv", b"number\n")
     return folder
 
 
-def names(path: Path) -> set[str]:
-    return {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
+def put(where: str, name: str, data: bytes) -> None:
+    fs, path = remote.connect(f"{where}/{name}")
+    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    fs.pipe_file(path, data)
 
 
-def shards(path: Path) -> set[str]:
+def rm(where: str, name: str) -> None:
+    fs, path = remote.connect(f"{where}/{name}")
+    fs.rm_file(path)
+
+
+def names(where: str) -> set[str]:
+    fs, path = remote.connect(where)
+    found = {name[len(path) + 1 :] for name in fs.find(path)}
+    return {name for name in found if not name.startswith((".lock", ".lease/"))}
+
+
+def shards(where: str) -> set[str]:
     """Shards that anything is there of."""
-    return {match[1] for name in names(path) if (match := re.search(r"(?:^|/)(?:\.|\.new-)?(\d{5})(?!\d)", name))}
+    return {match[1] for name in names(where) if (match := re.search(r"(?:^|/)(?:\.|\.new-)?(\d{5})(?!\d)", name))}
 
 
 @pytest.mark.parametrize("one_file", [False, True])
-def test_what_is_finished_stays(tmp_path: Path, one_file: bool) -> None:
-    folder = export(tmp_path, one_file=one_file)
-    before = names(tmp_path)
-    assert shards(tmp_path) == set(KEYS)
+def test_what_is_finished_stays(where: str, one_file: bool) -> None:
+    folder = export(where, one_file=one_file)
+    before = names(where)
+    assert shards(where) == set(KEYS)
     assert folder.clean(KEYS, ("classes.csv",)) == set(KEYS)
-    assert names(tmp_path) == before
+    assert names(where) == before
 
 
 @pytest.mark.parametrize("one_file", [False, True])
-def test_other_settings_and_lost_files_take_a_shard_away_and_what_is_made_of_all(
-    tmp_path: Path, one_file: bool
-) -> None:
-    folder = export(tmp_path, one_file=one_file)
+def test_other_settings_and_lost_files_take_a_shard_away_and_what_is_made_of_all(where: str, one_file: bool) -> None:
+    folder = export(where, one_file=one_file)
     assert folder.clean({**KEYS, "00001": "2" * 16}, ("classes.csv",)) == {"00000"}
-    assert shards(tmp_path) == {"00000"}
-    assert "classes.csv" not in names(tmp_path)
-    os.unlink(next(tmp_path.rglob("00000.tar" if one_file else "00000-000001.jpg")))
+    assert shards(where) == {"00000"}
+    assert "classes.csv" not in names(where)
+    rm(where, "00000.tar" if one_file else "cat/00000-000001.jpg")
     assert folder.clean(KEYS, ()) == set()
-    assert names(tmp_path) == {"export.json"}
-    assert not (tmp_path / "cat").exists()  # ImageFolder takes an empty folder for a class, and fails
+    assert names(where) == {"export.json"}
+    assert not Path(f"{where}/cat").exists()  # ImageFolder takes an empty folder for a class, and fails
 
 
-def test_images_that_a_killed_export_left_go(tmp_path: Path) -> None:
-    folder = export(tmp_path)
-    folder.part("00001", KEYS["00001"]).unlink()
-    folder.scratch("00001").write_bytes(b"half")
+def test_images_that_a_killed_export_left_go(where: str) -> None:
+    folder = export(where)
+    rm(where, folder.part("00001", KEYS["00001"]))
+    put(where, ".new-00001", b"half")
     assert folder.clean(KEYS, ()) == {"00000"}
-    assert shards(tmp_path) == {"00000"}
+    assert shards(where) == {"00000"}
 
 
-def test_shards_that_are_no_longer_there_go(tmp_path: Path) -> None:
-    assert export(tmp_path).clean({"00000": KEYS["00000"]}, ()) == {"00000"}
-    assert shards(tmp_path) == {"00000"}
+def test_shards_that_are_no_longer_there_go(where: str) -> None:
+    assert export(where).clean({"00000": KEYS["00000"]}, ()) == {"00000"}
+    assert shards(where) == {"00000"}
 
 
-def test_a_shard_without_images_is_done(tmp_path: Path) -> None:
-    assert export(tmp_path, images=0).clean(KEYS, ()) == set(KEYS)
+def test_a_shard_without_images_is_done(where: str) -> None:
+    assert export(where, images=0).clean(KEYS, ()) == set(KEYS)
 
 
-def test_what_is_not_of_an_export_stays(tmp_path: Path) -> None:
-    folder = export(tmp_path)
-    (tmp_path / "cat/mine.jpg").write_bytes(b"mine")
-    (tmp_path / "notes.txt").write_text("mine")
+def test_what_is_not_of_an_export_stays(where: str) -> None:
+    folder = export(where)
+    for name in ("cat/mine.jpg", "notes.txt", "a/b/00001-000001.jpg"):
+        put(where, name, b"mine")
     folder.clean({}, ())
-    assert names(tmp_path) == {"cat/mine.jpg", "notes.txt", "export.json", "classes.csv"}
+    assert names(where) == {"cat/mine.jpg", "notes.txt", "a/b/00001-000001.jpg", "export.json", "classes.csv"}
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, False)
+def test_a_file_appears_whole_or_not_at_all(where: str) -> None:
+    folder = export(where)
+    before = names(where)
 
     def broken() -> None:
         with folder.writing("a.csv") as path:
@@ -104,38 +124,63 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="disk"):
         broken()
-    assert list(tmp_path.iterdir()) == []
+    assert names(where) == before
 
 
 def test_a_link_that_a_dead_worker_left_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "source.jpg").write_bytes(b"source")
-    folder = Folder(tmp_path / "out", False)
-    folder.path.mkdir()
-    folder.scratch("00000").symlink_to(tmp_path / "source.jpg")
-    folder.scratch("00000").write_bytes(b"copy")
+    (tmp_path / ".new-00000").symlink_to(tmp_path / "source.jpg")
+    Folder(str(tmp_path), False).place("00000", [("cat/00000-000001.jpg", b"copy")])
     assert (tmp_path / "source.jpg").read_bytes() == b"source"
+    assert (tmp_path / "cat/00000-000001.jpg").read_bytes() == b"copy"
 
 
-def test_a_folder_with_something_else_is_refused_and_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "00000.tar").write_bytes(b"the source itself")
+def test_a_folder_with_something_else_is_refused_and_not_touched(where: str) -> None:
+    put(where, "in/00000.tar", b"the source itself")
     with pytest.raises(PermissionError, match="holds files and is not an export: name a folder that is new or empty"):
-        Folder(tmp_path, True).claim("webdataset").__enter__()
-    (tmp_path / "export.json").write_text(json.dumps({"format": "csv"}))
+        Folder.at(where, True).claim("webdataset").__enter__()
+    put(where, "export.json", json.dumps({"format": "csv"}).encode())
     with pytest.raises(PermissionError, match="holds an export in the format csv"):
-        Folder(tmp_path, True).claim("webdataset").__enter__()
-    for foreign in ("[]", "{}", "no json"):
-        (tmp_path / "export.json").write_text(foreign)
+        Folder.at(where, True).claim("webdataset").__enter__()
+    for foreign in (b"[]", b"{}", b"no json"):
+        put(where, "export.json", foreign)
         with pytest.raises(PermissionError, match="holds files and is not an export"):
-            Folder(tmp_path, True).claim("webdataset").__enter__()
-    assert (tmp_path / "00000.tar").read_bytes() == b"the source itself"
+            Folder.at(where, True).claim("webdataset").__enter__()
+    assert names(where) == {"in/00000.tar", "export.json"}
+
+
+def test_folders_that_cannot_be_written_are_one_error(tmp_path: Path, s3: ObjectStore) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match="cannot write to the folder"):
-        Folder(tmp_path / "file/below", True).claim("webdataset").__enter__()
+        Folder.at(f"{tmp_path}/file/below", True).claim("webdataset").__enter__()
+    with pytest.raises(PermissionError, match="cannot use the folder s3://no-such-bucket/out .*name with --to one in"):
+        Folder.at("s3://no-such-bucket/out", True).claim("webdataset").__enter__()
 
 
-def _claim(path: Path, said: "multiprocessing.Queue[str]") -> None:
+def test_images_go_to_a_bucket_sixteen_at_a_time(s3: ObjectStore) -> None:
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def counted(method: str, path: str) -> float:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.1)
+        with lock:
+            now[0] -= 1
+        return 0.0
+
+    s3.fault = counted
+    start = time.monotonic()
+    Folder.at("s3://bucket/out", False).place("00000", [(f"cat/00000-{row:06d}.jpg", b"jpg") for row in range(48)])
+    assert most[0] > 8
+    assert most[0] <= 16
+    assert time.monotonic() - start < 2.4  # a half of what they take one by one
+    assert len(names("s3://bucket/out")) == 48
+
+
+def _claim(where: str, said: "multiprocessing.Queue[str]") -> None:
     try:
-        with Folder(path, False).claim("csv"):
+        with Folder.at(where, False).claim("csv"):
             said.put("mine")
     except LockedError as error:
         said.put(str(error))
@@ -144,8 +189,18 @@ def _claim(path: Path, said: "multiprocessing.Queue[str]") -> None:
 def test_two_exports_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     said: multiprocessing.Queue[str] = context.Queue()
-    with Folder(tmp_path, False).claim("csv"):
-        other = context.Process(target=_claim, args=(tmp_path, said))
+    with Folder(str(tmp_path), False).claim("csv"):
+        other = context.Process(target=_claim, args=(str(tmp_path), said))
         other.start()
         assert "another export is writing to" in said.get(timeout=20)
         other.join()
+
+
+def test_a_second_export_into_a_bucket_is_refused_by_name(s3: ObjectStore, quick: None) -> None:
+    with (
+        Folder.at("s3://bucket/out", False).claim("csv"),
+        pytest.raises(LockedError, match=r"s3://bucket/out \(process"),
+    ):
+        Folder.at("s3://bucket/out", False).claim("csv").__enter__()
+    with Folder.at("s3://bucket/out", False).claim("csv"):
+        pass

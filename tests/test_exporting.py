@@ -62,7 +62,7 @@ def mine(dataset: Dataset) -> Dataset:
 
 def export(dataset: Dataset, format: str, to: str = "out", layer: int | None = None, **more: object) -> Summary:
     links = bool(more.pop("links", False))
-    wanted = Wanted(Format(format), dataset.folder / to, layer, Filter(**more), links)  # type: ignore[arg-type]
+    wanted = Wanted(Format(format), f"{dataset.folder}/{to}", layer, Filter(**more), links)  # type: ignore[arg-type]
     return go(load(dataset.config), wanted, ["c.yaml"], local=True)
 
 
@@ -181,7 +181,7 @@ def test_a_run_without_labels_has_neither_and_the_surest_are_those_nearest_to_th
     config = load(dataset.config, [*QUICK, "label=null"])
     assert Run(config, ["label"], local=True).go()
     to = dataset.folder / "out"
-    assert go(config, Wanted(Format.CSV, to, None, Filter(per_cluster=3)), [], local=True).images == 12
+    assert go(config, Wanted(Format.CSV, str(to), None, Filter(per_cluster=3)), [], local=True).images == 12
     rows = pd.concat(map(pd.read_parquet, sorted((dataset.root / "assignments").iterdir())))
     best = rows.sort_values("score", ascending=False, kind="stable").groupby("cluster").head(3)
     found = pd.read_csv(to / "images.csv", dtype={"key": str})
@@ -190,7 +190,7 @@ def test_a_run_without_labels_has_neither_and_the_surest_are_those_nearest_to_th
     assert found["confidence"].isna().all()
     assert found["class_name"].tolist() == [f"cluster-{k}" for k in found["cluster"]]
     with pytest.raises(ConfigError, match="--min-confidence: this run has no confidences: it needs `label:`"):
-        go(config, Wanted(Format.CSV, to, None, Filter(min_confidence=0.5)), [], local=True)
+        go(config, Wanted(Format.CSV, str(to), None, Filter(min_confidence=0.5)), [], local=True)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_run_that_went_on_without_a_shard_is_exported_without_it(dataset: Data
     (dataset.folder / "data/img_emb/img_emb_1.npy").write_bytes(b"broken")
     config = load(dataset.config, QUICK)
     Run(config, local=True, allow_failed=True).go()
-    summary = go(config, Wanted(Format.WEBDATASET, dataset.folder / "out"), [], local=True)
+    summary = go(config, Wanted(Format.WEBDATASET, str(dataset.folder / "out")), [], local=True)
     assert (summary.images, summary.shards) == (100, 2)
     assert sorted(path.name for path in (dataset.folder / "out").glob("*.tar")) == ["00000.tar", "00002.tar"]
 
@@ -311,14 +311,14 @@ def test_links_to_the_files_of_a_folder(pictures: Dataset) -> None:
     loose(pictures)
     config = images_run(pictures, "images={format: folder, path: [loose], shard_size: 50}")
     to = pictures.folder / "out"
-    assert go(config, Wanted(Format.IMAGEFOLDER, to, links=True), [], local=True).images == 160
+    assert go(config, Wanted(Format.IMAGEFOLDER, str(to), links=True), [], local=True).images == 160
     index = pd.read_parquet(to / "images.parquet")
     for file, key in zip(index["file"], index["key"], strict=True):
         assert (to / file).is_symlink()
         assert (to / file).resolve() == pictures.folder / "loose" / key
         assert file.endswith(".jpg")
     assert len(ImageFolder(str(to))) == 160
-    assert go(config, Wanted(Format.IMAGEFOLDER, to), [], local=True).reused == 0
+    assert go(config, Wanted(Format.IMAGEFOLDER, str(to)), [], local=True).reused == 0
     assert not any((to / file).is_symlink() for file in pd.read_parquet(to / "images.parquet")["file"])
     assert len(list((pictures.folder / "loose").rglob("*.jpeg"))) == 160  # links went, not what they led to
 
@@ -343,7 +343,7 @@ def test_images_come_from_every_kind_of_source(pictures: Dataset, format: str) -
     pq.write_table(pa.table(table), pictures.folder / "t.parquet", row_group_size=30)
     config = images_run(pictures, f"images={{format: {format}, {where}, shard_size: 70}}")
     to = pictures.folder / "out"
-    assert go(config, Wanted(Format.HUGGINGFACE, to), [], local=True).images == 160
+    assert go(config, Wanted(Format.HUGGINGFACE, str(to)), [], local=True).images == 160
     files = pd.read_parquet(to / "images.parquet")["file"]
     assert [(to / file).read_bytes() for file in files] == [path.read_bytes() for path in found]
 
@@ -398,12 +398,13 @@ def test_an_export_that_is_killed_goes_on_where_it_was(done: Dataset) -> None:
         "import sys, time\n"
         "from cpp import export_folder\n"
         "place, n = export_folder.Folder.place, [0]\n"
-        "def placed(self, new, name):\n"
-        "    place(self, new, name)\n"
-        "    n[0] += 1\n"
-        "    if n[0] == 90:\n"
-        "        print('NOW', flush=True); time.sleep(60)\n"
-        "export_folder.Folder.place = placed\n"
+        "def counted(images):\n"
+        "    for image in images:\n"
+        "        if n[0] == 90:\n"
+        "            print('NOW', flush=True); time.sleep(60)\n"
+        "        yield image\n"
+        "        n[0] += 1\n"
+        "export_folder.Folder.place = lambda self, shard, images: place(self, shard, counted(images))\n"
         "from pipelines.__main__ import app\n"
         "app()\n"
     )

@@ -45,7 +45,7 @@ def test_a_list_of_files_with_signed_addresses_is_refused(dataset: Dataset) -> N
 
 def test_roots_that_cannot_be_written_to_are_refused(dataset: Dataset) -> None:
     for root in ("https://example.org/run", "s3://", "hdfs://name/run"):
-        with pytest.raises(ConfigError, match=r"root: root is .*, results can go to a folder, s3://BUCKET/FOLDER"):
+        with pytest.raises(ConfigError, match=r"root: .* cannot be written to: name a folder, s3://BUCKET/FOLDER"):
             load(dataset.config, [f"root={root}"])
 
 

@@ -61,27 +61,6 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
             assert s3.environment[secret].encode() not in fs.cat_file(path), path
 
 
-def test_an_export_takes_a_run_on_s3_to_a_folder_of_this_machine(
-    on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, tmp_path: Path
-) -> None:
-    dataset, _ = on_disk
-    fs = remote.connect("s3://bucket")[0]
-    fs.put(f"{dataset.root}/", "bucket/run/", recursive=True)
-    command = ["export", str(dataset.config), "--format", "csv", "--local", "--set"]
-    refused = CliRunner().invoke(app, [*command, ROOT])
-    assert refused.exit_code == 2
-    assert "name a folder of this machine with --to" in refused.output
-    refused = CliRunner().invoke(app, [*command, ROOT, "--to", "s3://bucket/out"])
-    assert refused.exit_code == 2
-    assert "which is no folder of this machine" in refused.output
-    for root, to in ((f"root={dataset.root}", "disk"), (ROOT, "s3")):
-        done = CliRunner().invoke(app, [*command, root, "--to", str(tmp_path / to)])
-        assert done.exit_code == 0, done.output
-    assert (tmp_path / "s3/images.csv").read_bytes() == (tmp_path / "disk/images.csv").read_bytes()
-    names = CliRunner().invoke(app, ["names", str(dataset.config), "--set", ROOT])
-    assert "red thing" in names.output
-
-
 PROGRAM = "from cpp import lease; lease.RENEW, lease.PATIENCE = 0.2, 2.0\nfrom pipelines.__main__ import app; app()"
 
 
