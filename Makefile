@@ -3,11 +3,11 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status export test lint check format bench bench-head bench-choice bench-names bench-curate bench-scale soak lock audit clean-results clean
+.PHONY: help demo demo-model install run plots plan status append predict export test lint check format bench bench-head bench-choice bench-names bench-curate bench-scale soak lock audit clean-results clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo "Variables: CONFIG=$(CONFIG)  DATA=folder of the inputs  STEPS='fit label'  OVERRIDES='fit.epochs=5 seed=1'  ARGS=--local"
 
 demo: .venv/ready runs/demo-data/words.txt ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
@@ -23,6 +23,10 @@ plan: .venv/ready ## Print the steps of CONFIG, and what is left to do in time, 
 	$(PYTHON) -m pipelines plan $(CONFIG) $(STEPS) $(SET) --estimate $(ARGS)
 status: .venv/ready ## Print how far the run of CONFIG is and what failed
 	$(PYTHON) -m pipelines status $(CONFIG) $(STEPS) $(SET)
+append: .venv/ready ## Take new shards into the finished run of CONFIG: SHARDS='...' IMAGES=..., see README; none brings it up to date
+	$(PYTHON) -m pipelines append $(CONFIG) $(foreach s,$(SHARDS),--shards '$s') $(if $(IMAGES),--images '$(IMAGES)') $(SET) $(ARGS)
+predict: .venv/ready ## Print the clusters of the run of CONFIG that WHAT is in: an image, a folder, a tar, an .npy file
+	$(PYTHON) -m pipelines predict $(CONFIG) '$(or $(WHAT),$(error name WHAT: an image, a folder of images, a tar or an .npy file of vectors))' $(SET) $(ARGS)
 export: .venv/ready ## Write the finished run of CONFIG as a labelled data set: FORMAT=... TO=new folder CURATED=1
 	$(PYTHON) -m pipelines export $(CONFIG) --format $(or $(FORMAT),$(error name a FORMAT: webdataset imagefolder csv parquet huggingface fiftyone)) $(if $(TO),--to '$(TO)') $(if $(CURATED),--curated) $(SET) $(ARGS)
 test: .venv/ready ## Run the tests (real data: CPP_TEST_DATA=folder)

@@ -274,7 +274,7 @@ def _planned(config: Config, names: list[str]) -> list[planning.Step]:
 
 def _print(config: Config, steps: Sequence[planning.Step], verbose: bool) -> None:
     for step in steps:
-        console.print(f"{step.name:10} {len(step.done):,} of {len(step.names):,} shards done", markup=False)
+        console.print(f"{step.name:15} {len(step.done):,} of {len(step.names):,} shards done", markup=False)
         if verbose:
             one = not step.stage.each
             for product in step.stage.products:

@@ -118,7 +118,7 @@ def test_appended_twice_stopped_between_and_clashing_names(dataset: Dataset) -> 
     assert len(appending.recorded(load(dataset.config))) == 2
     assert events(here) == done
     next((here / "cache/codes").glob("append-002*")).unlink()
-    assert "project    1 of 2 shards done" in call("status", dataset.config)[1]
+    assert "project         1 of 2 shards done" in call("status", dataset.config)[1]
     assert call("append", dataset.config, "--local")[0] == 0
     assert events(here)[len(done) :][0] == ("project", "append-002-00000")
 

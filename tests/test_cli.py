@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,10 +38,25 @@ def test_the_command_line_is_frozen() -> None:
     assert json.loads(json.dumps(surface())) == json.loads(GOLDEN.read_text())
 
 
+def test_targets_of_make_call_commands_that_there_are() -> None:
+    """What they would run, as the command line reads it."""
+    given = ["SHARDS=a/*.tar b c", "IMAGES=d", "WHAT=e f.jpg", "FORMAT=csv", "CURATED=1", "DATA=g", "OVERRIDES=seed=1"]
+    targets = ("demo", "run", "plots", "plan", "status", "append", "predict", "export", "clean-results")
+    program = ["make", "--dry-run", "--old-file=.venv/ready", *targets, *given]
+    said = subprocess.run(program, cwd=GOLDEN.parents[2], capture_output=True, text=True, check=True).stdout
+    called = [shlex.split(line)[3:] for line in said.splitlines() if "-m pipelines" in line]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    params = {name: commands[name].make_context(name, rest).params for name, *rest in called}
+    assert len(called) == len(targets)
+    assert params["append"]["shards"] == ["a/*.tar", "b", "c"]
+    assert params["append"]["images"] == "d"
+    assert params["predict"]["what"] == "e f.jpg"
+
+
 def test_plan_prints_steps_settings_places_and_counts_and_runs_nothing(dataset: Dataset) -> None:
     code, said = call("plan", dataset.config, "--set", "fit.epochs=9")
     assert code == 0
-    assert "import     0 of 3 shards done" in said
+    assert "import          0 of 3 shards done" in said
     assert "epochs: 9" in said
     assert f"writes {dataset.root}/assignments/*.parquet" in said
     assert not dataset.root.exists()
@@ -53,7 +69,7 @@ def test_run_then_status_then_run_again(dataset: Dataset) -> None:
     assert f"look at {dataset.root}/report.html" in said
     code, said = call("status", dataset.config)
     assert said.startswith("Coloured things: done")
-    assert "report     1 of 1 shards done" in said
+    assert "report          1 of 1 shards done" in said
     with Store(dataset.root).lock():
         said = call("status", dataset.config)[1]
         assert said.startswith("Coloured things: running (process")
