@@ -15,6 +15,7 @@ from cpp.samples import Reason, Sample
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 PROTOCOLS = frozenset({"file", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"})
+ATTEMPTS = 3  # of a web address: many are dead, and there may be very many
 THREADS, WAITING = 16, 64  # files that are read at a time, and ahead of the reader
 
 
@@ -72,7 +73,7 @@ def _read(address: str, max_bytes: int) -> bytes | Reason:
     if separator and (protocol not in PROTOCOLS or "::" in address):  # fsspec also knows protocols that unpack or run
         return Reason.BAD_ADDRESS
     try:
-        with remote.opened(address) as file:
+        with remote.opened(address, ATTEMPTS) as file:
             size = getattr(file, "size", None)
             if size is not None and size > max_bytes:
                 return Reason.TOO_MANY_BYTES

@@ -1,7 +1,8 @@
 """Addresses (`s3://`, `gs://`, `https://`) and paths through fsspec: connections with retries, secrets kept out.
 
-The one door to fsspec. Credentials come from the environment alone (AWS_*, GOOGLE_APPLICATION_CREDENTIALS): an address
-that carries some is refused, and `redacted` takes them out of what errors say. Knows no formats and no run folder.
+With `cpp.web` the door to fsspec. Credentials come from the environment alone (AWS_*, GOOGLE_APPLICATION_CREDENTIALS):
+an address that carries some is refused, and `redacted` takes them out of what errors say. Knows no formats and no run
+folder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from cpp.web import Web
+
 ATTEMPTS = 8  # of a request: about a minute of waiting in all, at random and longer each time
 OPTIONS: dict[str, dict[str, Any]] = {
     # botocore waits and tries again after 500, 502, 503, 504, throttling, timeouts and lost connections
@@ -32,6 +35,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "gs": {"use_listings_cache": False},  # gcsfs tries six times, for about half a minute
 }
+WEB = ("http", "https")
 _SECRET = re.compile(r"(?i)sign|^sig$|token|secret|credential|password|access_?key|api_?key|^key$")
 _VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _QUERY = re.compile(r"(?<=[?&])([^=&\s]+)=[^&\s'\"<>]+")
@@ -43,9 +47,9 @@ has_magic = fsspec.core.has_magic
 
 
 @cache
-def _connection(protocol: str) -> Any:
+def _connection(protocol: str, attempts: int = ATTEMPTS) -> Any:
     """One for the process: a connection takes a tenth of a second to make, and any thread can use it."""
-    return fsspec.filesystem(protocol, **OPTIONS[protocol])
+    return Web(attempts) if protocol in WEB else fsspec.filesystem(protocol, **OPTIONS[protocol])
 
 
 def disconnect() -> None:
@@ -58,20 +62,20 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def connect(path: str) -> tuple[Any, str]:
-    """The file system of a path or address, and what it calls it."""
+def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
+    """The file system of a path or address, and what it calls it; `attempts` of a request are for the web alone."""
     protocol = path.partition("://")[0]
-    if protocol in OPTIONS and "::" not in path:
-        fs = _connection(protocol)
+    if (protocol in OPTIONS or protocol in WEB) and "::" not in path:
+        fs = _connection(protocol, attempts)
         return fs, str(fs._strip_protocol(path))
     fs, name = fsspec.core.url_to_fs(path)
     return fs, str(name)
 
 
 @contextmanager
-def opened(path: str) -> Iterator[Any]:
+def opened(path: str, attempts: int = ATTEMPTS) -> Iterator[Any]:
     """A file to read bytes from."""
-    fs, name = connect(path)
+    fs, name = connect(path, attempts)
     with fs.open(name, "rb") as file:
         yield file
 
