@@ -19,8 +19,9 @@ from typing import Any
 
 from cpp import scratch
 from cpp.lease import Lease
+from cpp.links import files_of
 from cpp.objects import Infos, Objects, last
-from cpp.store import WHOLE, Product, Result, Store, files_of, shard_of
+from cpp.store import WHOLE, Product, Result, Store, shard_of
 
 SAVE = 30.0  # seconds between two savings of the logs, or more: they take a twentieth of the time at most
 LOGS = ("run.json", "run.log", "events.jsonl")
@@ -102,10 +103,10 @@ class Bucket(Store):
                 else:
                     self._objects.put(path, target)
 
-    def publish(self, product: Product, paths: Mapping[str, str]) -> None:
+    def publish(self, product: Product, paths: Iterable[tuple[str, str]]) -> None:
         with self._objects.explained():
             self._check()
-            there, wanted = (self._of_files if product.suffix else self._of_folder)(product, paths)
+            there, wanted = (self._of_files if product.suffix else self._of_folder)(product, dict(paths))
             old = [name for name, (_, info) in wanted.items() if not _same(info, there.get(name))]
             self._objects.remove(there.keys() - wanted.keys())
             self._objects.each(lambda name: self._objects.copy(wanted[name][0], name), old)

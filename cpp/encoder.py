@@ -15,7 +15,6 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from open_clip import factory, zero_shot_metadata
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from torch.nn.functional import normalize
 
+from cpp.ahead import batched
 from cpp.images import Preprocess
 from cpp.weights import SUFFIXES, WeightsError, sha256
 
@@ -175,7 +175,7 @@ class Encoder:
         """
         tokenizer = _tokenizer(self._name)
         parts, size = [], max(1, batch // len(texts))
-        for part in _batched(words, size):
+        for part in batched(words, size):
             some = [*part, *part[:1] * (size - len(part))]
             filled = [text.format(word) if isinstance(text, str) else text(word) for word in some for text in texts]
             tokens = tokenizer(filled).to(self.device)
@@ -194,18 +194,12 @@ def encode(
     the device works on the last.
     """
     begun: deque[list[Callable[[], NDArray[np.float16]]]] = deque()
-    for rows in _batched(images, batch):
+    for rows in batched(images, batch):
         begun.append([encoder.begin([row[i] for row in rows]) for i, encoder in enumerate(encoders)])
         if len(begun) > 1:
             yield tuple(result() for result in begun.popleft())
     while begun:
         yield tuple(result() for result in begun.popleft())
-
-
-def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part
 
 
 def _load(model: str, pretrained: str | None, device: str, precision: str) -> Any:

@@ -5,9 +5,11 @@ Folders are listed, files are not probed one by one (but on http, where nothing 
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Mapping, Sequence
-from functools import partial
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,10 +24,8 @@ PROBES = 32  # requests at a time where files must be probed
 
 HTTP = ("http://", "https://")
 
-Infos = dict[str, Mapping[str, Any]]  # what fsspec says of files, by path
-Listings = dict[str, Infos]  # folders that have been listed
-Entry = tuple[str, str]
-"""A file and the fingerprint of its name, size and time of change (or etag)."""
+Files = dict[str, str]  # fingerprints of names, sizes and times of change (or etags), by path
+Entry = tuple[str, str]  # a file and its fingerprint
 
 
 def expand(paths: Sequence[str]) -> list[Entry]:
@@ -35,10 +35,11 @@ def expand(paths: Sequence[str]) -> list[Entry]:
     `.txt`, with one path on each line, relative to the list's folder. ValueError where a file is not there.
     """
     patterns = [pattern for path in paths for line in _lines(path) for pattern in _braces(line)]
-    threads = PROBES if any(pattern.startswith(HTTP) for pattern in patterns) else 1
+    named = _named([pattern for pattern in patterns if not remote.has_magic(pattern)])
     found, missing = dict[str, str](), list[str]()
-    for pattern, matched in zip(patterns, ahead(partial(_match, {}), patterns, threads, 4 * threads), strict=True):
-        found |= {path: identity(path, info) for path, info in matched.items()}
+    for pattern in patterns:
+        matched = _glob(pattern) if remote.has_magic(pattern) else {p: named[p] for p in (pattern,) if p in named}
+        found |= matched
         missing += [] if matched else [pattern]
     if missing:
         raise ValueError(
@@ -50,11 +51,8 @@ def expand(paths: Sequence[str]) -> list[Entry]:
 
 def beside(files: Sequence[str], suffix: str) -> dict[str, Entry]:
     """For each of the files that has one, the file of the same name with another suffix in the same folder."""
-    others = [path.removesuffix(PurePosixPath(path).suffix) + suffix for path in files]
-    threads = PROBES if any(path.startswith(HTTP) for path in files) else 1
-    matches = ahead(partial(_one, {}), others, threads, 4 * threads)
-    pairs = zip(files, matches, strict=True)
-    return {path: (other, identity(other, info)) for path, match in pairs for other, info in match.items()}
+    there = _named([_beside(path, suffix) for path in files])
+    return {path: (other, there[other]) for path in files if (other := _beside(path, suffix)) in there}
 
 
 def below(folder: str) -> dict[str, str]:
@@ -104,31 +102,55 @@ def _braces(path: str) -> list[str]:
         raise ValueError(f"{path}: the braces in images.path do not pair ({error})") from error
 
 
-def _glob(pattern: str) -> Infos:
+def _beside(path: str, suffix: str) -> str:
+    return path.removesuffix(PurePosixPath(path).suffix) + suffix
+
+
+def _glob(pattern: str) -> Files:
     fs, root = remote.connect(pattern)
-    matched = fs.glob(root, detail=True)
-    return {_url(fs, path, pattern): matched[path] for path in sorted(matched) if matched[path]["type"] == "file"}
+    folder, _, name = root.rpartition("/")
+    if pattern.startswith(HTTP) or remote.has_magic(folder) or "**" in name:
+        paths = [_url(fs, path, pattern) for path in sorted(fs.glob(root))]
+        there = _named(paths)
+        return {path: there[path] for path in paths if path in there}
+    fits = re.compile(remote.glob_translate(root)).match
+    matched = {i["name"]: i for i in _entries(_url(fs, folder, pattern)) if fits(i["name"])}
+    urls = {_url(fs, path, pattern): matched[path] for path in sorted(matched)}
+    return {url: identity(url, info) for url, info in urls.items()}
 
 
-def _match(listings: Listings, pattern: str) -> Infos:
-    return _glob(pattern) if remote.has_magic(pattern) else _one(listings, pattern)
+def _named(paths: Sequence[str]) -> Files:
+    """Those of the files that are there. Each of their folders is listed once, but on http."""
+    found = dict[str, str]()
+    probed = [path for path in paths if path.startswith(HTTP)]
+    for path, info in zip(probed, ahead(_probe, probed, PROBES, 4 * PROBES), strict=True):
+        found |= {path: identity(path, info)} if info is not None else {}
+    folders = defaultdict[str, dict[str, str]](dict)
+    for path in paths:
+        if not path.startswith(HTTP):
+            root = remote.connect(path)[1]
+            folders[path.rpartition("/")[0] if remote.is_remote(path) else root.rpartition("/")[0]][root] = path
+    for folder, wanted in folders.items():
+        for info in _entries(folder):
+            if info["name"] in wanted:
+                path = wanted[info["name"]]
+                found[path] = identity(path, info)
+    return found
 
 
-def _one(listings: Listings, path: str) -> Infos:
+def _probe(path: str) -> Mapping[str, Any] | None:
     fs, root = remote.connect(path)
-    folder = root.rpartition("/")[0]
-    if path.startswith(HTTP):
-        try:
-            return {path: fs.info(root)}
-        except FileNotFoundError:
-            return {}
-    if folder not in listings:
-        try:
-            listings[folder] = {entry["name"]: entry for entry in fs.ls(folder, detail=True)}
-        except (FileNotFoundError, NotADirectoryError):
-            listings[folder] = {}
-    info = listings[folder].get(root)
-    return {path: info} if info is not None and info["type"] == "file" else {}
+    try:
+        info: Mapping[str, Any] = fs.info(root)
+    except FileNotFoundError:
+        return None
+    return info
+
+
+def _entries(folder: str) -> Iterator[Mapping[str, Any]]:
+    """The files of a folder; none where there is no such folder."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        yield from (info for info in remote.entries(folder) if info["type"] == "file")
 
 
 def _url(fs: Any, path: str, pattern: str) -> str:

@@ -7,10 +7,11 @@ folder.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -43,7 +44,7 @@ _USER = re.compile(r"(\w://)[^/@\s'\"]+@")
 
 _CLIENTS = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests")
 
-has_magic = fsspec.core.has_magic
+has_magic, glob_translate = fsspec.core.has_magic, fsspec.utils.glob_translate
 
 
 @cache
@@ -70,6 +71,23 @@ def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
         return fs, str(fs._strip_protocol(path))
     fs, name = fsspec.core.url_to_fs(path)
     return fs, str(name)
+
+
+def entries(folder: str) -> Iterator[Mapping[str, Any]]:
+    """What is in a folder, as fsspec describes it: on this machine one by one, and a link is what it leads to.
+
+    FileNotFoundError or NotADirectoryError where there is no such folder.
+    """
+    if is_remote(folder):
+        fs, root = connect(folder)
+        yield from fs.ls(root, detail=True)
+        return
+    with os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(FileNotFoundError):  # a link to nothing
+                stat = entry.stat()
+                kind = "directory" if entry.is_dir() else "file"
+                yield {"name": entry.path, "size": stat.st_size, "mtime": stat.st_mtime, "type": kind}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ times of change (or etags) of what it is made of. Paths are as in `cpp.listing`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal, get_args
@@ -45,13 +45,18 @@ class Images:
 
 def shards(images: Images) -> dict[str, ImageShard]:
     """The shards by name, in order. ValueError, naming the setting, where there is nothing or it does not fit."""
+    return dict(listed(images))
+
+
+def listed(images: Images) -> Iterator[tuple[str, ImageShard]]:
+    """The same one by one."""
     if images.shard_size < 1:
         raise ValueError(f"images.shard_size is {images.shard_size}, it must be at least 1")
     if not images.path:
         raise ValueError("images.path is empty: name the images")
     match images.format:
         case "webdataset":
-            found: Mapping[str, ImageShard] = _tars(images)
+            found: Iterator[tuple[str, ImageShard]] = _tars(images)
         case "folder":
             found = _folder(images)
         case "coco":
@@ -60,7 +65,8 @@ def shards(images: Images) -> dict[str, ImageShard]:
             found = _tables(images)
         case _:
             raise ValueError(f"images.format is {images.format!r}, it must be one of {', '.join(get_args(Format))}")
-    return {f"{name}-images" if name == WHOLE else name: shard for name, shard in found.items()}
+    for name, shard in found:
+        yield f"{name}-images" if name == WHOLE else name, shard
 
 
 def read(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
@@ -105,53 +111,47 @@ def _near(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iter
     return read(shard, max_bytes)
 
 
-def _tars(images: Images) -> dict[str, ImageShard]:
+def _tars(images: Images) -> Iterator[tuple[str, ImageShard]]:
     files = expand(images.path)
     tables = beside([path for path, _ in files], ".parquet")
-    found: dict[str, ImageShard] = {}
     for name, (path, identity) in zip(_names(files), files, strict=True):
         table, about = tables.get(path, (None, ""))
-        found[name] = TarShard(path, fingerprint(identity, about), table)
-    return found
+        yield name, TarShard(path, fingerprint(identity, about), table)
 
 
-def _folder(images: Images) -> dict[str, ImageShard]:
-    return {
-        f"{i:05d}": FolderShard(path, fingerprint(identities, images.labels), names, images.labels)
-        for i, (path, names, identities) in enumerate(_pieces(images))
-    }
+def _folder(images: Images) -> Iterator[tuple[str, ImageShard]]:
+    for i, (path, names, identities) in enumerate(_pieces(images)):
+        yield f"{i:05d}", FolderShard(path, fingerprint(identities, images.labels), names, images.labels)
 
 
-def _coco(images: Images) -> dict[str, ImageShard]:
+def _coco(images: Images) -> Iterator[tuple[str, ImageShard]]:
     if not images.annotations:
         raise ValueError("images.annotations is empty: name captions_*.json or instances_*.json, or use format: folder")
     annotations = tuple(expand(images.annotations))
     pieces = list(_pieces(images))
     lasts = [names[-1] for _, names, _ in pieces]
     bounds = zip(["", *lasts[:-1]], [*lasts[:-1], None], strict=True)
-    return {
-        f"{i:05d}": CocoShard(path, fingerprint(identities, annotations, bound), names, *bound, annotations)
-        for i, ((path, names, identities), bound) in enumerate(zip(pieces, bounds, strict=True))
-    }
+    for i, ((path, names, identities), bound) in enumerate(zip(pieces, bounds, strict=True)):
+        about = fingerprint(identities, annotations, bound)
+        yield f"{i:05d}", CocoShard(path, about, names, *bound, annotations)
 
 
-def _tables(images: Images) -> dict[str, ImageShard]:
-    files = expand(images.path)
-    found: dict[str, ImageShard] = {}
+def _tables(images: Images) -> Iterator[tuple[str, ImageShard]]:
+    files, rows_of_all = expand(images.path), 0
     for name, (path, identity) in zip(_names(files), files, strict=True):
         addresses = images.format == "table"
         column = rows.image_column(path, images.column, addresses)
         if images.key is not None and images.key not in (names := rows.schema(path).names):
             raise ValueError(f"{path} has no column {images.key!r} (images.key); it has {', '.join(names)}")
         total, size = rows.length(path), images.shard_size
+        rows_of_all += total
         for i, start in enumerate(range(0, total, size)):
             stop = min(start + size, total)
             shard = TableShard(path, "", start, stop, column, addresses, images.key)
             about = fingerprint(identity, shard.path)
-            found[name if total <= size else f"{name}-{i:05d}"] = replace(shard, fingerprint=about)
-    if not found:
+            yield name if total <= size else f"{name}-{i:05d}", replace(shard, fingerprint=about)
+    if not rows_of_all:
         raise ValueError(f"the {len(files)} tables of images.path have no rows")
-    return found
 
 
 def _pieces(images: Images) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:

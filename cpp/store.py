@@ -17,15 +17,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from cpp import remote
 from cpp.lease import LockedError as LockedError  # noqa: PLC0414 (who uses a store meets it here)
+from cpp.links import files_of, names_of, show_file, show_files, show_folder
 
 WHOLE = "all"  # the shard of a step that runs once
 _ENCODER = json.JSONEncoder(sort_keys=True)
-UNKNOWN = 0xFFFFFFFF  # what a listing of FUSE says of files whose numbers it does not know
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,9 @@ class Store:
     def path(self, product: Product, shard: str, key: str) -> str:
         return f"{self.address}/cache/{product.name}/{shard}-{key}{product.suffix}"
 
-    def listing(self, product: Product) -> set[str]:
+    def listing(self, product: Product) -> Iterable[str]:
         """Names of the finished files of a product: one look at one folder, however many shards there are."""
-        try:
-            with os.scandir(self.root / "cache" / product.name) as entries:
-                return {entry.name for entry in entries}
-        except FileNotFoundError:
-            return set()
+        return names_of(self.root / "cache" / product.name)
 
     def results(self, product: Product) -> dict[str, Result]:
         """The finished files of a product by name. A stable name shows one where it is the same file."""
@@ -163,42 +160,17 @@ class Store:
                 shutil.rmtree(target, ignore_errors=True)
             os.replace(path, target)
 
-    def publish(self, product: Product, paths: Mapping[str, str]) -> None:
-        """Make the stable names of a product show exactly the results `paths` (shard -> path)."""
+    def publish(self, product: Product, paths: Iterable[tuple[str, str]]) -> None:
+        """Make the stable names of a product show exactly the results `paths` (shard, path)."""
+        source = iter(paths)
+        first = next(source, None)
+        whole = first[1] if first and first[0] == WHOLE else None
         if not product.suffix:
-            self._publish_folder(self.root / product.name, paths.get(WHOLE))
+            show_folder(self.root / product.name, whole)
             return
-        single, made = f"{product.name}{product.suffix}", _numbers(self.root / "cache" / product.name)
-        folder = _numbers(self.root / product.name)
-        shown = {f"{product.name}/{name}": number for name, number in folder.items() if name.endswith(product.suffix)}
-        shown |= {name: number for name, number in _numbers(self.root).items() if name == single}
-        if any(shard != WHOLE for shard in paths):
-            (self.root / product.name).mkdir(exist_ok=True)
-        for shard, path in paths.items():
-            name = single if shard == WHOLE else f"{product.name}/{shard}{product.suffix}"
-            if (there := shown.pop(name, None)) is None or there != made.get(os.path.basename(path)):
-                self._link(path, self.root / name)
-        for name in shown:
-            (self.root / name).unlink()
-
-    def _publish_folder(self, shown: Path, path: str | None) -> None:
-        files = {str(file.relative_to(path)): file for file in files_of(Path(path))} if path else {}
-        there = {str(file.relative_to(shown)): file for file in files_of(shown)} if shown.exists() else {}
-        if files.keys() == there.keys() and all(os.path.samefile(files[name], there[name]) for name in files):
-            return
-        shutil.rmtree(shown, ignore_errors=True)
-        for name, file in files.items():
-            (shown / name).parent.mkdir(parents=True, exist_ok=True)
-            self._link(str(file), shown / name)
-
-    def _link(self, path: str, link: Path) -> None:
-        scratch = link.with_name(f".{link.name}.new")
-        scratch.unlink(missing_ok=True)
-        try:
-            os.link(path, scratch)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(path, scratch)
-        os.replace(scratch, link)
+        show_file(self.root / f"{product.name}{product.suffix}", whole)
+        shards = chain([first], source) if first and whole is None else ()
+        show_files(self.root / product.name, product.suffix, self.root / "cache" / product.name, shards)
 
     @contextmanager
     def lock(self, tell: Callable[[str], None] = print) -> Iterator[None]:
@@ -245,23 +217,3 @@ class Store:
         except FileNotFoundError:
             pass
         return None
-
-
-def _numbers(folder: Path) -> dict[str, tuple[int, int]]:
-    """What tells the files of a folder apart, by name: two names of one file have the same. One look at the folder."""
-    try:
-        device = folder.stat().st_dev
-        with os.scandir(folder) as entries:
-            return {entry.name: (device, _number(entry)) for entry in entries}
-    except FileNotFoundError:
-        return {}
-
-
-def _number(entry: os.DirEntry[str]) -> int:
-    number = entry.inode()
-    return entry.stat(follow_symlinks=False).st_ino if number == UNKNOWN else number
-
-
-def files_of(path: Path) -> list[Path]:
-    """A file, or the files of a folder and of those in it."""
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,10 +27,11 @@ from cpp.tables import REJECTED, matrix_column
 _NUMBER = re.compile(r"(\d+)\.[^.]+$")
 
 
-def vector_shards(folder: str, images: str | None = None) -> dict[str, dict[str, File]]:
+def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[tuple[str, File]]]:
     """Shards of a clip-retrieval folder: `vectors` (img_emb/*.npy), `metadata` (metadata/*.parquet) and `images`.
 
-    They pair by number: tar N of the folder `images` holds the pictures of file N. ValueError where one has no partner.
+    They pair by number: tar N of the folder `images` holds the pictures of file N. Of each kind come, in order, the
+    name of the shard and its file. ValueError where one has no partner.
     """
     parts = {
         "vectors": _numbered(f"{folder}/img_emb", ".npy"),
@@ -36,15 +39,15 @@ def vector_shards(folder: str, images: str | None = None) -> dict[str, dict[str,
     }
     if images is not None:
         parts["images"] = _numbered(images, ".tar")
-    numbers = sorted(parts["vectors"])
+    first = parts["vectors"]
     for name, files in parts.items():
-        if alone := sorted(parts["vectors"].keys() ^ files.keys()):
-            here, there = ("vectors", name) if alone[0] in parts["vectors"] else (name, "vectors")
-            path = parts[here][alone[0]].path
+        if len(alone := np.setxor1d(first.numbers, files.numbers, assume_unique=True)):
+            mine, there = (first, name) if alone[0] in first.numbers else (files, "vectors")
+            path = mine.path(int(np.searchsorted(mine.numbers, alone[0])))
             raise ValueError(
                 f"{path} has no partner of number {alone[0]} among the {there}: add it, or take this one away"
             )
-    return {f"{number:05d}": {name: files[number] for name, files in parts.items()} for number in numbers}
+    return {name: files.shards() for name, files in parts.items()}
 
 
 def tracked(path: str, *names: str) -> File:
@@ -157,26 +160,49 @@ def read_lines(path: str) -> list[str]:
         raise ValueError(f"{path} is not text in UTF-8 ({error}): save it as such") from error
 
 
-def _numbered(folder: str, suffix: str) -> dict[int, File]:
-    """Files of a folder by the number that their name ends in."""
+@dataclass(frozen=True)
+class _Numbered:
+    """Files of a folder in the order of the numbers that their names end in: there may be very many."""
+
+    folder: str
+    numbers: NDArray[np.int64]
+    names: NDArray[np.bytes_]
+    fingerprints: NDArray[np.uint64]
+
+    def path(self, place: int) -> str:
+        return f"{self.folder}/{bytes(self.names[place]).decode()}"
+
+    def shards(self) -> Iterator[tuple[str, File]]:
+        """Name and file of each shard."""
+        for place, number in enumerate(self.numbers):
+            yield f"{number:05d}", File(self.path(place), f"{self.fingerprints[place]:016x}")
+
+
+def _numbered(folder: str, suffix: str) -> _Numbered:
     fs, root = remote.connect(folder)
+    place = str(fs.unstrip_protocol(root)) if remote.is_remote(folder) else root
+    numbers, names, marks = array("q"), list[bytes](), array("Q")
     try:
-        entries = [e for e in fs.ls(root, detail=True) if e["name"].endswith(suffix)]
+        for entry in remote.entries(place):
+            name = str(entry["name"]).rpartition("/")[2]
+            if not name.endswith(suffix):
+                continue
+            match = _NUMBER.search(name)
+            if match is None:
+                raise ValueError(f"{place}/{name}: the name has no number before {suffix} to pair it by")
+            numbers.append(int(match[1]))
+            names.append(name.encode())
+            marks.append(int(fingerprint(_identity(f"{place}/{name}", entry)), 16))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"the folder {folder} does not exist") from None
-    if not entries:
+    if not names:
         raise ValueError(f"the folder {folder} has no {suffix} files")
-    files: dict[int, File] = {}
-    for entry in sorted(entries, key=lambda e: str(e["name"])):
-        path = fs.unstrip_protocol(entry["name"]) if "://" in folder else entry["name"]
-        match = _NUMBER.search(path.rpartition("/")[2])
-        if match is None:
-            raise ValueError(f"{path}: the name has no number before {suffix} to pair it by")
-        number = int(match[1])
-        if number in files:
-            raise ValueError(f"{files[number].path} and {path} have the same number {number}: rename one")
-        files[number] = File(path, fingerprint(_identity(path, entry)))
-    return files
+    order = np.argsort(np.array(numbers), kind="stable")
+    listed = _Numbered(place, *(np.array(column)[order] for column in (numbers, names, marks)))
+    if len(twice := np.flatnonzero(listed.numbers[1:] == listed.numbers[:-1])):
+        one, other = listed.path(int(twice[0])), listed.path(int(twice[0]) + 1)
+        raise ValueError(f"{one} and {other} have the same number {listed.numbers[twice[0]]}: rename one")
+    return listed
 
 
 def _info(path: str) -> tuple[str, dict[str, Any]]:

@@ -109,7 +109,7 @@ def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
         found = look(configs, run, appended)  # a run may have come in between
         for stale in found.stale:
             if stale.gone:
-                stale.store.publish(stale.product, {})
+                stale.store.publish(stale.product, ())
             stale.store.remove(stale.product, stale.names)
     yield f"removed; {_mib(found.size)} are free again"
 

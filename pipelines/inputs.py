@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,9 +10,12 @@ from cpp import sources, vectors, wordlists
 from cpp.store import WHOLE, File
 from pipelines.config import Config, ConfigError
 from pipelines.settings import CAPTIONS, Label
+from pipelines.shards import Listed
+
+LONG = ("webdataset", "parquet", "table")  # formats whose shards are a few plain values each, and may be very many
 
 
-def inputs(config: Config) -> dict[str, dict[str, File]]:
+def inputs(config: Config) -> dict[str, Mapping[str, File]]:
     """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
     found = shards(config)
     if config.label:
@@ -22,7 +25,7 @@ def inputs(config: Config) -> dict[str, dict[str, File]]:
     return found
 
 
-def _vocabulary(config: Config, label: Label) -> dict[str, dict[str, File]]:
+def _vocabulary(config: Config, label: Label) -> dict[str, Mapping[str, File]]:
     """What `label.vocabulary` and `label.exclude` name: folders, files of words, lists of the packages, words."""
     named = {word: File(word, wordlists.edition(word)) for word in label.vocabulary if word in wordlists.LISTS}
     paths = [config.locate(word) for word in label.vocabulary if word not in {*named, CAPTIONS}]
@@ -32,7 +35,7 @@ def _vocabulary(config: Config, label: Label) -> dict[str, dict[str, File]]:
             f"label.vocabulary: {words[0]} is a list of words, which only a run with `encode` can use: "
             "take a folder with names.txt and embeddings.npy of the model that made the vectors"
         )
-    found = {"named": named}
+    found: dict[str, Mapping[str, File]] = {"named": named}
     hint = f"; it may also be one of {', '.join([*wordlists.LISTS, CAPTIONS])}"
     with _naming("label.vocabulary", config, hint):
         folders = [path for path in paths if path not in lists]
@@ -46,19 +49,20 @@ def _vocabulary(config: Config, label: Label) -> dict[str, dict[str, File]]:
     return found
 
 
-def shards(config: Config) -> dict[str, dict[str, File]]:
+def shards(config: Config) -> dict[str, Mapping[str, File]]:
     """The shards alone, by kind."""
     if config.import_:
         with _naming("import", config):
             images = config.import_.images and config.locate(config.import_.images)
             found = vectors.vector_shards(config.locate(config.import_.path), images)
-        return {kind: {shard: files[kind] for shard, files in found.items()} for kind in next(iter(found.values()))}
+            return {kind: Listed(files) for kind, files in found.items()}
     assert config.images is not None  # the config has one of the two  # noqa: S101
     i = config.images
     with _naming("images", config):
         paths, annotations = (tuple(config.locate(path) for path in group) for group in (i.path, i.annotations))
         described = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
-        return {"images": {name: File(shard, shard.fingerprint) for name, shard in sources.shards(described).items()}}
+        files = ((name, File(shard, shard.fingerprint)) for name, shard in sources.listed(described))
+        return {"images": Listed(files) if i.format in LONG else dict(files)}
 
 
 @contextmanager

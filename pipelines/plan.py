@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from cpp import curation_page, vectors
+from cpp.links import hashes
 from cpp.store import WHOLE, File, Product, Store, fingerprint
 from cpp.tables import EMBEDDING
 from cpp.weights import SUFFIXES
@@ -33,7 +34,7 @@ from pipelines import (
 from pipelines.config import Config, ConfigError
 from pipelines.inputs import inputs
 from pipelines.settings import CAPTIONS, Encoder
-from pipelines.shards import Keys, Made, Names, Paths, aligned, common, fingerprints, text
+from pipelines.shards import Keys, Made, Names, Paths, aligned, common, digest, text
 from pipelines.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -241,7 +242,7 @@ def _encoder(config: Config, column: str, settings: Encoder) -> encoding.Model:
 def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
     """A stage over the files that there are: its shards, and which of them are done."""
     each = {kind: files[kind] for kind in stage.each if files.get(kind)}
-    whole = {kind: list(fingerprints(files[kind])) for kind in stage.whole if files.get(kind)}
+    whole = {kind: digest(files[kind]) for kind in stage.whole if files.get(kind)}
     base = fingerprint(name, stage.version, stage.settings(), whole)
     names = common(list(each.values())) if each else Names([WHOLE])
     made_from = [aligned(of, names) for of in each.values()]
@@ -259,8 +260,7 @@ def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
 
 def _there(store: Store, product: Product, made: Made) -> NDArray[np.bool_]:
     """Which of the files of a product are there."""
-    listed = store.listing(product)
-    return np.fromiter((path.rpartition("/")[2] in listed for path in Paths(made)), bool, len(made))
+    return np.isin(hashes(path.rpartition("/")[2] for path in Paths(made)), hashes(store.listing(product)))
 
 
 def plan(config: Config) -> list[Step]:

@@ -139,7 +139,8 @@ def _source(
     if what.endswith(".npy"):
         return _from_vectors(config, what, steps, files, _numbered(what, folder))
     if fs.isdir(name) and fs.isdir(f"{name}/img_emb"):
-        return _from_vectors(config, what, steps, files, vectors.vector_shards(what))
+        found: Files = {kind: dict(some) for kind, some in vectors.vector_shards(what).items()}
+        return _from_vectors(config, what, steps, files, found)
     if config.images is None:
         raise ConfigError(
             f"{what} is not vectors, and this run starts from vectors, of an encoder that it does not know: encode the "
@@ -161,18 +162,18 @@ def _images(shard_size: int, what: str, is_folder: bool) -> dict[str, File]:
     return {shard: File(images, images.fingerprint) for shard, images in found.items()}
 
 
-def _numbered(what: str, folder: Path) -> dict[str, dict[str, File]]:
+def _numbered(what: str, folder: Path) -> Files:
     """An .npy file as a shard with metadata, in which the keys are as an import without keys numbers them."""
     rows = len(vectors.read_vectors(what))
     if not rows:
         raise ConfigError(f"{what} has no rows")
     stem = PurePosixPath(what).stem
     tables.write(pa.table({"key": [f"{stem}/{i}" for i in range(rows)]}), folder / "metadata.parquet")
-    return {stem: {"vectors": File(what, ""), "metadata": File(str(folder / "metadata.parquet"), "")}}
+    return {"vectors": {stem: File(what, "")}, "metadata": {stem: File(str(folder / "metadata.parquet"), "")}}
 
 
 def _from_vectors(
-    config: Config, what: str, steps: Mapping[str, Stage], files: Files, shards: Mapping[str, Mapping[str, File]]
+    config: Config, what: str, steps: Mapping[str, Stage], files: Files, shards: Files
 ) -> tuple[dict[str, Stage], Files]:
     """The steps from vectors on: in place of the first, which may encode, one that reads them."""
     columns = {*config.fit.embeddings, *([config.label.embedding] if config.label else [])}
@@ -180,8 +181,7 @@ def _from_vectors(
         raise ConfigError(
             f"{what} has vectors of one encoder, and this run works with {', '.join(sorted(columns))}: name images"
         )
-    new: Files = {kind: {shard: some[kind] for shard, some in shards.items()} for kind in ("vectors", "metadata")}
-    dim = vectors.vector_dim(file.path for file in new["vectors"].values())
+    dim = vectors.vector_dim(file.path for file in shards["vectors"].values())
     (head,) = files["head"].values()
     with scratch.borrowed(head.path) as path:
         expected = Head.load(path).in_dim
@@ -192,7 +192,7 @@ def _from_vectors(
         )
     key = config.import_.key if config.import_ and not what.endswith(".npy") else "key"
     rest = dict(list(steps.items())[1:])
-    return {"import": Import(key, expected), **rest}, new
+    return {"import": Import(key, expected), **rest}, shards
 
 
 def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, store: Store) -> Files:

@@ -201,7 +201,7 @@ class Run:
     def _publish(self, stage: Stage, results: Mapping[str, Mapping[str, File]]) -> None:
         for product in stage.products:
             files = results.get(product.name, {})
-            self.store.publish(product, dict(zip(files, Paths(files), strict=True)))
+            self.store.publish(product, zip(files, Paths(files), strict=True))
 
     def _quarantine(self, name: str, result: Result) -> None:
         path = self.store.root / "failed" / f"{name}-{result.shard}.txt"

@@ -33,6 +33,21 @@ def test_braces_globs_and_lists_name_the_same_shards(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(expected)) == expected  # noqa: S301 - its own
 
 
+def test_a_link_is_what_it_leads_to_however_it_is_named(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "store" / "blob", [("a.jpg", JPEG)])
+    for name in ("d/00000.tar", "d/e/00000.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(tar)
+    (tmp_path / "d/00001.tar").symlink_to(tmp_path / "nothing")
+    found = [only("webdataset", f"{tmp_path}/d/{name}") for name in ("*.tar", "00000.tar", "0000{0..0}.tar", "*0.tar")]
+    assert len(set(found)) == 1
+    assert only("webdataset", f"{tmp_path}/d/*/*.tar").path == f"{tmp_path}/d/e/00000.tar"
+    os.utime(tar, (1, 1))
+    assert only("webdataset", f"{tmp_path}/d/*.tar").fingerprint != found[0].fingerprint
+    with pytest.raises(ValueError, match=r"1 of the 1 paths of images.path are not there, the first is .*00001\.tar"):
+        only("webdataset", f"{tmp_path}/d/00001.tar")
+
+
 def test_any_file_system_of_fsspec_will_do(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG), ("a.txt", b"words")])
     shard = only("webdataset", f"file://{tmp_path}/*.tar")

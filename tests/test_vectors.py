@@ -28,19 +28,18 @@ def test_shards_pair_by_number_and_not_by_order(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
-    found = vector_shards(str(tmp_path))
-    assert list(found) == ["00002", "00010"]
-    assert found["00010"]["vectors"].path.endswith("img_emb_10.npy")
-    assert found["00010"]["metadata"].path.endswith("metadata_10.parquet")
+    found = {kind: dict(files) for kind, files in vector_shards(str(tmp_path)).items()}
+    assert [list(files) for files in found.values()] == [["00002", "00010"]] * 2
+    assert found["vectors"]["00010"].path == f"{tmp_path}/img_emb/img_emb_10.npy"
+    assert found["metadata"]["00010"].path.endswith("metadata_10.parquet")
 
 
 def test_fingerprints_follow_the_file(dataset: Dataset) -> None:
     folder = str(dataset.folder / "data")
-    before = vector_shards(folder, f"{folder}/images")
+    before = {kind: dict(files) for kind, files in vector_shards(folder, f"{folder}/images").items()}
     os.utime(dataset.folder / "data/img_emb/img_emb_1.npy", (1, 1))
-    after = vector_shards(folder, f"{folder}/images")
-    changed = {(s, k) for s in before for k in before[s] if before[s][k].fingerprint != after[s][k].fingerprint}
-    assert changed == {("00001", "vectors")}
+    after = {kind: dict(files) for kind, files in vector_shards(folder, f"{folder}/images").items()}
+    assert {(s, k) for k in before for s in before[k] if before[k][s] != after[k][s]} == {("00001", "vectors")}
     words = str(dataset.folder / "words")
     first = tracked(words, "names.txt", "embeddings.npy")
     (dataset.folder / "words/names.txt").write_text("other words\n")
