@@ -1,0 +1,78 @@
+"""A run and an export on Google Cloud Storage, as its JSON API is spoken over HTTP: the bytes of those on a disk."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cpp import remote
+from cpp.lease import Lease
+from cpp.store import LockedError, Store
+from pipelines.config import load
+from pipelines.exporting import Format, Wanted, go
+from pipelines.run import Run
+from tests.conftest import write_dataset
+from tests.google_store import GoogleStore
+from tests.test_exporting import QUICK
+from tests.test_run import files
+
+ROOT = "gs://bucket/run"
+
+
+@pytest.fixture
+def gs(monkeypatch: pytest.MonkeyPatch) -> Iterator[GoogleStore]:
+    made = GoogleStore()
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("gcsfs", "google.auth"):  # which say at each request that they find no credentials
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    remote.connect("gs://bucket")[0].mkdir("bucket")
+    yield made
+    made.close()
+
+
+def test_a_run_and_an_export_on_gs_have_the_bytes_of_those_on_a_disk(gs: GoogleStore, tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "data", (20, 20, 12))
+    assert Run(load(dataset.config, QUICK), local=True).go()
+    config = load(dataset.config, [*QUICK, f"root={ROOT}"])
+    assert Run(config, local=True).go()
+    fs = remote.connect(ROOT)[0]
+    fs.get("bucket/run/", f"{tmp_path}/shown/", recursive=True)
+    assert files(tmp_path / "shown") == files(dataset.root)
+    again = Run(config, local=True)
+    assert again.go()
+    assert {outcome.reused for outcome in again.outcomes.values()} <= {1, 3}
+    assert go(config, Wanted(Format.WEBDATASET, "gs://bucket/out"), [], local=True).images == 52
+    assert go(config, Wanted(Format.WEBDATASET, str(tmp_path / "out")), [], local=True).images == 52
+    fs.get("bucket/out/", f"{tmp_path}/fetched/", recursive=True)
+    here, there = files(tmp_path / "out"), files(tmp_path / "fetched")
+    assert {name: data for name, data in there.items() if ".lease" not in name} == {
+        name: data for name, data in here.items() if name != ".lock"
+    }
+    assert go(config, Wanted(Format.WEBDATASET, "gs://bucket/out"), [], local=True).reused == 3
+
+
+def test_of_many_writers_at_once_one_wins(gs: GoogleStore, quick: None) -> None:
+    went, gate = list[str](), threading.Barrier(6)
+
+    def work() -> None:
+        made = Lease(*remote.connect("gs://bucket/lease"), "here")
+        gate.wait()
+        try:
+            made.take(lambda said: None)
+            went.append("wrote")
+        except LockedError:
+            went.append("refused")
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(went) == ["refused"] * 5 + ["wrote"]
+    store = Store.at(ROOT)
+    with store.lock(), pytest.raises(LockedError, match="another run is writing to gs://bucket/run"):
+        Store.at(ROOT).lock().__enter__()
