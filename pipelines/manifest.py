@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from cpp.rows import TableShard
 from cpp.tars import TarShard
 from pipelines.config import Config
 from pipelines.inputs import shards
+from pipelines.shards import Paths
 
 LOOKED_INTO = 8  # tars, evenly over all, whose `_stats.json` says how many images they have
 
@@ -39,8 +41,8 @@ def manifest(config: Config) -> Manifest:
     """What there is. ConfigError where there is nothing; OSError or ValueError where it cannot be listed."""
     files = shards(config)
     if config.import_:
-        return _vectors([file.path for file in files["vectors"].values()])
-    found = [file.path for file in files["images"].values()]
+        return _vectors(list(Paths(files["vectors"])))
+    found: list[Any] = list(Paths(files["images"]))
     if isinstance(found[0], TarShard):
         return _tars(found)
     rows = [_length(shard) for shard in found]
