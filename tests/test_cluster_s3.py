@@ -1,0 +1,48 @@
+"""A run on a Ray cluster whose run folder is in a bucket, and which loses a node: the tables of a run on a disk."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from cpp import remote
+from pipelines.config import load
+from pipelines.progress import Progress
+from pipelines.run import Run
+from tests.conftest import write_dataset
+from tests.object_store import ObjectStore
+from tests.test_cluster import SMALL
+from tests.test_exporting import QUICK
+from tests.test_run import files
+
+
+def test_a_run_on_s3_that_loses_a_node_in_the_middle_of_a_step_gives_the_bytes_of_one_on_a_disk(
+    s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = write_dataset(tmp_path / "data", (20, 20, 12, 20, 20, 12))
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **SMALL})  # which have the credentials
+    second = nodes.add_node(num_cpus=1, **SMALL)
+    config = load(
+        dataset.config,
+        [*QUICK, "root=s3://bucket/run", f"resources.ray_address={nodes.address}", "resources.workers=2"],
+    )
+    this, tell, lost = Run(config), Progress.shard, list[str]()
+
+    def disturb(progress: Progress, *args: Any) -> None:
+        tell(progress, *args)
+        up = (this.store.root / "run.log").read_text().count("workers are up on the node")
+        if up == 2 and not lost and progress._done < 5:
+            lost.append(progress._step)
+            nodes.remove_node(second, allow_graceful=False)
+
+    monkeypatch.setattr(Progress, "shard", disturb)
+    try:
+        assert this.go()
+    finally:
+        nodes.shutdown()
+    assert lost
+    assert "lost with its worker on" in (this.store.root / "run.log").read_text()
+    remote.connect("s3://bucket")[0].get("bucket/run/", f"{tmp_path}/shown/", recursive=True)
+    assert Run(load(dataset.config, QUICK), local=True).go()
+    assert files(tmp_path / "shown") == files(dataset.root)
