@@ -113,18 +113,19 @@ class Bucket(Store):
 
     def _of_files(self, product: Product, paths: Mapping[str, str]) -> tuple[Infos, Wanted]:
         """What a product shows, and what it is to show, by the paths from the root."""
-        single = _stable(product, WHOLE)
-        there = {name: info for name, info in self._objects.infos("").items() if name == single}
-        there |= {f"{product.name}/{name}": info for name, info in self._objects.infos(product.name).items()}
         made = self._objects.infos(f"cache/{product.name}")
+        ours = {_stable(product, shard_of(name)) for name in made}  # others are somebody's own
+        there = {name: info for name, info in self._objects.infos("").items() if name in ours}
+        folder = {f"{product.name}/{name}": info for name, info in self._objects.infos(product.name).items()}
+        there |= {name: info for name, info in folder.items() if name in ours}
         return there, {_stable(product, shard): (path, made[last(path)]) for shard, path in paths.items()}
 
     def _of_folder(self, product: Product, paths: Mapping[str, str]) -> tuple[Infos, Wanted]:
-        there, folder = (
-            self._objects.below(product.name),
-            f"{paths.get(WHOLE, '')}{FILES}".removeprefix(f"{self.address}/"),
-        )
-        files = self._objects.below(folder) if paths else {}
+        made = self._objects.below(f"cache/{product.name}")
+        ours = {f"{product.name}{name.partition(FILES)[2]}" for name in made}  # others are somebody's own
+        there = {name: info for name, info in self._objects.below(product.name).items() if name in ours}
+        folder = f"{paths.get(WHOLE, '')}{FILES}".removeprefix(f"{self.address}/")
+        files = {name: info for name, info in made.items() if paths and name.startswith(f"{folder}/")}
         return there, {f"{product.name}{name.removeprefix(folder)}": (name, info) for name, info in files.items()}
 
     @contextmanager

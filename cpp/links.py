@@ -18,6 +18,12 @@ from cpp.ahead import batched
 
 UNKNOWN = 0xFFFFFFFF  # what a listing of FUSE says of files whose numbers it does not know
 BLOCK = 1000  # names at a time
+WHOLE = "all"  # the shard of a step that runs once
+
+
+def shard_of(path: str) -> str:
+    """The shard of a result, by its path in the cache."""
+    return os.path.basename(path).rpartition("-")[0]
 
 
 def hashes(names: Iterable[str]) -> NDArray[np.int64]:
@@ -35,7 +41,10 @@ def names_of(folder: Path) -> Iterator[str]:
 
 
 def show_files(folder: Path, suffix: str, cache: Path, paths: Iterable[tuple[str, str]]) -> None:
-    """Make the files of `folder` with the suffix links to exactly these (shard, path), which lie in `cache`."""
+    """Make the files of `folder` links to exactly these (shard, path), which lie in `cache`.
+
+    What is there of a shard that has no file in `cache` is somebody's own, and stays.
+    """
     made, shown, wanted = _Numbers(cache), _Numbers(folder), [hashes(())]
     for some in batched(paths, BLOCK):
         folder.mkdir(exist_ok=True)
@@ -47,28 +56,34 @@ def show_files(folder: Path, suffix: str, cache: Path, paths: Iterable[tuple[str
             link(path, folder / f"{shard}{suffix}")
     if np.isin(shown.names, np.concatenate(wanted), invert=True).any():
         keep = set(np.concatenate(wanted).tolist())
-        for name in [name for name in names_of(folder) if name.endswith(suffix) and hash(name) not in keep]:
-            (folder / name).unlink()
+        others = [name for name in names_of(folder) if hash(name) not in keep]
+        ours = np.isin(hashes(others), hashes(f"{shard_of(name)}{suffix}" for name in names_of(cache)))
+        for i in np.flatnonzero(ours):
+            (folder / others[i]).unlink()
 
 
-def show_file(shown: Path, path: str | None) -> None:
-    """Make `shown` a link to the file at `path`, or nothing."""
+def show_file(shown: Path, cache: Path, path: str | None) -> None:
+    """Make `shown` a link to the file at `path`, which lies in `cache`, or nothing; somebody's own stays."""
     if path is None:
-        shown.unlink(missing_ok=True)
+        if shown.exists() and any(shard_of(name) == WHOLE for name in names_of(cache)):
+            shown.unlink()
     elif not (shown.exists() and shown.samefile(path)):
         link(path, shown)
 
 
-def show_folder(shown: Path, path: str | None) -> None:
-    """Make `shown` a folder of links to the files of the one at `path`, or nothing."""
-    files = {str(file.relative_to(path)): file for file in files_of(Path(path))} if path else {}
-    there = {str(file.relative_to(shown)): file for file in files_of(shown)} if shown.exists() else {}
-    if files.keys() == there.keys() and all(os.path.samefile(files[name], there[name]) for name in files):
-        return
-    shutil.rmtree(shown, ignore_errors=True)
+def show_folder(shown: Path, cache: Path, path: str | None) -> None:
+    """Make `shown` a folder of links to the files of the one at `path`, which lies in `cache`, or of none of such."""
+    ours = {name for made in names_of(cache) for name in _within(cache / made)}
+    files, there = _within(Path(path)) if path else {}, _within(shown)
+    for name in (there.keys() & ours) - files.keys():
+        there[name].unlink()
     for name, file in files.items():
-        (shown / name).parent.mkdir(parents=True, exist_ok=True)
-        link(str(file), shown / name)
+        if name not in there or not file.samefile(there[name]):
+            (shown / name).parent.mkdir(parents=True, exist_ok=True)
+            link(str(file), shown / name)
+    for folder in sorted((shown, *shown.rglob("*")), reverse=True):  # what is in a folder comes before it
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def link(path: str, name: Path) -> None:
@@ -85,6 +100,11 @@ def link(path: str, name: Path) -> None:
 def files_of(path: Path) -> list[Path]:
     """A file, or the files of a folder and of those in it."""
     return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+def _within(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their paths in it; none where there is no folder."""
+    return {str(file.relative_to(folder)): file for file in files_of(folder)} if folder.is_dir() else {}
 
 
 class _Numbers:

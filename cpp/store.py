@@ -14,18 +14,20 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from cpp import remote
 from cpp.lease import LockedError as LockedError  # noqa: PLC0414 (who uses a store meets it here)
+from cpp.links import WHOLE as WHOLE  # noqa: PLC0414 (the same)
 from cpp.links import files_of, names_of, show_file, show_files, show_folder
+from cpp.links import shard_of as shard_of  # noqa: PLC0414 (the same)
 
-WHOLE = "all"  # the shard of a step that runs once
 _ENCODER = json.JSONEncoder(sort_keys=True)
 
 
@@ -54,11 +56,6 @@ class Result(NamedTuple):
 
     size: int
     shown: bool
-
-
-def shard_of(path: str) -> str:
-    """The shard of a result, by its path in the cache."""
-    return os.path.basename(path).rpartition("-")[0]
 
 
 def fingerprint(*parts: object) -> str:
@@ -161,16 +158,20 @@ class Store:
             os.replace(path, target)
 
     def publish(self, product: Product, paths: Iterable[tuple[str, str]]) -> None:
-        """Make the stable names of a product show exactly the results `paths` (shard, path)."""
+        """Make the stable names of a product show exactly the results `paths` (shard, path).
+
+        Files beside them that have no result of their name are somebody's own, and stay.
+        """
+        cache = self.root / "cache" / product.name
         source = iter(paths)
         first = next(source, None)
         whole = first[1] if first and first[0] == WHOLE else None
         if not product.suffix:
-            show_folder(self.root / product.name, whole)
+            show_folder(self.root / product.name, cache, whole)
             return
-        show_file(self.root / f"{product.name}{product.suffix}", whole)
+        show_file(self.root / f"{product.name}{product.suffix}", cache, whole)
         shards = chain([first], source) if first and whole is None else ()
-        show_files(self.root / product.name, product.suffix, self.root / "cache" / product.name, shards)
+        show_files(self.root / product.name, product.suffix, cache, shards)
 
     @contextmanager
     def lock(self, tell: Callable[[str], None] = print) -> Iterator[None]:
@@ -187,12 +188,10 @@ class Store:
                 f"cannot write to the run folder {self.root} ({error.strerror}): set `root` to one that can be written"
             ) from error
         with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockedError(
-                    f"another run is writing to {self.root} ({self.holder()}): wait for it, or stop it"
-                ) from None
+            while not _locked(file, fcntl.LOCK_EX):
+                if holder := self.holder():
+                    raise LockedError(f"another run is writing to {self.root} ({holder}): wait for it, or stop it")
+                time.sleep(0.01)  # somebody asked for the holder, and had the lock for that moment
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
@@ -210,10 +209,17 @@ class Store:
         """Who is writing to the folder now ("process 12 on host"), None where nobody is."""
         try:
             with (self.root / "cache" / "lock").open() as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
+                if not _locked(file, fcntl.LOCK_SH):
                     return file.read() or "an unnamed process"
         except FileNotFoundError:
             pass
         return None
+
+
+def _locked(file: IO[str], how: int) -> bool:
+    """Whether a lock is had now, without waiting for it."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

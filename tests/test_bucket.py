@@ -68,6 +68,24 @@ def test_stable_names_show_exactly_what_is_published(store: Store) -> None:
     assert "side.txt" not in there(store)
 
 
+def test_a_file_of_ones_own_beside_the_stable_names_stays(store: Store) -> None:
+    mine = ("codes/mine.txt", "codes/notes.md", "plots/mine.svg", "side.txt")
+    for name in mine:
+        remote.connect(store.address)[0].pipe_file(f"{store.address}/{name}", b"mine")
+    target = store.path(PLOTS, WHOLE, "k")
+    with store.commit({"plots": target}) as out:
+        out["plots"].mkdir()
+        (out["plots"] / "a.svg").write_text("a")
+    store.publish(PLOTS, {WHOLE: target}.items())
+    store.publish(CODES, {"0": make(store, CODES, "0", "k", "x")}.items())
+    shown = {name: text for name, text in there(store).items() if not name.startswith("cache/")}
+    assert shown == {**dict.fromkeys(mine, "mine"), "plots/a.svg": "a", "codes/0.txt": "x"}
+    for product in (PLOTS, CODES, SIDE):
+        store.publish(product, ())
+    shown = {name: text for name, text in there(store).items() if not name.startswith("cache/")}
+    assert shown == dict.fromkeys(mine, "mine")
+
+
 def test_a_folder_is_there_when_all_its_files_are(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     target = store.path(PLOTS, WHOLE, "k")
 

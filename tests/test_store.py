@@ -1,9 +1,12 @@
 """The run folder: whole files or none, stable names, one writer."""
 
 import contextlib
+import fcntl
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,10 +18,10 @@ CODES = Product("codes", ".txt")
 SIDE = Product("side", ".txt")
 
 
-def make(store: Store, shard: str, key: str, text: str) -> str:
-    target = str(store.path(CODES, shard, key))
-    with store.commit({"codes": target}) as out:
-        out["codes"].write_text(text)
+def make(store: Store, shard: str, key: str, text: str, product: Product = CODES) -> str:
+    target = str(store.path(product, shard, key))
+    with store.commit({"made": target}) as out:
+        out["made"].write_text(text)
     return target
 
 
@@ -53,10 +56,31 @@ def test_stable_names_show_exactly_what_is_published(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "codes").iterdir()] == ["1.txt"]
     assert (tmp_path / "codes" / "1.txt").read_text() == "new 1"
     assert Path(old["0"]).read_text() == "old 0"  # still in the cache
-    store.publish(SIDE, {WHOLE: make(store, WHOLE, "k", "one")}.items())
+    store.publish(SIDE, {WHOLE: make(store, WHOLE, "k", "one", SIDE)}.items())
     assert (tmp_path / "side.txt").read_text() == "one"
     store.publish(SIDE, ())
     assert not (tmp_path / "side.txt").exists()
+
+
+def test_a_file_of_ones_own_beside_the_stable_names_stays(tmp_path: Path) -> None:
+    store, plots = Store(tmp_path), Product("plots", "")
+    with store.commit({"plots": str(store.path(plots, WHOLE, "k"))}) as out:
+        (out["plots"] / "of").mkdir(parents=True)
+        for name in ("a.svg", "of/b.svg"):
+            (out["plots"] / name).write_text("x")
+    names = ("codes/mine.txt", "codes/notes.md", "plots/mine.svg", "side.txt", "side/0.txt")
+    mine = [tmp_path / name for name in names]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    store.publish(CODES, {"0": make(store, "0", "k", "x")}.items())
+    store.publish(plots, {WHOLE: store.path(plots, WHOLE, "k")}.items())
+    assert (tmp_path / "plots/of/b.svg").exists()
+    for product in (CODES, plots, SIDE):
+        store.publish(product, ())
+    assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} - {tmp_path / "cache"} == before
+    assert {path.read_text() for path in mine} == {"mine"}
 
 
 def test_what_is_shown_is_left_alone_and_what_was_made_anew_is_shown(
@@ -107,6 +131,19 @@ def test_a_second_writer_is_refused_by_name_until_the_first_is_gone(tmp_path: Pa
     with store.lock():
         assert f"process {os.getpid()}" in (store.root / "cache" / "lock").read_text()
     assert store.holder() is None
+
+
+def test_who_asks_for_the_holder_at_the_same_moment_keeps_no_run_from_starting(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.lock():
+        pass
+    asking = (tmp_path / "cache" / "lock").open()
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    timer = threading.Timer(0.1, asking.close)
+    timer.start()
+    with store.lock():
+        assert store.holder() == f"process {os.getpid()} on {socket.gethostname()}"
+    timer.join()
 
 
 def test_taking_the_lock_clears_what_a_killed_run_left(tmp_path: Path) -> None:
