@@ -16,8 +16,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from tests.test_run import files
 
 SHARDS = (12,) * 24
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-LIMIT = 240  # seconds that a run may take: what hangs is an error
+SILENCE = 240  # seconds without a line: what hangs is an error
 KINDS = ("worker", "node", "driver", "interrupt", "deleted result", "changed input", "touched input")
 
 
@@ -61,21 +63,37 @@ class Soak:
             process = self.run(f"resources.ray_address={self.cluster.address}", "resources.workers=3")
         wait = [self.random.randrange(1, 40) for _ in range(self.random.randrange(1, 4))]
         faults = {line: self.random.choice(KINDS) for line in wait}
-        assert process.stdout is not None
-        start, lines = time.monotonic(), list[str]()
-        for line in process.stdout:
+        lines = list[str]()
+        for line in self.lines(process):
             lines.append(line)
             if ": " in line and (kind := faults.pop(sum(" rows" in said for said in lines), None)):
                 self.break_(kind, process, joined)
-            if time.monotonic() - start > LIMIT:
-                process.kill()
-                raise AssertionError(f"a run hangs: {''.join(lines[-20:])}")
         code = process.wait()
         self.say(f"run on {'the cluster' if joined else 'its own Ray'}: exit {code}, {len(lines)} lines")
         # 1: an input changed while it was read, or a result was deleted that a later step would read
         if code not in {0, 1, 130, -signal.SIGKILL}:
             raise AssertionError(f"exit code {code}: {''.join(lines[-20:])}")
         self.mend()
+
+    def lines(self, process: subprocess.Popen[str]) -> Iterator[str]:
+        """What a run says. AssertionError where it says nothing for too long."""
+        assert process.stdout is not None
+        hangs = threading.Event()
+
+        def end() -> None:
+            hangs.set()
+            process.kill()
+
+        while True:
+            watch = threading.Timer(SILENCE, end)
+            watch.start()
+            line = process.stdout.readline()
+            watch.cancel()
+            if hangs.is_set():
+                raise AssertionError(f"a run has said nothing for {SILENCE} s")
+            if not line:
+                return
+            yield line
 
     def undo(self) -> None:
         """Take away about half of the results of about half of the steps, so that there is something to do."""
