@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,11 +45,19 @@ def rows(folder: Path) -> dict[str, tuple[object, ...]]:
     return {row.pop("key"): tuple(row.values()) for row in table}
 
 
+def files(folder: Path) -> list[Path]:
+    """Every file of a run but its logs."""
+    logs = {"run.json", "run.log", "events.jsonl", "lock"}
+    return [path for path in folder.rglob("*") if path.is_file() and path.name not in logs]
+
+
 def times(folder: Path) -> dict[Path, int]:
     """When every file of a run but its logs was changed, without what was appended."""
-    logs = {"run.json", "run.log", "events.jsonl", "lock"}
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name not in logs)
-    return {path: path.stat().st_mtime_ns for path in found if "appended" not in path.parts}
+    return {path: path.stat().st_mtime_ns for path in files(folder) if "appended" not in path.parts}
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in files(folder)}
 
 
 def events(root: Path) -> list[tuple[str, str]]:
@@ -196,6 +207,31 @@ def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
     said = call("status", dataset.config)[1]
     assert "Coloured things, appended: done" in said
     assert "refit is not due" in said
+
+
+def test_an_append_that_is_stopped_and_killed_goes_on_to_the_same_bytes(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    for number in range(1, 50):  # enough of them to be stopped within a step
+        for name in ("img_emb/img_emb_{}.npy", "metadata/metadata_{}.parquet", "images/{:05d}.tar"):
+            (new / name.format(number)).symlink_to(new / name.format(0))
+    call("run", dataset.config, *STEPS, "--local")
+    undisturbed = shutil.copytree(dataset.root, dataset.folder / "undisturbed")
+    assert append(dataset, new, more=("--set", f"root={undisturbed}"))[0] == 0
+    here, named = dataset.root / "appended", ["--shards", new, "--images", new / "images"]
+    program = [sys.executable, "-m", "pipelines", "append", dataset.config, "--local", *named]
+    for step, made, number, code in (("project", "codes", signal.SIGINT, 130), ("vote", "votes", signal.SIGKILL, -9)):
+        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout is not None
+            next(line for line in process.stdout if f"{step} append-001" in line)
+            process.send_signal(number)
+            rest = process.stdout.read()
+        assert process.returncode == code, rest
+        assert 0 < len(list((here / "cache" / made).iterdir())) < 50
+    assert "appended: stopped; run the same command again" in call("status", dataset.config)[1]
+    code, said = append(dataset, new)
+    assert code == 0, said
+    assert "appended already, as append 1" in said
+    assert contents(here) == contents(undisturbed / "appended")
 
 
 def test_two_appends_at_once_are_refused(dataset: Dataset) -> None:
