@@ -28,6 +28,7 @@ from tests.test_run import files
 GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 PRODUCT = Product("place", ".txt")
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+NOTICED = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}  # a lost node, after a second and not 15
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class PlaceWithGPU(Place):
 def nodes() -> Iterator[Cluster]:
     """Two nodes of one CPU, the second with what Ray takes for a GPU."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **SMALL})
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": NOTICED, **SMALL})
     made.add_node(num_cpus=1, num_gpus=1, **SMALL)
     yield made
     made.shutdown()
