@@ -30,7 +30,7 @@ predict: .venv/ready ## Print the clusters of the run of CONFIG that WHAT is in:
 export: .venv/ready ## Write the finished run of CONFIG as a labelled data set: FORMAT=... TO=new folder CURATED=1
 	$(PYTHON) -m pipelines export $(CONFIG) --format $(or $(FORMAT),$(error name a FORMAT: webdataset imagefolder csv parquet huggingface fiftyone)) $(if $(TO),--to '$(TO)') $(if $(CURATED),--curated) $(SET) $(ARGS)
 test: .venv/ready ## Run the tests (real data: CPP_TEST_DATA=folder)
-	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 lint: .venv/ready ## Run ruff, the format check and mypy strict
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check

@@ -22,6 +22,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
+from threadpoolctl import threadpool_limits
 
 from cpp import encoder, lease, remote
 from tests.object_store import ObjectStore
@@ -103,7 +104,7 @@ def write_dataset(folder: Path, rows: tuple[int, ...] = (60, 60, 40), dim: int =
         "partition": {"n_clusters": 4},
         "label": {"vocabulary": ["words"], "min_confidence": 0},  # with four clusters no word can lead by much
         "evaluate": {"label": "label"},
-        "resources": {"workers": 2},
+        "resources": {"workers": 1},
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -114,6 +115,7 @@ def write_dataset(folder: Path, rows: tuple[int, ...] = (60, 60, 40), dim: int =
 def one_thread() -> None:
     """Small matrices are slower on two threads, and much slower where another program has the second core."""
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from cpp.sources import read_images
 from pipelines.config import load
 from pipelines.exporting import Wanted, go
 from pipelines.run import Run
+from tests.browser import look
 
 CONFIG = Path(__file__).parent.parent / "configs" / "caltech101.yaml"
 ALONE = "resources.workers=1"  # threads that wait for each other are slow where the second core is busy
@@ -69,6 +70,10 @@ def test_the_page_holds_a_picture_for_every_place(root: Path) -> None:
     shown = pd.read_parquet(root / "examples.parquet")
     assert html.count("data:image/webp;base64,Ukl") == len(shown) > 1400
     assert len(html) < 25e6
+
+
+def test_the_page_opens_in_a_real_browser(root: Path) -> None:
+    look(root, "caltech101", 100)
 
 
 def test_what_is_exported_are_the_photographs_in_their_classes(root: Path, real_data: Path, tmp_path: Path) -> None:

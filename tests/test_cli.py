@@ -118,6 +118,6 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(dataset: Dataset, number: in
     said = call("status", dataset.config)[1]
     assert said.startswith(f"Coloured things: {'stopped' if code < 0 else state}")
     assert re.search(r"it ended at .* UTC in fit: 0/1 shards", said)
-    again, said = call("run", dataset.config, "--local")
+    again, said = call("run", dataset.config, "project", "--local")
     assert again == 0
     assert re.search(r"import +3/3 +3 ", said)

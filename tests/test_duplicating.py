@@ -125,7 +125,7 @@ def test_another_threshold_or_choice_searches_nothing_again(dataset: Dataset) ->
     assert computed(go(dataset, lower)) == again
     assert computed(go(dataset, lower)) == {}
     before = files(dataset.root)
-    assert go(dataset, lower, "resources={workers: 1, batch: 3, prefetch: 1}").ok
+    assert go(dataset, lower, "resources={workers: 2, batch: 3, prefetch: 1}").ok
     assert files(dataset.root) == before
 
 

@@ -26,7 +26,7 @@ GB = 10**9
 @pytest.fixture
 def config(dataset: Dataset) -> Config:
     """Two workers."""
-    return load(dataset.config, ["fit={recipe: discriminant, max_samples: 500}"])
+    return load(dataset.config, ["fit={recipe: discriminant, max_samples: 500}", "resources.workers=2"])
 
 
 def line(config: Config, step: str, todo: Todo, full: Size = FULL, **rates: object) -> Line:

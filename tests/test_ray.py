@@ -8,12 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import ray
-import torch
-import torch.distributed as dist
-from safetensors.torch import load_file
 
 from cpp.store import Product, Store
 from cpp.tables import Counts
@@ -118,97 +114,13 @@ def test_a_stage_that_cannot_be_opened_fails_at_once_with_its_cause(pool: tuple[
     assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after")))) == 8
 
 
-@dataclass(frozen=True)
-class Joined(Stage):
-    """Adds up the numbers of its ranks; the second one raises, or is killed so many times."""
-
-    version = 1
-    products = (PRODUCT,)
-    each = ()
-    whole = ()
-    folder: str
-    deaths: int = 0
-    raises: bool = False
-
-    def open(self, given: Given) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            if dist.get_rank() == 1:
-                marks = Path(self.folder) / "deaths"
-                if self.raises:
-                    raise ValueError("the second rank is bad")
-                if self.deaths > (len(marks.read_text()) if marks.exists() else 0):
-                    with marks.open("a") as file:
-                        file.write("x")
-                    os.kill(os.getpid(), signal.SIGKILL)
-            total = torch.tensor([10 + dist.get_rank()])
-            dist.all_reduce(total)
-            out["copy"].write_text(f"rank {dist.get_rank()} of {dist.get_world_size()}: {total.item()}")
-            return Counts(1, 1)
-
-        return work
-
-
-def test_ranks_are_started_again_when_one_is_killed_and_only_the_first_writes(
-    pool: tuple[Pool, Store], tmp_path: Path
-) -> None:
-    workers, store = pool
-    todo = tasks(store, "joined", 1)
-    left = set((store.root / "cache" / "tmp").glob("*"))  # by workers that were killed
-    (result,) = workers.together(Joined(str(tmp_path), deaths=1), GIVEN, todo)
-    assert result.error is None
-    assert Path(todo[0].outputs["copy"]).read_text() == "rank 0 of 2: 21"
-    assert (tmp_path / "deaths").read_text() == "x"
-    assert [path.name for path in Path(store.path(PRODUCT, "s0", "joined")).parent.glob("*joined*")] == [
-        "s0-joined.txt"
-    ]
-    assert set((store.root / "cache" / "tmp").iterdir()) == left
-    assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after ranks")))) == 8
-
-
-def test_an_exception_of_a_rank_is_that_of_the_shard_and_is_not_tried_again(
-    pool: tuple[Pool, Store], tmp_path: Path
-) -> None:
-    workers, store = pool
-    (result,) = workers.together(Joined(str(tmp_path), raises=True), GIVEN, tasks(store, "joined bad", 1))
-    assert result.error == "ValueError: the second rank is bad"
-    assert "Traceback" in str(result.traceback)
-
-
-def test_ranks_that_are_lost_again_and_again_are_given_up(
-    pool: tuple[Pool, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipelines.runner.ATTEMPTS", 1)
-    workers, store = pool
-    (result,) = workers.together(Joined(str(tmp_path), deaths=99), GIVEN, tasks(store, "joined lost", 1))
-    assert "given up: it lost a rank 1 times" in str(result.error)
-    assert (tmp_path / "deaths").read_text() == "x"
-
-
-def test_a_training_on_ranks_gives_the_head_of_one_process_within_rounding(
-    dataset: Dataset, pool: tuple[Pool, Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_on_ray_gives_the_bytes_of_a_run_without(pictures: Dataset, pool: tuple[Pool, Store]) -> None:
     pool[0].__exit__()  # one Ray at a time in a process
-    monkeypatch.setattr("pipelines.run.in_ranks", lambda config, step: step == "fit")  # it would ask for GPUs
-    found = []
-    for name, local in (("alone", True), ("ranks", False)):
-        root = os.path.relpath(dataset.folder / name)  # as configs have it
-        assert Run(load(dataset.config, [f"root={root}"]), ["project"], local=local).go()
-        loss = pq.read_table(f"{root}/loss.parquet").to_pandas().to_numpy(float)
-        found.append({**load_file(f"{root}/head.safetensors"), "loss": torch.from_numpy(loss)})
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5, equal_nan=True)
-
-
-@pytest.mark.parametrize("start", ["vectors", "pictures"])
-def test_a_run_on_ray_gives_the_bytes_of_a_run_without(
-    request: pytest.FixtureRequest, dataset: Dataset, pool: tuple[Pool, Store], start: str
-) -> None:
-    pool[0].__exit__()  # one Ray at a time in a process
-    if start == "pictures":
-        request.getfixturevalue("pictures")  # which rewrites the config
-    assert Run(load(dataset.config)).go()
-    other = dataset.folder / "other"
-    assert Run(load(dataset.config, [f"root={other}"]), local=True).go()
-    assert files(dataset.root) == files(other)
+    workers = ["resources.workers=2"]
+    assert Run(load(pictures.config, workers)).go()
+    other = pictures.folder / "other"
+    assert Run(load(pictures.config, [f"root={other}", *workers]), local=True).go()
+    assert files(pictures.root) == files(other)
 
 
 def test_more_workers_than_there_are_cpus_are_refused(dataset: Dataset) -> None:

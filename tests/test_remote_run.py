@@ -27,6 +27,7 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, dict[str
     from tests.conftest import write_dataset
 
     dataset = write_dataset(tmp_path_factory.mktemp("on-disk"))
+    dataset.config.write_text(dataset.config.read_text().replace("workers: 1", "workers: 2"))
     assert Run(load(dataset.config), local=True).go()
     return dataset, files(dataset.root)
 

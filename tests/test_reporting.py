@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from PIL import Image
 from cpp import report
 from pipelines.config import load
 from pipelines.run import Run
-from tests.browser import look, opened
+from tests.browser import opened
 from tests.conftest import COLOURS, WORDS, Dataset
 
 
@@ -132,10 +131,3 @@ def test_a_real_browser_shows_a_run_without_errors_or_requests(finished: Dataset
         tab.page.locator(".tree a, p a").first.click()
         assert "#cluster-" in tab.page.url
     assert tab.said == tab.asked == []
-
-
-def test_the_page_of_the_photographs(real_data: Path, tmp_path: Path) -> None:
-    config = Path(__file__).parent.parent / "configs" / "caltech101.yaml"
-    overrides = [f"data={real_data}", f"root={tmp_path}", "evaluate.baseline_sample=200", "resources.workers=1"]
-    assert Run(load(config, overrides), local=True).go()
-    look(tmp_path, "caltech101", 100)

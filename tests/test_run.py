@@ -89,7 +89,7 @@ def test_a_changed_setting_recomputes_what_depends_on_it(dataset: Dataset) -> No
 
 def test_results_do_not_depend_on_resources(dataset: Dataset) -> None:
     go(dataset)
-    go(dataset, f"root={dataset.folder / 'other'}", "resources={workers: 1, batch: 11, prefetch: 1}")
+    go(dataset, f"root={dataset.folder / 'other'}", "resources={workers: 2, batch: 11, prefetch: 1}")
     one, other = files(dataset.root), files(dataset.folder / "other")
     assert one.keys() == other.keys()
     for name in ("clusters.parquet", "assignments/00000.parquet"):

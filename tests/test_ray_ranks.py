@@ -1,0 +1,84 @@
+"""Ranks on real Ray, by Ray Train: a training that they share out, ranks that raise, ranks that die."""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+
+from cpp.store import Product, Store
+from cpp.tables import Counts
+from pipelines.config import load
+from pipelines.plan import Task
+from pipelines.run import Run
+from pipelines.runner import Pool
+from pipelines.settings import Resources
+from pipelines.stage import Given, Stage, Work
+from tests.conftest import Dataset
+
+GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+
+
+@dataclass(frozen=True)
+class Broken(Stage):
+    """Its second rank is killed on the shard `dies`, and raises on another."""
+
+    version = 1
+    products = (Product("copy", ".txt"),)
+    each = ()
+    whole = ()
+    folder: str
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            name = files["text"]
+            if dist.get_rank() == 1:
+                with (Path(self.folder) / name).open("a") as file:
+                    file.write("x")
+                if name == "dies":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise ValueError("the second rank is bad")
+            dist.all_reduce(torch.zeros(1))  # waits for the second
+            return Counts(1, 1)
+
+        return work
+
+
+def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_not_when_one_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.runner.ATTEMPTS", 2)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    store = Store(tmp_path / "store")
+    todo = [Task("joined", name, "k", {"text": name}, {"copy": str(tmp_path / name)}) for name in ("dies", "raises")]
+    with Pool(store, Resources(workers=2)) as workers:
+        lost, bad = workers.together(Broken(str(tmp_path)), GIVEN, todo)
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert "given up: it lost a rank 2 times" in str(lost.error)
+    assert (tmp_path / "dies").read_text() == "xx"
+    assert bad.error == "ValueError: the second rank is bad"
+    assert "Traceback" in str(bad.traceback)
+    assert (tmp_path / "raises").read_text() == "x"
+
+
+def test_a_training_on_ranks_gives_the_head_of_one_process_within_rounding_and_only_the_first_writes(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.run.in_ranks", lambda config, step: step == "fit")  # it would ask for GPUs
+    found = []
+    for name, local in (("alone", True), ("ranks", False)):
+        root = os.path.relpath(dataset.folder / name)  # as configs have it
+        assert Run(load(dataset.config, [f"root={root}", "resources.workers=2"]), ["project"], local=local).go()
+        loss = pq.read_table(f"{root}/loss.parquet").to_pandas().to_numpy(float)
+        found.append({**load_file(f"{root}/head.safetensors"), "loss": torch.from_numpy(loss)})
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert len(list((dataset.folder / "ranks/cache/head").iterdir())) == 1
+    assert list((dataset.folder / "ranks/cache/tmp").iterdir()) == []
