@@ -83,12 +83,12 @@ def test_what_is_exported_are_the_photographs_in_their_classes(root: Path, real_
     images = [image for part in parts for image in part.values()]
     assert go(config, Wanted(Format.WEBDATASET, str(tmp_path / "tars")), [], local=True).images == 4114
     assert go(config, Wanted(Format.IMAGEFOLDER, str(tmp_path / "folders")), [], local=True).images == 4114
-    tars = [str(path) for path in sorted((str(tmp_path / "tars")).glob("*.tar"))]
+    tars = [str(path) for path in sorted((tmp_path / "tars").glob("*.tar"))]
     samples = list(webdataset.WebDataset(tars, shardshuffle=False))
     number = pd.read_csv(tmp_path / "tars/classes.csv").set_index("cluster")["number"]
     assert [sample["__key__"] for sample in samples] == rows["key"].tolist()
     assert [int(sample["cls"]) for sample in samples] == number[rows["cluster"]].tolist()
     assert [sample["jpg"] for sample in samples] == images
-    found = sorted(ImageFolder(str(str(tmp_path / "folders"))).samples, key=lambda sample: Path(sample[0]).name)
+    found = sorted(ImageFolder(str(tmp_path / "folders")).samples, key=lambda sample: Path(sample[0]).name)
     assert [k for _, k in found] == number[rows["cluster"]].tolist()
     assert [Path(path).read_bytes() for path, _ in found] == images
