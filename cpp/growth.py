@@ -136,8 +136,9 @@ def reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: Bits) 
     """Why the clusters should be fitted again, in words; none where they need not be. From `Profile.about` of both."""
     found = []
     if (saved := cost.saved) and saved[1] < KEPT * saved[0]:
+        little = f"{saved[1]:.1f} bits" if saved[1] > 0 else "no bits"
         found.append(
-            f"The clusters save an appended image {saved[1]:.1f} bits, a fitted one that was held out {saved[0]:.1f}: "
+            f"The clusters save an appended image {little}, a fitted one that was held out {saved[0]:.1f}: "
             "on appended images they lose more than half of what they are for."
         )
     if (appended["low_score"] or 0.0) > MOST:

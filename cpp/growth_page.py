@@ -100,7 +100,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
         columns,
         [
             [
-                f"{row['cluster']} {row['name'] or ''}".strip(),
+                _called(row),
                 f"{row['fitted']:,}",
                 f"{row['appended']:,}",
                 _number(row["fitted_score"], "{:.3f}"),
@@ -111,6 +111,11 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
             for row in rows
         ],
     )
+
+
+def _called(row: Mapping[str, Any]) -> str:
+    guess = f"{row['guess']}?" if row["guess"] else ""
+    return f"{row['cluster']} {row['name'] or guess}".strip()
 
 
 def _number(value: float | None, form: str) -> str:

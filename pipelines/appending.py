@@ -228,7 +228,7 @@ def _inputs(config: Config, batch: Batch, number: int) -> Files:
     try:
         return dict(shards(changed))
     except ConfigError as error:
-        raise ConfigError(f"append {number}, {', '.join(batch.shards)}: {error}") from None
+        raise ConfigError(f"append {number}, {', '.join(batch.shards)}: {error.__cause__ or error}") from None
 
 
 def _place(file: File) -> object:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from rich.table import Table
 
 from cpp import remote, scratch
@@ -102,7 +101,7 @@ def _misfits(config: Config, full: Size, found: Sequence[Line]) -> Iterator[str]
     peaks = [line.peak for line in found if line.peak]
     if config.resources.ray_address and peaks:
         yield f"a worker needs about {size(max(peaks))}: nodes of the cluster are not looked at"
-    if config.resources.gpus and torch.cuda.is_available():
+    if config.resources.gpus:
         yield "memory of GPUs is not estimated: where it does not do, lower resources.batch or resources.image_batch"
 
 

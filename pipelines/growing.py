@@ -50,7 +50,7 @@ class Fitted(Stage):
 class Growth(Stage):
     """CODES and ASSIGNMENTS of appended images -> how well they fit, in numbers, by cluster, and as a page."""
 
-    version = 1
+    version = 2
     products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
     each = ()
     whole = (
@@ -129,6 +129,7 @@ def _said(cost: Bits) -> dict[str, Any]:
 def _by_cluster(given: Given, old: Profile, new: Profile) -> pa.Table:
     """A row for each cluster of the main layer."""
     rows = {row["cluster"]: row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]}
+    tops = {k: row["top"] for k, row in rows.items()}
     order = range(len(old.size_K))
 
     def mean(sums: np.ndarray[Any, Any], profile: Profile) -> pa.Array:
@@ -138,6 +139,7 @@ def _by_cluster(given: Given, old: Profile, new: Profile) -> pa.Table:
         {
             "cluster": pa.array(order, pa.int32()),
             "name": pa.array([rows[k]["name"] if k in rows else None for k in order], pa.string()),
+            "guess": pa.array([tops[k][0]["word"] if tops.get(k) else None for k in order], pa.string()),
             "fitted": old.size_K,
             "appended": new.size_K,
             "fitted_score": mean(old.score_K, old).cast(pa.float64()),

@@ -93,15 +93,18 @@ def test_appended_shards_get_what_the_run_would_say_and_nothing_old_is_touched(d
 
 def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
     new = new_vectors(dataset, "new", 2)
-    call("run", dataset.config, *STEPS, "--local")
-    append(dataset, new)
+    unsure = ("--set", "label.min_confidence=1")
+    call("run", dataset.config, *STEPS, "--local", *unsure)
+    append(dataset, new, more=unsure)
     said = json.loads((dataset.root / "appended/growth.json").read_text())
     assert said["fitted"]["images"] == 120
     assert said["appended"]["images"] == 40
     assert said["refit_due"] is False
     by_cluster = pq.read_table(dataset.root / "appended/growth_by_cluster.parquet").to_pylist()
     assert [sum(row[kind] for row in by_cluster) for kind in ("fitted", "appended")] == [120, 40]
-    assert "The clusters still fit" in (dataset.root / "appended/report.html").read_text()
+    page = (dataset.root / "appended/report.html").read_text()
+    assert "The clusters still fit" in page
+    assert all(row["name"] is None and f"{row['cluster']} {row['guess']}?<" in page for row in by_cluster)
 
 
 def test_images_unlike_the_fitted_ones_make_a_refit_due(dataset: Dataset) -> None:
@@ -142,7 +145,7 @@ def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(datase
     call("run", dataset.config, *STEPS, "--local")
     for args, expected in (
         ((dataset.folder / "data",), "there is nothing to append (2 shards, 00000, 00001, are appended already or"),
-        ((dataset.folder / "gone",), "append 1, "),
+        ((dataset.folder / "gone",), f"append 1, {dataset.folder}/gone: the folder"),
         ((), "there is nothing to append: name new shards"),
     ):
         code, said = append(dataset, *args)

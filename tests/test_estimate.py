@@ -137,6 +137,13 @@ def test_without_calibration_only_the_log_is_known(dataset: Dataset) -> None:
     called = CliRunner().invoke(app, ["plan", str(dataset.config), "import", "--estimate", "--no-calibrate"])
     assert called.exit_code == 0, called.output
     assert "steps without a time have neither been calibrated nor worked on" in called.output
+    assert "memory of GPUs" not in called.output
+
+
+def test_memory_of_gpus_is_said_not_to_be_known(dataset: Dataset) -> None:
+    gpus = ["--set", "resources.gpus=1", "--set", "resources.ray_address=auto"]
+    called = CliRunner().invoke(app, ["plan", str(dataset.config), "import", "--estimate", "--no-calibrate", *gpus])
+    assert "memory of GPUs is not estimated" in called.output
 
 
 def test_vectors_are_tried_from_the_first_rows_with_their_metadata(dataset: Dataset, tmp_path: Path) -> None:

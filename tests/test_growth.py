@@ -107,6 +107,8 @@ def test_to_fit_again_is_due_for_bits_for_low_scores_and_for_many() -> None:
     assert growth.reasons(fitted, about(999, 0.5), half) == []
     (bits,) = growth.reasons(fitted, about(10), less)
     assert "save an appended image 4.5 bits, a fitted one that was held out 10.0" in bits
+    (none,) = growth.reasons(fitted, about(10), Bits([1.0], [9.0], [11.0], [7.0]))
+    assert "save an appended image no bits, a" in none
     (low,) = growth.reasons(fitted, about(10, 0.51), half)
     assert "51% of the appended images have a score as low" in low
     (many,) = growth.reasons(fitted, about(1000), half)
