@@ -228,7 +228,8 @@ def _inputs(config: Config, batch: Batch, number: int) -> Files:
     try:
         return dict(shards(changed))
     except ConfigError as error:
-        raise ConfigError(f"append {number}, {', '.join(batch.shards)}: {error.__cause__ or error}") from None
+        said = str(error.__cause__ or error).replace("images.path", "--shards")
+        raise ConfigError(f"append {number}, {', '.join(batch.shards)}: {said}") from None
 
 
 def _place(file: File) -> object:
