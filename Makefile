@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status append predict export test lint check format bench bench-head bench-choice bench-names bench-curate bench-scale soak lock audit clean-results clean
+.PHONY: help demo demo-model install run plots plan status append predict export test lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak lock audit clean-results clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -49,6 +49,8 @@ bench-choice: .venv/ready ## Measure how K is chosen: planted clusters, the real
 	$(PYTHON) -m tests.bench.scale
 bench-names: .venv/ready ## Score names of clusters of the real vectors in CPP_TEST_DATA, and fit their confidence
 	$(PYTHON) -m tests.bench.names
+bench-growth: .venv/ready ## Measure what append says of images of the same kind, new classes and other sets, of CPP_TEST_DATA
+	$(PYTHON) -m tests.bench.growth
 soak: .venv/ready ## Break runs at random for some minutes: ARGS="--minutes 5 --seed 0"
 	$(PYTHON) -m tests.soak $(ARGS)
 bench-curate: .venv/ready ## Measure curation: near-duplicates of a million vectors, planted copies and oddities, balanced subsets
