@@ -47,7 +47,7 @@ RULE = [
     "that is held out or as many appended ones; saved is the difference to one cluster of all. Even of images of the "
     "same kind appended ones cost more, since the head was made from the fitted ones: with few of them, a third or "
     "more of what is saved.",
-    "To fit again is due when clusters save an appended image less than half of what they save a held-out one, when "
+    "A refit is due when clusters save an appended image less than half of what they save a held-out one, when "
     "most appended images have scores as low as the lowest hundredth of the fitted ones, or when as many were appended "
     "as were fitted. To do it, name the appended inputs beside the others in the configuration, and run it.",
 ]

@@ -123,7 +123,7 @@ def _calibrate(config: Config, names: Sequence[str], folder: Path) -> Calibratio
         device = "cuda" if gpu and stage.gpu else "cpu"
         given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch)
         try:
-            taken[name], made = _try(name, stage, given, there, store)
+            taken[name], made = trial(name, stage, given, there, store)
         except Exception as error:  # whatever it is: the steps before it are known
             stopped = f"{name}: {remote.redacted(str(error).strip().splitlines()[-1])}"
             break
@@ -133,15 +133,18 @@ def _calibrate(config: Config, names: Sequence[str], folder: Path) -> Calibratio
     return Calibration(size, small, taken, _speed(gpu, r.cpus), "cuda" if gpu else "cpu", stopped)
 
 
-def _try(name: str, stage: Stage, given: Given, files: Files, store: Store) -> tuple[Taken, Mapping[str, Any]]:
-    """What a step takes, and the files that it made. RuntimeError where it fails."""
+def trial(name: str, stage: Stage, given: Given, files: Files, store: Store) -> tuple[Taken, Mapping[str, Any]]:
+    """What a step takes, and the files that it made. RuntimeError where it fails.
+
+    It works twice: what the first time takes longer, such as imports, is had once however many rows there are.
+    """
     planned = step(name, stage, files, store)
     start = time.perf_counter()
     results = list(in_process(stage, given, planned.tasks, store))
     whole = time.perf_counter() - start
     if wrong := [result.error for result in results if result.error]:
         raise RuntimeError(wrong[0])
-    work = sum(result.seconds for result in results)
+    work = sum(result.seconds for result in in_process(stage, given, planned.tasks, store))
     paths = (Path(path) for task in planned.tasks for path in task.outputs.values())
     size = sum(part.stat().st_size for path in paths for part in ([path] if path.is_file() else path.rglob("*.*")))
     return Taken(max(whole - work, 0.0), work, size, _peak()), planned.made

@@ -1,6 +1,8 @@
 """What a run will take: sums by hand from invented rates, what does not fit, and the command on a small data set."""
 
-from dataclasses import replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import machine
+from cpp.store import Product, Store
+from cpp.tables import Counts
+from pipelines import calibrating, machine
 from pipelines.__main__ import app
 from pipelines.calibrating import Size, Taken, sample, smaller
 from pipelines.config import Config, load
 from pipelines.estimate import Line, Rates, Todo, duration, lines, misfits, size, total
 from pipelines.events import Spent
 from pipelines.settings import Resources
+from pipelines.stage import Given, Stage, Work
 from tests.conftest import Dataset
 
 SAMPLE = Size(rows=100, largest=100, groups=4, words=6, dim=16, codes=8)
@@ -103,6 +108,36 @@ def test_a_sample_has_fewer_clusters_and_codes_as_long(config: Config) -> None:
     assert (found.partition.n_clusters, found.partition.layers) == (50, [])
     assert found.fit.dim == 2000
     assert smaller(config, 200).partition.n_clusters == 4
+
+
+@dataclass(frozen=True)
+class Imports(Stage):
+    """Takes long the first time, as what imports."""
+
+    version = 1
+    products = (Product("made", ".txt"),)
+    each = ()
+    whole = ()
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            time.sleep(COLD.pop() if COLD else 0)
+            out["made"].write_text("made")
+            return Counts(1, 1)
+
+        return work
+
+
+COLD: list[float] = []
+
+
+def test_what_the_first_time_takes_longer_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    COLD.append(0.3)
+    taken, made = calibrating.trial("one", Imports(), Given({}, 1, "cpu", 1, 1, 1), {}, Store(tmp_path))
+    assert taken.seconds < 0.1
+    assert taken.opening > 0.2
+    assert taken.bytes == 4
+    assert list(made) == ["made"]
 
 
 def test_the_machine_is_looked_at(config: Config) -> None:
