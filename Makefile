@@ -42,6 +42,7 @@ format: .venv/ready ## Format the code
 bench: .venv/ready ## Measure speed and memory against named baselines (with CPP_TEST_DATA those of encode too)
 	$(PYTHON) -m tests.bench
 	$(PYTHON) -m tests.bench.encode
+	$(PYTHON) -m tests.bench.page
 bench-head: .venv/ready ## Score clusterings of the real vectors in CPP_TEST_DATA by several methods
 	$(PYTHON) -m tests.bench.head $(ARGS)
 bench-choice: .venv/ready ## Measure how K is chosen: planted clusters, the real vectors in CPP_TEST_DATA, size

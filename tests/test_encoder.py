@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -176,17 +175,19 @@ def test_what_open_clip_does_not_have_is_named_with_what_is_near(
 
 
 def test_weights_without_network_are_an_error_and_no_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = list[float]()
+
     def unreachable(*_: object, timeout: float) -> None:
-        assert timeout <= 10
+        asked.append(timeout)
         raise OSError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    start = time.monotonic()
     for model, tag in (("ViT-B-32", "laion2b_s34b_b79k"), ("ViT-B-16-SigLIP", "webli"), ("hf-hub:some/model", None)):
         with pytest.raises(WeightsError, match=rf"weights of {model}, .* not on this machine .*no network.* connect"):
             check(model, tag)
-    assert time.monotonic() - start < 2
+    assert len(asked) == 3  # once for each, and not for long
+    assert max(asked) <= 10
 
 
 def test_weights_in_the_cache_need_no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

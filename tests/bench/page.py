@@ -1,0 +1,54 @@
+"""How fast the page of a large run is in Chromium, against that of a run with 50 clusters in the same browser.
+
+`python -m tests.bench.page`, part of `make bench`. Milliseconds: first contentful paint of the file, a filter with the
+layout that follows, and the frame after a scroll by 2,000 pixels; medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from pathlib import Path
+
+from tests.bench import heading
+from tests.browser import opened
+from tests.test_report import made, written
+
+SMALL, SIZES = 50, (500, 5000)
+PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+FILTER = """(value) => {
+    const search = document.getElementById("search");
+    const start = performance.now();
+    search.value = value;
+    search.dispatchEvent(new Event("input", { bubbles: true }));
+    document.body.offsetHeight;  // lays out
+    return performance.now() - start;
+}"""
+SCROLL = """() => new Promise((done) => {
+    const start = performance.now();
+    scrollBy(0, 2000);
+    requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
+})"""
+
+
+def taken(clusters: int, folder: Path) -> dict[str, float]:
+    """Milliseconds of each, on a page of so many clusters with 16 pictures each."""
+    with opened(written(made(clusters), folder)) as tab:
+        paints = []
+        for _ in range(5):
+            tab.page.reload()
+            paints.append(tab.page.evaluate(PAINT))
+        tab.page.evaluate("document.getElementById('clusters').scrollIntoView()")
+        filters = [tab.page.evaluate(FILTER, value) for value in ("x", "thing 1", "thing", "", "guess", "")]
+        scrolls = [tab.page.evaluate(SCROLL) for _ in range(9)]
+    parts = {"first paint": paints, "a filter": filters[1:], "a scroll": scrolls}
+    return {name: statistics.median(spent) for name, spent in parts.items()}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        small = taken(SMALL, Path(folder, str(SMALL)))
+        print(f"{heading()}\n\n| clusters | what | ms | ms with {SMALL} | ratio |\n|---|---|---|---|---|")
+        for n in SIZES:
+            for name, spent in taken(n, Path(folder, str(n))).items():
+                print(f"| {n:,} | {name} | {spent:.1f} | {small[name]:.1f} | {spent / small[name]:.2f} |", flush=True)
