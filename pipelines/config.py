@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -108,9 +109,10 @@ class Config(Section):
         """An input path as it is opened: from `data` on, unless it is absolute or a URL."""
         if "://" in path or os.path.isabs(path):
             return path
-        return (
-            f"{self.data.rstrip('/')}/{path}" if "://" in self.data else os.path.abspath(os.path.join(self.data, path))
-        )
+        if "://" not in self.data:
+            return os.path.abspath(os.path.join(self.data, path))
+        scheme, _, place = self.data.partition("://")
+        return f"{scheme}://{posixpath.normpath(f'{place}/{path}')}"
 
     def dump(self, **kwargs: Any) -> dict[str, Any]:
         """The configuration as it would stand in a file, defaults included."""

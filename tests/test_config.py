@@ -129,6 +129,7 @@ def test_sections_are_frozen_and_dump_round_trips(dataset: Dataset) -> None:
 
 def test_paths_start_from_data(dataset: Dataset) -> None:
     config = load(dataset.config, ["data=s3://bucket/sets"])
-    assert config.locate("a/b") == "s3://bucket/sets/a/b"
+    assert config.locate("a/b") == config.locate("./a/b") == "s3://bucket/sets/a/b"
+    assert config.locate(".") == "s3://bucket/sets"
     assert config.locate("/a/b") == "/a/b"
     assert config.locate("gs://other/b") == "gs://other/b"
