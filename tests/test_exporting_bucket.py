@@ -86,7 +86,7 @@ def test_an_export_to_s3_that_is_killed_goes_on_where_it_was(
     s3.reset()
     assert any("/00001-" in f"/{name}" for name in files(OUT))
     assert not any(name.startswith(".00001") for name in files(OUT))
-    monkeypatch.setattr(lease, "PATIENCE", 1.0)
+    monkeypatch.setattr(lease, "PATIENCE", 3.0)
     monkeypatch.setattr(lease, "RENEW", 0.2)
     assert export(done, "huggingface", OUT).reused == 1
     export(done, "huggingface", tmp_path)

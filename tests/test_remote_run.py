@@ -62,7 +62,7 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
             assert s3.environment[secret].encode() not in fs.cat_file(path), path
 
 
-PROGRAM = "from cpp import lease; lease.RENEW, lease.PATIENCE = 0.2, 2.0\nfrom pipelines.__main__ import app; app()"
+PROGRAM = "from cpp import lease; lease.RENEW = 0.2\nfrom pipelines.__main__ import app; app()"
 
 
 def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(
@@ -76,7 +76,7 @@ def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(
             assert process.poll() is None
         process.send_signal(signal.SIGKILL)
     s3.reset()
-    monkeypatch.setattr(lease, "PATIENCE", 1.0)
+    monkeypatch.setattr(lease, "PATIENCE", 3.0)
     monkeypatch.setattr(lease, "RENEW", 0.2)
     said = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
     assert said.startswith("Coloured things: stopped")
