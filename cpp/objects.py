@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cpp import remote
-from cpp.lease import Lease, LockedError
+from cpp.lease import Lease
 
 SCHEMES = ("s3", "gs", "memory")  # the last is this process's memory, for tests
 REQUESTS = 16  # at a time
@@ -100,8 +100,6 @@ class Objects:
         """Errors of the store with the address and what to do."""
         try:
             yield
-        except (LockedError, FileExistsError):
-            raise
         except Exception as error:
             if not remote.is_failure(error):
                 raise

@@ -104,15 +104,15 @@ def described(config: Config, batches: Sequence[Batch], files: Files) -> Appende
     given |= {kind: files[kind] for kind in ("groups", "tree", "moments", "clusters")}
     given |= {"run_assignments": files["assignments"], "run_rejected": files["rejected"]}
     main, taken = "vectors" if config.import_ else "images", dict[str, dict[str, File]]()
-    seen, new, repeated = {_place(file) for file in files[main].values()}, list[int](), list[str]()
+    seen, new, repeated = {file.path for file in files[main].values()}, list[int](), list[str]()
     for number, batch in enumerate(batches, 1):
         new.append(0)
         came = _inputs(config, batch, number)
         for name, file in came[main].items():
-            if _place(file) in seen:
+            if file.path in seen:
                 repeated.append(name)
                 continue
-            seen.add(_place(file))
+            seen.add(file.path)
             new[-1] += 1
             called = f"append-{number:03d}-{name}"
             if called in files["assignments"]:
@@ -230,11 +230,6 @@ def _inputs(config: Config, batch: Batch, number: int) -> Files:
     except ConfigError as error:
         said = str(error.__cause__ or error).replace("images.path", "--shards")
         raise ConfigError(f"append {number}, {', '.join(batch.shards)}: {said}") from None
-
-
-def _place(file: File) -> object:
-    """Where the rows of a shard are, whatever is in them now."""
-    return file.path if isinstance(file.path, str) else replace(file.path, fingerprint="")
 
 
 def _record(config: Config, before: Sequence[Batch], batches: Sequence[Batch]) -> None:

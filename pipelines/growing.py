@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -84,28 +84,15 @@ class Growth(Stage):
         fine = read_fine(given)
         p = fine.basis.shape[1]
         came = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
-        for codes, about in _side_by_side(given):
+        columns = {"codes": ["code"], "assignments": COLUMNS}
+        streams = (tables.batches(given.whole[kind], some, given.prefetch) for kind, some in columns.items())
+        for codes, about in tables.aligned(*streams):
             cluster, score, margin = (about[column].to_numpy() for column in COLUMNS)
             new.add(cluster, score, margin)
             close = score >= fine.reach
             Z = tables.matrix(codes["code"]).astype(np.float32)[close] @ fine.basis
             came.add_(torch.from_numpy(Z), torch.from_numpy(cluster[close].astype(np.int64)))
         return came
-
-
-def _side_by_side(given: Given) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """Rows of CODES and of ASSIGNMENTS, the same ones in both."""
-    others = tables.batches(given.whole["assignments"], COLUMNS, given.prefetch)
-    other: pa.RecordBatch | None = None
-    for codes in tables.batches(given.whole["codes"], ["code"], given.prefetch):
-        start = 0
-        while start < len(codes):
-            if other is None or not len(other):
-                other = next(others)
-                continue
-            n = min(len(codes) - start, len(other))
-            yield codes.slice(start, n), other.slice(0, n)
-            start, other = start + n, other.slice(n)
 
 
 def _by_part(given: Given, tree: TreeFile) -> Moments:
