@@ -12,10 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cpp.store import Store
+from cpp.growth import Profile
+from cpp.store import File, LockedError, Store
 from pipelines import appending, exporting
 from pipelines.config import ConfigError, load
+from pipelines.grouping import read_fine, read_tree
+from pipelines.growing import Growth
 from pipelines.run import Run
+from pipelines.stage import Given
 from tests.conftest import Dataset
 from tests.test_cli import call
 
@@ -93,15 +97,47 @@ def test_appended_shards_get_what_the_run_would_say_and_nothing_old_is_touched(d
 
 def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
     new = new_vectors(dataset, "new", 2)
-    unsure = ("--set", "label.min_confidence=1")
-    call("run", dataset.config, *STEPS, "--local", *unsure)
-    append(dataset, new, more=unsure)
+    label = pq.read_table(new / "metadata")["label"].to_numpy()
+    for path, n_bad in ((dataset.folder / "data/img_emb/img_emb_0.npy", 1), (new / "img_emb/img_emb_0.npy", 2)):
+        X = np.load(path)
+        if n_bad == 2:
+            one, other = X[label == 0][-1], X[label == 1][-1]
+            X[label == 3], X[5] = one, one + other  # nothing of one kind, and an image between two clusters
+            X[6] = -one - other  # which is far from all
+        X[:n_bad] = np.nan
+        np.save(path, X)
+    how = ("--set", "label.min_confidence=1", "--set", "partition={n_clusters: 4, fine: 12, layers: [9]}")
+    call("run", dataset.config, *STEPS, "--local", *how)
+    append(dataset, new, more=how)
     said = json.loads((dataset.root / "appended/growth.json").read_text())
-    assert said["fitted"]["images"] == 120
-    assert said["appended"]["images"] == 40
+    assert [said["fitted"][what] for what in ("images", "rejected")] == [119, 1]
+    assert [said["appended"][what] for what in ("images", "rejected")] == [38, 2]
     assert said["refit_due"] is False
     by_cluster = pq.read_table(dataset.root / "appended/growth_by_cluster.parquet").to_pylist()
-    assert [sum(row[kind] for row in by_cluster) for kind in ("fitted", "appended")] == [120, 40]
+    guesses = pq.read_table(dataset.root / "clusters.parquet", filters=[("main", "=", True)]).to_pylist()
+    assert [row["guess"] for row in by_cluster] == [row["top"][0]["word"] for row in guesses]
+    for kind, score, small, root in (
+        ("fitted", "fitted_score", "fitted_small_margin", dataset.root),
+        ("appended", "score", "small_margin", dataset.root / "appended"),
+    ):
+        there = np.array(list(rows(root / "assignments").values()))  # cluster, score, margin
+        for row in by_cluster:
+            own = there[there[:, 0] == row["cluster"]]
+            assert row[kind] == len(own)
+            assert row[score] == (pytest.approx(own[:, 1].mean()) if len(own) else None)
+            assert row[small] == ((own[:, 2] < 0.05).mean() if len(own) else None)
+    assert (
+        {bool(row["small_margin"]) for row in by_cluster}
+        == {row["score"] is None for row in by_cluster}
+        == {False, True}
+    )
+    whole = {kind: [f"{dataset.root}/{kind}.safetensors"] for kind in ("groups", "tree")}
+    whole |= {kind: [str(*(dataset.root / "appended" / kind).iterdir())] for kind in ("codes", "assignments")}
+    given = Given(whole, 1, "cpu", 8, 8, 1)
+    close = there[there[:, 1] >= read_fine(given).reach]  # of the appended ones; the others are no measure of clusters
+    came = Growth("")._came(given, read_tree(given), Profile.none(4))
+    assert 0 < len(close) < len(there)
+    assert came.count_K.tolist() == np.bincount(close[:, 0].astype(int), minlength=4).tolist()
     page = (dataset.root / "appended/report.html").read_text()
     assert "The clusters still fit" in page
     assert all(row["name"] is None and f"{row['cluster']} {row['guess']}?<" in page for row in by_cluster)
@@ -115,6 +151,9 @@ def test_images_unlike_the_fitted_ones_make_a_refit_due(dataset: Dataset) -> Non
     code, said = append(dataset, new)
     assert code == 0
     assert "refit is due: The clusters save an appended image" in said
+    found = json.loads((dataset.root / "appended/growth.json").read_text())
+    assert found["bits"]["appended_saved"] < found["bits"]["fitted_saved"]
+    assert found["appended"]["low_score"] > 0.5 > found["fitted"]["low_score"]
 
 
 def test_appended_twice_stopped_between_and_clashing_names(dataset: Dataset) -> None:
@@ -145,6 +184,7 @@ def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(datase
     call("run", dataset.config, *STEPS, "--local")
     for args, expected in (
         ((dataset.folder / "data",), "there is nothing to append (2 shards, 00000, 00001, are appended already or"),
+        ((new, new), "--shards names 2 folders; a run that starts from `import` takes one at a time"),
         ((dataset.folder / "gone",), f"append 1, {dataset.folder}/gone: the folder"),
         ((), "there is nothing to append: name new shards"),
     ):
@@ -245,9 +285,14 @@ def test_two_appends_at_once_are_refused(dataset: Dataset) -> None:
     assert code == 2
     assert "another run is writing to" in said
     assert appending.recorded(load(dataset.config)) == []
+    one, other = appending.Batch(shards=["one"]), appending.Batch(shards=["other"])
+    appending._record(load(dataset.config), [], [one])
+    with pytest.raises(LockedError, match="something else was appended to .* just now: run the same command again"):
+        appending._record(load(dataset.config), [], [other])
+    assert appending.recorded(load(dataset.config)) == [one]
 
 
-def test_images_are_appended_as_they_came(pictures: Dataset, tmp_path: Path) -> None:
+def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     config = yaml.safe_load(pictures.config.read_text())
     config["images"]["path"] = ["data/images/{00000..00001}.tar"]
     pictures.config.write_text(yaml.safe_dump(config))
@@ -258,10 +303,31 @@ def test_images_are_appended_as_they_came(pictures: Dataset, tmp_path: Path) -> 
     here = pictures.root / "appended"
     assert [path.stem for path in (here / "labels").iterdir()] == ["append-001-00002"]
     assert pq.read_table(here / "features").num_rows == 40
+    config = load(pictures.config)
     with pytest.raises(ConfigError, match="--images is for runs that start from"):
-        appending.append(load(pictures.config), ["x"], "y", [], True, False)
+        appending.append(config, ["x"], "y", [], True, False)
+    # named in another way it is not taken twice either, and paths start from where the command is given
+    monkeypatch.chdir(pictures.folder / "data")
+    again, said = appending.append(config, ["images/00002.tar"], None, [], True, True)
+    assert "00002, are appended already or are inputs of the run)" in said[0]
+    assert list(again.files["images"]) == ["append-001-00002"]
+    assert again.allow_failed
+    batches = appending.recorded(config)
+    assert len(batches) == 1
+    named = appending._batch(config, ["new.tar", "@list.txt", "s3://bucket/new.tar"], None)
+    assert named.shards == [f"{Path.cwd()}/new.tar", f"@{Path.cwd()}/list.txt", "s3://bucket/new.tar"]
+    fitted = appending._fitted(config, [])
+    clash = {**fitted, "assignments": {"append-001-00002": File("", "")}}
+    with pytest.raises(ConfigError, match="the run has a shard append-001-00002, .* rename it"):
+        appending.described(config, batches, clash)
+    # images of COCO's layout have no annotations yet
+    coco = load(pictures.config, ["images={format: coco, path: [of], annotations: [captions.json]}"])
+    (pictures.folder / "more").mkdir()
+    (pictures.folder / "more/a.jpg").touch()
+    found = appending._inputs(coco, appending.Batch(shards=[str(pictures.folder / "more")]), 1)
+    assert found["images"]["00000"].path.names == ("a.jpg",)
     # named in the configuration as well they are fitted, and no longer appended
-    fitted = ["images.path=[data/images/*.tar]"]
-    assert Run(load(pictures.config, fitted), STEPS, True).go()
-    assert appending.status(load(pictures.config, fitted)) is None
-    assert appending.together(load(pictures.config, fitted), ["labels"], [])[1] == {}
+    config = load(pictures.config, ["images.path=[data/images/*.tar]"])
+    assert Run(config, STEPS, True).go()
+    assert appending.status(config) is None
+    assert appending.together(config, ["labels"], [])[1] == {}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cpp import lease, remote, scratch
+from cpp.objects import Objects
 from cpp.store import WHOLE, LockedError, Product, Store
 from tests.object_store import Fault, ObjectStore
 
@@ -49,6 +50,7 @@ def test_files_appear_together_and_nothing_is_left_behind(store: Store) -> None:
             path.write_text("x")
         assert there(store) == {}
     assert set(store.listing(CODES)) == set(store.listing(SIDE)) == {"0-k.txt"}
+    assert store.stamp(targets.values()) is None  # no sums are kept: a bucket does not say what changed
     with contextlib.suppress(KeyError), store.commit(targets) as out:
         out["codes"].write_text("half")
         raise KeyError
@@ -98,11 +100,12 @@ def test_a_folder_is_there_when_all_its_files_are(store: Store, monkeypatch: pyt
     def away(*args: object) -> None:
         raise OSError("the network is down")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(remote.connect(store.address)[0], "pipe_file", away)
-        with pytest.raises(ConnectionError, match="bucket/run did not answer"):
-            write()
-    assert set(store.listing(PLOTS)) == set()
+    for request in ("put", "write"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Objects, request, away)
+            with pytest.raises(ConnectionError, match="bucket/run did not answer"):
+                write()
+        assert set(store.listing(PLOTS)) == set()
     write()
     assert set(store.listing(PLOTS)) == {"all-k"}
     store.publish(PLOTS, {WHOLE: target}.items())
@@ -211,6 +214,30 @@ def test_an_abandoned_lease_is_taken_over_whatever_the_clocks_say(
     assert "whether the run of process 1 on a machine that is gone" in told[0]
 
 
+def test_a_lease_that_is_given_back_while_it_is_watched_is_taken(store: Store, quick: None) -> None:
+    fs, folder = remote.connect(f"{store.address}/cache/lease")
+    fs.pipe_file(f"{folder}/000000007", b"process 1 on another\nx")
+    given_back = threading.Timer(0.2, fs.pipe_file, (f"{folder}/000000007", b""))
+    given_back.start()
+    with store.lock():
+        given_back.join()
+
+
+def test_who_meets_its_own_lease_after_an_answer_was_lost_has_it(
+    store: Store, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = remote.connect(store.address)[0]
+    once = fs.pipe_file
+
+    def again(path: str, data: bytes, **how: str) -> None:
+        for _ in range(1 + bool(how)):
+            once(path, data, **how)
+
+    monkeypatch.setattr(fs, "pipe_file", again)
+    with store.lock():
+        pass
+
+
 def test_a_run_whose_lease_was_taken_over_stops_and_writes_no_more(store: Store, quick: None) -> None:
     fs, folder = remote.connect(f"{store.address}/cache/lease")
 
@@ -236,6 +263,34 @@ def test_a_run_that_cannot_renew_its_lease_stops_before_another_may_take_it(s3: 
 
     with pytest.raises(LockedError, match="could not be renewed for"):
         work()
+
+
+def test_a_renewal_counts_from_its_beginning_and_numbers_that_come_and_go_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fs, folder = remote.connect("memory://bucket/run/lease")
+    made, now, once = lease.Lease(fs, folder, "here"), [0.0], fs.pipe_file
+
+    def slow(path: str, data: bytes) -> None:
+        once(path, data)
+        now[0] += lease.PATIENCE
+
+    def gone(path: str) -> bytes:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    made.take(print)
+    with monkeypatch.context() as patch:
+        patch.setattr(fs, "pipe_file", slow)
+        made._renew_once()
+    made.check()
+    now[0] += 1
+    with pytest.raises(LockedError, match="could not be renewed for"):
+        made.check()
+    monkeypatch.setattr(fs, "cat_file", gone)
+    with pytest.raises(LockedError, match="other runs keep taking here over: stop them"):
+        made.holder()
+    fs.rm("/bucket", recursive=True)
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "cut", 3.0])
@@ -273,3 +328,10 @@ def test_what_fails_for_good_is_one_error_with_the_address_and_the_remedy(s3: Ob
     with pytest.raises(PermissionError, match="s3://no-such-bucket/run .*set `root` to a bucket that is there"):
         Store.at("s3://no-such-bucket/run").lock().__enter__()
     assert there(store) == {}
+    with pytest.raises(ConnectionError, match=r"https://\*\*\*@host refused"), Objects("s3://b", "", "").explained():
+        raise OSError("https://user:hidden@host refused")
+    with (
+        pytest.raises(ZeroDivisionError),
+        Objects("s3://b", "", "").explained(),
+    ):  # a fault of ours is none of the store
+        raise ZeroDivisionError

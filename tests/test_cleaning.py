@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from cpp import remote
-from cpp.store import Store
+from cpp.store import LockedError, Store
+from pipelines import cleaning
+from pipelines.config import load
 from tests.conftest import Dataset, write_dataset
 from tests.object_store import ObjectStore
 from tests.test_appending import append, new_vectors
@@ -80,9 +82,19 @@ def test_results_of_an_old_setting_are_listed_and_go_with_yes_and_nothing_else(r
     assert "0 results that no configuration refers to" in call("clean", ran.config, "--yes")[1]
 
 
-def test_what_one_of_several_configurations_refers_to_stays(ran: Dataset) -> None:
+def test_what_is_shown_since_it_was_listed_stays(ran: Dataset) -> None:
+    lines = cleaning.clean([load(ran.config)], True)
+    assert "results that no configuration refers to" in next(lines)
+    run(ran.config, "labels", *OLD)
+    old = {path.stat().st_ino for path in (ran.root / "labels").iterdir()}
+    assert list(lines)
+    assert old == {path.stat().st_ino for path in (ran.root / "cache/labels").iterdir()} & old
+
+
+def test_what_one_of_several_configurations_refers_to_stays(ran: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     before = cached(ran.root)
-    second = other(ran, "second.yaml", partition={"n_clusters": 3})
+    monkeypatch.chdir(ran.folder)
+    second = other(ran, "second.yaml", partition={"n_clusters": 3}, root="run")  # the same folder by another name
     assert "0 results that no configuration refers to" in call("clean", ran.config, second, "--yes")[1]
     assert cached(ran.root) == before
     elsewhere = other(ran, "elsewhere.yaml", root=str(ran.folder / "elsewhere"))
@@ -135,8 +147,8 @@ def test_folders_go_whole(ran: Dataset) -> None:
     before = cached(ran.root)
     old = ran.root / "cache/plots/all-0123456789abcdef"
     old.mkdir()
-    (old / "curve.svg").write_bytes(b"x" * 2**20)
-    assert "cache/plots: 1 results, 1.0 MiB" in call("clean", ran.config, "--yes")[1]
+    (old / "curve.svg").write_bytes(b"x" * 3 * 2**20)
+    assert "cache/plots: 1 results, 3.0 MiB" in call("clean", ran.config, "--yes")[1]
     assert not old.exists()
     assert cached(ran.root) == before
 
@@ -144,14 +156,20 @@ def test_folders_go_whole(ran: Dataset) -> None:
 def test_foreign_files_and_kept_text_stay(ran: Dataset) -> None:
     call("clean", ran.config, "--yes")
     cache = ran.root / "cache"
-    for name in ("codes/notes.txt", "codes/00000-abc.parquet", "text/space/words.parquet", "mine/a-0123456789abcdef"):
+    for name in (
+        "codes/notes.txt",
+        "codes/00000-abc.parquet",
+        "text/space/words.parquet",
+        "mine/a-0123456789abcdef",
+        "codes/0-0123456789abcdef_parquet",
+    ):
         (cache / name).parent.mkdir(parents=True, exist_ok=True)
         (cache / name).write_text("mine")
     (cache / "codes/gone-0123456789abcdef.parquet").write_text("old")
     before = cached(ran.root)
     said = call("clean", ran.config, "--yes")[1]
     assert "1 results that no configuration refers to" in said
-    assert "2 files stay that no step made, such as" in said
+    assert "3 files stay that no step made, such as" in said
     assert before - cached(ran.root) == {"codes/gone-0123456789abcdef.parquet"}
 
 
@@ -162,6 +180,10 @@ def test_a_run_at_work_is_not_disturbed(ran: Dataset) -> None:
             code, said = call("clean", ran.config, *more)
             assert code == 2
             assert f"a run is writing to {ran.root} (process" in said
+    lines = cleaning.clean([load(ran.config)], True)
+    next(lines)
+    with Store(ran.root).lock(), pytest.raises(LockedError):  # one that starts after the listing
+        list(lines)
     assert cached(ran.root) == before
 
 
@@ -186,6 +208,21 @@ def test_what_was_appended_and_what_it_was_made_from_stays(dataset: Dataset) -> 
     assert code == 0
     assert f"{here} is left as it is: append 1" in said
     assert (cached(dataset.root), cached(here)) == before
+
+
+def test_what_was_appended_without_a_shard_that_failed_stays(dataset: Dataset) -> None:
+    new_vectors(dataset, "new", 1)
+    new = new_vectors(dataset, "new", 2, as_number=1)
+    run(dataset.config, "labels")
+    (new / "img_emb/img_emb_1.npy").write_bytes(b"broken")
+    assert append(dataset, new, more=("--allow-failed",))[0] == 1
+    here = dataset.root / "appended"
+    for shown in (*(here / "labels").iterdir(), here / "growth.json", here / "report.html"):
+        shown.unlink()
+    before = cached(here)
+    assert of("growth", before)
+    call("clean", dataset.config, "--yes")
+    assert cached(here) == before
 
 
 def test_a_bucket_is_cleaned_the_same(ran: Dataset, s3: ObjectStore) -> None:

@@ -39,7 +39,7 @@ def export(dataset: Dataset, format: str, to: Path | str | None, root: Path | st
 def files(where: Path | str) -> dict[str, bytes]:
     fs, path = remote.connect(str(where))
     found = {name[len(path) + 1 :]: name for name in fs.find(path)}
-    return {name: fs.cat_file(where) for name, where in found.items() if not name.startswith(OURS)}
+    return {name: fs.cat_file(where) for name, where in found.items() if name and not name.startswith(OURS)}
 
 
 @pytest.mark.parametrize("format", list(Format))
@@ -64,7 +64,9 @@ def test_a_run_on_s3_is_exported_into_its_folder_and_to_this_machine(
     done: Dataset, s3: ObjectStore, tmp_path: Path
 ) -> None:
     root = "s3://bucket/run"
-    remote.connect(root)[0].put(f"{done.root}/", "bucket/run/", recursive=True)
+    fs = remote.connect(root)[0]
+    fs.put(f"{done.root}/", "bucket/run/", recursive=True)
+    fs.call_s3("put_object", Bucket="bucket", Key="run/export/webdataset/", Body=b"")  # made in a console, empty
     export(done, "webdataset", tmp_path / "disk")
     assert export(done, "webdataset", None, root).to == f"{root}/export/webdataset"
     export(done, "webdataset", tmp_path / "here", root)
@@ -99,6 +101,7 @@ def test_an_export_to_s3_that_is_killed_goes_on_where_it_was(
         (["--to", OUT, "--format", "imagefolder", "--links"], "--links needs a folder of this machine"),
         (["--to", "s3://key:hidden@bucket/out", "--format", "csv"], "--to: the address s3://... holds credentials"),
         (["--to", "https://example.org/out", "--format", "csv"], "--to: https://example.org/out cannot be written to"),
+        (["--to", "s3:///", "--format", "csv"], "--to: s3:/// cannot be written to: name a folder, s3://BUCKET/FOLDER"),
         (["--to", "s3://bucket/taken", "--format", "csv"], "s3://bucket/taken holds files and is not an export"),
         (["--to", "s3://gone/out", "--format", "csv"], "cannot use the folder s3://gone/out"),
     ],

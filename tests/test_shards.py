@@ -1,5 +1,6 @@
 """Names and results of many shards, against plain lists and dicts."""
 
+import os
 import pickle
 import tracemalloc
 from collections.abc import Callable
@@ -152,6 +153,12 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     assert Accounts(store).check(planned) == counted
     assert not opened
     path = Path(planned.made["copy"]["a"].path)
+    whole, stat = path.read_bytes(), path.stat()
+    path.chmod(0o644)
+    path.write_bytes(whole[:-1])  # cut off, at a time that no clock says
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(AccountingError, match="is damaged"):
+        Accounts(store).check(planned)
     path.unlink()
     write(pa.table({"key": ["k"] * 7}), path, Counts(8, 8))
     with pytest.raises(AccountingError, match="copy, shard a: rows do not add up: the source came in; counted 8 in"):

@@ -56,6 +56,8 @@ def test_stable_names_show_exactly_what_is_published(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "codes").iterdir()] == ["1.txt"]
     assert (tmp_path / "codes" / "1.txt").read_text() == "new 1"
     assert Path(old["0"]).read_text() == "old 0"  # still in the cache
+    with pytest.raises(FileNotFoundError):
+        store.publish(CODES, {"2": store.path(CODES, "2", "lost")}.items())
     store.publish(SIDE, {WHOLE: make(store, WHOLE, "k", "one", SIDE)}.items())
     assert (tmp_path / "side.txt").read_text() == "one"
     store.publish(SIDE, ())
@@ -94,6 +96,15 @@ def test_what_is_shown_is_left_alone_and_what_was_made_anew_is_shown(
     store.publish(CODES, paths.items())
     assert linked == [paths["1"]]
     assert [(tmp_path / f"codes/{s}.txt").read_text() for s in ("0", "1")] == ["old", "new"]
+
+
+def test_a_link_that_a_killed_run_left_half_made_is_not_written_through(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, new = (make(store, "0", key, key) for key in ("old", "new"))
+    (tmp_path / "codes").mkdir()
+    os.link(old, tmp_path / "codes" / ".0.txt.new")
+    store.publish(CODES, {"0": new}.items())
+    assert [path.read_text() for path in (Path(old), tmp_path / "codes/0.txt")] == ["old", "new"]
 
 
 def test_results_cannot_be_written_through_their_stable_name(tmp_path: Path) -> None:
