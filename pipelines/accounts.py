@@ -8,7 +8,6 @@ name and all footers are read again, so what is kept cannot be out of date.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from cpp import scratch, tables
 from cpp.ahead import ahead
+from cpp.damage import damage
 from cpp.store import Product, Store, fingerprint
 from cpp.tables import Counts, read_counts
 from pipelines.plan import Step
@@ -34,6 +34,16 @@ class AccountingError(RuntimeError):
     """Rows went missing, or came from nowhere."""
 
 
+class DamagedError(AccountingError):
+    """Results that were whole once and are cut off or overwritten: `files` are their products, paths and why."""
+
+    def __init__(self, step: str, files: list[tuple[Product, str, str]]) -> None:
+        self.files = files
+        _, path, why = files[0]
+        others = f", and {len(files) - 1} more" if files[1:] else ""
+        super().__init__(f"{step}: {path} is damaged ({why}){others}. Remove it and run again: it is made anew")
+
+
 class Accounts:
     """The rows of every shard, as far as steps were checked."""
 
@@ -42,7 +52,10 @@ class Accounts:
         self._out: dict[str, tuple[Names, Rows]] = {}  # product -> shards, and rows that came out of each
 
     def check(self, step: Step) -> Counts | None:
-        """Check that for every shard that is done all rows are there, and add them up. None for what runs once."""
+        """Check that for every shard that is done all rows are there, and add them up. None for what runs once.
+
+        AccountingError where they are not, DamagedError where files cannot be read.
+        """
         if not step.stage.each:
             return None
         results = step.results()
@@ -77,17 +90,26 @@ class Accounts:
         return np.stack([table[field].to_numpy() for field in Counts._fields], axis=1)
 
     def _counted(self, step: Step, results: Mapping[str, Made]) -> Rows:
-        """The counts of the first product of every shard, from the footers of all. AccountingError names the shard."""
+        """The counts of the first product of every shard, from the footers of all."""
         found: Rows | None = None
-        for product in (p for p in step.stage.products if p.suffix == ".parquet"):
+        damaged = []
+        for product in step.stage.products:
             made = results[product.name]
+            if product.suffix != ".parquet":
+                ends = zip(Paths(made), ahead(damage, Paths(made), THREADS, 4 * THREADS), strict=True)
+                damaged += [(product, path, why) for path, why in ends if why]
+                continue
             came = {kind: self._came(kind, made.names) for kind in step.stage.each if kind in self._out}
-            rows = np.empty((len(made), len(Counts._fields)), np.int64)
-            footers = ahead(partial(_footer, step.name), Paths(made), THREADS, 4 * THREADS)
-            for i, (counts, length) in enumerate(footers):
-                _balance(step.name, product, made, i, counts, length, {k: int(of[i]) for k, of in came.items()})
-                rows[i] = counts
+            rows = np.zeros((len(made), len(Counts._fields)), np.int64)
+            for i, footer in enumerate(ahead(_footer, Paths(made), THREADS, 4 * THREADS)):
+                if isinstance(footer, str):
+                    damaged.append((product, made.file(i).path, footer))
+                    continue
+                _balance(step.name, product, made, i, *footer, {k: int(of[i]) for k, of in came.items()})
+                rows[i] = footer[0]
             found = rows if found is None else found
+        if damaged:
+            raise DamagedError(step.name, damaged)
         return np.zeros((len(step.done), len(Counts._fields)), np.int64) if found is None else found
 
     def _came(self, kind: str, names: Names) -> Rows:
@@ -96,11 +118,12 @@ class Accounts:
         return out if known is names else out[[known.at(name) for name in names]]
 
 
-def _footer(step: str, path: str) -> tuple[Counts, int]:
+def _footer(path: str) -> tuple[Counts, int] | str:
+    """The counts and the rows of a file, or what is wrong with it."""
     try:
         return read_counts(path)
     except ValueError as error:
-        raise AccountingError(f"{step}: {error}") from error
+        return damage(path) or str(error.__cause__ or error)
 
 
 def _balance(

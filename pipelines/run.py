@@ -19,7 +19,7 @@ from cpp.damage import damage
 from cpp.store import File, Store
 from cpp.tables import Counts
 from pipelines import events
-from pipelines.accounts import AccountingError, Accounts
+from pipelines.accounts import AccountingError, Accounts, DamagedError
 from pipelines.attempt import OpenError, Result, in_process
 from pipelines.config import Config, ConfigError
 from pipelines.inputs import inputs
@@ -116,7 +116,7 @@ class Run:
                 self._record(state, started)
         return self.ok
 
-    def _step(self, name: str, stage: Stage) -> Outcome:
+    def _step(self, name: str, stage: Stage, again: bool = False) -> Outcome:
         if waits_for := self._incomplete(stage):
             self._publish(stage, {})
             self.progress.line(f"{name}: not started, {waits_for} is not complete")
@@ -131,7 +131,15 @@ class Run:
         for task in planned.todo:
             outcome.failed.append(errors[task.shard])
             self._quarantine(name, errors[task.shard])
-        outcome.counts = self._accounts.check(planned)
+        try:
+            outcome.counts = self._accounts.check(planned)
+        except DamagedError as error:
+            if again:  # what was made just now cannot be read: to make it once more would not help
+                raise
+            for product, path, why in error.files:
+                self.progress.line(f"{name}: {path} is damaged ({why}): it is made again")
+                self.store.remove(product, [os.path.basename(path)])
+            return self._step(name, stage, again=True)
         results = planned.results()
         self.files |= results
         self._publish(stage, results)

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 
 from cpp.damage import damage
+from pipelines import accounts
 from pipelines.config import load
 from pipelines.run import AccountingError, Run
 from tests.conftest import Dataset, write_dataset
@@ -53,16 +56,28 @@ def test_files_of_steps_that_are_cut_off_are_made_again(done: Dataset) -> None:
     assert computed(go(done)) == {}
 
 
-def test_a_shard_that_is_cut_off_is_named_with_the_remedy(done: Dataset) -> None:
+def test_shards_that_are_cut_off_are_made_again(done: Dataset) -> None:
     before = files(done.root)
-    path = next((done.root / "cache" / "codes").glob("00001-*"))
-    path.chmod(0o644)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(AccountingError, match=rf"project: .*{path.name} is damaged .*Remove it and run again"):
-        go(done)
-    path.unlink()
-    assert computed(go(done)) == {"project": 1}
+    for product, shard in (("codes", "00001"), ("codes", "00002"), ("assignments", "00000"), ("likeness", "00001")):
+        (path,) = (done.root / "cache" / product).glob(f"{shard}-*")
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-20])
+    assert computed(go(done)) == {"project": 2, "assign": 1, "vote": 1}
+    said = re.findall(r"/cache/(codes|assignments|likeness)/(\d+)-\S+ is damaged", (done.root / "run.log").read_text())
+    assert said == [("codes", "00001"), ("codes", "00002"), ("assignments", "00000"), ("likeness", "00001")]
     assert files(done.root) == before
+    assert computed(go(done)) == {}
+
+
+def test_a_shard_that_is_damaged_once_more_is_named_with_the_remedy(
+    done: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(path: str) -> NoReturn:
+        raise ValueError(f"{path} cannot be read")
+
+    monkeypatch.setattr(accounts, "read_counts", unreadable)
+    with pytest.raises(AccountingError, match=r"import: .*00000-.* is damaged .* and 5 more\. Remove it and run again"):
+        go(done)
 
 
 def test_a_shard_that_changes_is_done_again_with_all_that_depends_on_it(dataset: Dataset) -> None:
