@@ -83,7 +83,7 @@ class Accounts:
         return str(self._store.path(ACCOUNTS, step.name, fingerprint(stamps, came)))
 
     def _read(self, path: str) -> Rows | None:
-        if Path(path).name not in self._store.listing(ACCOUNTS):
+        if Path(path).name not in self._store.listing(ACCOUNTS) or damage(path):
             return None
         with scratch.borrowed(path) as local:
             table = pq.read_table(local)

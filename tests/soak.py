@@ -2,8 +2,8 @@
 
 Each round takes away a part of the results, starts a real run on a Ray cluster of three nodes on this machine, or on a
 Ray of its own, and breaks something while it works: kills a worker, a node or the driver, interrupts it, deletes
-finished results, changes an input and puts it back. Prints the seed and what it did; exit code 1 where anything
-differs.
+finished results or cuts them off, changes an input and puts it back. Prints the seed and what it did; exit code 1
+where anything differs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.test_run import files
 SHARDS = (12,) * 24
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
 SILENCE = 240  # seconds without a line: what hangs is an error
-KINDS = ("worker", "node", "driver", "interrupt", "deleted result", "changed input", "touched input")
+KINDS = ("worker", "node", "driver", "interrupt", "deleted result", "cut result", "changed input", "touched input")
 
 
 class Soak:
@@ -70,7 +70,7 @@ class Soak:
                 self.break_(kind, process, joined)
         code = process.wait()
         self.say(f"run on {'the cluster' if joined else 'its own Ray'}: exit {code}, {len(lines)} lines")
-        # 1: an input changed while it was read, or a result was deleted that a later step would read
+        # 1: an input changed while it was read, or a result was deleted or cut off that a later step would read
         if code not in {0, 1, 130, -signal.SIGKILL}:
             raise AssertionError(f"exit code {code}: {''.join(lines[-20:])}")
         self.mend()
@@ -115,10 +115,14 @@ class Soak:
         elif kind == "node" and joined:
             self.cluster.remove_node(self.random.choice(list(self.cluster.worker_nodes)), allow_graceful=False)
             self.cluster.add_node(**NODE)
-        elif kind == "deleted result":
+        elif kind.endswith("result"):
             results = sorted(p for p in (self.dataset.root / "cache").glob("*/*-*.*") if p.is_file())
             for path in self.random.sample(results, min(3, len(results))):
-                path.unlink(missing_ok=True)
+                if kind.startswith("deleted"):
+                    path.unlink(missing_ok=True)
+                else:
+                    path.chmod(0o644)
+                    os.truncate(path, path.stat().st_size // 2)
         elif kind.endswith("input"):
             path = self.random.choice(sorted(self.dataset.folder.glob("data/img_emb/*.npy")))
             if kind.startswith("changed"):

@@ -152,6 +152,11 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(accounts, "read_counts", lambda path: opened.append(path) or real(path))
     assert Accounts(store).check(planned) == counted
     assert not opened
+    (kept,) = (tmp_path / "cache" / "accounts").iterdir()
+    kept.chmod(0o644)
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert Accounts(store).check(planned) == counted
+    assert len(opened) == 5
     path = Path(planned.made["copy"]["a"].path)
     whole, stat = path.read_bytes(), path.stat()
     path.chmod(0o644)
