@@ -97,8 +97,7 @@ def read(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
                 event = json.loads(line)
             except ValueError:  # the last line of a run that was killed
                 continue
-            if isinstance(event, dict):
-                yield event
+            yield event
 
 
 @dataclass

@@ -181,6 +181,8 @@ def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(datase
     code, said = append(dataset, new)
     assert code == 2
     assert "is not a finished run" in said
+    with pytest.raises(ConfigError, match="What makes it: python -m pipelines run 'my run.yaml'\n"):
+        appending.append(load(dataset.config), [str(new)], None, ["my run.yaml"], True, False)
     call("run", dataset.config, *STEPS, "--local")
     for args, expected in (
         ((dataset.folder / "data",), "there is nothing to append (2 shards, 00000, 00001, are appended already or"),

@@ -63,12 +63,31 @@ def test_products_that_grow_faster_than_the_rows_take_the_time_of_the_machine(co
     assert line(config, "assign", Todo(10, 10, True, True), wide).seconds == 1 + (2 * 10 + 1000 * 1000 * 8 / 1e6) / 2
 
 
+def test_what_a_step_grows_by(config: Config, dataset: Dataset) -> None:
+    paper = load(dataset.config, ["fit.batch=200"])  # 5 steps to warm up and 4 epochs, of batches as large as there are
+    fit = line(paper, "fit", Todo(1, 1, False, True))
+    assert fit.seconds == pytest.approx(1 + 2 * ((5 + 4 * 5) * 200**2) / ((5 + 4 * 1) * 100**2))
+    search = line(config, "search", Todo(10, 10, True, False))  # every row is compared with those of its group
+    assert search.seconds == pytest.approx(1 + (2 * 10 + (1000**2 - 10 * 100**2) / 4 * 8 / 1e6) / 2)
+    vote = line(config, "vote", Todo(10, 10, True, True), replace(FULL, words=1006))
+    assert vote.peak == 1000 + 4 * 1000 * (16 + config.resources.batch) + 200 * (16 + 8) * 6
+    drawn = config.model_copy(update={"partition": config.partition.model_copy(update={"sample": 500})})
+    partition = line(drawn, "partition", Todo(1, 1, False, True))
+    assert partition.peak == 1000 + 12 * (500 - 100) * (16 + 8) + 8 * (500**2 - 100**2)
+    wide = line(config, "measure", Todo(10, 10, True, False), replace(FULL, groups=1004))
+    assert wide.peak == 1000 + 8 * 5 * 1000 * 8**2 + 200 * (16 + 8) * 6
+
+
 def test_what_was_worked_on_goes_by_the_log_and_what_is_done_takes_nothing(config: Config) -> None:
     log = {"import": Spent(20.0, 500, 5)}
     found = line(config, "import", Todo(10, 5, True, False), log=log)
     assert (found.source, found.seconds) == ("log", 1 + 20 / 2)
     alone = line(config, "import", Todo(10, 5, True, False), log=log, taken={})
     assert (alone.seconds, alone.disk, alone.peak) == (10, None, None)
+    last, unknown = Todo(10, 1, True, False), {"import": Spent(20.0, 0, 5)}
+    assert line(config, "import", last, log=log).seconds == line(config, "import", last, log=unknown).seconds == 1 + 4
+    once = line(config, "fit", Todo(1, 1, False, True), log={"fit": Spent(20.0, 100, 1)})
+    assert once.seconds == 1 + 20  # as it took the last time
     assert line(config, "import", Todo(10, 0, True, False)).seconds == 0
 
 
@@ -90,13 +109,20 @@ def test_what_does_not_fit_is_said_with_what_to_change(config: Config) -> None:
     large = replace(fits, step="partition", each=False, shards=1, peak=20 * GB)
     said = list(misfits(config, FULL, [fits, large], 20 * GB, 12 * GB))
     assert said[0].endswith("lower partition.landmarks or partition.sample")
+    both = config.model_copy(update={"resources": Resources(workers=1, gpus=1, cpu_workers=2)})
+    (memory,) = misfits(both, FULL, [replace(fits, gpu=False)], 9 * GB, 9 * GB)
+    assert memory.endswith("set resources.cpu_workers to 1")
     away = config.model_copy(update={"resources": Resources(workers=2, ray_address="host:6379")})
     assert list(misfits(away, FULL, [fits], 9 * GB, 1 * GB)) == []  # its nodes are not this machine
+    one = [replace(fits, shards=1), replace(fits, step="import", peak=1 * GB)]  # one works, the other waits
+    assert list(misfits(config, FULL, one, 20 * GB, 6 * GB)) == []
+    assert len(list(misfits(config, FULL, one, 20 * GB, 5 * GB))) == 1
 
 
 def test_too_few_rows_for_the_clusters_are_said(config: Config) -> None:
     (said,) = misfits(config, replace(FULL, rows=3), [], GB, GB)
     assert said == "rows: partition.n_clusters is 4 and there are about 3 rows: lower it"
+    assert list(misfits(config, replace(FULL, rows=4), [], GB, GB)) == []
     drawn = config.model_copy(update={"partition": config.partition.model_copy(update={"sample": 2})})
     (said,) = misfits(drawn, FULL, [], GB, GB)
     assert said.endswith("partition.sample draws 2 rows: lower it, or raise partition.sample (2)")
@@ -147,7 +173,9 @@ def test_the_machine_is_looked_at(config: Config) -> None:
     assert said.startswith("resources: the workers together ask for 100000 CPUs and this machine has ")
 
 
-@pytest.mark.parametrize(("value", "said"), [(0.2, "< 1 s"), (4, "4 s"), (600, "10 min"), (7500, "2 h 05 min")])
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.2, "< 1 s"), (90, "90 s"), (600, "10 min"), (7500, "2 h 05 min"), (2e5, "2 days 7 h")]
+)
 def test_times_in_words(value: float, said: str) -> None:
     assert duration(value) == said
 

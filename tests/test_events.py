@@ -72,6 +72,9 @@ def test_after_a_torn_end_the_next_event_has_a_line_of_its_own(tmp_path: Path) -
     whole = path.read_bytes()
     events.mend(path)
     assert path.read_bytes() == whole
+    path.write_bytes(whole[:-1])  # only the end of the line is lost
+    events.mend(path)
+    assert path.read_bytes() == whole
 
 
 def test_a_run_that_has_started_no_step_is_at_none(tmp_path: Path) -> None:

@@ -14,26 +14,32 @@ from pipelines.progress import FEW, Progress
 def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tuple[list[str], list[dict[str, object]]]:
     """The lines that a step of so many shards writes, and its events."""
     screen = io.StringIO()
+    (folder / "events.jsonl").write_text('{"torn')  # by a run that was killed
     with Progress(folder, Console(file=screen, width=200)) as progress:
         progress.begin("encode", shards, 0)
+        assert "to do" in (folder / "run.log").read_text()  # at once, for who looks or where the run is killed
         for i in range(shards):
-            counts, error = (None, "ValueError: no") if i in failed else (Counts(10, 10), None)
+            counts, error = (None, "ValueError: no [key]") if i in failed else (Counts(10, 8, 2), None)
             progress.shard(Result(f"{i:05d}", 0.1, counts, error), "key")
+        assert progress._rows == 10 * (shards - len(failed))  # that came in, of which the rate is told
         progress.end()
     lines = (folder / "run.log").read_text().splitlines()
     assert screen.getvalue().splitlines() == lines
-    found = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    found = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()[1:]]
     return lines, [event for event in found if event["event"] == "shard"]
 
 
 def test_of_few_shards_each_has_a_line(tmp_path: Path) -> None:
     lines, events = told(tmp_path, FEW)
     assert len(lines) == 1 + FEW
+    assert [" left)" in line for line in lines[-2:]] == [True, False]
     assert len(events) == FEW
 
 
 def test_of_many_shards_the_first_the_last_and_the_failed_have_a_line(tmp_path: Path) -> None:
     lines, events = told(tmp_path, 500, frozenset({77}))
     assert [line.split()[2] for line in lines[1:]] == ["00000:", "00077:", "00499:"]
-    assert "FAILED: ValueError: no" in lines[2]
+    assert "00000: 10 rows, 2 rejected in 0.1 s (1/500 shards, " in lines[1]
+    assert "FAILED: ValueError: no [key]" in lines[2]
+    assert {i: event["error"] for i, event in enumerate(events) if event["error"]} == {77: "ValueError: no [key]"}
     assert [event["shard"] for event in events] == [f"{i:05d}" for i in range(500)]

@@ -1,10 +1,17 @@
 """The folder of a process on a local disk."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
+
+import pytest
+
+from cpp import scratch
 
 PROGRAM = "from cpp import scratch; print(scratch.folder(), flush=True); input()"
 
@@ -23,6 +30,7 @@ def test_a_folder_goes_with_its_process_or_when_the_next_one_starts(tmp_path: Pa
 
     (alive, first), (killed, second) = start(), start()
     assert first.is_dir()
+    assert first.parent.stat().st_mode & 0o077 == 0  # the inputs of a run are nobody else's
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert second.is_dir()
@@ -33,3 +41,19 @@ def test_a_folder_goes_with_its_process_or_when_the_next_one_starts(tmp_path: Pa
         process.communicate("\n")
     assert not first.exists()
     assert not third.exists()
+
+
+def test_a_folder_is_not_looked_for_while_another_is_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    parent = tmp_path / f"cpp-{os.getuid()}"
+    parent.mkdir()
+    with (parent / "lock").open("a") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        making = threading.Thread(target=scratch.folder.__wrapped__)
+        making.start()
+        making.join(0.2)
+        assert making.is_alive()
+    making.join()
+    assert len(list(parent.glob("*/alive"))) == 1
