@@ -14,6 +14,9 @@ import pytest
 from cpp import lease, remote, scratch
 from cpp.objects import Objects
 from cpp.store import WHOLE, LockedError, Product, Store
+from pipelines.attempt import opened
+from pipelines.growing import Fitted
+from pipelines.stage import Given
 from tests.object_store import Fault, ObjectStore
 
 CODES, SIDE, PLOTS = Product("codes", ".txt"), Product("side", ".txt"), Product("plots", "")
@@ -137,7 +140,7 @@ def test_files_of_steps_are_at_hand_while_they_are_needed(store: Store) -> None:
     assert not Path(files["codes"]).exists()
     kept = scratch.kept(path)
     assert scratch.kept(path) == kept
-    scratch.forget()
+    opened(Fitted(), Given({}, 1, "cpu", 1, 1, 1))  # the next step
     assert not Path(kept).exists()
 
 

@@ -1,11 +1,13 @@
 """Faults of storage, each caused: a full disk, files that are cut off, inputs that change, clocks that are wrong."""
 
+import errno
 import json
 import os
 import re
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,8 +15,12 @@ import numpy as np
 import pytest
 
 from cpp.damage import damage
+from cpp.store import Store
+from cpp.tables import Counts
 from pipelines import accounts
+from pipelines.attempt import attempt
 from pipelines.config import load
+from pipelines.plan import Task
 from pipelines.run import AccountingError, Run
 from tests.conftest import Dataset, write_dataset
 from tests.test_run import computed, files, go
@@ -106,6 +112,33 @@ def test_what_clocks_say_of_results_does_not_matter(done: Dataset) -> None:
     for i, path in enumerate(sorted((done.root / "cache").rglob("*"))):
         os.utime(path, (4e9, 4e9) if i % 2 else (1, 1))
     assert computed(go(done)) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "full"), "no space left in .*cache/tmp .*make room and run the same command again"),
+        (OSError(errno.EDQUOT, "quota"), "no space left in .*cache/tmp .*make room and run the same command again"),
+        (ValueError("https://me:hidden@host is bad"), r"ValueError: https://\*\*\*@host is bad$"),
+        (KeyError("word"), "KeyError: 'word'$"),
+        (None, "RuntimeError: rows do not add up: 3 in, 1 out, 1 rejected$"),
+    ],
+)
+def test_an_attempt_that_fails_says_why_and_leaves_nothing(tmp_path: Path, error: Exception | None, said: str) -> None:
+    def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        out["made"].write_text("made")
+        if error:
+            raise error
+        return Counts(3, 1, 1)
+
+    broken = tmp_path / "metadata.parquet"  # of the inputs: nobody is told to remove it
+    broken.write_text("broken")
+    task = Task("step", "a", "k", {"metadata": str(broken)}, {"made": str(tmp_path / "run/cache/made/a-k.txt")})
+    found = attempt(work, task, Store(tmp_path / "run"))
+    assert re.match(said, (found.error or "").removeprefix("OSError: "))
+    assert "Traceback" in (found.traceback or "")
+    assert "hidden" not in f"{found.error}{found.traceback}"
+    assert not list((tmp_path / "run").rglob("*.txt"))
 
 
 def test_a_full_disk_fails_the_shard_leaves_nothing_half_and_goes_on_with_room(dataset: Dataset) -> None:

@@ -26,6 +26,7 @@ def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tup
     lines = (folder / "run.log").read_text().splitlines()
     assert screen.getvalue().splitlines() == lines
     found = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()[1:]]
+    assert found[0]["event"] == "step"
     return lines, [event for event in found if event["event"] == "shard"]
 
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import tracemalloc
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,10 @@ def test_products_share_names_until_some_are_missing() -> None:
     assert list(names.where(np.array([1, 0, 0, 1, 1], bool))) == ["b", "c-9", "ö"]
     a = made(UNSORTED)
     assert common([a, Made(a.names, a.numbers, a.path)]) is a.names
-    assert list(common([a, dict.fromkeys(["a", "ö", "x"], File("", ""))])) == ["a", "ö"]
+    some = [dict.fromkeys(names, File("", "")) for names in (["a", "ö", "x"], ["b", "ö"], UNSORTED[:2])]
+    assert list(common([a, some[0]])) == ["a", "ö"]
+    assert list(common([a, *some[:2]])) == ["ö"]
+    assert list(common([a, some[2]])) == UNSORTED[:2]
 
 
 def test_results_are_a_mapping_like_a_dict_of_files() -> None:
@@ -110,8 +114,9 @@ def test_inputs_in_a_table_are_what_they_were(path: Callable[[str], object], mon
     assert list(aligned(found, Names(["ö", "a"]))) == [expected["ö"].fingerprint, expected["a"].fingerprint]
 
 
-def test_two_inputs_of_one_name_are_an_error() -> None:
-    files = [(name, File(name, fingerprint(name))) for name in ("b", "a-0", "b")]
+@pytest.mark.parametrize("names", [("b", "a-0", "b"), ("a-0", "b", "b")])
+def test_two_inputs_of_one_name_are_an_error(names: tuple[str, ...]) -> None:
+    files = [(name, File(name, fingerprint(name))) for name in names]
     with pytest.raises(ValueError, match="two files would both be the shard b: rename one"):
         Listed(files)
 
@@ -120,6 +125,8 @@ def test_a_digest_follows_every_file_and_their_order() -> None:
     files = {name: File(name, fingerprint(name)) for name in UNSORTED}
     others = [files | {"a": File("a", fingerprint("x"))}, dict(reversed(files.items())), dict(list(files.items())[1:])]
     assert len({digest(files), *map(digest, others)}) == 4
+    words = [{word: File(word, word) for word in some} for some in (("ab", "c"), ("a", "bc"))]
+    assert digest(words[0]) != digest(words[1])
 
 
 def test_inputs_and_plans_of_many_shards_take_few_bytes(tmp_path: Path) -> None:
@@ -157,6 +164,12 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     kept.write_bytes(kept.read_bytes()[:-1])
     assert Accounts(store).check(planned) == counted
     assert len(opened) == 5
+    for lost in (0, 1):  # of the step before, whose rows are other ones than when the sums were made
+        after = Accounts(store)
+        after._out["features"] = planned.names, np.arange(2, 7) - lost
+        assert after._came("features", Names(["ö", "a"])).tolist() == [6 - lost, 3 - lost]
+        with pytest.raises(AccountingError, match="{'features': 1} came in; counted 2 in") if lost else nullcontext():
+            assert after.check(planned) == counted
     path = Path(planned.made["copy"]["a"].path)
     whole, stat = path.read_bytes(), path.stat()
     path.chmod(0o644)
@@ -165,6 +178,7 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(AccountingError, match="is damaged"):
         Accounts(store).check(planned)
     path.unlink()
+    assert Accounts(store)._kept(planned, planned.results()) is None
     write(pa.table({"key": ["k"] * 7}), path, Counts(8, 8))
     with pytest.raises(AccountingError, match="copy, shard a: rows do not add up: the source came in; counted 8 in"):
         Accounts(store).check(planned)
