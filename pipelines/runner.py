@@ -20,6 +20,7 @@ import ray
 import torch
 from ray.exceptions import OutOfMemoryError, RayError
 
+from cpp import remote
 from cpp.store import Store
 from pipelines import cluster
 from pipelines.attempt import OpenError, Result, attempt, opened
@@ -53,7 +54,7 @@ class _Worker:
             try:
                 self.open = task.step, opened(stage, replace(ray.get(given[0]), threads=threads))
             except Exception:
-                return traceback.format_exc()
+                return remote.redacted(traceback.format_exc())
         return attempt(self.open[1], task, self.store)
 
 

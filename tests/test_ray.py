@@ -43,7 +43,7 @@ class Fragile(Stage):
 
     def open(self, given: Given) -> Work:
         if self.closed:
-            raise FileNotFoundError("the weights are not there")
+            raise FileNotFoundError("https://me:hidden@host is not there")
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             name = files["text"]
@@ -109,7 +109,7 @@ def test_an_exception_is_not_tried_again(pool: tuple[Pool, Store], tmp_path: Pat
 
 def test_a_stage_that_cannot_be_opened_fails_at_once_with_its_cause(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
-    with pytest.raises(OpenError, match="FileNotFoundError: the weights are not there"):
+    with pytest.raises(OpenError, match=r"FileNotFoundError: https://\*\*\*@host is not there"):
         list(workers.results(Fragile(str(tmp_path), closed=True), GIVEN, tasks(store, "closed")))
     assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after")))) == 8
 
