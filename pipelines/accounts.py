@@ -90,9 +90,8 @@ class Accounts:
         return np.stack([table[field].to_numpy() for field in Counts._fields], axis=1)
 
     def _counted(self, step: Step, results: Mapping[str, Made]) -> Rows:
-        """The counts of the first product of every shard, from the footers of all."""
-        found: Rows | None = None
-        damaged = []
+        """The counts of every shard, which all its files have in their footers."""
+        found, damaged = list[Rows](), []
         for product in step.stage.products:
             made = results[product.name]
             if product.suffix != ".parquet":
@@ -107,10 +106,18 @@ class Accounts:
                     continue
                 _balance(step.name, product, made, i, *footer, {k: int(of[i]) for k, of in came.items()})
                 rows[i] = footer[0]
-            found = rows if found is None else found
+            found.append(rows)
         if damaged:
             raise DamagedError(step.name, damaged)
-        return np.zeros((len(step.done), len(Counts._fields)), np.int64) if found is None else found
+        if not found:
+            return np.zeros((len(step.done), len(Counts._fields)), np.int64)
+        for i in np.flatnonzero((np.stack(found) != found[0]).any(axis=(0, 2))).tolist():
+            paths = ", ".join(made.file(i).path for made in results.values())
+            raise AccountingError(
+                f"{step.name}, shard {step.done[i]}: rows do not add up: its files are of attempts that went "
+                f"differently. Remove {paths} and run again"
+            )
+        return found[0]
 
     def _came(self, kind: str, names: Names) -> Rows:
         """The rows of these shards that came out of the step that made `kind`."""
