@@ -8,20 +8,24 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 import pytest
+import torch
 
 from cpp.damage import damage
 from cpp.store import Store
 from cpp.tables import Counts
 from pipelines import accounts
-from pipelines.attempt import attempt
+from pipelines.attempt import OpenError, attempt, in_process
 from pipelines.config import load
+from pipelines.growing import Fitted
 from pipelines.plan import Task
 from pipelines.run import AccountingError, Run
+from pipelines.stage import Given, Work
 from tests.conftest import Dataset, write_dataset
 from tests.test_run import computed, files, go
 
@@ -139,6 +143,25 @@ def test_an_attempt_that_fails_says_why_and_leaves_nothing(tmp_path: Path, error
     assert "Traceback" in (found.traceback or "")
     assert "hidden" not in f"{found.error}{found.traceback}"
     assert not list((tmp_path / "run").rglob("*.txt"))
+    ours = tmp_path / "run/cache/codes/a-k.parquet"
+    ours.parent.mkdir()
+    ours.write_text("broken")
+    found = attempt(work, replace(task, files={"codes": str(ours)}), Store(tmp_path / "run"))
+    assert isinstance(error, OSError) or f"{ours} is damaged: " in (found.error or "")
+    assert type(error or RuntimeError()).__name__ in (found.traceback or "")  # the cause is told as well
+
+
+def test_a_stage_has_its_threads_and_what_it_says_when_it_cannot_be_opened_is_without_credentials(
+    tmp_path: Path,
+) -> None:
+    class Closed(Fitted):
+        def open(self, given: Given) -> Work:
+            raise FileNotFoundError("https://me:hidden@host is not there")
+
+    with pytest.raises(OpenError, match=r"FileNotFoundError: https://\*\*\*@host is not there") as found:
+        list(in_process(Closed(), Given({}, 2, "cpu", 1, 1, 1), [], Store(tmp_path)))
+    assert torch.get_num_threads() == 2
+    assert "hidden" not in str(found.value)
 
 
 def test_a_full_disk_fails_the_shard_leaves_nothing_half_and_goes_on_with_room(dataset: Dataset) -> None:

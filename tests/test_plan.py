@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from cpp import wordlists
 from pipelines.config import ConfigError, load
 from pipelines.plan import plan, upstream
 from tests.conftest import Dataset
@@ -97,6 +98,16 @@ def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset) -> None:
     }
 
 
+def test_another_edition_of_a_list_of_words_makes_them_stale(
+    pictures: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keys(pictures, "label.vocabulary=[coco]")
+    monkeypatch.setattr(wordlists, "edition", lambda name: "another")
+    after = keys(pictures, "label.vocabulary=[coco]")
+    changed = {step for (step, _), key in after.items() if key not in before.values()}
+    assert changed == {"words", "vote", "label", "labels", "report", "plots"}
+
+
 def test_upstream_of_named_steps(dataset: Dataset) -> None:
     steps = {step.name: step.stage for step in plan(load(dataset.config))}
     assert upstream(["project"], steps) == ["import", "fit", "project"]
@@ -121,3 +132,10 @@ def test_upstream_of_named_steps(dataset: Dataset) -> None:
 def test_inputs_that_are_not_there_are_named(dataset: Dataset, override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         plan(load(dataset.config, [override]))
+
+
+def test_vectors_of_which_none_can_be_read_are_said_at_once(dataset: Dataset) -> None:
+    for path in (dataset.folder / "data/img_emb").iterdir():
+        path.write_bytes(b"broken")
+    with pytest.raises(ConfigError, match="import.path: none of the .npy files in .*/img_emb can be read"):
+        plan(load(dataset.config))

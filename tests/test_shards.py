@@ -87,6 +87,16 @@ def test_keys_are_fingerprints_of_step_shard_and_what_it_is_made_from(tmp_path: 
     ]
 
 
+def test_a_shard_is_worked_on_where_all_that_it_is_made_from_is_there(tmp_path: Path) -> None:
+    class Two(Copy):
+        each = ("features", "votes")
+
+    files = {
+        kind: {name: File(name, kind) for name in names} for kind, names in (("features", UNSORTED), ("votes", "ba"))
+    }
+    assert list(step("two", Two(), files, Store(tmp_path)).names) == ["b", "a"]
+
+
 def test_results_of_many_shards_take_few_bytes() -> None:
     names = [f"{i:05d}" for i in range(10_000)]
     numbers = np.arange(len(names), dtype=np.uint64)
@@ -181,4 +191,26 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     assert Accounts(store)._kept(planned, planned.results()) is None
     write(pa.table({"key": ["k"] * 7}), path, Counts(8, 8))
     with pytest.raises(AccountingError, match="copy, shard a: rows do not add up: the source came in; counted 8 in"):
+        Accounts(store).check(planned)
+
+
+def test_every_file_of_a_shard_is_looked_for_and_its_rows_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Both(Copy):
+        products = (*Copy.products, Product("left", rows="rejected"))
+
+    monkeypatch.setattr(accounts, "MANY", 3)
+    store, files = Store(tmp_path), {"features": {name: File(name, fingerprint(name)) for name in UNSORTED}}
+    for task in step("both", Both(), files, store).tasks:
+        with store.commit(task.outputs) as out:
+            for name, rows in (("copy", 3), ("left", 2)):
+                write(pa.table({"key": ["k"] * rows}), out[name], Counts(5, 3, 2))
+    planned = step("both", Both(), files, store)
+    assert Accounts(store).check(planned) == Counts(25, 15, 10)
+    left = Path(planned.made["left"]["a"].path)
+    left.unlink()
+    assert [task.shard for task in step("both", Both(), files, store).todo] == ["a"]
+    write(pa.table({"key": ["k"]}), left, Counts(5, 4, 1))  # of an attempt that took one image more
+    with pytest.raises(AccountingError, match="both, shard a: rows do not add up: its files are of attempts that went"):
         Accounts(store).check(planned)
