@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from cpp import sources, vectors, wordlists
+from cpp import remote, sources, vectors, wordlists
 from cpp.store import WHOLE, File
 from pipelines.config import Config, ConfigError
 from pipelines.settings import CAPTIONS, Label
@@ -71,3 +71,11 @@ def _naming(key: str, config: Config, hint: str = "") -> Iterator[None]:
         yield
     except ValueError as error:
         raise ConfigError(f"{key}: {error} (relative paths start from `data`, now {config.data!r}){hint}") from error
+    except Exception as error:
+        if not remote.is_failure(error):
+            raise
+        said = remote.redacted(f"{type(error).__name__}: {error}")
+        raise ConfigError(
+            f"{key}: cannot be read ({said}; relative paths start from `data`, now {config.data!r}): correct the path "
+            "or address, or what may read it: permissions, or credentials (AWS_*, GOOGLE_APPLICATION_CREDENTIALS)"
+        ) from error

@@ -4,6 +4,7 @@ import pytest
 
 from cpp import listing, remote
 from pipelines.config import ConfigError, load
+from pipelines.inputs import inputs
 from tests.conftest import Dataset
 
 SECRET = [
@@ -54,3 +55,22 @@ def test_what_errors_say_is_without_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     said = "403 for https://u:pw@example.org/a.tar?part=1&X-Amz-Signature=abc123 with s3cr3t/key; kept s3://bucket/a@b"
     expected = "403 for https://***@example.org/a.tar?part=1&X-Amz-Signature=*** with ***; kept s3://bucket/a@b"
     assert remote.redacted(said) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "said"), [("", "", "NoCredentialsError"), ("me", "hidden", "EndpointConnectionError")]
+)
+def test_inputs_that_cannot_be_reached_are_named_with_the_remedy(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, key: str, secret: str, said: str
+) -> None:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    here = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    nowhere = {"AWS_CONFIG_FILE": "/none", "AWS_SHARED_CREDENTIALS_FILE": "/none", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in (here | nowhere).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(remote.OPTIONS["s3"]["config_kwargs"], "retries", {"max_attempts": 0})
+    remote.disconnect()
+    with pytest.raises(ConfigError, match=rf"import: cannot be read \({said}.*`data`, now 's3://bucket/in'.*AWS_"):
+        inputs(load(dataset.config, ["data=s3://bucket/in", "label=null"]))
+    remote.disconnect()
