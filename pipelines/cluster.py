@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,14 +54,24 @@ def start(resources: Resources) -> None:
         for said in machine.lacking(resources):
             raise ConfigError(said)
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, **shared)
+        with _ends_as_before():
+            ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, **shared)
         return
     _answers(resources.ray_address)
     packages = [str(CODE / name) for name in ("cpp", "pipelines")]  # the nodes run the code of the driver
     try:
-        ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **shared)
+        with _ends_as_before():
+            ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **shared)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _unreachable(resources.ray_address, error) from error
+
+
+@contextmanager
+def _ends_as_before() -> Iterator[None]:
+    """SIGTERM does what it did: Ray's own handler prints a stack and aborts the process three seconds later."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def _answers(address: str) -> None:

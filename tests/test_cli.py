@@ -102,7 +102,7 @@ def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Data
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "state"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGKILL, -9, "running")]
+    ("number", "code", "state"), [(signal.SIGTERM, 130, "interrupted"), (signal.SIGKILL, -9, "running")]
 )
 def test_a_run_that_is_stopped_goes_on_where_it_was(dataset: Dataset, number: int, code: int, state: str) -> None:
     program = [sys.executable, "-m", "pipelines", "run", dataset.config, "--local", "--set", "fit.epochs=100000"]

@@ -98,6 +98,10 @@ def test_a_shard_that_kills_three_times_is_given_up_and_the_rest_finish(
     assert not Path(store.path(PRODUCT, "s1", "poison")).exists()
 
 
+def test_ray_leaves_to_the_command_line_what_a_signal_means(pool: tuple[Pool, Store]) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_an_exception_is_not_tried_again(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     results = list(workers.results(Fragile(str(tmp_path), raises="s3"), GIVEN, tasks(store, "raises")))
