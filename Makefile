@@ -8,7 +8,7 @@ SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
-	@echo "Variables: CONFIG=$(CONFIG)  DATA=folder of the inputs  STEPS='fit label'  OVERRIDES='fit.epochs=5 seed=1'  ARGS=--local"
+	@echo "Variables: CONFIG=$(CONFIG)  DATA=folder of the inputs  STEPS='fit label'  OVERRIDES='label.top=3 seed=1'  ARGS=--local"
 
 demo: .venv/ready runs/demo-data/words.txt ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
 	$(PYTHON) -m pipelines run configs/demo.yaml $(or $(ARGS),--local)

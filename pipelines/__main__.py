@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cpp.export import Format
 from cpp.export_filter import Filter
@@ -19,6 +19,7 @@ from pipelines import appending, cleaning, estimating, exporting, looking, predi
 from pipelines import plan as planning
 from pipelines.accounts import AccountingError
 from pipelines.config import Config, ConfigError, load
+from pipelines.progress import show
 from pipelines.run import Run
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -30,12 +31,11 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
 )
 console = Console(highlight=False, soft_wrap=True)
-_wide = Console(highlight=False, markup=False)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
 Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as fit.epochs=5.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as label.top=3.")
 ]
 
 
@@ -102,7 +102,7 @@ def plan(
     _print(loaded, planned, verbose=True)
     if estimate:
         found = _wrong(lambda: estimating.estimated(loaded, planned, calibrate, price))
-        _wide.print(found.table)
+        show(found.table)
         for line in found.said:
             console.print(line, markup=False)
 
@@ -117,8 +117,9 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
         raise _exit(str(error), WRONG) from None
     for line in said:
         console.print(line, markup=False)
-    _print(loaded, _planned(loaded, steps or []), verbose=False)
-    for line in state.faults(loaded):
+    planned = _planned(loaded, steps or [])
+    _print(loaded, planned, verbose=False)
+    for line in [*state.stale(loaded, planned), *state.faults(loaded)]:
         console.print(line, markup=False)
     if appended := _wrong(lambda: appending.status(loaded)):
         for line in state.lines(appended.config):
@@ -139,7 +140,7 @@ def names(
         table = looking.names(load(config, overrides or ()), layer, _again(config, overrides))
     except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
-    _wide.print(table)
+    show(table)
 
 
 @app.command()
@@ -155,7 +156,7 @@ def search(
     except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     for table in found:
-        _wide.print(table)
+        show(table)
 
 
 @app.command()
@@ -175,7 +176,7 @@ def predict(
         raise _exit(str(error), WRONG) from None
     except KeyboardInterrupt:
         raise _exit("interrupted", INTERRUPTED) from None
-    _wide.print(found.table())
+    show(found.table())
     for line in [*found.lines(), *([f"all rows are in {to}"] if to else [])]:
         console.print(line, markup=False)
     if found.rejected == len(found.rows):
@@ -287,18 +288,23 @@ def _print(config: Config, steps: Sequence[planning.Step], verbose: bool) -> Non
 
 
 def _summary(this: Run) -> None:
-    table = Table("step", "shards", "reused", "rows in", "rows out", "rejected", "state", box=None, header_style="dim")
+    if not this.outcomes:
+        return
+    columns = ("shards", "reused", "rows in", "rows out", "rejected", "state")
+    table = Table(Column("step", no_wrap=True), *columns, box=None, header_style="dim", pad_edge=False)
     for name, o in this.outcomes.items():
         rows = [f"{n:,}" for n in o.counts] if o.counts else ["", "", ""]
         went = "ok" if o.ok else f"waits for {o.waits_for}" if o.waits_for else f"{len(o.failed):,} FAILED"
         table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, went)
-    console.print(table)
+    show(table)
     faults = [(name, result) for name, outcome in this.outcomes.items() for result in outcome.failed]
     for name, result in faults[: state.SHOWN]:
         console.print(f"failed: {name} {result.shard}: {result.error}", markup=False)
         console.print(f"        traceback in {this.store.address}/failed/{name}-{result.shard}.txt", markup=False)
     if (more := len(faults) - state.SHOWN) > 0:
         console.print(f"failed: {more:,} more, see {this.store.address}/run.json", markup=False)
+    if any(outcome.waits_for for outcome in this.outcomes.values()):
+        console.print("mend or remove what failed and run the same command again, or go on without it: --allow-failed")
     if "report" in this.outcomes and this.outcomes["report"].ok:
         console.print(f"look at {this.store.address}/report.html", markup=False)
 

@@ -181,8 +181,8 @@ def _fitted(config: Config, command: Sequence[str]) -> Files:
         return finished(config, ["assignments", "clusters", "labels"], command)
     except ConfigError as error:
         raise ConfigError(
-            f"{error}\nFiles to append must not be among the inputs of the configuration, whose clusters are fitted to "
-            "all that are: keep new files in a folder of their own"
+            f"{error}\nIf new files were put among the inputs of the configuration, to which clusters are fitted, move "
+            "them to a folder of their own"
         ) from None
 
 
@@ -229,7 +229,11 @@ def _inputs(config: Config, batch: Batch, number: int) -> Files:
         return dict(shards(changed))
     except ConfigError as error:
         said = str(error.__cause__ or error).replace("images.path", "--shards")
-        raise ConfigError(f"append {number}, {', '.join(batch.shards)}: {said}") from None
+        where = f"{config.root.rstrip('/')}/{FOLDER}/{RECORD}"
+        raise ConfigError(
+            f"append {number}, {', '.join(batch.shards)}: {said} (earlier appends stand in {where}: take "
+            "out there what is to be forgotten)"
+        ) from None
 
 
 def _record(config: Config, before: Sequence[Batch], batches: Sequence[Batch]) -> None:

@@ -120,7 +120,7 @@ class Config(Section):
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a file and apply overrides such as `fit.epochs=5`. ConfigError names every fault at once."""
+    """Read a file and apply overrides such as `label.top=3`. ConfigError names every fault at once."""
     try:
         with open(path, encoding="utf-8") as file:
             raw = yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
@@ -173,6 +173,9 @@ def _explain(fault: Mapping[str, Any]) -> str:
     for part in _parts(fault)[:-1]:
         recipe = RECIPES.get(fault["loc"][1]) if part == "fit" else None
         section, valid = f"{section}{part}.", _keys(recipe or valid[str(part)])
+    for name, kind in RECIPES.items() if section == "fit." else ():
+        if fault["loc"][-1] in _keys(kind):
+            return f"unknown key {value} of this recipe; it is one of recipe: {name}"
     near = difflib.get_close_matches(str(fault["loc"][-1]), list(valid), n=1, cutoff=0)
     return f"unknown key {value}; nearest valid key: {section}{near[0]}"
 
@@ -193,7 +196,7 @@ def _override(raw: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     parts = key.split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"--set {override}: expected a dotted key, = and a value, such as fit.epochs=5")
+        raise ConfigError(f"--set {override}: expected a dotted key, = and a value, such as label.top=3")
     try:
         value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:

@@ -15,12 +15,22 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
 from pipelines import events
 from pipelines.attempt import Result
 
 FEW = 100  # shards of a step that have a line each
+WIDEST = 10_000  # columns of a table in a file
 EVERY = 10.0  # seconds between two lines of a step with more
+
+
+def show(table: Table) -> None:
+    """Print a table; in a file, or to a program, as wide as it is: what is cut off there cannot be made visible."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=WIDEST)).maximum)
+    console.print(table)
 
 
 class Progress:
@@ -49,9 +59,9 @@ class Progress:
 
     def line(self, text: str) -> None:
         """Say one line, with the time."""
-        stamped = f"{datetime.now():%H:%M:%S} {text}"
-        self._console.print(stamped, markup=False)
-        self._log.write(stamped + "\n")
+        now = datetime.now()
+        self._console.print(f"{now:%H:%M:%S} {text}", markup=False)
+        self._log.write(f"{now:%Y-%m-%d %H:%M:%S} {text}\n")
         self._log.flush()
 
     def begin(self, step: str, shards: int, reused: int) -> None:

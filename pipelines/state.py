@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cpp.store import Store
 from pipelines import events
 from pipelines.config import Config
+from pipelines.plan import Step
 
 SHOWN = 20  # shards that failed are named, no more of them
 
@@ -28,6 +29,16 @@ def lines(config: Config) -> Iterator[str]:
         yield doing.sentence()
     elif doing and found["state"] in ("running", "interrupted"):
         yield f"it ended at {doing.last:%Y-%m-%d %H:%M:%S} UTC in {doing.sentence(doing.last)}"
+
+
+def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
+    """That a run which is done is not what its configuration and inputs ask for by now."""
+    store, left = Store.at(config.root), [step.name for step in steps if not step.complete]
+    if left and not store.holder() and _record(store)["state"] == "done":
+        yield (
+            f"{len(left)} of {len(steps)} steps, from {left[0]} on, have shards to do: inputs or settings changed "
+            "since the last run, or it was of other steps"
+        )
 
 
 def faults(config: Config) -> Iterator[str]:

@@ -70,6 +70,9 @@ def test_run_then_status_then_run_again(dataset: Dataset) -> None:
     code, said = call("status", dataset.config)
     assert said.startswith("Coloured things: done")
     assert "report          1 of 1 shards done" in said
+    assert "have shards to do" not in said
+    said = call("status", dataset.config, "--set", "label.top=3")[1]
+    assert re.search(r"\d+ of \d+ steps, from vote on, have shards to do: inputs or settings changed", said)
     with Store(dataset.root).lock():
         said = call("status", dataset.config)[1]
         assert said.startswith("Coloured things: running (process")
@@ -81,11 +84,18 @@ def test_run_then_status_then_run_again(dataset: Dataset) -> None:
 
 def test_failures_exit_with_one_and_say_which_and_why(dataset: Dataset) -> None:
     (dataset.folder / "data/img_emb/img_emb_0.npy").write_bytes(b"broken")
-    code, said = call("run", dataset.config, "import", "--local")
+    code, said = call("run", dataset.config, "project", "--local")
     assert code == 1
+    assert "go on without it: --allow-failed" in said
     assert "failed: import 00000: ValueError" in said
     assert "failed/import-00000.txt" in said
     assert "failed: import 00000" in call("status", dataset.config)[1]
+
+
+def test_tables_in_files_are_never_cut_off(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    said = call("run", dataset.config, "import", "--local")[1]
+    assert re.search(r"^import +3/3 +0 +160 +160 +0 +ok", said, re.MULTILINE)
 
 
 def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Dataset) -> None:
@@ -98,6 +108,7 @@ def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Data
     code, said = call("run", dataset.config, "--local", "--set", f"root={dataset.config}/run")
     assert code == 2
     assert "cannot write to the run folder" in said
+    assert "rows in" not in said  # a table of no steps
     assert not dataset.root.exists()
 
 

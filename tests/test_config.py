@@ -41,6 +41,8 @@ def test_a_misspelt_section_and_an_override_are_named(dataset: Dataset) -> None:
 def test_keys_of_the_other_recipe_and_an_unknown_recipe_are_named(dataset: Dataset) -> None:
     said = fault(dataset, "fit={neighbors: 5}")
     assert said == "--set fit={neighbors: 5}: fit.neighbors: unknown key (value 5); nearest valid key: fit.neighbours"
+    said = fault(dataset, "fit={epochs: 5}")
+    assert said.endswith("fit.epochs: unknown key (value 5) of this recipe; it is one of recipe: paper")
     said = fault(dataset, "fit={recipe: papers}")
     assert said == "--set fit={recipe: papers}: fit: recipe is 'papers', must be one of discriminant, paper"
     assert load(dataset.config, ["fit={}"]).fit.recipe == "discriminant"
