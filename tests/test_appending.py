@@ -215,6 +215,11 @@ def test_a_changed_appended_input_is_noticed_and_a_failed_one_is_set_aside(datas
     code, said = call("export", dataset.config, "--format", "csv", "--local")
     assert code == 2
     assert "is not up to date" in said
+    new.rename(new.with_name("gone"))
+    code, said = call("append", dataset.config, "--local")
+    assert code == 2
+    assert f"(earlier appends stand in {dataset.root}/appended/appended.json: take out there what" in said
+    new.with_name("gone").rename(new)
     (new / "img_emb/img_emb_0.npy").write_bytes(whole)
     assert call("append", dataset.config, "--local")[0] == 0
 
