@@ -114,7 +114,7 @@ def _glob(pattern: str) -> Files:
         there = _named(paths)
         return {path: there[path] for path in paths if path in there}
     fits = re.compile(remote.glob_translate(root)).match
-    matched = {i["name"]: i for i in _entries(_url(fs, folder, pattern)) if fits(i["name"])}
+    matched = {i["name"]: i for i in _entries(_url(fs, folder, pattern)) if fits(i["name"]) and remote.is_file(i)}
     urls = {_url(fs, path, pattern): matched[path] for path in sorted(matched)}
     return {url: identity(url, info) for url, info in urls.items()}
 
@@ -132,7 +132,7 @@ def _named(paths: Sequence[str]) -> Files:
             folders[path.rpartition("/")[0] if remote.is_remote(path) else root.rpartition("/")[0]][root] = path
     for folder, wanted in folders.items():
         for info in _entries(folder):
-            if info["name"] in wanted:
+            if info["name"] in wanted and remote.is_file(info):
                 path = wanted[info["name"]]
                 found[path] = identity(path, info)
     return found
@@ -148,9 +148,9 @@ def _probe(path: str) -> Mapping[str, Any] | None:
 
 
 def _entries(folder: str) -> Iterator[Mapping[str, Any]]:
-    """The files of a folder; none where there is no such folder."""
+    """What is in a folder; nothing where there is no such folder."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        yield from (info for info in remote.entries(folder) if info["type"] == "file")
+        yield from remote.entries(folder)
 
 
 def _url(fs: Any, path: str, pattern: str) -> str:

@@ -7,7 +7,6 @@ folder.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -74,7 +73,7 @@ def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
 
 
 def entries(folder: str) -> Iterator[Mapping[str, Any]]:
-    """What is in a folder, as fsspec describes it: on this machine one by one, and a link is what it leads to.
+    """What is in a folder, as fsspec describes it: on this machine one by one, and a link is what it leads to, if any.
 
     FileNotFoundError or NotADirectoryError where there is no such folder.
     """
@@ -84,10 +83,19 @@ def entries(folder: str) -> Iterator[Mapping[str, Any]]:
         return
     with os.scandir(folder) as found:
         for entry in found:
-            with contextlib.suppress(FileNotFoundError):  # a link to nothing
-                stat = entry.stat()
-                kind = "directory" if entry.is_dir() else "file"
-                yield {"name": entry.path, "size": stat.st_size, "mtime": stat.st_mtime, "type": kind}
+            try:
+                stat, kind = entry.stat(), "directory" if entry.is_dir() else "file"
+            except FileNotFoundError:
+                yield {"name": entry.path, "type": "link"}
+                continue
+            yield {"name": entry.path, "size": stat.st_size, "mtime": stat.st_mtime, "type": kind}
+
+
+def is_file(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of a folder is a file. ValueError for a link to nothing: passed over, its rows would be lost."""
+    if entry["type"] == "link":
+        raise ValueError(f"{entry['name']} is a link to nothing: mend it, or take it away")
+    return bool(entry["type"] == "file")
 
 
 @contextmanager

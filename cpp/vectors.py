@@ -185,7 +185,7 @@ def _numbered(folder: str, suffix: str) -> _Numbered:
     try:
         for entry in remote.entries(place):
             name = str(entry["name"]).rpartition("/")[2]
-            if not name.endswith(suffix):
+            if not (name.endswith(suffix) and remote.is_file(entry)):
                 continue
             match = _NUMBER.search(name)
             if match is None:

@@ -38,7 +38,6 @@ def test_a_link_is_what_it_leads_to_however_it_is_named(tmp_path: Path) -> None:
     for name in ("d/00000.tar", "d/e/00000.tar"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(tar)
-    (tmp_path / "d/00001.tar").symlink_to(tmp_path / "nothing")
     found = [only("webdataset", f"{tmp_path}/d/{name}") for name in ("*.tar", "00000.tar", "0000{0..0}.tar", "*0.tar")]
     assert len(set(found)) == 1
     assert only("webdataset", f"{tmp_path}/d/*/*.tar").path == f"{tmp_path}/d/e/00000.tar"
@@ -46,6 +45,15 @@ def test_a_link_is_what_it_leads_to_however_it_is_named(tmp_path: Path) -> None:
     assert only("webdataset", f"{tmp_path}/d/*.tar").fingerprint != found[0].fingerprint
     with pytest.raises(ValueError, match=r"1 of the 1 paths of images.path are not there, the first is .*00001\.tar"):
         only("webdataset", f"{tmp_path}/d/00001.tar")
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "**/*.tar", "0000{0..1}.tar", "00001.tar"])
+def test_a_link_to_nothing_is_named_and_never_passed_over(tmp_path: Path, pattern: str) -> None:
+    write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG)])
+    (tmp_path / "00001.tar").symlink_to(tmp_path / "nothing")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "nothing")  # which nobody asked for
+    with pytest.raises(ValueError, match=r"00001\.tar is a link to nothing: mend it, or take it away"):
+        sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
 
 
 def test_any_file_system_of_fsspec_will_do(tmp_path: Path) -> None:
