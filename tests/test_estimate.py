@@ -1,5 +1,6 @@
 """What a run will take: sums by hand from invented rates, what does not fit, and the command on a small data set."""
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -128,17 +129,22 @@ def test_too_few_rows_for_the_clusters_are_said(config: Config) -> None:
     assert said.endswith("partition.sample draws 2 rows: lower it, or raise partition.sample (2)")
 
 
-def test_a_sample_has_fewer_clusters_and_codes_as_long(config: Config) -> None:
+def test_a_sample_has_fewer_clusters_and_codes_as_long(config: Config, dataset: Dataset) -> None:
     part = config.partition.model_copy(update={"n_clusters": 1000, "layers": [20]})
     found = smaller(config.model_copy(update={"partition": part}), 200)
     assert (found.partition.n_clusters, found.partition.layers) == (50, [])
     assert found.fit.dim == 2000
     assert smaller(config, 200).partition.n_clusters == 4
+    paper = smaller(load(dataset.config), 200).fit
+    assert (paper.epochs, paper.warmup_steps) == (1, 2)
+    curated = smaller(load(dataset.config, ["curate={size: 1000}"]), 200)
+    assert curated.curate is not None
+    assert curated.curate.size == 50
 
 
 @dataclass(frozen=True)
 class Imports(Stage):
-    """Takes long the first time, as what imports."""
+    """Takes long the first time, as what imports, by a clock of its own."""
 
     version = 1
     products = (Product("made", ".txt"),)
@@ -147,23 +153,27 @@ class Imports(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            time.sleep(COLD.pop() if COLD else 0)
+            CLOCK.append(CLOCK[-1] + (5 if len(CLOCK) == 1 else 2))
             out["made"].write_text("made")
             return Counts(1, 1)
 
         return work
 
 
-COLD: list[float] = []
+CLOCK = [0]
 
 
-def test_what_the_first_time_takes_longer_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    COLD.append(0.3)
+def test_what_the_first_time_takes_longer_does_not_grow_with_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: CLOCK[-1])
     taken, made = calibrating.trial("one", Imports(), Given({}, 1, "cpu", 1, 1, 1), {}, Store(tmp_path))
-    assert taken.seconds < 0.1
-    assert taken.opening > 0.2
-    assert taken.bytes == 4
+    assert (taken.opening, taken.seconds, taken.bytes) == (3, 2, 4)
     assert list(made) == ["made"]
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(calibrating, "MATRIX", 8)
+    assert calibrating._speed(False, 1) == 8**3  # multiply-adds of a product that takes a second
 
 
 def test_the_machine_is_looked_at(config: Config) -> None:
@@ -217,3 +227,15 @@ def test_vectors_are_tried_from_the_first_rows_with_their_metadata(dataset: Data
     assert np.array_equal(np.load(file.path), first)
     (about,) = files["metadata"].values()
     assert pq.read_table(about.path)["key"].to_pylist() == [f"0{i:04d}" for i in range(7)]
+    assert len(calibrating._table(about.path, 0)) == 0
+
+
+def test_images_are_tried_from_the_first_and_words_of_every_kind_are_counted(
+    pictures: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrating, "IMAGES", 7)
+    config = load(pictures.config, ["label.vocabulary=[words.txt, words]"])
+    files, rows, words = sample(config, tmp_path)
+    (file,) = files["images"].values()
+    assert len(list(file.path.read(10**6))) == rows == 7
+    assert words == calibrating.word_count(config) == 7 + 6

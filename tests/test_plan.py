@@ -6,6 +6,7 @@ import pytest
 
 from cpp import wordlists
 from pipelines.config import ConfigError, load
+from pipelines.inputs import shards
 from pipelines.plan import plan, upstream
 from tests.conftest import Dataset
 
@@ -85,9 +86,10 @@ def test_a_changed_shard_makes_its_own_line_stale_and_what_is_made_from_all(data
     assert ("fit", "all") in changed
 
 
-def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset) -> None:
+@pytest.mark.parametrize("name", ["names.txt", "embeddings.npy"])
+def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset, name: str) -> None:
     before = keys(dataset)
-    (dataset.folder / "words/names.txt").write_text("\n".join("abcdef") + "\n")
+    os.utime(dataset.folder / "words" / name, (5, 5))
     after = keys(dataset)
     assert {step for (step, _), key in after.items() if key not in before.values()} == {
         "vote",
@@ -139,3 +141,13 @@ def test_vectors_of_which_none_can_be_read_are_said_at_once(dataset: Dataset) ->
         path.write_bytes(b"broken")
     with pytest.raises(ConfigError, match="import.path: none of the .npy files in .*/img_emb can be read"):
         plan(load(dataset.config))
+
+
+def test_paths_of_images_and_of_their_annotations_start_from_data(pictures: Dataset) -> None:
+    (pictures.folder / "of").mkdir()
+    for name in ("of/a.jpg", "captions.json"):
+        (pictures.folder / name).touch()
+    config = load(pictures.config, ["images={format: coco, path: [of], annotations: [captions.json]}"])
+    (shard,) = (file.path for file in shards(config)["images"].values())
+    assert shard.path == f"{pictures.folder}/of"
+    assert [path for path, _ in shard.annotations] == [f"{pictures.folder}/captions.json"]

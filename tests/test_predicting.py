@@ -16,8 +16,11 @@ import yaml
 from PIL import Image
 
 from cpp import remote
+from cpp.store import File, Store
 from pipelines import predicting
-from pipelines.config import load
+from pipelines.config import ConfigError, load
+from pipelines.growing import Fitted
+from pipelines.stage import Given, Work
 from tests.conftest import COLOURS, Dataset, from_pictures, write_dataset
 from tests.object_store import ObjectStore
 from tests.test_looking import call
@@ -29,7 +32,7 @@ OWN = ["key", "cluster", "score", "second", "margin"]
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A finished run that starts from vectors. The tests only ask it."""
-    return finished(write_dataset(tmp_path_factory.mktemp("vectors")))
+    return finished(write_dataset(tmp_path_factory.mktemp("vectors")), layers=[2, 9], fine=12)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +41,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Dataset:
     return finished(from_pictures(write_dataset(tmp_path_factory.mktemp("pictures")), model))
 
 
-def finished(dataset: Dataset) -> Dataset:
+def finished(dataset: Dataset, **partition: object) -> Dataset:
     torch.set_num_threads(1)
     config = yaml.safe_load(dataset.config.read_text())
-    config["partition"]["layers"] = [2]
+    config["partition"] |= {"layers": [2], **partition}
     dataset.config.write_text(yaml.safe_dump(config))
     assert call("run", dataset.config, *STEPS)[0] == 0
     return dataset
@@ -122,8 +125,10 @@ def test_vectors_of_either_kind_of_run(known: Dataset) -> None:
     names = [name for name in expected.column_names if name not in ("key", "image_shard")]
     assert same(found, expected, names)
     assert found["key"].to_pylist() == [f"img_emb_2/{i}" for i in range(40)]
-    whole = predicting.predict(config, str(known.folder / "data"), []).rows
-    assert same(whole, pa.concat_tables(kept(known.root, shard) for shard in range(3)), ["key", *names])
+    whole = predicting.predict(config, str(known.folder / "data"), [])
+    clusters = pd.read_parquet(known.root / "clusters.parquet").query("main").set_index("cluster")
+    assert whole.names == clusters["name"].to_dict()
+    assert same(whole.rows, pa.concat_tables(kept(known.root, shard) for shard in range(3)), ["key", *names])
     X = np.load(file).astype(np.float32)
     X[3], X[5, 0] = 0, np.nan
     np.save(known.folder / "bad.npy", X)
@@ -166,6 +171,35 @@ def test_what_cannot_be_asked_is_one_error_that_says_why(known: Dataset) -> None
         code, said = call("predict", known.config, *arguments)
         assert (code, len(said.splitlines())) == (2, 1), said
         assert message in said
+
+
+def test_vectors_are_read_as_the_run_reads_its_own_and_are_of_its_encoder(known: Dataset) -> None:
+    config = load(known.config, ["import.key=url"])
+    files = {"head": {"all": File(f"{known.root}/head.safetensors", "")}}
+    shards = {"vectors": {"0": File(f"{known.folder}/data/img_emb/img_emb_0.npy", "")}}
+    for what, key in (("new.npy", "key"), ("folder", "url")):
+        assert predicting._from_vectors(config, what, {}, files, shards)[0]["import"].settings()["key"] == key
+    two = config.model_copy(update={"fit": config.fit.model_copy(update={"embeddings": ["embedding", "embedding_2"]})})
+    with pytest.raises(ConfigError, match="new.npy has vectors of one encoder, .* embedding, embedding_2: name images"):
+        predicting._from_vectors(two, "new.npy", {}, files, shards)
+
+
+def test_a_step_that_does_not_start_is_one_error(known: Dataset, tmp_path: Path) -> None:
+    class Closed(Fitted):
+        def open(self, given: Given) -> Work:
+            raise FileNotFoundError("no weights")
+
+    with pytest.raises(ConfigError, match="predict: step fitted does not start: FileNotFoundError: no weights"):
+        predicting._work(load(known.config), "x.npy", {"fitted": Closed()}, {}, Store(tmp_path))
+
+
+@pytest.mark.parametrize(("n", "more"), [(20, []), (21, ["... and 1 more; --to FILE writes all of them"])])
+def test_what_is_not_printed_is_counted_and_one_cluster_has_no_second(n: int, more: list[str]) -> None:
+    row = {"key": "a", "cluster": 0, "score": 1.0, "second": -1, "margin": 0.5}
+    rows = pa.Table.from_pylist([row] * n).append_column("reason", pa.nulls(n, pa.string()))
+    found = predicting.Predicted(rows, {0: "thing"})
+    assert found.table().row_count == 20
+    assert found.lines() == [*more, f"{n} of {n} have a cluster"]
 
 
 def test_a_folder_without_images_and_a_damaged_tar_of_a_run_of_images(seen: Dataset) -> None:

@@ -50,6 +50,7 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
     assert Run(load(dataset.config, [ROOT])).go()  # on Ray
     s3.reset()
     assert shown(tmp_path) == expected
+    assert '<th scope="row">thumbnails</th>' in (tmp_path / "report.html").read_text()  # which is told from the log
     s3.requests.clear()
     assert Run(load(dataset.config, [ROOT]), local=True).go()
     changes = [path.lstrip("/") for method, path in s3.requests if method in ("PUT", "DELETE", "POST")]

@@ -20,8 +20,8 @@ from cpp.rate import Moments
 from cpp.store import LockedError, Store
 from cpp.tables import Counts, matrix, write
 from pipelines.accounts import AccountingError
-from pipelines.config import load
-from pipelines.run import Run
+from pipelines.config import ConfigError, load
+from pipelines.run import Run, in_ranks
 from tests.conftest import WORDS, Dataset
 
 
@@ -147,8 +147,10 @@ def test_allow_failed_goes_on_without_and_mending_redoes_what_it_must(dataset: D
     assert run.outcomes["report"].ok
     assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == 100
     path.write_bytes(good)
+    assert (dataset.root / "failed/import-00001.txt").exists()
     mended = go(dataset)
     assert mended.ok
+    assert not (dataset.root / "failed").exists()
     assert computed(mended)["import"] == 1
     assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == dataset.rows
 
@@ -198,7 +200,7 @@ def test_clusters_that_lose_images_fail_the_run_loudly(dataset: Dataset) -> None
 
 
 def test_a_stage_that_fails_says_why_and_stops_what_follows(dataset: Dataset) -> None:
-    run = go(dataset, "partition.n_clusters=500")
+    run = go(dataset, "partition.n_clusters=500", allow_failed=True)  # of nothing there is nothing to go on with
     assert "partition.n_clusters is 500, must be from 1 to the rows of the sample, 160" in str(
         run.outcomes["partition"].failed[0].error
     )
@@ -222,6 +224,27 @@ def test_words_of_another_space_are_an_error(dataset: Dataset) -> None:
     np.save(dataset.folder / "words/embeddings.npy", np.eye(6, dtype=np.float16))
     run = go(dataset)
     assert "the images have dimension 16, the words 6" in str(run.outcomes["vote"].failed[0].error)
+
+
+def test_only_training_on_whole_gpus_is_done_by_all_workers_together(dataset: Dataset) -> None:
+    for overrides, together in (
+        ([], True),
+        (["root=s3://bucket/run"], True),
+        (["root=/run", "resources.ray_address=auto"], True),
+        (["root=s3://bucket/run", "resources.ray_address=auto"], False),
+        (["fit={recipe: discriminant}"], False),
+        (["resources.workers=1"], False),
+        (["resources.gpus=0.5"], False),
+    ):
+        config = load(dataset.config, ["resources={workers: 2, gpus: 1}", *overrides])
+        assert in_ranks(config, "fit") == together, overrides
+        assert not in_ranks(config, "project")
+
+
+def test_gpus_that_are_not_there_are_said_at_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="resources.gpus is 1 and this machine has no GPU: set it to 0"):
+        Run(load(dataset.config, ["resources.gpus=1"]), local=True)
 
 
 def test_results_of_other_settings_do_not_stay_under_stable_names(dataset: Dataset) -> None:
