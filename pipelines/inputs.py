@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from cpp import remote, sources, vectors, wordlists
 from cpp.store import WHOLE, File
@@ -21,7 +20,7 @@ def inputs(config: Config) -> dict[str, Mapping[str, File]]:
     if config.label:
         found |= _vocabulary(config, config.label)
     # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
-    found["events"] = {WHOLE: File(str(Path(config.root) / "events.jsonl"), "")}
+    found["events"] = {WHOLE: File(f"{config.root.rstrip('/')}/events.jsonl", "")}
     return found
 
 
