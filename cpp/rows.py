@@ -198,7 +198,9 @@ def _opened(path: str) -> Iterator[Any]:
         try:
             yield file
         except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} cannot be read as a table: {error}") from error
+            raise ValueError(
+                f"{path} cannot be read as a table ({error}): write or copy it again, or take it out"
+            ) from error
 
 
 def _is_text(path: str) -> bool:

@@ -345,3 +345,11 @@ def test_a_key_is_picked_as_often_as_it_is_there(tmp_path: Path) -> None:
     assert picked == [("a", b"000", None), ("a", b"222", None), ("c", b"333", None), ("a", b"444", None)]
     assert [s.reason for s in pick(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
     assert read_images(tar, ["a"]) == {"a": b"000"}
+
+
+def test_a_file_that_is_no_table_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(
+        ValueError, match=r"a\.parquet cannot be read as a table \(.*\): write or copy it again, or take it"
+    ):
+        sources.shards(Images("parquet", (f"{tmp_path}/*.parquet",), column="image"))
