@@ -140,6 +140,7 @@ def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
     assert came.count_K.tolist() == np.bincount(close[:, 0].astype(int), minlength=4).tolist()
     page = (dataset.root / "appended/report.html").read_text()
     assert "The clusters still fit" in page
+    assert "Coloured things" in page
     assert all(row["name"] is None and f"{row['cluster']} {row['guess']}?<" in page for row in by_cluster)
 
 
@@ -238,6 +239,9 @@ def test_run_afterwards_keeps_what_was_appended_and_says_when_it_is_stale(datase
     assert rows(dataset.root / "appended/assignments") == here
     assert append(dataset, more=("--set", "label.top=3"))[0] == 0
     assert "not up to date" not in call("run", dataset.config, *STEPS, "--local", "--set", "label.top=3")[1]
+    shutil.rmtree(new)
+    (said,) = appending.waiting(load(dataset.config, ["label.top=3"]))
+    assert "append 1, " in said
 
 
 def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
