@@ -49,7 +49,8 @@ RULE = [
     "more of what is saved.",
     "A refit is due when clusters save an appended image less than half of what they save a held-out one, when "
     "most appended images have scores as low as the lowest hundredth of the fitted ones, or when as many were appended "
-    "as were fitted. To do it, name the appended inputs beside the others in the configuration, and run it.",
+    "as were fitted. To do it, name the appended inputs beside the others in the configuration (of `import`, "
+    "move them into its folder), and run it.",
 ]
 
 

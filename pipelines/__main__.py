@@ -119,13 +119,13 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
         console.print(line, markup=False)
     planned = _planned(loaded, steps or [])
     _print(loaded, planned, verbose=False)
-    for line in [*state.stale(loaded, planned), *state.faults(loaded)]:
+    for line in [*state.stale(loaded, planned), *state.faults(loaded), *state.shown(loaded)]:
         console.print(line, markup=False)
     if appended := _wrong(lambda: appending.status(loaded)):
         for line in state.lines(appended.config):
             console.print(line, markup=False)
         _print(appended.config, appended.plan(), verbose=False)
-        for line in [*state.faults(appended.config), *state.growth(appended.config)]:
+        for line in [*state.faults(appended.config), *state.shown(appended.config), *state.growth(appended.config)]:
             console.print(line, markup=False)
 
 
@@ -294,17 +294,16 @@ def _summary(this: Run) -> None:
     table = Table(Column("step", no_wrap=True), *columns, box=None, header_style="dim", pad_edge=False)
     for name, o in this.outcomes.items():
         rows = [f"{n:,}" for n in o.counts] if o.counts else ["", "", ""]
-        went = "ok" if o.ok else f"waits for {o.waits_for}" if o.waits_for else f"{len(o.failed):,} FAILED"
-        table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, went)
+        if not o.waits_for:
+            went = "ok" if o.ok else f"{len(o.failed):,} FAILED"
+            table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, went)
     show(table)
-    faults = [(name, result) for name, outcome in this.outcomes.items() for result in outcome.failed]
-    for name, result in faults[: state.SHOWN]:
-        console.print(f"failed: {name} {result.shard}: {result.error}", markup=False)
-        console.print(f"        traceback in {this.store.address}/failed/{name}-{result.shard}.txt", markup=False)
-    if (more := len(faults) - state.SHOWN) > 0:
-        console.print(f"failed: {more:,} more, see {this.store.address}/run.json", markup=False)
+    for line in state.faults(this.config):
+        console.print(line, markup=False)
     if any(outcome.waits_for for outcome in this.outcomes.values()):
         console.print("mend or remove what failed and run the same command again, or go on without it: --allow-failed")
+    for line in state.shown(this.config):
+        console.print(line, markup=False)
     if "report" in this.outcomes and this.outcomes["report"].ok:
         console.print(f"look at {this.store.address}/report.html", markup=False)
 

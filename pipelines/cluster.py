@@ -70,8 +70,10 @@ def start(resources: Resources) -> None:
 def _ends_as_before() -> Iterator[None]:
     """SIGTERM does what it did: Ray's own handler prints a stack and aborts the process three seconds later."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _answers(address: str) -> None:

@@ -27,6 +27,7 @@ from pipelines.plan import Step, pipeline, step, upstream
 from pipelines.progress import Progress
 from pipelines.shards import Paths
 from pipelines.stage import Given, Stage
+from pipelines.state import record
 
 if TYPE_CHECKING:
     from pipelines.runner import Pool
@@ -83,7 +84,10 @@ class Run:
         self.files: dict[str, Mapping[str, File]] = dict(start[0]) if start else dict(inputs(config))
         stages = start[1] if start else pipeline(config, self.files)
         self.stages = {name: stages[name] for name in upstream(list(names), stages)}
+        self._all = self.stages.keys() == stages.keys()
         self.outcomes: dict[str, Outcome] = {}
+        self.shown: str | None = None  # when the complete run started whose results the stable names show
+        self._unseen: list[tuple[Stage, Mapping[str, Mapping[str, File]]]] = []
         self._accounts = Accounts(self.store)
         self._pool: Pool | None = None
         if local and config.resources.gpus and not torch.cuda.is_available():
@@ -104,11 +108,16 @@ class Run:
             self._stack = stack
             self.progress = stack.enter_context(Progress(self.store.root))
             started, state = events.now(), "interrupted"
+            self.shown = record(self.store).get("shown")
             self._record("running", started)
             try:
                 for name, stage in self.stages.items():
                     self.outcomes[name] = self._step(name, stage)
+                self._say_what_waits()
                 state = "done" if self.ok else "failed"
+                if self.ok or self.allow_failed:
+                    self._show()
+                    self.shown = started if self._all else self.shown
             except Exception:
                 state = "failed"
                 raise
@@ -119,7 +128,6 @@ class Run:
     def _step(self, name: str, stage: Stage, again: bool = False) -> Outcome:
         if waits_for := self._incomplete(stage):
             self._publish(stage, {})
-            self.progress.line(f"{name}: not started, {waits_for} is not complete")
             return Outcome(waits_for=waits_for)
         planned = self._sound(step(name, stage, self.files, self.store))
         outcome = Outcome(len(planned.names), reused=len(planned.done))
@@ -157,13 +165,18 @@ class Run:
         return planned
 
     def _incomplete(self, stage: Stage) -> str | None:
-        """The step that keeps a stage from starting: it is not complete, or not even with --allow-failed of use."""
+        """The step that keeps a stage from starting: it failed, or it is not even with --allow-failed of use."""
         needs = {*stage.each, *stage.whole}
         for name, outcome in self.outcomes.items():
             useless = not outcome.ok and not (self.allow_failed and outcome.done)
             if useless and needs & {product.name for product in self.stages[name].products}:
-                return name
+                return outcome.waits_for or name
         return None
+
+    def _say_what_waits(self) -> None:
+        for failed in dict.fromkeys(outcome.waits_for for outcome in self.outcomes.values() if outcome.waits_for):
+            waiting = [name for name, outcome in self.outcomes.items() if outcome.waits_for == failed]
+            self.progress.line(f"{failed} is not complete, so these were not started: {', '.join(waiting)}")
 
     def _execute(self, planned: Step) -> dict[str, Result]:
         """Work on the shards that are not done. Returns the failed ones that said why."""
@@ -207,9 +220,20 @@ class Run:
         return self._pool
 
     def _publish(self, stage: Stage, results: Mapping[str, Mapping[str, File]]) -> None:
-        for product in stage.products:
-            files = results.get(product.name, {})
-            self.store.publish(product, zip(files, Paths(files), strict=True))
+        """Show the results of a step; where those of a complete run are shown, not before this one is complete too.
+
+        Clusters of one run would not fit the assignments of another.
+        """
+        self._unseen.append((stage, results))
+        if self.shown is None:
+            self._show()
+
+    def _show(self) -> None:
+        for stage, results in self._unseen:
+            for product in stage.products:
+                files = results.get(product.name, {})
+                self.store.publish(product, zip(files, Paths(files), strict=True))
+        self._unseen.clear()
 
     def _quarantine(self, name: str, result: Result) -> None:
         path = self.store.root / "failed" / f"{name}-{result.shard}.txt"
@@ -250,6 +274,7 @@ class Run:
         document = {
             "state": state,
             "started": started,
+            "shown": self.shown,
             "finished": None if state == "running" else events.now(),
             "totals": self.totals() if state == "done" else {},
             "steps": steps,

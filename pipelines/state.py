@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
+from cpp.damage import damage
 from cpp.store import Store
 from pipelines import events
 from pipelines.config import Config
@@ -17,7 +19,7 @@ SHOWN = 20  # shards that failed are named, no more of them
 def lines(config: Config) -> Iterator[str]:
     """Whether a run is going on, and what it is at or was at when it ended."""
     store = Store.at(config.root)
-    holder, found = store.holder(), _record(store)
+    holder, found = store.holder(), record(store)
     doing = events.doing(store.log("events.jsonl"))
     if holder:
         yield f"{config.name}: running ({holder})"
@@ -34,20 +36,28 @@ def lines(config: Config) -> Iterator[str]:
 def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
     """That a run which is done is not what its configuration and inputs ask for by now."""
     store, left = Store.at(config.root), [step.name for step in steps if not step.complete]
-    if left and not store.holder() and _record(store)["state"] == "done":
+    if left and not store.holder() and record(store)["state"] == "done":
         yield (
             f"{len(left)} of {len(steps)} steps, from {left[0]} on, have shards to do: inputs or settings changed "
             "since the last run, or it was of other steps"
         )
 
 
+def shown(config: Config) -> Iterator[str]:
+    """That the files which a person opens are of an earlier run than the last one, which is not complete."""
+    found = record(Store.at(config.root))
+    if (of := found.get("shown")) and found["state"] != "done" and of != found["started"]:
+        yield f"{config.root} shows the run of {datetime.fromisoformat(of):%Y-%m-%d %H:%M} UTC until one is complete"
+
+
 def faults(config: Config) -> Iterator[str]:
     """The shards that failed in the last run."""
-    failed = _record(Store.at(config.root))["failed"]
+    failed, root = record(Store.at(config.root))["failed"], config.root.rstrip("/")
     for fault in failed[:SHOWN]:
         yield f"failed: {fault['step']} {fault['shard']}: {fault['error']}"
+        yield f"        traceback in {root}/{fault['traceback']}"
     if len(failed) > SHOWN:
-        yield f"failed: {len(failed) - SHOWN:,} more, see {config.root.rstrip('/')}/run.json"
+        yield f"failed: {len(failed) - SHOWN:,} more, see {root}/run.json"
 
 
 def growth(config: Config) -> Iterator[str]:
@@ -64,9 +74,10 @@ def growth(config: Config) -> Iterator[str]:
         yield "refit is not due"
 
 
-def _record(store: Store) -> dict[str, Any]:
-    found: dict[str, Any] = {"state": "never started", "failed": []}
+def record(store: Store) -> dict[str, Any]:
+    """What `run.json` says of the last run."""
     path = store.log("run.json")
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+    if not path.exists() or damage(str(path)):
+        return {"state": "never started", "failed": []}
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found

@@ -63,7 +63,13 @@ class Fragile(Stage):
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pool, Store]]:
+def meant() -> object:
+    """What SIGTERM does before there is a pool."""
+    return signal.getsignal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, meant: object) -> Iterator[tuple[Pool, Store]]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     store = Store(tmp_path_factory.mktemp("store"))
     with Pool(store, Resources(workers=2)) as made:
@@ -98,8 +104,8 @@ def test_a_shard_that_kills_three_times_is_given_up_and_the_rest_finish(
     assert not Path(store.path(PRODUCT, "s1", "poison")).exists()
 
 
-def test_ray_leaves_to_the_command_line_what_a_signal_means(pool: tuple[Pool, Store]) -> None:
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+def test_ray_leaves_to_the_command_line_what_a_signal_means(pool: tuple[Pool, Store], meant: object) -> None:
+    assert signal.getsignal(signal.SIGTERM) is meant
 
 
 def test_an_exception_is_not_tried_again(pool: tuple[Pool, Store], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import duckdb
 import numpy as np
@@ -19,8 +20,10 @@ from cpp.choice import PARTS
 from cpp.rate import Moments
 from cpp.store import LockedError, Store
 from cpp.tables import Counts, matrix, write
+from pipelines import state
 from pipelines.accounts import AccountingError
 from pipelines.config import ConfigError, load
+from pipelines.naming import Label
 from pipelines.run import Run, in_ranks
 from tests.conftest import WORDS, Dataset
 
@@ -155,6 +158,35 @@ def test_allow_failed_goes_on_without_and_mending_redoes_what_it_must(dataset: D
     assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == dataset.rows
 
 
+def test_what_is_shown_is_of_one_complete_run(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(dataset)
+    before, page = files(dataset.root), (dataset.root / "report.html").read_bytes()
+    path = dataset.folder / "data/img_emb/img_emb_1.npy"
+    good = path.read_bytes()
+    np.save(path, -np.load(path))
+
+    def broken(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Label, "open", broken)
+        with pytest.raises(KeyboardInterrupt):
+            go(dataset)
+    path.write_bytes(b"broken")
+    assert not go(dataset).ok
+    seen = files(dataset.root)
+    assert seen.pop("failed/import-00001.txt")
+    assert (seen, (dataset.root / "report.html").read_bytes()) == (before, page)
+    said = " ".join(state.shown(load(dataset.config)))
+    assert "run shows the run of 20" in said
+    go(dataset, allow_failed=True)
+    assert not any("00001" in name for name in files(dataset.root) if not name.startswith("failed/"))
+    assert not [*state.shown(load(dataset.config))]
+    path.write_bytes(good)
+    assert go(dataset).ok
+    assert files(dataset.root) == before
+
+
 def test_metadata_of_another_length_is_said(dataset: Dataset) -> None:
     path = dataset.folder / "data/metadata/metadata_2.parquet"
     pq.write_table(pq.read_table(path).slice(1), path)
@@ -245,13 +277,6 @@ def test_gpus_that_are_not_there_are_said_at_once(dataset: Dataset, monkeypatch:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="resources.gpus is 1 and this machine has no GPU: set it to 0"):
         Run(load(dataset.config, ["resources.gpus=1"]), local=True)
-
-
-def test_results_of_other_settings_do_not_stay_under_stable_names(dataset: Dataset) -> None:
-    go(dataset)
-    go(dataset, "partition.n_clusters=500")
-    assert not (dataset.root / "clusters.parquet").exists()
-    assert not list((dataset.root / "assignments").iterdir())
 
 
 def test_k_unknown_and_layers_through_the_whole_run(dataset: Dataset) -> None:
