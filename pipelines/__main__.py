@@ -119,13 +119,13 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
         console.print(line, markup=False)
     planned = _planned(loaded, steps or [])
     _print(loaded, planned, verbose=False)
-    for line in [*state.stale(loaded, planned), *state.faults(loaded), *state.shown(loaded)]:
+    for line in [*state.stale(loaded, planned), *state.faults(loaded)]:
         console.print(line, markup=False)
     if appended := _wrong(lambda: appending.status(loaded)):
         for line in state.lines(appended.config):
             console.print(line, markup=False)
         _print(appended.config, appended.plan(), verbose=False)
-        for line in [*state.faults(appended.config), *state.shown(appended.config), *state.growth(appended.config)]:
+        for line in [*state.faults(appended.config), *state.growth(appended.config)]:
             console.print(line, markup=False)
 
 
@@ -302,8 +302,6 @@ def _summary(this: Run) -> None:
         console.print(line, markup=False)
     if any(outcome.waits_for for outcome in this.outcomes.values()):
         console.print("mend or remove what failed and run the same command again, or go on without it: --allow-failed")
-    for line in state.shown(this.config):
-        console.print(line, markup=False)
     if "report" in this.outcomes and this.outcomes["report"].ok:
         console.print(f"look at {this.store.address}/report.html", markup=False)
 

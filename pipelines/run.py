@@ -87,7 +87,6 @@ class Run:
         self._all = self.stages.keys() == stages.keys()
         self.outcomes: dict[str, Outcome] = {}
         self.shown: str | None = None  # when the complete run started whose results the stable names show
-        self._unseen: list[tuple[Stage, Mapping[str, Mapping[str, File]]]] = []
         self._accounts = Accounts(self.store)
         self._pool: Pool | None = None
         if local and config.resources.gpus and not torch.cuda.is_available():
@@ -113,10 +112,13 @@ class Run:
             try:
                 for name, stage in self.stages.items():
                     self.outcomes[name] = self._step(name, stage)
+                    if not self.shown:  # clusters of one run would not fit the assignments of another
+                        self._show(stage)
                 self._say_what_waits()
                 state = "done" if self.ok else "failed"
                 if self.ok or self.allow_failed:
-                    self._show()
+                    for stage in self.stages.values() if self.shown else ():
+                        self._show(stage)
                     self.shown = started if self._all else self.shown
             except Exception:
                 state = "failed"
@@ -127,7 +129,6 @@ class Run:
 
     def _step(self, name: str, stage: Stage, again: bool = False) -> Outcome:
         if waits_for := self._incomplete(stage):
-            self._publish(stage, {})
             return Outcome(waits_for=waits_for)
         planned = self._sound(step(name, stage, self.files, self.store))
         outcome = Outcome(len(planned.names), reused=len(planned.done))
@@ -148,9 +149,7 @@ class Run:
                 self.progress.line(f"{name}: {path} is damaged ({why}): it is made again")
                 self.store.remove(product, [os.path.basename(path)])
             return self._step(name, stage, again=True)
-        results = planned.results()
-        self.files |= results
-        self._publish(stage, results)
+        self.files |= planned.results()
         return outcome
 
     def _sound(self, planned: Step) -> Step:
@@ -219,21 +218,11 @@ class Run:
             self._pool = self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line))
         return self._pool
 
-    def _publish(self, stage: Stage, results: Mapping[str, Mapping[str, File]]) -> None:
-        """Show the results of a step; where those of a complete run are shown, not before this one is complete too.
-
-        Clusters of one run would not fit the assignments of another.
-        """
-        self._unseen.append((stage, results))
-        if self.shown is None:
-            self._show()
-
-    def _show(self) -> None:
-        for stage, results in self._unseen:
-            for product in stage.products:
-                files = results.get(product.name, {})
-                self.store.publish(product, zip(files, Paths(files), strict=True))
-        self._unseen.clear()
+    def _show(self, stage: Stage) -> None:
+        """Make the stable names show what there is of a stage: nothing where it was not started."""
+        for product in stage.products:
+            files = self.files.get(product.name, {})
+            self.store.publish(product, zip(files, Paths(files), strict=True))
 
     def _quarantine(self, name: str, result: Result) -> None:
         path = self.store.root / "failed" / f"{name}-{result.shard}.txt"

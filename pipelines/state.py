@@ -35,29 +35,25 @@ def lines(config: Config) -> Iterator[str]:
 
 def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
     """That a run which is done is not what its configuration and inputs ask for by now."""
-    store, left = Store.at(config.root), [step.name for step in steps if not step.complete]
-    if left and not store.holder() and record(store)["state"] == "done":
+    left = [step.name for step in steps if not step.complete]
+    if left and record(Store.at(config.root))["state"] == "done":
         yield (
             f"{len(left)} of {len(steps)} steps, from {left[0]} on, have shards to do: inputs or settings changed "
             "since the last run, or it was of other steps"
         )
 
 
-def shown(config: Config) -> Iterator[str]:
-    """That the files which a person opens are of an earlier run than the last one, which is not complete."""
-    found = record(Store.at(config.root))
-    if (of := found.get("shown")) and found["state"] != "done" and of != found["started"]:
-        yield f"{config.root} shows the run of {datetime.fromisoformat(of):%Y-%m-%d %H:%M} UTC until one is complete"
-
-
 def faults(config: Config) -> Iterator[str]:
-    """The shards that failed in the last run."""
-    failed, root = record(Store.at(config.root))["failed"], config.root.rstrip("/")
+    """The shards that failed in the last run, and which run's results are shown where it is not complete."""
+    found, root = record(Store.at(config.root)), config.root.rstrip("/")
+    failed = found["failed"]
     for fault in failed[:SHOWN]:
         yield f"failed: {fault['step']} {fault['shard']}: {fault['error']}"
         yield f"        traceback in {root}/{fault['traceback']}"
     if len(failed) > SHOWN:
         yield f"failed: {len(failed) - SHOWN:,} more, see {root}/run.json"
+    if (of := found.get("shown")) and found["state"] != "done" and of != found["started"]:
+        yield f"{root} shows the run of {datetime.fromisoformat(of):%Y-%m-%d %H:%M} UTC until one is complete"
 
 
 def growth(config: Config) -> Iterator[str]:

@@ -19,7 +19,7 @@ import torch
 from cpp.damage import damage
 from cpp.store import Store
 from cpp.tables import Counts
-from pipelines import accounts
+from pipelines import accounts, state
 from pipelines.attempt import OpenError, attempt, in_process
 from pipelines.config import load
 from pipelines.growing import Fitted
@@ -76,6 +76,8 @@ def test_shards_that_are_cut_off_are_made_again(done: Dataset) -> None:
     said = re.findall(r"/cache/(codes|assignments|likeness)/(\d+)-\S+ is damaged", (done.root / "run.log").read_text())
     assert said == [("codes", "00001"), ("codes", "00002"), ("assignments", "00000"), ("likeness", "00001")]
     assert files(done.root) == before
+    os.truncate(done.root / "run.json", 9)
+    assert next(state.lines(load(done.config))).endswith("never started")
     assert computed(go(done)) == {}
 
 
