@@ -179,6 +179,7 @@ def s3(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     server.reset()
+    server.settle()
     fs = remote.connect("s3://bucket")[0]
     if fs.exists("bucket"):
         fs.rm("bucket", recursive=True)

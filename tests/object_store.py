@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -22,6 +21,7 @@ class ObjectStore:
         self._app = DomainDispatcherApplication(create_backend_app)
         self.requests: list[tuple[str, str]] = []
         self.fault: Callable[[str, str], Fault] = lambda method, path: None
+        self._idle, self._under_way, self._hurry = threading.Condition(), 0, threading.Event()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -30,6 +30,13 @@ class ObjectStore:
     def reset(self) -> None:
         self.requests.clear()
         self.fault = lambda method, path: None
+
+    def settle(self) -> None:
+        """Wait for the requests under way, also of programs that are gone: what they write, they write now."""
+        self._hurry.set()
+        with self._idle:
+            assert self._idle.wait_for(lambda: not self._under_way, timeout=60), "requests that do not end"
+        self._hurry.clear()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -49,11 +56,21 @@ class ObjectStore:
         return Counter(method for method, _ in self.requests)
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        with self._idle:
+            self._under_way += 1
+        try:
+            return self._answer_one(environ, start)
+        finally:
+            with self._idle:
+                self._under_way -= 1
+                self._idle.notify_all()
+
+    def _answer_one(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.requests.append((method, path))
         fault = self.fault(method, path)
         if isinstance(fault, float):
-            time.sleep(fault)
+            self._hurry.wait(fault)
         elif fault == "cut":
             return _half(self._app(environ, start))
         elif fault is not None:
