@@ -103,7 +103,9 @@ def read_footer(path: str) -> pq.FileMetaData:
     (name,), filesystem = remote.for_arrow([path])
     try:
         return pq.read_metadata(name, filesystem=filesystem)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and "thrift" not in str(error):  # the storage, not the file
+            raise
         raise ValueError(f"{path} is damaged ({error}). Remove it and run again: it is made anew") from error
 
 
