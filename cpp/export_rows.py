@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cpp import tables
 from cpp.export_classes import Class
 from cpp.export_filter import Filter, Passed, passing
 from cpp.sources import MAX_BYTES, ImageShard, pick
@@ -49,17 +50,19 @@ class Shard:
 
 def decide(shard: Shard, layer: Layer, wanted: Filter) -> tuple[pa.Table, Passed]:
     """Columns `cluster`, `score` and `confidence` (float64, NaN where unknown) of all rows, and which rows pass."""
-    table = pq.read_table(shard.assignments, columns=[layer.column, "score"])
+    table = tables.read(shard.assignments, columns=[layer.column, "score"])
     confidence = np.full(len(table), np.nan)
     if shard.labels is not None and layer.main:
-        confidence = _labels(shard, ["confidence"])["confidence"].to_numpy(zero_copy_only=False).astype(np.float64)
+        confidence = (
+            tables.read(shard.labels, ["confidence"])["confidence"].to_numpy(zero_copy_only=False).astype(np.float64)
+        )
         if len(confidence) != len(table):
             raise ValueError(f"{shard.labels} has {len(confidence)} rows, {shard.assignments} {len(table)}: run again")
     cluster = table[layer.column]
     found = pa.table({"cluster": cluster, "score": table["score"], "confidence": confidence})
     dropped: dict[str, NDArray[np.int64]] = {}
     if shard.drop is not None:
-        out = pq.read_table(shard.drop, columns=["row", "reason"])
+        out = tables.read(shard.drop, columns=["row", "reason"])
         rows, reasons = out["row"].to_numpy(), np.array(out["reason"].to_pylist(), object)
         dropped = {reason: rows[reasons == reason] for reason in dict.fromkeys(reasons.tolist())}
     return found, passing(cluster.to_numpy(), confidence, wanted, dropped)
@@ -89,7 +92,7 @@ def read(shard: Shard, layer: Layer, classes: Sequence[Class]) -> pa.Table:
     The label is that of LABELS; in another layer than theirs it is the name of the cluster, and null without LABELS.
     """
     plain = ["key", *layer.columns, "score", "margin", "image_shard"]
-    table = pq.read_table(shard.assignments, columns=plain)
+    table = tables.read(shard.assignments, columns=plain)
     by_cluster = {c.cluster: c for c in classes}
     of_row = [by_cluster.get(k) for k in table[layer.column].to_pylist()]
     known = {
@@ -99,7 +102,7 @@ def read(shard: Shard, layer: Layer, classes: Sequence[Class]) -> pa.Table:
         "confidence": pa.nulls(len(table), pa.float32()),
     }
     if shard.labels is not None:
-        labels = _labels(shard, ["key", "label", "confidence"])
+        labels = tables.read(shard.labels, ["key", "label", "confidence"])
         if not labels["key"].equals(table["key"]):
             raise ValueError(f"{shard.labels} has other rows than {shard.assignments}: run again")
         if layer.main:
@@ -137,17 +140,13 @@ def metadata(shard: Shard, layer: Layer) -> pa.Table:
     """The columns of ASSIGNMENTS that came with the images."""
     ours = {"key", *layer.columns, "score", "second", "margin", "image_shard"}
     names = [name for name in pq.read_schema(shard.assignments).names if name not in ours]
-    return pq.read_table(shard.assignments, columns=names)
-
-
-def _labels(shard: Shard, columns: list[str]) -> pa.Table:
-    return pq.read_table(shard.labels, columns=columns)
+    return tables.read(shard.assignments, columns=names)
 
 
 def _rejected(shard: Shard) -> Mapping[int, str]:
     if shard.rejected is None:
         return {}
-    table = pq.read_table(shard.rejected, columns=["row", "key"])
+    table = tables.read(shard.rejected, columns=["row", "key"])
     return dict(zip(table["row"].to_pylist(), table["key"].to_pylist(), strict=True))
 
 

@@ -23,7 +23,7 @@ AHEAD = 2  # files that are read ahead
 
 def write_parquet(path: Path, parts: Sequence[str], schema: pa.Schema) -> None:
     """All rows in one file."""
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in batches(parts, schema.names, AHEAD):
             writer.write_batch(batch.replace_schema_metadata(None))
 

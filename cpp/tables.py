@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,9 @@ from cpp import remote
 
 COUNTS_KEY = "cpp.counts"
 EMBEDDING = "embedding"
+CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 AT_ONCE = 4  # times the files that are read ahead are one data set of Arrow's
 
 
@@ -76,14 +80,23 @@ def write(
 ) -> None:
     """Write Parquet, with the counts of the shard and what else is said `about` it in its metadata.
 
-    `group` rows lie together, so that of an ordered table a part can be read.
+    `group` rows lie together, so that of an ordered table a part can be read. Every page has a checksum.
     """
     metadata = dict(about or {})
     if counts is not None:
         metadata[COUNTS_KEY] = json.dumps(counts._asdict())
     table = table.replace_schema_metadata(metadata)
     scalars = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]  # no two vectors are the same
-    pq.write_table(table, path, compression="zstd", use_dictionary=scalars, row_group_size=group)
+    pq.write_table(
+        table, path, compression="zstd", use_dictionary=scalars, row_group_size=group, write_page_checksum=True
+    )
+
+
+def read(path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file of a run, or some columns of it. ValueError where a page is not what was written."""
+    (name,), filesystem = remote.for_arrow([path])
+    with _damage_said(path):
+        return pq.read_table(name, columns=columns, filesystem=filesystem, page_checksum_verification=True)
 
 
 def read_counts(path: str) -> tuple[Counts, int]:
@@ -101,11 +114,18 @@ def read_counts(path: str) -> tuple[Counts, int]:
 def read_footer(path: str) -> pq.FileMetaData:
     """What a Parquet file says of itself. ValueError where it is damaged."""
     (name,), filesystem = remote.for_arrow([path])
-    try:
+    with _damage_said(path):
         return pq.read_metadata(name, filesystem=filesystem)
+
+
+@contextmanager
+def _damage_said(path: str) -> Iterator[None]:
+    """Errors in the bytes of a file as a ValueError that names it; those of the storage as they are."""
+    try:
+        yield
     except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and "thrift" not in str(error):  # the storage, not the file
-            raise
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise  # Arrow's own have no number
         raise ValueError(f"{path} is damaged ({error}). Remove it and run again: it is made anew") from error
 
 
@@ -120,21 +140,27 @@ def batches(
 ) -> Iterator[pa.RecordBatch]:
     """Columns of many Parquet files in order, `prefetch` files read ahead. Memory does not grow with their number.
 
-    Only rows `where` it holds; groups of rows in which it cannot are not read.
+    Only rows `where` it holds; groups of rows in which it cannot are not read. ValueError where a file is damaged.
     """
     schema = None
     for start in range(0, len(paths), AT_ONCE * prefetch):
         # of one data set Arrow reads up to a GiB ahead where its reader is slow, whatever it is told
-        files = _dataset(paths[start : start + AT_ONCE * prefetch], schema)
+        some = paths[start : start + AT_ONCE * prefetch]
+        files = _dataset(some, schema)
         schema = files.schema
-        yield from files.to_batches(
-            columns=list(columns), filter=where, fragment_readahead=prefetch, batch_readahead=prefetch
-        )
+        try:
+            yield from files.to_batches(
+                columns=list(columns), filter=where, fragment_readahead=prefetch, batch_readahead=prefetch
+            )
+        except OSError:
+            for path in some:  # which one it is, Arrow does not say
+                read(path, columns)
+            raise
 
 
 def _dataset(paths: Sequence[str], schema: pa.Schema | None = None) -> ds.Dataset:
     names, filesystem = remote.for_arrow(paths)
-    return ds.dataset(names, schema, format="parquet", filesystem=filesystem)
+    return ds.dataset(names, schema, format=CHECKED, filesystem=filesystem)
 
 
 def aligned(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, ...]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp import tables
@@ -42,8 +41,8 @@ def _read(folder: Path, wanted: set[str]) -> dict[str, NDArray[np.float16]]:
     found: dict[str, NDArray[np.float16]] = {}
     for path in sorted(folder.glob("*.parquet")):
         try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError):  # a damaged file is as good as none: its words are encoded again
+            table = tables.read(str(path))
+        except (OSError, ValueError):  # a damaged file is as good as none: its words are encoded again
             path.unlink()
             continue
         X = tables.matrix(table["embedding"])

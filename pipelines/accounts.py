@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp import scratch, tables
@@ -86,7 +85,7 @@ class Accounts:
         if Path(path).name not in self._store.listing(ACCOUNTS) or damage(path):
             return None
         with scratch.borrowed(path) as local:
-            table = pq.read_table(local)
+            table = tables.read(local)
         return np.stack([table[field].to_numpy() for field in Counts._fields], axis=1)
 
     def _counted(self, step: Step, results: Mapping[str, Made]) -> Rows:

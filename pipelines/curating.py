@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp import balance, curation, tables
@@ -192,16 +191,16 @@ class Curate(Stage):
     def open(self, given: Given) -> Work:
         chosen: dict[str, NDArray[np.int64]] | None = None
         if "chosen" in given.whole:
-            table = pq.read_table(given.file("chosen"))
+            table = tables.read(given.file("chosen"))
             rows = table["rows"].combine_chunks()
             cuts, flat = rows.offsets.to_numpy(), rows.values.to_numpy()
             names = table["shard"].to_pylist()
             chosen = {name: flat[a:b] for name, a, b in zip(names, cuts[:-1], cuts[1:], strict=True)}
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            table = pq.read_table(files["assignments"], columns=["key", "image_shard"])
+            table = tables.read(files["assignments"], columns=["key", "image_shard"])
             copies, odd = (
-                pq.read_table(files[kind], columns=[column]) if kind in files else None
+                tables.read(files[kind], columns=[column]) if kind in files else None
                 for kind, column in (("duplicates", "kept"), ("outliers", "outlier"))
             )
             reasons = leaving(copies, odd, self.threshold)

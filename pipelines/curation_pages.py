@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cpp import balance_page, cards, curation_page, outliers_page, tables, thumbnails
 from cpp.outliers import PARTS
@@ -126,7 +125,7 @@ def _aligned(given: Given, kind: str, columns: list[str], known: list[str]) -> I
 
 
 def _clusters(given: Given) -> list[dict[str, Any]]:
-    rows = pq.read_table(given.file("clusters")).to_pylist()
+    rows = tables.read(given.file("clusters")).to_pylist()
     return sorted((row for row in rows if row["main"]), key=lambda row: int(row["cluster"]))
 
 

@@ -49,7 +49,8 @@ class Group(Stage):
             curve, examples = Curve(self.lowest), Examples(self.lowest)
             by_kind, sizes = Counter[str](), Counter[int]()
             groups = 0
-            with pq.ParquetWriter(out["duplicate_groups"], GROUPS, compression="zstd") as writer:
+            path = out["duplicate_groups"]
+            with pq.ParquetWriter(path, GROUPS, compression="zstd", write_page_checksum=True) as writer:
                 for linked, links in _forests(given, self.neighbours):
                     found = group(linked, links, self.threshold, self.keep)
                     writer.write_table(_table(linked, found, groups), row_group_size=4096)
@@ -91,7 +92,7 @@ GROUPS = pa.schema(
 def _forests(given: Given, together: bool) -> Iterator[tuple[Linked, Links]]:
     """Rows and pairs, task by task, or all in one."""
     read = zip(given.files("similar_rows"), given.files("similar_pairs"), strict=True)
-    parts = ((pq.read_table(rows), pq.read_table(pairs)) for rows, pairs in read)
+    parts = ((tables.read(rows), tables.read(pairs)) for rows, pairs in read)
     if not together:
         yield from (_linked(*part) for part in parts)
         return
@@ -150,11 +151,11 @@ class Duplicates(Stage):
     images: bool
 
     def open(self, given: Given) -> Work:
-        shown = pq.read_table(given.file("duplicate_examples"), columns=["shard", "row"])
+        shown = tables.read(given.file("duplicate_examples"), columns=["shard", "row"])
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             number = number_of(files["scattered"], given)
-            table = pq.read_table(files["assignments"], columns=["key", "image_shard"])
+            table = tables.read(files["assignments"], columns=["key", "image_shard"])
             mine = pc.field("shard") == number
             found = [given.file("duplicate_groups")], GROUPS.names, given.prefetch, mine
             groups = pa.Table.from_batches(list(tables.batches(*found)), GROUPS)
@@ -213,11 +214,11 @@ class DuplicatesPage(Stage):
             for batch in tables.batches(given.whole["duplicate_pictures"], PICTURE, given.prefetch):
                 pictures |= {(row["shard"], row["row"]): row for row in batch.to_pylist()}
             shown: dict[tuple[str, int], list[dict[str, Any]]] = {}
-            for row in pq.read_table(given.file("duplicate_examples")).to_pylist():
+            for row in tables.read(given.file("duplicate_examples")).to_pylist():
                 picture = pictures[row["shard"], row["row"]]
                 shown.setdefault((row["what"], row["number"]), []).append({**row, **picture})
             counts = json.loads(Path(given.file("duplicate_counts")).read_text())
-            curve = pq.read_table(given.file("duplicate_curve")).to_pydict()
+            curve = tables.read(given.file("duplicate_curve")).to_pydict()
             how = duplicates_page.How(self.title, self.threshold, self.keep, self.neighbours, self.bytes)
             page = duplicates_page.page(how, counts, curve, list(shown.values()), self.others)
             out["duplicates_page"].write_text(curation_page.render(page), encoding="utf-8")

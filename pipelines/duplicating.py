@@ -48,7 +48,7 @@ class Scatter(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            X = tables.joined(pq.read_table(files["features"], columns=self.embeddings), self.embeddings)
+            X = tables.joined(tables.read(files["features"], columns=self.embeddings), self.embeddings)
             known, second = _known(files, self.similarity, self.bytes)
             known |= {"vector_hash": pa.array(copies.hashes(X)), "vector": tables.matrix_column(X)}
             table = pa.table({**known, "row": np.arange(len(X)), "guest": pa.repeat(False, len(X))})
@@ -73,7 +73,7 @@ def _known(files: Mapping[str, str], similarity: str | None, read: bool) -> tupl
         )
     sizes = ["width", "height"] if {"width", "height"} <= set(names) else []
     wanted = ["cluster", "score", "second", "key", "image_shard", *sizes, *([similarity] if similarity else [])]
-    table = pq.read_table(files["assignments"], columns=list(dict.fromkeys(wanted)))
+    table = tables.read(files["assignments"], columns=list(dict.fromkeys(wanted)))
     pixels = np.prod([_numbers(table, name) for name in sizes], axis=0) if sizes else np.full(len(table), np.nan)
     bytes_hash = np.zeros(len(table), np.uint64)
     if read and len(table) and (place := table["image_shard"][0].as_py()) is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp import export, export_rows, tables
@@ -113,7 +112,7 @@ def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, F
     """What there is to write. ConfigError names the option that does not fit the run."""
     (clusters,) = files["clusters"].values()
     with borrowed(clusters.path) as path:
-        rows = pq.read_table(path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
+        rows = tables.read(path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
     main = next(row["layer"] for row in rows if row["main"])
     layers = sorted({row["layer"] for row in rows})
     K = main if wanted.layer is None else wanted.layer

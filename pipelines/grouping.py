@@ -170,13 +170,13 @@ class Assign(Stage):
         nearest = Nearest(read_fine(given).centroids, given.device == "cuda", tree.clusters[tree.main])
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            codes = pq.read_table(files["codes"])
+            codes = tables.read(files["codes"])
             Z = tables.matrix(codes["code"]).astype(np.float32)
             group, found = nearest.groups(Z, given.batch)
             others = {tree.column(K): of[group].astype(np.int32) for K, of in tree.clusters.items() if tree.main != K}
             names = pq.read_schema(files["features"]).names
             about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
-            rest = pq.read_table(files["features"], columns=about)
+            rest = tables.read(files["features"], columns=about)
             known = dict(zip(about, rest.columns, strict=True))
             table = pa.table({"key": codes["key"], **found._asdict(), **others, **known})
             counts = Counts(len(rest), len(table))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file, save_file
 
@@ -115,7 +114,7 @@ def _said(cost: Bits) -> dict[str, Any]:
 
 def _by_cluster(given: Given, old: Profile, new: Profile) -> pa.Table:
     """A row for each cluster of the main layer."""
-    rows = {row["cluster"]: row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]}
+    rows = {row["cluster"]: row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]}
     tops = {k: row["top"] for k, row in rows.items()}
     order = range(len(old.size_K))
 

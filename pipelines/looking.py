@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.table import Table
 
@@ -29,7 +28,7 @@ def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
     """The clusters of a layer, by default the main one. ConfigError where it, or a finished run, is not there."""
     (file,) = finished(config, ["clusters"], command)["clusters"].values()
     with scratch.borrowed(file.path) as path:
-        rows = pq.read_table(path).to_pylist()
+        rows = tables.read(path).to_pylist()
     layers = sorted({row["layer"] for row in rows})
     if layer is not None and layer not in layers:
         raise ConfigError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
@@ -69,7 +68,7 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     vocabulary, _, likeness = read_said(given, tree)
     text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
     merged = likeness.merge(choice.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
-    rows = {row["cluster"]: row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]}
+    rows = {row["cluster"]: row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
         clusters.add_row(str(k), called(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
@@ -46,9 +45,9 @@ class Vote(Stage):
         finest = tree.column(tree.finest)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            features = pq.read_table(files["features"], columns=["key", self.embedding])
+            features = tables.read(files["features"], columns=["key", self.embedding])
             X = torch.from_numpy(tables.matrix(features[self.embedding]))
-            cluster = pq.read_table(files["assignments"], columns=[finest])[finest].to_numpy()
+            cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
             said = vote(X, cluster, vocabulary, self.top, given.batch, given.device)
             counts = Counts(len(X), len(cluster))
             columns = {f.name: getattr(said.votes, f.name) for f in fields(said.votes)}
@@ -157,7 +156,7 @@ class Labels(Stage):
 
     def open(self, given: Given) -> Work:
         vocabulary = read_vocabulary(given)
-        rows = [row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]]
+        rows = [row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]]
         at = {word: i for i, word in enumerate(vocabulary.words)}
         guess = np.array([at[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
         means = [{int(w), *vocabulary.below[w]} for w in guess]
@@ -165,9 +164,9 @@ class Labels(Stage):
         name = pa.array([row["name"] for row in rows], pa.string())
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            features = pq.read_table(files["features"], columns=["key", self.embedding])
-            assignments = pq.read_table(files["assignments"], columns=["cluster", "margin"])
-            matches = pq.read_table(files["matches"], columns=["word", "similarity"])
+            features = tables.read(files["features"], columns=["key", self.embedding])
+            assignments = tables.read(files["assignments"], columns=["cluster", "margin"])
+            matches = tables.read(files["matches"], columns=["word", "similarity"])
             cluster, word = assignments["cluster"].to_numpy(), matches["word"].to_numpy()
             X, text = tables.matrix(features[self.embedding]).astype(np.float32), vocabulary.vectors.numpy()
             agrees = np.array([w in means[k] for w, k in zip(word.tolist(), cluster.tolist(), strict=True)], bool)
@@ -208,7 +207,7 @@ def read_vocabulary(given: Given) -> Vocabulary:
     """One vocabulary from folders of words with vectors and from encoded words, without those that are excluded."""
     parts = {folder: vectors.read_words(folder) for folder in given.whole.get("vocabulary", [])}
     for path in given.files("words"):
-        table = pq.read_table(path)
+        table = tables.read(path)
         parts["the encoder of this run"] = table["word"].to_pylist(), tables.matrix(table["embedding"])
     dims = {place: X.shape[1] for place, (_, X) in parts.items()}
     if len(set(dims.values())) > 1:

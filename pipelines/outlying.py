@@ -51,9 +51,9 @@ class Oddities(Stage):
         model = self.tower.open(given.device) if self.tower else None
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            table = pq.read_table(files["features"], columns=["key", *self.embeddings])
-            assigned = pq.read_table(files["assignments"], columns=["cluster", "margin"])
-            Z = tables.matrix(pq.read_table(files["codes"], columns=["code"])["code"]).astype(np.float32) @ fine.basis
+            table = tables.read(files["features"], columns=["key", *self.embeddings])
+            assigned = tables.read(files["assignments"], columns=["cluster", "margin"])
+            Z = tables.matrix(tables.read(files["codes"], columns=["code"])["code"]).astype(np.float32) @ fine.basis
             cluster = torch.from_numpy(assigned["cluster"].to_numpy().astype(np.int64))
             parts = {
                 "margin": assigned["margin"].to_numpy(),
@@ -74,7 +74,7 @@ class Oddities(Stage):
             return known_similarity(path, self.similarity)
         assert self.captions is not None  # there is a text tower for them  # noqa: S101
         said = [texts[0] if texts else None for texts in captions_of(path, self.captions, "curate.outliers.captions")]
-        X = tables.matrix(pq.read_table(path, columns=[tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
+        X = tables.matrix(tables.read(path, columns=[tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
         found, rows = np.full(len(X), np.nan, np.float32), [i for i, text in enumerate(said) if text]
         if rows:
             texts = model.words([str(said[i]) for i in rows], ["{}"], batch).astype(np.float32)
@@ -84,10 +84,10 @@ class Oddities(Stage):
 
 def known_similarity(path: str, column: str | None) -> NDArray[np.floating]:
     """A metadata column of numbers, NaN where it is null or not there. ValueError where it is not of numbers."""
-    file = pq.ParquetFile(path)
-    if column is None or column not in file.schema_arrow.names:
-        return np.full(file.metadata.num_rows, np.nan, np.float32)
-    values = file.read(columns=[column])[column]
+    footer = pq.read_metadata(path)
+    if column is None or column not in footer.schema.to_arrow_schema().names:
+        return np.full(footer.num_rows, np.nan, np.float32)
+    values = tables.read(path, [column])[column]
     numeric = pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or values.null_count == len(values)
     if not numeric:
         raise ValueError(
@@ -140,7 +140,7 @@ class Outliers(Stage):
         scales = load_file(given.file("scales"))
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            table = pq.read_table(files["oddities"])
+            table = tables.read(files["oddities"])
             ranked = {
                 part: outliers.ranks(scales[part], _column(table, part), part in outliers.ODD_IF_LARGE)
                 for part in outliers.PARTS

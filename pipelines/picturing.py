@@ -74,12 +74,12 @@ class Thumbnails(Stage):
     images: bool
 
     def open(self, given: Given) -> Work:
-        shown = pq.read_table(given.file("examples"))
+        shown = tables.read(given.file("examples"))
         n_clusters = len(shown["cluster"].unique())
         side = thumbnails.side(n_clusters, report.PAGED)
         large = _places(shown)
         typical = _places(shown.filter(pc.equal(shown["kind"], "typical"))) if n_clusters > report.PAGED else set()
-        small = typical | _places(pq.read_table(given.file("map"), columns=["image_shard", "key"]))
+        small = typical | _places(tables.read(given.file("map"), columns=["image_shard", "key"]))
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -106,7 +106,7 @@ def _places(table: pa.Table) -> set[tuple[str | None, str]]:
 
 def _image_shard(path: str) -> str | None:
     """Where the images of a file of ASSIGNMENTS are."""
-    first = next(pq.ParquetFile(path).iter_batches(1, columns=["image_shard"]), None)
+    first = next(tables.batches([path], ["image_shard"], 1), None)
     return first["image_shard"][0].as_py() if first is not None and len(first) else None
 
 
@@ -114,7 +114,7 @@ def _with_captions(path: str, keys: pa.Array) -> list[tuple[str | None, str, Any
     """Shard, key and caption of the rows of a file of ASSIGNMENTS that have one of the keys."""
     names = pq.read_schema(path).names
     caption = next((name for name in CAPTIONS if name in names), None)
-    table = pq.read_table(path, columns=["image_shard", "key", *([caption] if caption else [])])
+    table = tables.read(path, columns=["image_shard", "key", *([caption] if caption else [])])
     table = table.filter(pc.is_in(table["key"], value_set=keys))
     said = table[caption].to_pylist() if caption else [None] * len(table)
     return list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), said, strict=True))
@@ -123,7 +123,7 @@ def _with_captions(path: str, keys: pa.Array) -> list[tuple[str | None, str, Any
 def _rejected(path: str) -> list[thumbnails.Wanted]:
     """The first rejected images of a shard for each reason."""
     counted, found = Counter[str](), []
-    for row in pq.read_table(path, columns=["key", "reason"]).to_pylist():
+    for row in tables.read(path, columns=["key", "reason"]).to_pylist():
         counted[row["reason"]] += 1
         if counted[row["reason"]] <= thumbnails.REASONS:
             found.append(thumbnails.Wanted(row["key"], True, False, reason=row["reason"]))

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.table import Table
 
 from cpp import export_tables, remote, scratch, sources, tables, vectors
@@ -102,7 +101,7 @@ def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
         done = _work(config, what, steps, {**files, **new}, Store.at(folder))
         parts = [_rows(done, shard) for shard in next(iter(new.values()))]
     with scratch.borrowed(next(iter(made["clusters"].values())).path) as path:
-        clusters = pq.read_table(path).to_pylist()
+        clusters = tables.read(path).to_pylist()
     names = {row["cluster"]: called(row) for row in clusters if row["main"]}
     return Predicted(pa.concat_tables(parts, promote_options="permissive"), names)
 
@@ -215,15 +214,15 @@ def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, s
 
 def _rows(files: Files, shard: str) -> pa.Table:
     """The rows of a shard in the order of the input. A column of its metadata that is called as ours: `source_NAME`."""
-    found = pq.read_table(files["assignments"][shard].path).replace_schema_metadata(None)
+    found = tables.read(files["assignments"][shard].path).replace_schema_metadata(None)
     found = found.rename_columns([f"source_{name}" if name in OURS else name for name in found.column_names])
     if "labels" in files:
-        labels = pq.read_table(files["labels"][shard].path)
+        labels = tables.read(files["labels"][shard].path)
         for name in LABELS.names[1:]:
             found = found.append_column(name, labels[name])
     else:
         found = found.append_column("label", pa.nulls(len(found), pa.string()))
-    rejected = pq.read_table(files["rejected"][shard].path)
+    rejected = tables.read(files["rejected"][shard].path)
     places = rejected["row"].to_numpy()
     others = np.setdiff1d(np.arange(len(found) + len(rejected)), places)
     both = pa.concat_tables([found, rejected.drop_columns("row")], promote_options="default")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cpp import cards, confusion, copies, curve, plane, plots, quality, report, tables, thumbnails
 from cpp.cards import Picture
@@ -56,7 +55,7 @@ class Hashes(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            table = pq.read_table(files["features"], columns=["key", *self.embeddings])
+            table = tables.read(files["features"], columns=["key", *self.embeddings])
             found = copies.hashes(tables.joined(table, self.embeddings))
             counts = Counts(len(table), len(found))
             tables.write(pa.table({"key": table["key"], "hash": found}), out["hashes"], counts)
@@ -119,11 +118,11 @@ class Report(Stage):
 
     def _page(self, given: Given) -> report.Page:
         tree = read_tree(given)
-        rows = pq.read_table(given.file("clusters")).to_pylist()
+        rows = tables.read(given.file("clusters")).to_pylist()
         main = [row for row in rows if row["main"]]
         pictures, rejected = _thumbnails(given)
-        counted = pq.read_table(given.file("confusion")).to_pylist() if "confusion" in given.whole else []
-        shown = cards.members(pq.read_table(given.file("examples")), pictures)
+        counted = tables.read(given.file("confusion")).to_pylist() if "confusion" in given.whole else []
+        shown = cards.members(tables.read(given.file("examples")), pictures)
         found = cards.cards(main, shown, confusion.classes(counted))
         reasons = Counter(
             reason
@@ -132,7 +131,7 @@ class Report(Stage):
         )
         spent = spent_by_step(Path(given.file("events")))
         moments = read_moments(given, tree.clusters[tree.main])
-        loss = pq.read_table(given.file("loss"))
+        loss = tables.read(given.file("loss"))
         facts = Facts(
             clustered=sum(card.size for card in found),
             rejected=reasons.total(),
@@ -191,7 +190,7 @@ def _said(given: Given, product: str) -> dict[str, Any] | None:
 
 
 def _plane(given: Given) -> plane.Plane:
-    table = pq.read_table(given.file("map"))
+    table = tables.read(given.file("map"))
     places = list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
     points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
     return plane.plane(points, table["cluster"].to_pylist(), places)
@@ -219,9 +218,9 @@ class Plots(Stage):
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             tree = read_tree(given)
-            main = [row for row in pq.read_table(given.file("clusters")).to_pylist() if row["main"]]
+            main = [row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]]
             pictures, _ = _thumbnails(given)
-            found = cards.cards(main, cards.members(pq.read_table(given.file("examples")), pictures), {})
+            found = cards.cards(main, cards.members(tables.read(given.file("examples")), pictures), {})
             out["plots"].mkdir()
             length = curve.length_curve(tree.bits, tree.draws, tree.main)
             for name, data in plots.draw(self.title, found, length, _plane(given)).items():

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
-from cpp import remote, scratch
+from cpp import remote, scratch, tables
 from cpp.damage import damage
 from cpp.store import File, Store
 from cpp.tables import Counts
@@ -239,7 +238,7 @@ class Run:
             found["clustered"] = counted["assign"].rows_out
             if "label" in self.stages and (clusters := self.files.get("clusters")):
                 with scratch.borrowed(next(iter(clusters.values())).path) as path:
-                    table = pq.read_table(path, columns=["layer", "size"])
+                    table = tables.read(path, columns=["layer", "size"])
                 for layer in table.group_by("layer").aggregate([("size", "sum")]).to_pylist():
                     if (members := layer["size_sum"]) != found["clustered"]:
                         raise AccountingError(f"{found['clustered']} images were assigned, the clusters have {members}")

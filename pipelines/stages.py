@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from cpp import tables
@@ -75,7 +74,7 @@ class Project(Stage):
         head = Head.load(given.file("head"), given.device)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            table = pq.read_table(files["features"], columns=["key", *self.embeddings])
+            table = tables.read(files["features"], columns=["key", *self.embeddings])
             Z = head.project(torch.from_numpy(tables.joined(table, self.embeddings)), given.batch).Z
             counts = Counts(len(table), len(Z))
             tables.write(pa.table({"key": table["key"], "code": tables.matrix_column(Z.numpy())}), out["codes"], counts)

@@ -19,8 +19,6 @@ from pipelines.encoding import Model
 from pipelines.grouping import read_tree
 from pipelines.stage import Given, Stage, Work
 
-ROWS = 4096  # captions of so many images are in memory at a time
-
 
 @dataclass(frozen=True)
 class Phrases(Stage):
@@ -54,7 +52,7 @@ class Mine(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            found = phrases.mine(phrases.total(map(pq.read_table, given.files("phrases"))))
+            found = phrases.mine(phrases.total(map(tables.read, given.files("phrases"))))
             if not len(found):
                 raise ValueError(
                     f"label.captions: the metadata column {self.column!r} has no phrase that {phrases.RARE} images "
@@ -78,11 +76,11 @@ class Captions(Stage):
     column: str
 
     def open(self, given: Given) -> Work:
-        mined, tree = pq.read_table(given.file("mined")), read_tree(given)
+        mined, tree = tables.read(given.file("mined")), read_tree(given)
         finest = tree.column(tree.finest)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            cluster = pq.read_table(files["assignments"], columns=[finest])[finest].to_numpy()
+            cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
             found = phrases.tally(captions_of(files["features"], self.column), cluster, mined, tree.finest).tocoo()
             counts = Counts(len(cluster), len(cluster))
             pairs = {"cluster": found.row.astype(np.int32), "phrase": found.col.astype(np.int32), "images": found.data}
@@ -94,7 +92,7 @@ class Captions(Stage):
 
 def read_captions(given: Given, n_clusters: int) -> tuple[list[str], sparse.csr_array]:
     """The mined phrases and the images of all shards that have them, `[n_clusters, n_phrases]`, of the finest layer."""
-    words = pq.read_table(given.file("mined"), columns=["phrase"])["phrase"].to_pylist()
+    words = tables.read(given.file("mined"), columns=["phrase"])["phrase"].to_pylist()
     shape = (n_clusters, len(words))
     counts = sparse.csr_array(shape, dtype=np.int64)
     for batch in tables.batches(given.whole["captions"], ["cluster", "phrase", "images"], given.prefetch):
@@ -143,19 +141,20 @@ class Words(Stage):
         for name in given.whole.get("named", []):
             yield from wordlists.words(name)
         for path in given.files("mined") if self.captions else ():
-            yield from pq.read_table(path, columns=["phrase"])["phrase"].to_pylist()
+            yield from tables.read(path, columns=["phrase"])["phrase"].to_pylist()
 
 
 def captions_of(path: str, column: str, setting: str = "label.captions") -> Iterator[list[str]]:
     """The captions of every image of a shard, none for images without. ValueError where the column is no text."""
-    file = pq.ParquetFile(path)
-    if column not in file.schema_arrow.names:  # a shard of which no image has captions has no such column
-        yield from ([] for _ in range(file.metadata.num_rows))
+    footer = pq.read_metadata(path)
+    schema = footer.schema.to_arrow_schema()
+    if column not in schema.names:  # a shard of which no image has captions has no such column
+        yield from ([] for _ in range(footer.num_rows))
         return
-    kind = file.schema_arrow.field(column).type
+    kind = schema.field(column).type
     if not _is_text(kind):
         raise ValueError(f"{setting}: the metadata column {column!r} holds {kind}, it must be text or lists of text")
-    for batch in file.iter_batches(ROWS, columns=[column]):
+    for batch in tables.batches([path], [column], 1):
         for value in batch[column].to_pylist():
             yield [value] if isinstance(value, str) else [text for text in value or () if text]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -95,6 +96,31 @@ def test_a_shard_that_is_damaged_once_more_is_named_with_the_remedy(
     monkeypatch.setattr(accounts, "read_counts", unreadable)
     with pytest.raises(AccountingError, match=r"import: .*00000-.* is damaged .* and 5 more\. Remove it and run again"):
         go(done)
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"), [("assignments", "assign 00001: FAILED:"), ("moments", "measure all: FAILED:")]
+)
+def test_a_file_of_which_one_bit_is_another_is_named_when_it_is_read(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str], lost: str, says: str
+) -> None:
+    """Read by a step of shards, and by one that takes all shards."""
+    go(dataset)
+    before = files(dataset.root)
+    (path,) = (dataset.root / "cache/codes").glob("00001-*")
+    code = pq.read_metadata(path).row_group(0).column(1)
+    at, whole = code.data_page_offset + code.total_compressed_size // 2, path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    for result in (dataset.root / "cache" / lost).iterdir():
+        result.unlink()
+    assert not go(dataset).ok
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if says in line]
+    assert f"{path} is damaged (" in said
+    assert "Remove it and run again: it is made anew" in said
+    path.unlink()
+    assert go(dataset).ok
+    assert files(dataset.root) == before
 
 
 def test_a_shard_that_changes_is_done_again_with_all_that_depends_on_it(dataset: Dataset) -> None:
