@@ -48,7 +48,7 @@ def subsampled(parts: Moments, e: float) -> Iterator[Tree]:
 
 
 def by_part(group_n: Tensor, first: int = 0) -> Tensor:
-    """Numbers of groups that are cut into `PARTS` each, row by row in turn; `first` is the number of the first row."""
+    """Numbers of groups that are cut into `PARTS` each, row by row in turn; `first` rows came before."""
     return group_n * PARTS + (torch.arange(len(group_n)) + first) % PARTS
 
 

@@ -83,8 +83,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         codes = self.head_.project(rows, BATCH)
         how = (K, self.method, self.eta, self.landmarks)
         groups = fine(codes, *how, DIRECTIONS, None, [], seed, self.device == "cuda")
-        centres, parts = Nearest(groups.centroids, self.device == "cuda"), groups.none()
-        groups.add(parts, centres, codes.Z.numpy(), BATCH, 0)
+        parts, _ = groups.moments([codes.Z.numpy()], Nearest(groups.centroids, self.device == "cuda"), BATCH)
         found = build(groups.e, parts, K, [])
         self.tree_, self.choice_, self.n_clusters_ = found.tree, found.choice, found.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, found.clusters[found.main]

@@ -6,12 +6,13 @@ Knows no files and no labels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cpp.assign import Nearest
 from cpp.beside import candidates, compared
@@ -22,6 +23,7 @@ from cpp.partition import BATCH, Method, centroids, fine_groups, leading, partit
 from cpp.rate import Moments
 from cpp.tree import Tree, grow
 
+HELD = 2**25  # floats of rows whose moments are added at a time
 REACH = 0.001  # of the rows that groups were made of, so many are farther from their centroid than a row that counts
 
 
@@ -41,20 +43,26 @@ class Fine(NamedTuple):
     candidates: dict[int, float]
     compared: dict[str, int]
 
-    def add(self, parts: Moments, nearest: Nearest, Z: NDArray[np.float32], batch: int, first: int) -> int:
-        """Add unit rows `[n, d]` to the moments of groups by part; `first` is the number of the first row.
+    def moments(self, blocks: Iterable[NDArray[np.float32]], nearest: Nearest, batch: int) -> tuple[Moments, int]:
+        """The moments of groups, by part, of unit rows `[n, d]` that come in blocks; how many rows there were.
 
-        How many were close enough to count.
+        Many rows are added at a time: with few in each of many groups the groups take longer than the rows.
         """
-        group, found = nearest.groups(Z, batch)
-        close = found.score >= self.reach
-        parts.add_(torch.from_numpy(Z[close] @ self.basis), by_part(torch.from_numpy(group[close]), first))
-        return int(close.sum())
-
-    def none(self) -> Moments:
-        """The moments, by part, of no rows."""
         p = self.basis.shape[1]
-        return Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), len(self.centroids) * PARTS)
+        parts = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), len(self.centroids) * PARTS)
+        held, floats, rows, counted = list[tuple[Tensor, Tensor]](), 0, 0, 0
+        for Z in blocks:
+            group, found = nearest.groups(Z, batch)
+            close = found.score >= self.reach
+            part = by_part(torch.from_numpy(group[close]), counted)
+            held.append((torch.from_numpy(Z[close] @ self.basis), part))
+            rows, counted, floats = rows + len(Z), counted + len(part), floats + held[-1][0].numel()
+            if floats >= HELD:
+                parts.add_(*map(torch.cat, zip(*held, strict=True)))
+                held, floats = [], 0
+        if held:
+            parts.add_(*map(torch.cat, zip(*held, strict=True)))
+        return parts, rows
 
 
 class Layers(NamedTuple):

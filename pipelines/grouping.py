@@ -27,8 +27,6 @@ from cpp.store import Product
 from cpp.tables import Counts
 from pipelines.stage import Given, Stage, Work
 
-BLOCK = 65536  # rows whose moments are added at a time
-
 
 @dataclass(frozen=True)
 class Partition(Stage):
@@ -80,7 +78,7 @@ class Partition(Stage):
 class Measure(Stage):
     """All CODES -> the moments of the fine groups, exactly: what coding lengths, K and layers are made from."""
 
-    version = 1
+    version = 2
     products = (Product("moments", ".safetensors"),)
     each = ()
     whole = ("codes", "groups")
@@ -91,31 +89,18 @@ class Measure(Stage):
         nearest = Nearest(found.centroids, given.device == "cuda")
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            moments, rows, counted = found.none(), 0, 0
-            for Z in _blocks(given):
-                counted += found.add(moments, nearest, Z, given.batch, rows)
-                rows += len(Z)
+            blocks = tables.batches(given.whole["codes"], ["code"], given.prefetch)
+            codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
+            moments, rows = found.moments(codes, nearest, given.batch)
             arrays = {"count": moments.count_K, "sum": moments.sum_Kd, "gram": moments.gram_Kdd}
             save_file({name: array.numpy() for name, array in arrays.items()}, out["moments"])
-            if alone := rows - counted:
+            if alone := rows - int(moments.count_K.sum()):
                 print(
                     f"measure: {alone:,} of {rows:,} rows are far from every group and count for no length", flush=True
                 )
             return Counts(rows, rows)
 
         return work
-
-
-def _blocks(given: Given) -> Any:
-    """Rows of all codes, float32, `BLOCK` at a time: a matrix product is quicker over many rows of a group."""
-    held: list[NDArray[np.float32]] = []
-    for batch in tables.batches(given.whole["codes"], ["code"], given.prefetch):
-        held.append(tables.matrix(batch["code"]).astype(np.float32))
-        if sum(map(len, held)) >= BLOCK:
-            yield np.concatenate(held)
-            held = []
-    if held:
-        yield np.concatenate(held)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,7 @@ def tree(bits: list[float]) -> Tree:
 
 
 def counted(found: Fine, Z: Tensor) -> Moments:
-    parts = found.none()
-    found.add(parts, Nearest(found.centroids), Z.numpy(), 100, 0)
-    return parts
+    return found.moments([Z.numpy()], Nearest(found.centroids), 100)[0]
 
 
 def made(
@@ -100,6 +98,20 @@ def test_rows_that_are_alone_make_no_clusters() -> None:
     parts = counted(found, both)
     assert 235 <= parts.count_K.sum() <= 240
     assert build(found.e, parts, None, []).main == 3
+
+
+def test_moments_are_the_same_in_whatever_blocks_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    Z, _ = blobs([100, 80], 0.05)
+    stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
+    both = torch.cat([Z[::2], stray, Z[1::2]])
+    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0)
+    whole = counted(found, both)
+    assert 0 < whole.count_K.sum() < len(both)
+    monkeypatch.setattr("cpp.layers.HELD", 50 * Z.shape[1])
+    parts, n = found.moments((block.numpy() for block in both.split(7)), Nearest(found.centroids), 100)
+    assert n == len(both)
+    assert torch.equal(parts.count_K, whole.count_K)
+    torch.testing.assert_close(parts.gram_Kdd, whole.gram_Kdd, rtol=0, atol=1e-9)
 
 
 def test_so_many_groups_as_asked_for_and_rows_that_are_alone_left_out_all_the_same() -> None:

@@ -121,8 +121,8 @@ def planted(draws: int, seed: int, noisy: bool, least_K: int) -> None:
 def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
     """K with its interval, and the cluster of every row, as the estimator has them; at `factor` times the noise."""
     found = fine(codes, None, "auto", 0.1, LANDMARKS, 32, None, [], seed)
-    near, parts = Nearest(found.centroids), found.none()
-    found.add(parts, near, codes.Z.numpy(), LANDMARKS, 0)
+    near = Nearest(found.centroids)
+    parts, _ = found.moments([codes.Z.numpy()], near, LANDMARKS)
     if bits is evidence_bits and factor == 1:
         built = build(found.e, parts, None, [])
         said, group = f"{built.main} ({built.choice.low} to {built.choice.high})", built.clusters[built.main]
