@@ -105,7 +105,7 @@ def room(cpus: int, gpus: float) -> int:
     """How many workers of so many CPUs and GPUs the nodes hold that are there now, were they idle."""
     asked = {"CPU": cpus, "GPU": gpus}
     return sum(
-        min(int(node["Resources"].get(kind, 0) / n + 1e-6) for kind, n in asked.items() if n)
+        min(int(node["Resources"].get(kind, 0) / n) for kind, n in asked.items() if n)
         for node in ray.nodes()
         if node["Alive"]
     )
@@ -130,6 +130,15 @@ def alive(nodes: Iterable[str]) -> set[str]:
         except RayError:
             continue
     return found
+
+
+def cause(error: Exception) -> str:
+    """Why a worker ended, in a line, of what Ray says of it."""
+    lines = remote.redacted(str(error)).strip().splitlines()
+    for line in lines:
+        if "running low on memory" in line:
+            return f"{line}: lower resources.workers or resources.batch"
+    return lines[-1].partition(" Some common causes")[0]
 
 
 def token(store: Store) -> Path | None:

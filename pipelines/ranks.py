@@ -6,8 +6,6 @@ the first one writes is kept. Knows no stage.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import tempfile
@@ -21,7 +19,9 @@ from typing import Any
 import ray.train
 import ray.train.torch
 
+from cpp import remote
 from cpp.store import Store
+from pipelines import cluster
 from pipelines.attempt import Result, in_process
 from pipelines.plan import Task
 from pipelines.stage import Given, Stage
@@ -29,8 +29,7 @@ from pipelines.stage import Given, Stage
 _train: Any = ray.train  # its type hints are those of its version 1, which is not what runs
 _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # it would move the ranks to a folder of its own, where relative paths lead nowhere
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # what a stage prints comes as from any worker
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes machines away from a Ray of our own
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would warn of itself on the terminal
 }
 
 
@@ -50,9 +49,8 @@ def results(
                 outcome = _once(stage, given, task, store, scaling, Path(scratch))
             if isinstance(outcome, Result):
                 break
-            why = str(outcome).strip().splitlines()[-1]
-            said = f"given up: it lost a rank {start} times ({why})"
-            given_up = Result(task.shard, 0.0, None, said, str(outcome))
+            said = f"given up: it lost a rank {start} times ({cluster.cause(outcome)})"
+            given_up = Result(task.shard, 0.0, None, said, remote.redacted(str(outcome)))
         yield outcome if isinstance(outcome, Result) else given_up
 
 
@@ -92,14 +90,12 @@ def _failure(error: Exception, shard: str, scratch: Path) -> Result | Exception:
 
 
 def _rank(job: Mapping[str, Any]) -> Result:
-    """One rank. The first writes the task's files, the others' go with `scratch`, as do their words."""
+    """One rank. The first writes the task's files, the others' go with `scratch`."""
     rank, task, store, scratch = _train.get_context().get_world_rank(), job["task"], job["store"], job["scratch"]
-    with contextlib.ExitStack() as stack:
-        if rank:
-            stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            store = Store(scratch / f"rank-{rank}")
-            task = replace(task, outputs={name: str(store.root / name) for name in task.outputs})
-        (result,) = in_process(job["stage"], job["given"], [task], store)
+    if rank:
+        store = Store(scratch / f"rank-{rank}")
+        task = replace(task, outputs={name: str(store.root / name) for name in task.outputs})
+    (result,) = in_process(job["stage"], job["given"], [task], store)
     if result.error:
         (scratch / f"failed-{rank}.json").write_text(json.dumps(asdict(result)))
         raise RuntimeError(result.error)

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import ray
 import torch
-from ray.exceptions import OutOfMemoryError, RayError
+from ray.exceptions import RayError
 
 from cpp import remote
 from cpp.store import Store
@@ -92,7 +92,7 @@ class _Crew:
         except RayError as error:
             self._failed += 1
             if self._failed >= ATTEMPTS * self.size:
-                raise ConfigError(f"resources: no worker could start: {str(error).strip().splitlines()[-1]}") from error
+                raise ConfigError(f"resources: no worker could start: {cluster.cause(error)}") from error
             self._start()
             return None
         self._failed = 0
@@ -191,8 +191,8 @@ class Pool:
                         self._tell(f"{task.step} {task.shard}: lost with its worker on {member.node.host}, tried again")
                         todo.append(at)
                         continue
-                    said = f"given up: {said} ({_cause(error)})"
-                    result = Result(task.shard, 0.0, None, said, str(error))
+                    said = f"given up: {said} ({cluster.cause(error)})"
+                    result = Result(task.shard, 0.0, None, said, remote.redacted(str(error)))  # it lists command lines
                 if isinstance(result, str):
                     raise OpenError(result.strip())
                 yield result
@@ -246,11 +246,3 @@ def _hopeless(nodes: Sequence[str]) -> str | None:
         if sum(node in there for node in nodes) >= ATTEMPTS:
             return f"it ended its worker {ATTEMPTS} times"
     return None
-
-
-def _cause(error: RayError) -> str:
-    """What Ray says of the end of a worker, in a line."""
-    lines = str(error).strip().splitlines()
-    if isinstance(error, OutOfMemoryError):
-        return f"{lines[0]}: lower resources.workers or resources.batch"
-    return lines[-1].partition(" Some common causes")[0]

@@ -33,7 +33,7 @@ NOTICED = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}  
 
 @dataclass(frozen=True)
 class Place(Stage):
-    """Writes on which node its shard was worked on, and the GPUs that the worker holds."""
+    """Writes the node its shard was worked on, the GPUs of the worker, its threads and where it has our code."""
 
     version = 1
     products = (PRODUCT,)
@@ -42,7 +42,11 @@ class Place(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            out["place"].write_text(f"{ray.get_runtime_context().get_node_id()} {ray.get_gpu_ids()}")
+            here = ray.get_runtime_context().get_node_id(), ray.get_gpu_ids(), given.threads
+            code = [
+                path for path in sys.path if (Path(path) / "cpp/page").is_dir() or (Path(path) / "pipelines").is_dir()
+            ]
+            out["place"].write_text(" ".join(map(str, (*here, os.pathsep.join(code)))))
             return Counts(1, 1)
 
         return work
@@ -51,6 +55,11 @@ class Place(Stage):
 @dataclass(frozen=True)
 class PlaceWithGPU(Place):
     gpu = True
+
+
+@dataclass(frozen=True)
+class PlaceOnce(Place):
+    each = ()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +74,7 @@ def nodes() -> Iterator[Cluster]:
 
 
 def places(pool: Pool, store: Store, stage: Stage, step: str, n: int = 6) -> list[list[str]]:
-    """Node and GPUs of each of `n` shards."""
+    """Node, GPUs, threads and code of each of `n` shards."""
     names = [f"s{i}" for i in range(n)]
     tasks = [Task(step, s, "k", {"text": s}, {"place": str(store.path(PRODUCT, s, step))}) for s in names]
     assert all(result.error is None for result in pool.results(stage, GIVEN, tasks))
@@ -78,10 +87,14 @@ def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nod
     with Pool(store, resources) as pool:
         with_gpu = places(pool, store, PlaceWithGPU(), "gpu")
         without = places(pool, store, Place(), "cpu", 40)
+        once = places(pool, store, PlaceOnce(), "cpu once", 1)
         again = places(pool, store, PlaceWithGPU(), "gpu again")
-    assert {gpus for _, gpus in (*with_gpu, *again)} == {"[0]"}
-    assert len({node for node, _ in with_gpu}) == 1
-    assert {gpus for _, gpus in without} == {"[]"}
+    assert {gpus for _, gpus, *_ in (*with_gpu, *again)} == {"[0]"}
+    assert len({node for node, *_ in with_gpu}) == 1
+    assert {gpus for _, gpus, *_ in (*without, *once)} == {"[]"}
+    assert {threads for *_, threads, _ in (*with_gpu, *without, *once)} == {"1"}  # however many workers are up
+    for *_, code in (*with_gpu, *without):  # another machine has none at the driver's place
+        assert len({*code.split(os.pathsep)} - {str(cluster.CODE)}) == 2, code
 
 
 def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undisturbed_one(
@@ -119,6 +132,8 @@ def test_the_loss_of_a_node_is_not_held_against_its_shards(nodes: Cluster, tmp_p
         nodes.remove_node(lost, allow_graceful=False)
         head = nodes.head_node.node_id
         assert cluster.alive([head, lost.node_id]) == {head}
+        assert (cluster.room(1, 0), cluster.room(1, 1)) == (2, 1)
+        assert cluster.said() == "2 nodes with 2 CPUs and 1 GPUs"
         assert runner._hopeless([lost.node_id, lost.node_id, lost.node_id, head, head]) is None
         assert runner._hopeless([head, lost.node_id, head, head]) == "it ended its worker 3 times"
         assert "10 times" in str(runner._hopeless([lost.node_id] * runner.LOSSES))
@@ -165,9 +180,3 @@ def test_addresses_and_roots_that_cannot_be_of_a_cluster_are_said_at_once(datase
     assert load(dataset.config, ["resources.ray_address=auto", "root=s3://bucket/run"]).root == "s3://bucket/run"
     with pytest.raises(ConfigError, match="resources.cpu_workers is for runs with GPUs"):
         load(dataset.config, ["resources.cpu_workers=3"])
-
-
-def test_code_of_the_driver_runs_on_nodes_that_have_none(tmp_path: Path) -> None:
-    """What is sent to the nodes is the packages, files of the page and of the demonstration with them."""
-    assert (cluster.CODE / "cpp" / "page").is_dir()
-    assert os.path.samefile(cluster.CODE / "pipelines", Path(runner.__file__).parent)

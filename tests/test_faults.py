@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from cpp.damage import damage
 from cpp.store import Store
@@ -194,6 +195,7 @@ def test_a_stage_has_its_threads_and_what_it_says_when_it_cannot_be_opened_is_wi
     with pytest.raises(OpenError, match=r"FileNotFoundError: https://\*\*\*@host is not there") as found:
         list(in_process(Closed(), Given({}, 2, "cpu", 1, 1, 1), [], Store(tmp_path)))
     assert torch.get_num_threads() == 2
+    assert {library["num_threads"] for library in threadpool_info()} == {2}
     assert "hidden" not in str(found.value)
 
 
