@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from cpp import remote
@@ -72,6 +73,10 @@ def _read(address: str, max_bytes: int) -> bytes | Reason:
     protocol, separator, _ = address.partition("://")
     if separator and (protocol not in PROTOCOLS or "::" in address):  # fsspec also knows protocols that unpack or run
         return Reason.BAD_ADDRESS
+    if protocol == "file" or not separator:
+        path = Path(address.removeprefix("file://"))
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            return Reason.SPECIAL  # a pipe would be waited for, a device read without end
     try:
         with remote.opened(address, ATTEMPTS) as file:
             size = getattr(file, "size", None)

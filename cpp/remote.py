@@ -84,7 +84,8 @@ def entries(folder: str) -> Iterator[Mapping[str, Any]]:
     with os.scandir(folder) as found:
         for entry in found:
             try:
-                stat, kind = entry.stat(), "directory" if entry.is_dir() else "file"
+                stat = entry.stat()
+                kind = "directory" if entry.is_dir() else "file" if entry.is_file() else "special"
             except FileNotFoundError:
                 yield {"name": entry.path, "type": "link"}
                 continue
@@ -92,9 +93,14 @@ def entries(folder: str) -> Iterator[Mapping[str, Any]]:
 
 
 def is_file(entry: Mapping[str, Any]) -> bool:
-    """Whether an entry of a folder is a file. ValueError for a link to nothing: passed over, its rows would be lost."""
+    """Whether an entry of a folder is a file.
+
+    ValueError for a link to nothing: passed over, its rows would be lost; and for a pipe, which would be waited for.
+    """
     if entry["type"] == "link":
         raise ValueError(f"{entry['name']} is a link to nothing: mend it, or take it away")
+    if entry["type"] == "special":
+        raise ValueError(f"{entry['name']} is a pipe or a device, not a file: take it away")
     return bool(entry["type"] == "file")
 
 

@@ -25,6 +25,7 @@ class Reason(StrEnum):
     NO_IMAGE = "no image in the sample"
     LINK = "link or device in the tar, not a file"
     MISSING = "file is missing"
+    SPECIAL = "pipe or device, not a file"
     UNREADABLE = "address cannot be read"
     BAD_ADDRESS = "address of a kind that is not allowed"
     BAD_JSON = "json cannot be read"

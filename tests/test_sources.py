@@ -56,6 +56,13 @@ def test_a_link_to_nothing_is_named_and_never_passed_over(tmp_path: Path, patter
         sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
 
 
+@pytest.mark.parametrize("pattern", ["*.tar", "00001.tar"])
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, pattern: str) -> None:
+    os.mkfifo(tmp_path / "00001.tar")
+    with pytest.raises(ValueError, match=r"00001\.tar is a pipe or a device, not a file: take it away"):
+        sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
+
+
 def test_any_file_system_of_fsspec_will_do(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG), ("a.txt", b"words")])
     shard = only("webdataset", f"file://{tmp_path}/*.tar")
@@ -126,11 +133,13 @@ def test_a_folder_is_cut_in_order_and_its_folders_are_labels_when_asked(tmp_path
 
 
 def test_files_that_go_away_or_are_too_large_are_rows_with_a_reason(tmp_path: Path) -> None:
-    shard = only("folder", write_images(tmp_path, ["1.jpg", "2.jpg", "3.jpg"]))
+    shard = only("folder", write_images(tmp_path, ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]))
     (tmp_path / "2.jpg").unlink()
     (tmp_path / "3.jpg").write_bytes(bytes(9000))
+    (tmp_path / "4.jpg").unlink()
+    (tmp_path / "4.jpg").symlink_to("/dev/null")
     found = list(read(shard, max_bytes=8000))
-    assert [s.reason for s in found] == [None, Reason.MISSING, Reason.TOO_MANY_BYTES]
+    assert [s.reason for s in found] == [None, Reason.MISSING, Reason.TOO_MANY_BYTES, Reason.SPECIAL]
 
 
 def coco(folder: Path) -> Images:
