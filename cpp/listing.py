@@ -9,7 +9,7 @@ import contextlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -55,19 +55,29 @@ def beside(files: Sequence[str], suffix: str) -> dict[str, Entry]:
     return {path: (other, there[other]) for path in files if (other := _beside(path, suffix)) in there}
 
 
-def below(folder: str) -> dict[str, str]:
-    """Files anywhere under a folder: path relative to it -> fingerprint, sorted; hidden files and folders left out."""
+def below(folder: str, wanted: Callable[[str], bool]) -> dict[str, str]:
+    """Files anywhere under a folder whose names are `wanted`: path relative to it -> fingerprint, sorted.
+
+    Hidden files and folders are left out.
+    """
     fs, root = remote.connect(folder)
     root = root.rstrip("/")
     if not fs.isdir(root):
         raise ValueError(f"the folder {folder} does not exist: correct images.path")
     inside = {str(path)[len(root) + 1 :]: info for path, info in fs.find(root, detail=True).items()}
-    visible = sorted(name for name in inside if not any(part.startswith(".") for part in name.split("/")))
+    visible = sorted(
+        name for name in inside if wanted(name) and not any(part.startswith(".") for part in name.split("/"))
+    )
     return {name: identity(name, inside[name]) for name in visible}
 
 
 def identity(path: str, info: Mapping[str, Any]) -> str:
-    """Fingerprint of a file from what a listing says of it."""
+    """Fingerprint of a file from what a listing says of it. ValueError for a name that no table can hold."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        said = path.encode(errors="backslashreplace").decode()
+        raise ValueError(f"the name of the file {said} is not UTF-8: rename it") from None
     changed = next((str(info[key]) for key in CHANGED if info.get(key) is not None), "")
     return fingerprint(path, info.get("size"), changed)
 

@@ -159,7 +159,7 @@ def _pieces(images: Images) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
     if len(images.path) != 1:
         raise ValueError(f"images.path names {len(images.path)} folders, images.format {images.format} takes one")
     path = images.path[0].rstrip("/")
-    files = [(name, identity) for name, identity in below(path).items() if is_image(name)]
+    files = list(below(path, is_image).items())
     if not files:
         raise ValueError(f"the folder {path} of images.path has no images")
     for start in range(0, len(files), images.shard_size):

@@ -150,7 +150,7 @@ def _source(
 
 def _images(shard_size: int, what: str, is_folder: bool) -> dict[str, File]:
     if is_folder:
-        if not any(is_image(name) for name in below(what)):
+        if not below(what, is_image):
             raise ConfigError(f"the folder {what} has no images: name one that has, or a single tar")
         found: Mapping[str, sources.ImageShard] = sources.shards(sources.Images("folder", (what,), shard_size))
     elif what.endswith(".tar"):

@@ -63,6 +63,16 @@ def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, pattern: str) -> Non
         sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
 
 
+@pytest.mark.parametrize(("layout", "path"), [("folder", ""), ("webdataset", "/*.jpg"), ("webdataset", "/b\udcff.jpg")])
+def test_a_name_that_is_not_text_is_said_before_anything_starts(tmp_path: Path, layout: str, path: str) -> None:
+    for name in ("a.jpg", "b\udcff.jpg", "notes\udcff.txt"):  # the text is not asked for
+        (tmp_path / name).write_bytes(JPEG)
+    with pytest.raises(ValueError, match=r"the name of the file .*b\\udcff\.jpg is not UTF-8: rename it"):
+        sources.shards(Images(layout, (f"{tmp_path}{path}",)))  # type: ignore[arg-type]
+    (tmp_path / "b\udcff.jpg").unlink()
+    assert only("folder", str(tmp_path)).names == ("a.jpg",)
+
+
 def test_any_file_system_of_fsspec_will_do(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG), ("a.txt", b"words")])
     shard = only("webdataset", f"file://{tmp_path}/*.tar")
