@@ -211,7 +211,7 @@ class Store:
             with (self.root / "cache" / "lock").open() as file:
                 if not _locked(file, fcntl.LOCK_SH):
                     return file.read() or "an unnamed process"
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             pass
         return None
 

@@ -212,7 +212,7 @@ def _batch(config: Config, new: Sequence[str], images: str | None) -> Batch:
 
 def _absolute(path: str) -> str:
     mark, bare = ("@", path[1:]) if path.startswith("@") else ("", path)
-    return path if "://" in bare else mark + os.path.abspath(bare)
+    return path if "://" in bare else mark + os.path.abspath(os.path.expanduser(bare))
 
 
 def _inputs(config: Config, batch: Batch, number: int) -> Files:

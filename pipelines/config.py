@@ -58,6 +58,11 @@ class Config(Section):
     report: Report = Report()
     resources: Resources = Field(default_factory=Resources)
 
+    @field_validator("root", "data")
+    @classmethod
+    def _at_home(cls, path: str) -> str:
+        return os.path.expanduser(path)
+
     @field_validator("root")
     @classmethod
     def _written_to(cls, root: str) -> str:
@@ -106,7 +111,8 @@ class Config(Section):
         return self
 
     def locate(self, path: str) -> str:
-        """An input path as it is opened: from `data` on, unless it is absolute or a URL."""
+        """An input path as it is opened: from `data` on, unless it is absolute, begins with ~ or is a URL."""
+        path = os.path.expanduser(path)
         if "://" in path or os.path.isabs(path):
             return path
         if "://" not in self.data:

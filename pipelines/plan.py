@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from cpp import curation_page, vectors
+from cpp import curation_page, remote, vectors
 from cpp.links import hashes
 from cpp.store import WHOLE, File, Product, Store, fingerprint
 from cpp.tables import EMBEDDING
@@ -230,6 +230,12 @@ def _encoder(config: Config, column: str, settings: Encoder) -> encoding.Model:
         "pretrained": config.locate(settings.pretrained) if is_file else settings.pretrained,
     }
     located = settings.model_copy(update=paths)
+    for key, path in paths.items():
+        if path and remote.is_remote(path):
+            raise ConfigError(
+                f"encode, column {column}: encode.{key} is {path}: models and weights are files on a disk, of every "
+                "machine that has workers; give the absolute path there"
+            )
     try:
         if located.configs:
             encoder.register(located.configs)

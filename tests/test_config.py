@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.appending import _absolute
 from pipelines.config import Config, ConfigError, load
 from tests.conftest import Dataset
 
@@ -135,3 +136,13 @@ def test_paths_start_from_data(dataset: Dataset) -> None:
     assert config.locate(".") == "s3://bucket/sets"
     assert config.locate("/a/b") == "/a/b"
     assert config.locate("gs://other/b") == "gs://other/b"
+
+
+def test_a_tilde_is_the_home_folder_and_not_a_folder_of_that_name(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/x")
+    config = load(dataset.config, ["data=~/sets", "root=~/runs/a"])
+    assert (config.root, config.locate("a/b")) == ("/home/x/runs/a", "/home/x/sets/a/b")
+    assert config.locate("~/words.txt") == "/home/x/words.txt"
+    assert _absolute("@~/new.txt") == "@/home/x/new.txt"

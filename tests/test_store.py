@@ -142,6 +142,7 @@ def test_a_second_writer_is_refused_by_name_until_the_first_is_gone(tmp_path: Pa
     with store.lock():
         assert f"process {os.getpid()}" in (store.root / "cache" / "lock").read_text()
     assert store.holder() is None
+    assert Store(tmp_path / "cache" / "lock").holder() is None  # a file, not a folder
 
 
 def test_who_asks_for_the_holder_at_the_same_moment_keeps_no_run_from_starting(tmp_path: Path) -> None:
