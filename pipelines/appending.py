@@ -88,7 +88,7 @@ def recorded(config: Config) -> list[Batch]:
     path = _store(config).log(RECORD)
     try:
         return _RECORD.validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValidationError, OSError) as error:
         raise ConfigError(f"{path} cannot be read; mend it, or remove its folder to append anew: {error}") from error

@@ -62,6 +62,17 @@ def test_plan_prints_steps_settings_places_and_counts_and_runs_nothing(dataset: 
     assert not dataset.root.exists()
 
 
+def test_a_root_that_is_a_file_is_said_and_no_traceback(dataset: Dataset, tmp_path: Path) -> None:
+    root = f"root={tmp_path / 'notes.txt'}"
+    (tmp_path / "notes.txt").touch()
+    code, said = call("status", dataset.config, "--set", root)
+    assert (code, said.splitlines()[0]) == (0, "Coloured things: never started")
+    assert "appended" not in said
+    code, said = call("run", dataset.config, "--local", "--set", root)
+    assert code == 2
+    assert "(Not a directory): set `root` to one that can be written" in said
+
+
 def test_run_then_status_then_run_again(dataset: Dataset) -> None:
     assert call("status", dataset.config)[1].startswith("Coloured things: never started")
     code, said = call("run", dataset.config, "--local")
