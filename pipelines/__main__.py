@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 
 from cpp.export import Format
@@ -19,7 +18,7 @@ from pipelines import appending, cleaning, estimating, exporting, looking, predi
 from pipelines import plan as planning
 from pipelines.accounts import AccountingError
 from pipelines.config import Config, ConfigError, load
-from pipelines.progress import show
+from pipelines.progress import Screen, show
 from pipelines.run import Run
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -30,7 +29,7 @@ T = TypeVar("T")
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
 )
-console = Console(highlight=False, soft_wrap=True)
+console = Screen(soft_wrap=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
 Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
@@ -307,7 +306,7 @@ def _summary(this: Run) -> None:
 
 
 def _exit(message: str, code: int) -> typer.Exit:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, markup=False)
+    Screen(stderr=True, soft_wrap=True).print(message, markup=False)
     return typer.Exit(code)
 
 

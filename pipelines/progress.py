@@ -6,16 +6,18 @@ A shard is a line; of a step with many shards every few seconds one, and all tha
 from __future__ import annotations
 
 import math
+import re
 import time
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from pipelines import events
 from pipelines.attempt import Result
@@ -23,11 +25,23 @@ from pipelines.attempt import Result
 FEW = 100  # shards of a step that have a line each
 WIDEST = 10_000  # columns of a table in a file
 EVERY = 10.0  # seconds between two lines of a step with more
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+class Screen(Console):
+    """A terminal that shows keys, names and messages as they are: none can move its cursor or become an emoji."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **how)
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """As Rich does, but without control characters."""
+        return super().render_str(_visible(text), **how)
 
 
 def show(table: Table) -> None:
     """Print a table; in a file, or to a program, as wide as it is: what is cut off there cannot be made visible."""
-    console = Console(highlight=False, markup=False)
+    console = Screen(markup=False)
     if not console.is_terminal:
         console.width = max(console.width, console.measure(table, options=console.options.update(width=WIDEST)).maximum)
     console.print(table)
@@ -40,7 +54,7 @@ class Progress:
         self.events = root / "events.jsonl"
         events.mend(self.events)
         self._log = (root / "run.log").open("a", encoding="utf-8")
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or Screen(soft_wrap=True)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -61,7 +75,7 @@ class Progress:
         """Say one line, with the time."""
         now = datetime.now()
         self._console.print(f"{now:%H:%M:%S} {text}", markup=False)
-        self._log.write(f"{now:%Y-%m-%d %H:%M:%S} {text}\n")
+        self._log.write(f"{now:%Y-%m-%d %H:%M:%S} {_visible(text)}\n")
         self._log.flush()
 
     def begin(self, step: str, shards: int, reused: int) -> None:
@@ -102,3 +116,7 @@ class Progress:
     def end(self) -> None:
         """The step has come to its end."""
         self._bar.remove_task(self._task)
+
+
+def _visible(text: str) -> str:
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

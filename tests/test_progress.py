@@ -5,11 +5,13 @@ import json
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from rich.console import Console
+from rich.table import Table
 
 from cpp.tables import Counts
 from pipelines.attempt import Result
-from pipelines.progress import FEW, Progress
+from pipelines.progress import FEW, Progress, show
 
 
 def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tuple[list[str], list[dict[str, object]]]:
@@ -46,3 +48,18 @@ def test_of_many_shards_the_first_the_last_and_the_failed_have_a_line(tmp_path: 
     assert "FAILED: ValueError: no [key]" in lines[2]
     assert {i: event["error"] for i, event in enumerate(events) if event["error"]} == {77: "ValueError: no [key]"}
     assert [event["shard"] for event in events] == [f"{i:05d}" for i in range(500)]
+
+
+def test_what_keys_and_messages_hold_is_shown_and_never_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Keys are of tars from anywhere: an escape sequence among them could write over what a terminal shows."""
+    evil = "\x1b[2J\x07:cat:[b]é"
+    table = Table("image")
+    table.add_row(evil)
+    show(table)
+    with Progress(tmp_path) as progress:
+        progress.line(evil)
+    told = [capsys.readouterr().out, (tmp_path / "run.log").read_text()]
+    assert [text.count(r"\x1b[2J\x07:cat:[b]é") for text in told] == [2, 1]
+    assert not any("\x1b" in text for text in told)
