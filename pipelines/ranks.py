@@ -34,19 +34,26 @@ _ENVIRONMENT = {
 
 
 def results(
-    stage: Stage, given: Given, tasks: Sequence[Task], store: Store, scaling: Mapping[str, Any], attempts: int
+    stage: Stage,
+    given: Given,
+    tasks: Sequence[Task],
+    store: Store,
+    scaling: Callable[[], Mapping[str, Any]],
+    anew: Callable[[], None],
+    attempts: int,
 ) -> Iterator[Result]:
-    """Results in the order of the tasks, by ranks as Ray Train's ScalingConfig takes them.
+    """Results in the order of the tasks, by ranks as Ray Train's ScalingConfig takes them, `scaling` for each start.
 
     An exception of a rank is the result. Where a rank is lost without one all start again, `attempts` times in all.
-    Where Ray Train itself fails nothing is tried again.
+    `anew` brings another Ray after each: after some errors Ray Train does not give back what its ranks had.
     """
     os.environ |= _ENVIRONMENT
     parent = store.scratch().absolute()
     for task in tasks:
         for start in range(1, attempts + 1):
             with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as scratch:
-                outcome = _once(stage, given, task, store, scaling, Path(scratch))
+                outcome = _once(stage, given, task, store, scaling(), Path(scratch))
+            anew()
             if isinstance(outcome, Result):
                 break
             said = f"given up: it lost a rank {start} times ({cluster.cause(outcome)})"
@@ -73,17 +80,17 @@ def _once(
     try:
         result: Result = _in_thread(trainer.fit).return_value
     except _train.TrainingFailedError as error:
-        return _failure(error, task.shard, scratch)
+        return _failure(error, scratch)
     return result
 
 
-def _failure(error: Exception, shard: str, scratch: Path) -> Result | Exception:
-    """The first exception that stopped the ranks; `error` itself where a rank that stopped has left none."""
-    ranks = getattr(error, "worker_failures", None)
-    if ranks is None:
-        return Result.failed(shard, error)
-    said = [scratch / f"failed-{rank}.json" for rank in ranks]
-    if not all(path.exists() for path in said):
+def _failure(error: Exception, scratch: Path) -> Result | Exception:
+    """The first exception that stopped the ranks; `error` itself where a rank that stopped has left none.
+
+    A rank that is lost on its way to the stage is to Ray Train a failure of its own, of no rank.
+    """
+    said = [scratch / f"failed-{rank}.json" for rank in getattr(error, "worker_failures", ())]
+    if not said or not all(path.exists() for path in said):
         return error
     first = min(said, key=lambda path: path.stat().st_mtime_ns)
     return Result(**json.loads(first.read_text()))

@@ -219,19 +219,23 @@ class Pool:
     def together(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
         """Results in the order of the tasks, on each of which all workers work at once, as ranks (`pipelines.ranks`).
 
-        The workers end, so that the ranks have their CPUs and GPUs. Others start afterwards, on another Ray or joined
-        anew: after some errors Ray Train does not give back what its ranks had.
+        The workers end, so that the ranks have their CPUs and GPUs. Others start afterwards.
         """
         from pipelines import ranks
 
         self._dismiss()
         r = self._resources
-        workers = min(r.workers, max(cluster.room(r.cpus, r.gpus), 1)) if r.ray_address else r.workers
-        resources = {"CPU": r.cpus, "GPU": r.gpus}
-        scaling = {"num_workers": workers, "use_gpu": r.gpus > 0, "resources_per_worker": resources}
-        yield from ranks.results(stage, given, tasks, self._store, scaling, ATTEMPTS)
-        ray.shutdown()
-        cluster.start(r)
+
+        def scaling() -> dict[str, Any]:
+            workers = min(r.workers, max(cluster.room(r.cpus, r.gpus), 1)) if r.ray_address else r.workers
+            resources = {"CPU": r.cpus, "GPU": r.gpus}
+            return {"num_workers": workers, "use_gpu": r.gpus > 0, "resources_per_worker": resources}
+
+        def anew() -> None:
+            ray.shutdown()
+            cluster.start(r)
+
+        yield from ranks.results(stage, given, tasks, self._store, scaling, anew, ATTEMPTS)
 
 
 def _hopeless(nodes: Sequence[str]) -> str | None:

@@ -13,6 +13,7 @@ import pytest
 import ray
 import torch
 import torch.distributed as dist
+from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 
 from cpp.store import Product, Store
@@ -24,13 +25,14 @@ from pipelines.runner import Pool
 from pipelines.settings import Resources
 from pipelines.stage import Given, Stage, Work
 from tests.conftest import Dataset
+from tests.test_cluster import SMALL
 
 GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 
 
 @dataclass(frozen=True)
 class Broken(Stage):
-    """Its second rank is killed on the shard `dies`, and raises on another."""
+    """Its second rank is killed on the shard `dies`, first on its way there, and raises on another."""
 
     version = 1
     products = (Product("copy", ".txt"),)
@@ -42,15 +44,29 @@ class Broken(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             name = files["text"]
             if dist.get_rank() == 1:
-                with (Path(self.folder) / name).open("a") as file:
-                    file.write("x")
+                mark(self.folder, name)
                 if name == "dies":
                     os.kill(os.getpid(), signal.SIGKILL)
-                raise ValueError("the second rank is bad")
+                raise ValueError(f"the second rank of {dist.get_world_size()} is bad")
             dist.all_reduce(torch.zeros(1))  # waits for the second
             return Counts(1, 1)
 
         return work
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return arrive, (self.folder,)
+
+
+def arrive(folder: str) -> Broken:
+    if dist.is_initialized() and dist.get_rank() == 1 and not (Path(folder) / "dies").exists():
+        mark(folder, "dies")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Broken(folder)
+
+
+def mark(folder: str, name: str) -> None:
+    with (Path(folder) / name).open("a") as file:
+        file.write("x")
 
 
 def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_not_when_one_raises(
@@ -61,13 +77,15 @@ def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_
     meant = signal.getsignal(signal.SIGINT)
     store = Store(tmp_path / "store")
     todo = [Task("joined", name, "k", {"text": name}, {"copy": str(tmp_path / name)}) for name in ("dies", "raises")]
-    with Pool(store, Resources(workers=2)) as workers:
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **SMALL})
+    with Pool(store, Resources(ray_address=nodes.address, workers=3)) as workers:  # more than it holds
         lost, bad = workers.together(Broken(str(tmp_path)), GIVEN, todo)
+    nodes.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert signal.getsignal(signal.SIGINT) is meant  # which Ray Train would take for itself
     assert re.fullmatch(r"given up: it lost a rank 2 times \(The actor is dead .{,200}\)", str(lost.error))
     assert (tmp_path / "dies").read_text() == "xx"
-    assert bad.error == "ValueError: the second rank is bad"
+    assert bad.error == "ValueError: the second rank of 2 is bad"
     assert "Traceback" in str(bad.traceback)
     assert (tmp_path / "raises").read_text() == "x"
 
