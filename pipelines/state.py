@@ -59,7 +59,7 @@ def faults(config: Config) -> Iterator[str]:
 def growth(config: Config) -> Iterator[str]:
     """How well appended images fit, and whether to fit again; `config` is that of the run in ROOT/appended."""
     path = Store.at(config.root).log("growth.json")
-    if not path.exists():
+    if not path.exists() or damage(str(path)):
         return
     said = json.loads(path.read_text(encoding="utf-8"))
     fitted, appended = said["fitted"], said["appended"]
