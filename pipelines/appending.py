@@ -11,9 +11,11 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from cpp import remote
 from cpp.store import File, LockedError, Store
 from pipelines import plan as planning
 from pipelines.config import Config, ConfigError
@@ -104,15 +106,15 @@ def described(config: Config, batches: Sequence[Batch], files: Files) -> Appende
     given |= {kind: files[kind] for kind in ("groups", "tree", "moments", "clusters")}
     given |= {"run_assignments": files["assignments"], "run_rejected": files["rejected"]}
     main, taken = "vectors" if config.import_ else "images", dict[str, dict[str, File]]()
-    seen, new, repeated = {file.path for file in files[main].values()}, list[int](), list[str]()
+    seen, new, repeated = {_place(file.path) for file in files[main].values()}, list[int](), list[str]()
     for number, batch in enumerate(batches, 1):
         new.append(0)
         came = _inputs(config, batch, number)
         for name, file in came[main].items():
-            if file.path in seen:
+            if (place := _place(file.path)) in seen:
                 repeated.append(name)
                 continue
-            seen.add(file.path)
+            seen.add(place)
             new[-1] += 1
             called = f"append-{number:03d}-{name}"
             if called in files["assignments"]:
@@ -122,6 +124,12 @@ def described(config: Config, batches: Sequence[Batch], files: Files) -> Appende
     here = config.model_copy(update={"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"})
     stages = {**steps, "fitted": Fitted(), "report": Growth(config.name)}
     return Appended(here, given | taken, stages, new, repeated)
+
+
+def _place(path: Any) -> tuple[str, tuple[str, ...]]:
+    """Where an input is, by whatever links it is named: its path, or that of a shard of images and what it has there."""
+    where, names = (path, ()) if isinstance(path, str) else (path.path, getattr(path, "names", ()))
+    return where if remote.is_remote(where) else os.path.realpath(where), names
 
 
 def status(config: Config) -> Appended | None:

@@ -328,6 +328,8 @@ def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest
     assert "00002, are appended already or are inputs of the run)" in said[0]
     assert list(again.files["images"]) == ["append-001-00002"]
     assert again.allow_failed
+    (pictures.folder / "link").symlink_to("data/images")
+    assert "00002, are appended already" in appending.append(config, ["../link/00002.tar"], None, [], True, True)[1][0]
     batches = appending.recorded(config)
     assert len(batches) == 1
     named = appending._batch(config, ["new.tar", "@list.txt", "s3://bucket/new.tar"], None)
