@@ -93,7 +93,7 @@ class Prepared(NamedTuple):
 
 
 def decode(data: bytes, limits: Limits) -> Image.Image:
-    """The picture (the first, where it is animated) in the colour mode of the file. `Rejected` where there is none."""
+    """The picture (the first, where it is animated) in its colour mode, with 8 bits. `Rejected` where there is none."""
     if not data:
         raise Rejected(Reason.EMPTY)
     if len(data) > limits.max_bytes:
@@ -113,7 +113,12 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
         raise Rejected(Reason.NOT_AN_IMAGE) from None
     except Exception as error:  # Pillow raises many kinds for bad bytes
         raise Rejected(Reason.DAMAGED) from error
-    return image
+    return eight_bits(image)
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as grey of 8, others as they are: Pillow, and so open_clip, would make all above 255 white."""
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image
 
 
 def open_image(data: bytes) -> Image.Image:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from PIL import Image, ImageFile, ImageOps
 
 from cpp.ahead import ahead
-from cpp.images import open_image
+from cpp.images import eight_bits, open_image
 from cpp.sources import find_images
 
 LARGE, MIDDLE, SMALL = 160, 112, 72  # pixels of the longer side
@@ -108,7 +108,7 @@ def thumbnails(data: bytes, sides: Sequence[int], broken: bool = False) -> list[
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             encoded = open_image(data)
             encoded.draft("RGB", (2 * sides[0], 2 * sides[0]))
-            image = ImageOps.exif_transpose(_cut_short(encoded) if broken else encoded)
+            image = eight_bits(ImageOps.exif_transpose(_cut_short(encoded) if broken else encoded))
             transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             image = image.convert("RGBA" if transparent else "RGB")
             return [_webp(image, side) for side in sides]

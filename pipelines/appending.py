@@ -127,7 +127,7 @@ def described(config: Config, batches: Sequence[Batch], files: Files) -> Appende
 
 
 def _place(path: Any) -> tuple[str, tuple[str, ...]]:
-    """Where an input is, by whatever links it is named: its path, or that of a shard of images and what it has there."""
+    """Where an input is, by whatever links it is named: its path, and of a folder of images which of them."""
     where, names = (path, ()) if isinstance(path, str) else (path.path, getattr(path, "names", ()))
     return where if remote.is_remote(where) else os.path.realpath(where), names
 

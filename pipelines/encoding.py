@@ -67,7 +67,7 @@ class Encode(Stage):
     Every encoder fills one column; the images are read and decoded once for all of them.
     """
 
-    version = 2
+    version = 3
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("images",)
     whole = ()

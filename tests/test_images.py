@@ -17,8 +17,9 @@ from PIL import Image
 from cpp import sources
 from cpp.images import Limits, Preprocess, decode, extension, prepare
 from cpp.samples import Reason, Rejected, Sample
+from cpp.thumbnails import thumbnails
 
-MODES = ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"]
+MODES = ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"]
 FORMAT = {"CMYK": "JPEG"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # of Pillow, for open_clip as for us
@@ -29,8 +30,6 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (90, 60), seed: int = 0) 
     small = Image.fromarray(rng.integers(0, 256, (7, 9, 4), dtype=np.uint8), "RGBA").resize(
         size, Image.Resampling.BICUBIC
     )
-    if mode == "I;16":
-        return Image.fromarray(np.asarray(small.convert("L")).astype(np.uint16) * 200)
     return small if mode == "RGBA" else small.convert(mode)
 
 
@@ -84,6 +83,17 @@ def test_the_orientation_of_exif_is_left_as_open_clip_leaves_it() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert same(encoded(picture(), "JPEG", exif=exif), PreprocessCfg(size=32))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_16_bits_is_that_of_8(kind: str) -> None:
+    grey = picture("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert deep.mode == "I;16"
+    found = decode(encoded(deep, kind), Limits())
+    assert found.mode == "L"
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(grey))
+    assert thumbnails(encoded(deep, kind), [64]) == thumbnails(encoded(grey, kind), [64]) != [None]
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")])
