@@ -123,6 +123,7 @@ class Run:
                 state = "failed"
                 raise
             finally:
+                self.progress.line(f"run: {state}")
                 self._record(state, started)
         return self.ok
 

@@ -78,7 +78,7 @@ class ObjectStore:
             code = {"500": "InternalError", "503": "SlowDown", "403": "AccessDenied"}[fault]
             body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>made up</Message></Error>".encode()
             start(f"{fault} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
-            return [body]
+            return [] if method == "HEAD" else [body]  # else a client takes it for the next answer
         return self._app(environ, start)  # type: ignore[no-any-return]
 
 

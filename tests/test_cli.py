@@ -137,6 +137,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(dataset: Dataset, number: in
         rest = process.stdout.read()
     assert process.returncode == code, rest
     assert json.loads((dataset.root / "run.json").read_text())["state"] == state
+    assert ("run: interrupted" in (dataset.root / "run.log").read_text()) == (state == "interrupted")
     said = call("status", dataset.config)[1]
     assert said.startswith(f"Coloured things: {'stopped' if code < 0 else state}")
     assert re.search(r"it ended at .* UTC in fit: 0/1 shards", said)
