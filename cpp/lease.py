@@ -100,7 +100,7 @@ class Lease:
     def _renew_once(self) -> None:
         number, text = self._highest()
         if number != self._number:
-            self._lost = f"{_name(text)} has taken over"
+            self._lost = f"{_name(text)} has taken over" if text else "another run took over, and has ended"
             return
         begun = time.monotonic()
         self._fs.pipe_file(self._path(self._number), self._text())

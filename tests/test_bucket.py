@@ -241,19 +241,28 @@ def test_who_meets_its_own_lease_after_an_answer_was_lost_has_it(
         pass
 
 
-def test_a_run_whose_lease_was_taken_over_stops_and_writes_no_more(store: Store, quick: None) -> None:
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (b"process 2 on another\ny", "process 2 on another has taken over"),
+        (b"", "another run took over, and has ended"),
+    ],
+)
+def test_a_run_whose_lease_was_taken_over_stops_and_writes_no_more(
+    store: Store, quick: None, now: bytes, said: str
+) -> None:
     fs, folder = remote.connect(f"{store.address}/cache/lease")
 
     def work() -> None:
         with store.lock():
             (store.root / "run.json").write_text("{}")
-            fs.pipe_file(f"{folder}/000000002", b"process 2 on another\ny")
+            fs.pipe_file(f"{folder}/000000002", now)
             time.sleep(30)  # ended by the lease
 
-    with pytest.raises(LockedError, match=r"no longer the writer .*process 2 on another has taken over"):
+    with pytest.raises(LockedError, match=f"no longer the writer .*{said}"):
         work()
     assert "run.json" not in there(store)
-    assert fs.cat_file(f"{folder}/000000002").startswith(b"process 2")
+    assert fs.cat_file(f"{folder}/000000002") == now
 
 
 def test_a_run_that_cannot_renew_its_lease_stops_before_another_may_take_it(s3: ObjectStore, quick: None) -> None:
