@@ -6,7 +6,6 @@ A node is refused on which the run would lose files or give other results. Knows
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import socket
 import uuid
@@ -53,7 +52,6 @@ def start(resources: Resources) -> None:
     if resources.ray_address is None:
         for said in machine.lacking(resources):
             raise ConfigError(said)
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         with _ends_as_before():
             ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, **shared)
         return
