@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._common.usage import usage_lib
 
 from cpp.store import Product, Store
 from cpp.tables import Counts
@@ -154,8 +155,11 @@ def test_a_shard_that_takes_long_holds_up_no_other_and_a_worker_opens_a_step_onc
     assert (tmp_path / "opened").read_text() == "xx"
 
 
-def test_ray_leaves_to_the_command_line_what_a_signal_means(pool: tuple[Pool, Store], meant: object) -> None:
+def test_ray_leaves_to_the_command_line_what_a_signal_means_and_reports_to_nobody(
+    pool: tuple[Pool, Store], meant: object
+) -> None:
     assert signal.getsignal(signal.SIGTERM) is meant
+    assert not usage_lib.usage_stats_enabled()  # a released Ray sees to that itself
 
 
 def test_an_exception_is_not_tried_again(pool: tuple[Pool, Store], tmp_path: Path) -> None:
