@@ -51,6 +51,8 @@ class _Storage(Storage):
 
 
 class _Handler(RequestHandler):
+    disable_nagle_algorithm = True  # it answers in many small pieces, and each would wait for the one before
+
     def do_POST(self) -> None:  # noqa: N802 (http.server calls it so)
         self.storage.only_new = "ifGenerationMatch=0" in self.path
         try:
