@@ -103,7 +103,7 @@ def room(cpus: int, gpus: float) -> int:
     """How many workers of so many CPUs and GPUs the nodes hold that are there now, were they idle."""
     asked = {"CPU": cpus, "GPU": gpus}
     return sum(
-        min(int(node["Resources"].get(kind, 0) / n) for kind, n in asked.items() if n)
+        min(int(node["Resources"].get(kind, 0) / n + 1e-6) for kind, n in asked.items() if n)  # 7 / 0.07 is below 100
         for node in ray.nodes()
         if node["Alive"]
     )

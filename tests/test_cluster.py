@@ -180,3 +180,9 @@ def test_addresses_and_roots_that_cannot_be_of_a_cluster_are_said_at_once(datase
     assert load(dataset.config, ["resources.ray_address=auto", "root=s3://bucket/run"]).root == "s3://bucket/run"
     with pytest.raises(ConfigError, match="resources.cpu_workers is for runs with GPUs"):
         load(dataset.config, ["resources.cpu_workers=3"])
+
+
+def test_room_for_workers_with_parts_of_a_gpu_is_rounded_as_a_person_reckons(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": alive, "Resources": {"CPU": 200.0, "GPU": 7.0}} for alive in (True, False)]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    assert [cluster.room(1, gpus) for gpus in (0.07, 0.14, 1, 0)] == [100, 50, 7, 200]
