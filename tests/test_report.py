@@ -221,10 +221,9 @@ def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
     with opened(written(made(12), tmp_path)) as tab:
         page = tab.page
         page.evaluate("document.getElementById('map').scrollIntoView()")
-        page.wait_for_timeout(100)
         drawn = "document.getElementById('canvas').toDataURL()"
+        page.wait_for_function(f"{drawn}.length > 10000")
         whole = page.evaluate(drawn)
-        assert len(whole) > 10_000
         x, y = page.evaluate("""() => {
             const { left, top, width, height } = document.getElementById("canvas").getBoundingClientRect();
             const { x, y, picture } = JSON.parse(document.getElementById("points").textContent);
@@ -240,13 +239,12 @@ def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
         page.mouse.up()
         page.wait_for_url(re.compile(r"#cluster-\d+$"))
         page.focus("canvas")
-        page.keyboard.press("+")
-        page.wait_for_timeout(50)
-        assert page.evaluate(drawn) != whole
-        page.keyboard.press("0")
         page.mouse.move(5, 5)
-        page.wait_for_timeout(50)
-        assert page.evaluate(drawn) == whole
+        page.wait_for_function(f"whole => {drawn} === whole", arg=whole)  # nothing is pointed at
+        page.keyboard.press("+")
+        page.wait_for_function(f"whole => {drawn} !== whole", arg=whole)
+        page.keyboard.press("0")
+        page.wait_for_function(f"whole => {drawn} === whole", arg=whole)
     assert tab.said == tab.asked == []
 
 
@@ -272,12 +270,10 @@ def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
         page = tab.page
         for text in ("x", "thing 1", "thing", "", "guess", ""):
             page.fill("#search", text)
-        for _ in range(9):
-            page.evaluate(
-                "() => new Promise((done) => { scrollBy(0, 2000); requestAnimationFrame(() => setTimeout(done)); })"
-            )
+        for n in (61, 121, 181):  # whoever comes to the end finds more
+            page.evaluate("document.getElementById('end').scrollIntoView(false)")
+            page.wait_for_selector(f".card:nth-child({n})", state="attached")
         tab.shot("five-thousand")
-        page.wait_for_selector(".card:nth-child(120)")
         assert page.evaluate("document.querySelectorAll('.card').length") < 1000  # none that nobody has come to
         tops = page.eval_on_selector_all(".card", "cards => cards.slice(0, 3).map(c => c.getBoundingClientRect().top)")
         assert tops[0] == tops[1] == tops[2]  # side by side
@@ -287,6 +283,17 @@ def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
         assert page.locator("#cluster-123 img").count() == 16
         tab.shot("five-thousand-page")
         assert faults(tab) == []
+
+
+def test_what_comes_after_five_thousand_clusters_stays_where_it_is_when_a_link_leads_to_it(tmp_path: Path) -> None:
+    with opened(written(made(5000), tmp_path)) as tab:
+        page = tab.page
+        page.click("nav a[href='#layers']")
+        page.wait_for_timeout(500)  # in which the list would grow above it
+        assert page.locator(".card").count() == 60
+        assert 0 < page.evaluate("document.getElementById('layers').getBoundingClientRect().top") < LAPTOP["height"] / 2
+        page.mouse.wheel(0, -1000)
+        page.wait_for_selector(".card:nth-child(61)", state="attached")
 
 
 def test_a_link_to_a_cluster_that_is_not_on_the_page_leads_to_its_page(

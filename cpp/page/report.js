@@ -76,9 +76,10 @@
     near.unobserve($("end"));
     near.observe($("end")); // looks again: on a tall screen the end may still be near
   };
-  const near = new IntersectionObserver(([end]) => {
-    if (end.isIntersecting && end.boundingClientRect.bottom > 0 && list.childElementCount < shown.length) more();
-  }, { rootMargin: "0px 0px 2000px" });
+  // Not when the end is in the upper half of the screen: then somebody reads what comes after the list.
+  const near = new IntersectionObserver((seen) => {
+    if (seen.at(-1).isIntersecting && list.childElementCount < shown.length) more();
+  }, { rootMargin: "-50% 0px 2000px" });
   if ($("end")) near.observe($("end"));
   if ($("tools")) {
     $("tools").addEventListener("input", update);
