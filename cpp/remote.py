@@ -108,15 +108,34 @@ def is_file(entry: Mapping[str, Any]) -> bool:
 def opened(path: str, attempts: int = ATTEMPTS) -> Iterator[Any]:
     """A file to read bytes from."""
     fs, name = connect(path, attempts)
-    with fs.open(name, "rb") as file:
+    with _named(path), fs.open(name, "rb") as file:
         yield file
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """A refusal names the file: of what S3 says, s3fs keeps "Forbidden" alone."""
+    try:
+        yield
+    except PermissionError as error:
+        if error.filename is not None:
+            raise
+        raise PermissionError(errno.EACCES, str(error), path) from error
 
 
 class _Handler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
     """Arrow asks for the byte ranges that it needs, several at once: reading ahead would fetch what it leaves out."""
 
+    def get_file_info(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
+        found = []
+        for path in paths:
+            with _named(self.fs.unstrip_protocol(path)):
+                found += super().get_file_info([path])
+        return found
+
     def open_input_file(self, path: str) -> Any:
-        return pa.PythonFile(self.fs.open(path, mode="rb", cache_type="none"), mode="r")
+        with _named(self.fs.unstrip_protocol(path)):
+            return pa.PythonFile(self.fs.open(path, mode="rb", cache_type="none"), mode="r")
 
 
 def for_arrow(paths: Sequence[str]) -> tuple[list[str], Any]:

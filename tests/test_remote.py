@@ -2,10 +2,11 @@
 
 import pytest
 
-from cpp import listing, remote
+from cpp import listing, remote, tables
 from pipelines.config import ConfigError, load
 from pipelines.inputs import inputs
 from tests.conftest import Dataset
+from tests.object_store import ObjectStore
 
 SECRET = [
     "s3://key:hidden@bucket/run",
@@ -55,6 +56,21 @@ def test_what_errors_say_is_without_secrets(monkeypatch: pytest.MonkeyPatch) -> 
     said = "403 for https://u:pw@example.org/a.tar?part=1&X-Amz-Signature=abc123 with s3cr3t/key; kept s3://bucket/a@b"
     expected = "403 for https://***@example.org/a.tar?part=1&X-Amz-Signature=*** with ***; kept s3://bucket/a@b"
     assert remote.redacted(said) == expected
+
+
+@pytest.mark.parametrize("of", ["HEAD", "GET"])
+def test_a_refused_file_is_named(s3: ObjectStore, of: str) -> None:
+    remote.connect("s3://bucket")[0].pipe_file("bucket/a.tar", bytes(1000))
+    s3.fault = lambda method, path: "403" if (of, path) == (method, "/bucket/a.tar") else None
+    with pytest.raises(PermissionError, match=r"s3://bucket/a\.tar"), remote.opened("s3://bucket/a.tar") as file:
+        file.read()
+
+
+def test_a_refused_table_is_named(s3: ObjectStore) -> None:
+    s3.fault = lambda method, path: "403"
+    for read in (tables.read, tables.read_schema, lambda path: next(tables.batches([path], ["x"], 1))):
+        with pytest.raises(PermissionError, match=r"s3://bucket/a\.parquet"):
+            read("s3://bucket/a.parquet")
 
 
 @pytest.mark.parametrize(
