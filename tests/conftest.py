@@ -7,6 +7,9 @@ import json
 import os
 import signal
 import tarfile
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +193,34 @@ def s3(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases that are renewed and given up within a second or two."""
+    """Leases that are renewed ten times a second, and lost only by who stands still for half a minute."""
     monkeypatch.setattr(lease, "RENEW", 0.1)
-    monkeypatch.setattr(lease, "PATIENCE", 1.5)
+    monkeypatch.setattr(lease, "PATIENCE", 30.0)
+
+
+def claimed(address: str, writers: int = 6) -> Counter[str]:
+    """How many of the writers that want the same lease at the same moment "wrote", and what became of the others."""
+    went, gate, done = list[str](), threading.Barrier(writers), threading.Event()
+
+    def work() -> None:
+        made = lease.Lease(*remote.connect(address), "here")
+        gate.wait()
+        try:
+            made.take(lambda said: None)
+        except Exception as error:
+            went.append(type(error).__name__)
+        else:
+            made.keep()
+            went.append("wrote")
+            done.wait()
+            made.release()
+
+    threads = [threading.Thread(target=work) for _ in range(writers)]
+    for thread in threads:
+        thread.start()
+    while len(went) < writers:
+        time.sleep(0.05)
+    done.set()
+    for thread in threads:
+        thread.join()
+    return Counter(went)

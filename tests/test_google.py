@@ -1,19 +1,17 @@
 """A run and an export on Google Cloud Storage, as its JSON API is spoken over HTTP: the bytes of those on a disk."""
 
 import logging
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cpp import remote
-from cpp.lease import Lease
 from cpp.store import LockedError, Store
 from pipelines.config import load
 from pipelines.exporting import Format, Wanted, go
 from pipelines.run import Run
-from tests.conftest import write_dataset
+from tests.conftest import claimed, write_dataset
 from tests.google_store import GoogleStore
 from tests.test_exporting import QUICK
 from tests.test_run import files
@@ -63,23 +61,7 @@ def test_a_run_and_an_export_on_gs_have_the_bytes_of_those_on_a_disk(gs: GoogleS
 
 
 def test_of_many_writers_at_once_one_wins(gs: GoogleStore, quick: None) -> None:
-    went, gate = list[str](), threading.Barrier(6)
-
-    def work() -> None:
-        made = Lease(*remote.connect("gs://bucket/lease"), "here")
-        gate.wait()
-        try:
-            made.take(lambda said: None)
-            went.append("wrote")
-        except LockedError:
-            went.append("refused")
-
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(went) == ["refused"] * 5 + ["wrote"]
+    assert claimed("gs://bucket/lease") == {"wrote": 1, "LockedError": 5}
     store = Store.at(ROOT)
     with store.lock(), pytest.raises(LockedError, match="another run is writing to gs://bucket/run"):
         Store.at(ROOT).lock().__enter__()
