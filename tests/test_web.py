@@ -41,7 +41,6 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(web, "WAIT", 0.01)
-    monkeypatch.setattr(web, "TIMEOUT", aiohttp.ClientTimeout(sock_read=0.3))
     forget()
     http = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     http.said = made = Server(f"http://127.0.0.1:{http.server_port}")  # type: ignore[attr-defined]
@@ -109,7 +108,11 @@ FAULTS: list[Fault] = [500, 503, 429, "close", "cut", "slow"]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faults_that_pass_are_not_noticed(server: Server, fault: Fault, tmp_path: Path) -> None:
+def test_faults_that_pass_are_not_noticed(
+    server: Server, fault: Fault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "slow":  # only here: elsewhere a busy machine would be taken for a slow server
+        monkeypatch.setattr(web, "TIMEOUT", aiohttp.ClientTimeout(sock_read=0.3))
     X = np.arange(12, dtype=np.float32).reshape(6, 2)
     np.save(tmp_path / "X.npy", X)
     pq.write_table(pa.table({"key": ["a", "b"]}), tmp_path / "m.parquet")
