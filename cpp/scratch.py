@@ -6,6 +6,7 @@ It goes when the process ends; what a killed process left goes when the next one
 from __future__ import annotations
 
 import atexit
+import contextlib
 import fcntl
 import os
 import shutil
@@ -28,11 +29,9 @@ def folder() -> Path:
     with (parent / "lock").open("a") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)  # nobody takes for abandoned what another process is making
         for other in parent.glob("*/alive"):
-            with other.open("a") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
+            # in use where it is locked; gone where its process ends at this moment
+            with contextlib.suppress(BlockingIOError, FileNotFoundError), other.open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(other.parent, ignore_errors=True)
         mine = Path(tempfile.mkdtemp(dir=parent, prefix=f"{os.getpid()}-"))
         alive = os.open(mine / "alive", os.O_CREAT | os.O_RDWR)

@@ -57,3 +57,9 @@ def test_a_folder_is_not_looked_for_while_another_is_being_made(
         assert making.is_alive()
     making.join()
     assert len(list(parent.glob("*/alive"))) == 1
+
+
+def test_a_process_that_ends_at_this_moment_is_no_hindrance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [self / "1-ended/alive"])  # which was there a moment ago
+    assert (scratch.folder.__wrapped__() / "alive").exists()
