@@ -108,8 +108,9 @@ class Lease:
 
     def _changes(self, number: int, text: bytes) -> bool:
         """Whether somebody writes to the object; returns as soon as it is seen, or after PATIENCE seconds."""
-        start = time.monotonic()
-        while time.monotonic() - start < PATIENCE:
+        start, watched = time.monotonic(), 0.0
+        while watched < PATIENCE:  # the last look is later than that: this process may have been stopped before it
+            watched = time.monotonic() - start
             time.sleep(RENEW / 4)
             if (now := self._highest()) != (number, text):
                 return bool(now[1])

@@ -224,3 +224,17 @@ def claimed(address: str, writers: int = 6) -> Counter[str]:
     for thread in threads:
         thread.join()
     return Counter(went)
+
+
+@pytest.fixture
+def impatient(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, and one that is abandoned is taken over soon. Who has it keeps it, however busy the machine."""
+    keep = lease.Lease.keep
+
+    def patient(taken: lease.Lease) -> None:
+        monkeypatch.setattr(lease, "RENEW", 10.0)
+        monkeypatch.setattr(lease, "PATIENCE", 3600.0)
+        keep(taken)
+
+    monkeypatch.setattr(lease, "PATIENCE", 1.5)
+    monkeypatch.setattr(lease.Lease, "keep", patient)

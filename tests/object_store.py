@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 Fault = str | float | None
 """What becomes of a request: an HTTP status, "cut" off in the middle of the answer, seconds of waiting, or nothing."""
@@ -21,9 +23,8 @@ class ObjectStore:
         self._app = DomainDispatcherApplication(create_backend_app)
         self.requests: list[tuple[str, str]] = []
         self.fault: Callable[[str, str], Fault] = lambda method, path: None
-        self._idle, self._under_way, self._hurry = threading.Condition(), 0, threading.Event()
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
-        self._server.daemon_threads = True
+        self._hurry = threading.Event()
+        self._server = _Server("127.0.0.1", 0, self._answer, _Quiet)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -32,10 +33,10 @@ class ObjectStore:
         self.fault = lambda method, path: None
 
     def settle(self) -> None:
-        """Wait for the requests under way, also of programs that are gone: what they write, they write now."""
+        """Wait for all requests that were sent, also by programs that are gone: what they write, they write now."""
         self._hurry.set()
-        with self._idle:
-            assert self._idle.wait_for(lambda: not self._under_way, timeout=60), "requests that do not end"
+        with self._server.idle:
+            assert self._server.idle.wait_for(self._server.settled, timeout=60), "requests that do not end"
         self._hurry.clear()
 
     @property
@@ -56,16 +57,6 @@ class ObjectStore:
         return Counter(method for method, _ in self.requests)
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        with self._idle:
-            self._under_way += 1
-        try:
-            return self._answer_one(environ, start)
-        finally:
-            with self._idle:
-                self._under_way -= 1
-                self._idle.notify_all()
-
-    def _answer_one(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.requests.append((method, path))
         fault = self.fault(method, path)
@@ -88,8 +79,49 @@ def _half(body: Iterable[bytes]) -> Iterator[bytes]:
     raise ConnectionAbortedError
 
 
+class _Server(ThreadedWSGIServer):
+    """It knows of every request from when it was sent until it has ended."""
+
+    daemon_threads = True
+
+    def __init__(self, *how: Any) -> None:
+        self.idle, self.under_way, self._open = threading.Condition(), 0, set[socket.socket]()
+        super().__init__(*how)
+
+    def settled(self) -> bool:
+        """Whether none is under way or unread, and nobody has come or gone unnoticed."""
+        unread = select.poll()
+        for one in (self.socket, *self._open):
+            unread.register(one, select.POLLIN)
+        return not unread.poll(0) and not self.under_way
+
+    def get_request(self) -> Any:
+        with self.idle:
+            found = super().get_request()
+            self._open.add(found[0])
+        return found
+
+    def shutdown_request(self, request: Any) -> None:
+        with self.idle:
+            self._open.discard(request)
+            self.idle.notify_all()
+        super().shutdown_request(request)
+
+
 class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"  # a connection for each request would cost more than the request
+    server: _Server
+
+    def handle_one_request(self) -> None:
+        self.connection.recv(1, socket.MSG_PEEK)  # until there is one: it is under way before it is read
+        with self.server.idle:
+            self.server.under_way += 1
+        try:
+            super().handle_one_request()
+        finally:
+            with self.server.idle:
+                self.server.under_way -= 1
+                self.server.idle.notify_all()
 
     def log(self, type: str, message: str, *args: object) -> None:
         pass

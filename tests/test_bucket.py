@@ -205,6 +205,25 @@ def test_a_lease_that_is_given_back_while_it_is_watched_is_taken(store: Store, q
         given_back.join()
 
 
+def test_who_was_stopped_while_it_watched_looks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    fs, folder = remote.connect("memory://bucket/run/lease")
+    fs.pipe_file(f"{folder}/000000007", b"process 1 on another\nx")
+    once, now, looks = fs.cat_file, [0.0], list[bytes]()
+
+    def stopped(path: str) -> bytes:
+        looks.append(once(path))
+        if len(looks) == 2:
+            now[0] += lease.PATIENCE
+            fs.pipe_file(path, b"process 1 on another\ny")
+        return looks[-1]
+
+    monkeypatch.setattr(fs, "cat_file", stopped)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert lease.Lease(fs, folder, "here").holder() == "process 1 on another"
+    fs.rm("/bucket", recursive=True)
+
+
 def test_who_meets_its_own_lease_after_an_answer_was_lost_has_it(
     store: Store, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

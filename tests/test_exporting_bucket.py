@@ -4,12 +4,13 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from cpp import lease, remote
+from cpp import remote
 from pipelines.__main__ import app
 from pipelines.config import load
 from pipelines.exporting import Format, Summary, Wanted, go
@@ -74,22 +75,22 @@ def test_a_run_on_s3_is_exported_into_its_folder_and_to_this_machine(
 
 
 def test_an_export_to_s3_that_is_killed_goes_on_where_it_was(
-    done: Dataset, s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    done: Dataset, s3: ObjectStore, impatient: None, tmp_path: Path
 ) -> None:
     """Killed in the middle of the second shard, with images of it in the bucket and more under way."""
     late = "/out/images/00001-000010"
-    s3.fault = lambda method, path: 5.0 if method == "PUT" and late in path else None
+    s3.fault = lambda method, path: 600.0 if method == "PUT" and late in path else None
     settings = [part for override in QUICK for part in ("--set", override)]
     arguments = ["export", done.config, "--format", "huggingface", "--to", OUT, "--local", *settings]
     with subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments]) as process:
         while not any(late in path for _, path in s3.requests):
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
+    s3.settle()
     s3.reset()
     assert any("/00001-" in f"/{name}" for name in files(OUT))
     assert not any(name.startswith(".00001") for name in files(OUT))
-    monkeypatch.setattr(lease, "PATIENCE", 3.0)
-    monkeypatch.setattr(lease, "RENEW", 0.2)
     assert export(done, "huggingface", OUT).reused == 1
     export(done, "huggingface", tmp_path)
     assert files(OUT) == files(tmp_path)

@@ -4,12 +4,13 @@ import itertools
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from cpp import lease, remote
+from cpp import remote
 from pipelines.__main__ import app
 from pipelines.config import load
 from pipelines.run import Run
@@ -67,18 +68,18 @@ PROGRAM = "from cpp import lease; lease.RENEW = 0.2\nfrom pipelines.__main__ imp
 
 
 def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(
-    on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, impatient: None, tmp_path: Path
 ) -> None:
     dataset, expected = on_disk
     program = [sys.executable, "-c", PROGRAM, "run", dataset.config, "--local", "--set", ROOT]
-    s3.fault = lambda method, path: 1.0 if method == "PUT" and "/cache/assignments/00001" in path else None
+    s3.fault = lambda method, path: 600.0 if method == "PUT" and "/cache/assignments/00001" in path else None
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         while not any("/cache/assignments/00001" in path for _, path in s3.requests):
             assert process.poll() is None
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
+    s3.settle()
     s3.reset()
-    monkeypatch.setattr(lease, "PATIENCE", 3.0)
-    monkeypatch.setattr(lease, "RENEW", 0.2)
     said = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
     assert said.startswith("Coloured things: stopped")
     again = Run(load(dataset.config, [ROOT]), local=True)
