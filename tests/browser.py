@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 
 LAPTOP, PHONE = {"width": 1366, "height": 850}, {"width": 390, "height": 844}
+LIMIT = 120.0  # seconds for what a busy machine may take long for: it ends what hangs, and measures nothing
 SHOTS = os.environ.get("CPP_SCREENSHOTS")  # folder for pictures that a person looks at
 
 
@@ -24,6 +26,13 @@ class Tab:
     page: Page
     said: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+
+    def until(self, holds: str, given: object = None) -> None:
+        """Wait until JavaScript says so; `wait_for_function` is refused a second look by the page's policy (no eval)."""
+        end = time.monotonic() + LIMIT
+        while not self.page.evaluate(holds, given):
+            assert time.monotonic() < end, f"never came: {holds}"
+            self.page.wait_for_timeout(20)
 
     def shot(self, name: str) -> None:
         """Keep a picture of what is in view, where somebody wants it."""
@@ -38,8 +47,9 @@ def opened(file: Path, size: dict[str, int] | None = None, **how: Any) -> Iterat
     if chromium is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=1000 * LIMIT)
         tab = Tab(browser.new_page(viewport=size or LAPTOP, **how))
+        tab.page.set_default_timeout(1000 * LIMIT)
         tab.page.on("console", lambda message: tab.said.append(message.text))
         tab.page.on("pageerror", lambda error: tab.said.append(str(error)))
         tab.page.on("request", lambda request: tab.asked.append(request.url))

@@ -183,9 +183,9 @@ def test_a_link_to_a_cluster_shows_it_whatever_is_filtered(tmp_path: Path) -> No
         for filtered in ("", "thing 5"):
             tab.page.fill("#search", filtered)
             tab.page.evaluate("location.hash = 'cluster-18'")
-            tab.page.wait_for_function("document.querySelector('.card.here')?.id === 'cluster-18'")
+            tab.until("document.querySelector('.card.here')?.id === 'cluster-18'")
             tab.page.evaluate("location.hash = 'cluster-17'")
-            tab.page.wait_for_function("document.querySelector('.card.here')?.id === 'cluster-17'")
+            tab.until("document.querySelector('.card.here')?.id === 'cluster-17'")
             top = tab.page.evaluate("document.getElementById('cluster-17').getBoundingClientRect().top")
             assert 40 <= top <= 140
         tab.page.keyboard.press("j")
@@ -222,7 +222,7 @@ def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
         page = tab.page
         page.evaluate("document.getElementById('map').scrollIntoView()")
         drawn = "document.getElementById('canvas').toDataURL()"
-        page.wait_for_function(f"{drawn}.length > 10000")
+        tab.until(f"{drawn}.length > 10000")
         whole = page.evaluate(drawn)
         x, y = page.evaluate("""() => {
             const { left, top, width, height } = document.getElementById("canvas").getBoundingClientRect();
@@ -231,20 +231,21 @@ def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
             return [left + width / 2 + (x[i] - 500) * width / 1100, top + height / 2 + (y[i] - 500) * height / 1080];
         }""")
         page.mouse.move(x, y)
-        page.wait_for_function("document.querySelector('#hover img').naturalWidth === 72")
+        tab.until("document.querySelector('#hover img')?.naturalWidth === 72")
         said = page.locator("#hover").inner_text()
         assert re.match(r"(thing|guess\?)", said)
         tab.shot("map-hover")
         page.mouse.down()
         page.mouse.up()
         page.wait_for_url(re.compile(r"#cluster-\d+$"))
+        tab.until("document.querySelector('.card.here') !== null")  # it takes the focus
         page.focus("canvas")
         page.mouse.move(5, 5)
-        page.wait_for_function(f"whole => {drawn} === whole", arg=whole)  # nothing is pointed at
+        tab.until(f"whole => {drawn} === whole", whole)  # nothing is pointed at
         page.keyboard.press("+")
-        page.wait_for_function(f"whole => {drawn} !== whole", arg=whole)
+        tab.until(f"whole => {drawn} !== whole", whole)
         page.keyboard.press("0")
-        page.wait_for_function(f"whole => {drawn} === whole", arg=whole)
+        tab.until(f"whole => {drawn} === whole", whole)
     assert tab.said == tab.asked == []
 
 

@@ -126,7 +126,7 @@ def test_a_real_browser_shows_a_run_without_errors_or_requests(finished: Dataset
     with opened(finished.root / "report.html") as tab:
         for image in tab.page.locator("img").all():
             image.scroll_into_view_if_needed()
-        tab.page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+        tab.until("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
         assert tab.page.locator("img").count() == 4 * 16
         tab.page.locator(".tree a, p a").first.click()
         tab.page.wait_for_url("**#cluster-*")
