@@ -2,14 +2,14 @@
 
 import os
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from cpp.store import Product, Store
@@ -17,7 +17,6 @@ from cpp.tables import Counts
 from pipelines import cluster, events, runner
 from pipelines.config import ConfigError, load
 from pipelines.plan import Task
-from pipelines.progress import Progress
 from pipelines.run import Run
 from pipelines.runner import Pool
 from pipelines.settings import Resources
@@ -81,6 +80,28 @@ def places(pool: Pool, store: Store, stage: Stage, step: str, n: int = 6) -> lis
     return [Path(task.outputs["place"]).read_text().split() for task in tasks]
 
 
+def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another: bool = False) -> list[str]:
+    """Take a node away once its worker is up, and add another; says when. No shard ends before workers are up."""
+    waits, arrive, up, disturbed = Pool._wait, Pool._arrive, set[str](), list[str]()
+
+    def up_first(pool: Pool, crew: Any, running: Sequence[Any]) -> list[Any]:
+        if len(up) == 2 and not disturbed:
+            disturbed.append("now")
+            nodes.remove_node(lost, allow_graceful=False)
+            if another:
+                nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
+        return waits(pool, crew, () if len(up) < 2 + another else running)
+
+    def arrived(pool: Pool, crew: Any, ref: Any) -> Any:
+        member = arrive(pool, crew, ref)
+        up.update([member.node.id] if member else [])
+        return member
+
+    monkeypatch.setattr(Pool, "_wait", up_first)
+    monkeypatch.setattr(Pool, "_arrive", arrived)
+    return disturbed
+
+
 def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nodes: Cluster, tmp_path: Path) -> None:
     store = Store(tmp_path)
     resources = Resources(ray_address=nodes.address, workers=1, gpus=1, cpu_workers=2)
@@ -102,20 +123,9 @@ def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undistu
 ) -> None:
     dataset = write_dataset(tmp_path)
     (second,) = nodes.worker_nodes
-    tell, disturbed = Progress.shard, list[str]()
-
-    def disturb(progress: Progress, *args: Any) -> None:
-        tell(progress, *args)
-        up = (dataset.root / "run.log").read_text().count("workers are up on the node")
-        if up == 2 and not disturbed:
-            disturbed.append(progress._step)
-            nodes.remove_node(second, allow_graceful=False)
-            nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
-        elif up < 3:
-            time.sleep(0.3)  # so that there is work left when the next worker comes up
-
-    monkeypatch.setattr(Progress, "shard", disturb)
+    disturbed = disturb(monkeypatch, nodes, second, another=True)
     assert Run(load(dataset.config, [f"resources.ray_address={nodes.address}", "resources.workers=3"])).go()
+    assert disturbed
     lines = (dataset.root / "run.log").read_text().splitlines()
     assert any("joined the Ray cluster at" in line and "2 nodes with 2 CPUs and 1 GPUs" in line for line in lines)
     assert any("starting 3 workers with 1 CPUs and 0 GPUs, 2 of them now" in line for line in lines)

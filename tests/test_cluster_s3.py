@@ -1,18 +1,16 @@
 """A run on a Ray cluster whose run folder is in a bucket, and which loses a node: the tables of a run on a disk."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
 
 from cpp import remote
 from pipelines.config import load
-from pipelines.progress import Progress
 from pipelines.run import Run
 from tests.conftest import write_dataset
 from tests.object_store import ObjectStore
-from tests.test_cluster import SMALL
+from tests.test_cluster import SMALL, disturb
 from tests.test_exporting import QUICK
 from tests.test_run import files
 
@@ -27,21 +25,12 @@ def test_a_run_on_s3_that_loses_a_node_in_the_middle_of_a_step_gives_the_bytes_o
         dataset.config,
         [*QUICK, "root=s3://bucket/run", f"resources.ray_address={nodes.address}", "resources.workers=2"],
     )
-    this, tell, lost = Run(config), Progress.shard, list[str]()
-
-    def disturb(progress: Progress, *args: Any) -> None:
-        tell(progress, *args)
-        up = (this.store.root / "run.log").read_text().count("workers are up on the node")
-        if up == 2 and not lost and progress._done < 5:
-            lost.append(progress._step)
-            nodes.remove_node(second, allow_graceful=False)
-
-    monkeypatch.setattr(Progress, "shard", disturb)
+    this, disturbed = Run(config), disturb(monkeypatch, nodes, second)
     try:
         assert this.go()
     finally:
         nodes.shutdown()
-    assert lost
+    assert disturbed
     assert "lost with its worker on" in (this.store.root / "run.log").read_text()
     remote.connect("s3://bucket")[0].get("bucket/run/", f"{tmp_path}/shown/", recursive=True)
     assert Run(load(dataset.config, QUICK), local=True).go()
