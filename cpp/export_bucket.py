@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from cpp import scratch, tables
 from cpp.ahead import ahead
 from cpp.export_folder import MARK, Folder
-from cpp.objects import REQUESTS, Objects, last
+from cpp.objects import Objects, last
+from cpp.remote import REQUESTS
 
 LEASE = ".lease"
 

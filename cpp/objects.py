@@ -14,9 +14,9 @@ from typing import Any
 
 from cpp import remote
 from cpp.lease import Lease
+from cpp.remote import REQUESTS
 
 SCHEMES = ("s3", "gs", "memory")  # the last is this process's memory, for tests
-REQUESTS = 16  # at a time
 
 Infos = dict[str, Mapping[str, Any]]  # objects of a folder by name
 

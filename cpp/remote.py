@@ -23,6 +23,7 @@ import pyarrow.fs as pafs
 from cpp.web import Web
 
 ATTEMPTS = 8  # of a request: about a minute of waiting in all, at random and longer each time
+REQUESTS = 16  # at a time to an object store
 OPTIONS: dict[str, dict[str, Any]] = {
     # botocore waits and tries again after 500, 502, 503, 504, throttling, timeouts and lost connections
     "s3": {
@@ -30,6 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
             "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
             "connect_timeout": 10,
             "read_timeout": 60,
+            "max_pool_connections": 2 * REQUESTS,  # else 10: the lease and the logs do not wait for the others
         },
         "use_listings_cache": False,  # others write too: a listing is what is there now
     },
