@@ -25,7 +25,7 @@ from pipelines import events, machine
 from pipelines.config import ConfigError
 from pipelines.settings import Resources
 
-ANSWER = 30  # seconds in which a node says that it is there; Ray itself takes some 15 to notice that one is not
+ANSWER = 120  # seconds in which a node says that it is there, busy as it may be; Ray notices in some 15 that it is not
 CODE = Path(__file__).parents[1]
 
 
