@@ -401,7 +401,7 @@ def test_an_export_that_is_killed_goes_on_where_it_was(done: Dataset) -> None:
         "def counted(images):\n"
         "    for image in images:\n"
         "        if n[0] == 90:\n"
-        "            print('NOW', flush=True); time.sleep(60)\n"
+        "            print('NOW', flush=True); time.sleep(600)\n"
         "        yield image\n"
         "        n[0] += 1\n"
         "export_folder.Folder.place = lambda self, shard, images: place(self, shard, counted(images))\n"

@@ -47,7 +47,7 @@ def trainings(rounding: float = 0.0) -> dict[str, Any]:
 def one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     meet = f"file://{folder}/meet"
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=WORLD, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=WORLD, timeout=timedelta(minutes=10))
     torch.save({"rates": rates(dist.group.WORLD), "trainings": trainings(rank * 1e-6)}, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

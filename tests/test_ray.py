@@ -55,7 +55,7 @@ class Fragile(Stage):
             out["copy"].write_text(f"half of {name}")
             if name == self.raises:
                 raise ValueError(f"{name} is bad")
-            end = time.monotonic() + 60
+            end = time.monotonic() + 600
             while name == self.waits and not (Path(self.folder) / "go").exists():
                 assert time.monotonic() < end
                 time.sleep(0.01)

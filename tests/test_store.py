@@ -132,9 +132,8 @@ def test_a_second_writer_is_refused_by_name_until_the_first_is_gone(tmp_path: Pa
     holding = "import sys, pathlib; from cpp.store import Store\nwith Store(pathlib.Path(sys.argv[1])).lock(): input()"
     with subprocess.Popen([sys.executable, "-c", holding, tmp_path], stdin=subprocess.PIPE) as other:
         store = Store(tmp_path)
-        for _ in range(600):
-            if store.holder() is not None:
-                break
+        while f"process {other.pid}" not in (store.holder() or ""):  # it has the lock before it says who it is
+            assert other.poll() is None
             time.sleep(0.1)
         with pytest.raises(LockedError, match=f"another run is writing to .*process {other.pid} on"), store.lock():
             pass
