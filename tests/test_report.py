@@ -197,6 +197,21 @@ def test_a_link_to_a_cluster_shows_it_whatever_is_filtered(tmp_path: Path) -> No
     assert tab.said == tab.asked == []
 
 
+def test_a_link_leads_to_the_top_of_a_cluster_that_is_not_in_the_list_yet_and_does_so_again(tmp_path: Path) -> None:
+    with opened(written(made(300), tmp_path)) as tab:
+        top = "document.getElementById('cluster-250')?.getBoundingClientRect().top"
+        link = tab.page.locator(".tree a[href='#cluster-250']")
+        link.evaluate("link => link.closest('details').open = true")
+        for _ in "ab":
+            assert tab.page.locator("#cluster-250").count() == 0
+            link.click()
+            tab.until(f"{top} > 0")
+            tab.page.wait_for_timeout(300)  # in which those above it would push it away
+            tab.until(f"Math.abs({top} - 72) < 2")
+            tab.page.fill("#search", "thing 17")
+    assert tab.said == tab.asked == []
+
+
 def test_layers_fold_and_colours_change_and_are_remembered(tmp_path: Path) -> None:
     with opened(written(made(40), tmp_path), color_scheme="light") as tab:
         page = tab.page

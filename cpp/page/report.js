@@ -105,6 +105,7 @@
         update();
       }
       more(shown.indexOf(card) + 20);
+      location.replace(location.hash); // now that it is there the browser holds it in view while those above it take their size
     }
     if (card) go(card.node);
   };
@@ -115,6 +116,14 @@
     node.querySelector("h3 a").focus({ preventScroll: true });
   };
   addEventListener("hashchange", arrive);
+  const lead = (hash) => {
+    if (hash === location.hash) arrive(); // of which a browser says nothing
+    else location.hash = hash;
+  };
+  document.addEventListener("click", (event) => {
+    const to = event.target.closest("a")?.getAttribute("href");
+    if (to === location.hash) lead(to);
+  });
   arrive();
 
   // Keys: / searches, j and k go from card to card.
@@ -294,7 +303,7 @@
   canvas.addEventListener("pointerup", (event) => {
     fingers.delete(event.pointerId);
     point(...at(event));
-    if (dragged < 6 && pointed >= 0) location.hash = `cluster-${points.cluster[pointed]}`;
+    if (dragged < 6 && pointed >= 0) lead(`#cluster-${points.cluster[pointed]}`);
   });
   canvas.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
   canvas.addEventListener("pointerleave", () => point(-99, -99));
