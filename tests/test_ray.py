@@ -200,6 +200,7 @@ def test_workers_that_cannot_start_end_the_run_with_what_to_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.shutdown()
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # on such a machine Ray ends every worker at once
     said = (
         r"^resources: no worker could start: .* running low on memory\..*: lower resources.workers or resources.batch$"
