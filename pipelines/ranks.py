@@ -53,7 +53,7 @@ def results(
         for start in range(1, attempts + 1):
             with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as scratch:
                 outcome = _once(stage, given, task, store, scaling(), Path(scratch))
-            anew()
+                anew()  # nobody writes to the folder any more when it goes
             if isinstance(outcome, Result):
                 break
             said = f"given up: it lost a rank {start} times ({cluster.cause(outcome)})"
