@@ -28,7 +28,7 @@ class Tab:
     asked: list[str] = field(default_factory=list)
 
     def until(self, holds: str, given: object = None) -> None:
-        """Wait until JavaScript says so; `wait_for_function` is refused a second look by the page's policy (no eval)."""
+        """Wait until JavaScript says so: the page's policy (no eval) refuses `wait_for_function` a second look."""
         end = time.monotonic() + LIMIT
         while not self.page.evaluate(holds, given):
             assert time.monotonic() < end, f"never came: {holds}"

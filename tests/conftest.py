@@ -31,7 +31,7 @@ from cpp import encoder, lease, remote
 from tests.object_store import ObjectStore
 
 os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: a console that starts with it keeps that width
-os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # else Ray ends workers where others fill the machine's memory
+os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 (else it ends workers where others fill the memory)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts in the background
 
 COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 190, 40)]

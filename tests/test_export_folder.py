@@ -186,7 +186,7 @@ def _claim(where: str, said: "multiprocessing.Queue[str]") -> None:
 
 
 def test_two_exports_into_one_folder_are_one_too_many(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may stand still
     said: multiprocessing.Queue[str] = context.Queue()
     with Folder(str(tmp_path), False).claim("csv"):
         other = context.Process(target=_claim, args=(str(tmp_path), said))

@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -202,13 +201,7 @@ def test_a_stage_has_its_threads_and_what_it_says_when_it_cannot_be_opened_is_wi
 def test_a_full_disk_fails_the_shard_leaves_nothing_half_and_goes_on_with_room(dataset: Dataset) -> None:
     """RLIMIT_FSIZE stands for the disk: a write past it fails as one without room does."""
     command = [sys.executable, "-m", "pipelines", "run", str(dataset.config), "import", "--local"]
-    full = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
-    )
+    full = subprocess.run(["prlimit", "--fsize=4096", *command], capture_output=True, text=True, check=False)
     assert full.returncode == 1, full.stderr
     assert "no space left in" in full.stdout
     assert "make room and run the same command again" in full.stdout
