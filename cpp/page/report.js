@@ -116,13 +116,8 @@
     node.querySelector("h3 a").focus({ preventScroll: true });
   };
   addEventListener("hashchange", arrive);
-  const lead = (hash) => {
-    if (hash === location.hash) arrive(); // of which a browser says nothing
-    else location.hash = hash;
-  };
-  document.addEventListener("click", (event) => {
-    const to = event.target.closest("a")?.getAttribute("href");
-    if (to === location.hash) lead(to);
+  document.addEventListener("click", (event) => { // a link to where the page is already: of that a browser says nothing
+    if (event.target.closest("a")?.getAttribute("href") === location.hash) arrive();
   });
   arrive();
 
@@ -303,7 +298,10 @@
   canvas.addEventListener("pointerup", (event) => {
     fingers.delete(event.pointerId);
     point(...at(event));
-    if (dragged < 6 && pointed >= 0) lead(`#cluster-${points.cluster[pointed]}`);
+    if (dragged >= 6 || pointed < 0) return;
+    const hash = `#cluster-${points.cluster[pointed]}`;
+    if (hash === location.hash) arrive();
+    else location.hash = hash;
   });
   canvas.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
   canvas.addEventListener("pointerleave", () => point(-99, -99));
