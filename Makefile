@@ -45,7 +45,7 @@ bench: .venv/ready ## Measure speed and memory against named baselines (with CPP
 	$(PYTHON) -m tests.bench.page
 bench-head: .venv/ready ## Score clusterings of the real vectors in CPP_TEST_DATA by several methods
 	$(PYTHON) -m tests.bench.head $(ARGS)
-bench-choice: .venv/ready ## Measure how K is chosen: planted clusters, the real vectors in CPP_TEST_DATA, size
+bench-choice: .venv/ready ## Measure how K is chosen on the real vectors in CPP_TEST_DATA, and its time by size
 	$(PYTHON) -m tests.bench.choice $(ARGS)
 	$(PYTHON) -m tests.bench.scale
 bench-names: .venv/ready ## Score names of clusters of the real vectors in CPP_TEST_DATA, and fit their confidence

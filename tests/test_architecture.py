@@ -25,7 +25,7 @@ ROOMS = {
     "cpp.encoding": "images encoder weights textcache",
     "cpp.nearest": "assign",
     "cpp.rate_reduction": "rate sinkhorn head discriminant fit",
-    "cpp.clustering": "partition coding tree choice beside layers quality growth union recode",
+    "cpp.clustering": "partition coding tree choice beside layers quality growth",
     "cpp.curation": "duplicates duplicate_groups forest copies outliers balance diverse curation",
     "cpp.naming": "wordnet wordlists vocabulary votes naming phrases label search",
     "cpp.evaluation": "metrics namescore",

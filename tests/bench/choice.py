@@ -1,6 +1,6 @@
-"""How well K is chosen by coding length, as Markdown tables: `python -m tests.bench.choice planted real size`.
+"""How well K is chosen by coding length, as Markdown tables: `python -m tests.bench.choice real size`.
 
-`planted` draws unions of clusters and compares K with the truth; `real` chooses K of every labelled set of real vectors
+`real` chooses K of every labelled set of real vectors
 (CPP_TEST_DATA) by our and by other measures, `seeds` by ours at three seeds; `size` times the tree of ten thousand
 groups.
 """
@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -32,90 +31,11 @@ from cpp.layers import build, fine
 from cpp.metrics import scores
 from cpp.rate import Moments
 from cpp.tree import grow
-from cpp.union import union
 from tests.bench import heading
 from tests.bench.head import SETS, read
 
-Kind = Literal["Gaussian clusters", "subspaces"]
-KINDS: tuple[Kind, Kind] = ("Gaussian clusters", "subspaces")
 Numbers = NDArray[np.int64]
-MOST = {32: 20_000, 64: 20_000, 128: 10_000}  # rows without noise, by dimension of the space
 LANDMARKS = 8192
-
-
-class Draw(NamedTuple):
-    """Rows, the cluster of each (-1: noise) and what they were drawn with."""
-
-    Z: Tensor
-    cluster: Numbers
-    kind: Kind
-    K: int
-    d: int
-    rank: int
-    sizes: tuple[int, int]
-    noise: float
-
-
-def draw(rng: np.random.Generator, kind: Kind, noise: float) -> Draw:
-    """A random union in 32, 64 or 128 dimensions: K log-uniform from 2 to 500, one rank from 1 to 20 for all clusters.
-
-    The smallest cluster a draw may have is of 20 rows and 4 for each of its dimensions; sizes go up to 1:100. K stops
-    where K of those take 0.7 of the rows that a draw may have. What bounds it from below:
-
-    - Subspaces are of rank d / 6 at most. Above, rows of other subspaces are as near as those of their own.
-    - Subspaces of rank 1 and 2 have 2 d rows at least: of fewer, one more covariance takes more bits than it saves.
-    - Gaussian clusters are of rank d / 2 at most, which leaves them thin in some directions.
-    """
-    d = int(rng.choice([32, 64, 128]))
-    rank = int(rng.integers(1, min(20, d // 6 if kind == "subspaces" else d // 2) + 1))
-    least = max(20 + 4 * rank, 2 * d if kind == "subspaces" and rank <= 2 else 0)
-    K = round(2 * min(250, 0.35 * MOST[d] / least) ** rng.uniform())
-    more = least * 100 ** (rng.uniform() * rng.uniform(size=K)) - least
-    sizes = (least + more * min(1, (MOST[d] - K * least) / more.sum())).astype(int)
-    rows = []
-    for m in sizes:
-        basis = np.linalg.qr(rng.standard_normal((d, rank)))[0]
-        x = rng.standard_normal((m, rank)) @ basis.T / np.sqrt(rank)
-        if kind == "Gaussian clusters":
-            mean = rng.standard_normal(d)
-            x = mean / np.linalg.norm(mean) + 0.3 * x
-        rows.append(x + 0.05 / np.sqrt(d) * rng.standard_normal((m, d)))
-    X = np.concatenate(rows)
-    spread = np.sqrt(X.var(0).mean())
-    X = np.concatenate([X, X.mean(0) + spread * rng.standard_normal((round(noise / (1 - noise) * len(X)), d))])
-    cluster = np.concatenate([np.arange(K).repeat(sizes), np.full(len(X) - sizes.sum(), -1)])
-    order = rng.permutation(len(X))
-    Z = torch.from_numpy(X[order].astype(np.float32))
-    return Draw(Z, cluster[order], kind, K, d, rank, (int(sizes.min()), int(sizes.max())), noise)
-
-
-def planted(draws: int, seed: int, noisy: bool, least_K: int) -> None:
-    """Of unions with at least `least_K` clusters; others are drawn again."""
-    found: dict[Kind, list[tuple[int, int]]] = {kind: [] for kind in KINDS}
-    for i in range(draws):
-        rng = np.random.default_rng([seed, i])
-        noise = rng.uniform(0.01, 0.2) if noisy else 0.0
-        while least_K > (drawn := draw(rng, KINDS[i % 2], noise)).K:
-            pass
-        start = time.perf_counter()
-        said = union(drawn.Z, 0)
-        found[drawn.kind].append((drawn.K, said.n_clusters))
-        known, cluster = drawn.cluster >= 0, said.cluster.numpy()
-        print(
-            f"draw {i}: {'right' if said.n_clusters == drawn.K else 'WRONG'}, {drawn.kind}, K {drawn.K}"
-            f" found {said.n_clusters}, d {drawn.d}, rank {drawn.rank}, sizes {drawn.sizes}, rows {len(cluster)},"
-            f" noise {drawn.noise:.2f} ({np.mean(cluster[~known] < 0) if noisy else 1:.3f} of it left out,"
-            f" {np.mean(cluster[known] < 0):.3f} of the others), e {said.e:.4f},"
-            f" ARI {scores(drawn.cluster[known], cluster[known]).ari:.3f}, {time.perf_counter() - start:.0f} s",
-            file=sys.stderr,
-            flush=True,
-        )
-    print("| planted | draws | K | K exactly right | within 5% |\n|---|---|---|---|---|")
-    for kind, pairs in found.items():
-        K, best = np.array(pairs).T
-        close = np.sum(abs(best - K) <= 0.05 * K)
-        name = f"{kind}, {'1 to 20%' if noisy else 'no'} noise"
-        print(f"| {name} | {len(K)} | {K.min()} to {K.max()} | {np.sum(best == K)} | {close} |", flush=True)
 
 
 def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
@@ -233,18 +153,11 @@ def size(groups: int, d: int = 128, rows: int = 12) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["planted", "real", "size"], help="planted, real, seeds, size")
-    parser.add_argument("--draws", type=int, default=100, help="with noise, and as many without")
-    parser.add_argument("--noise", nargs="+", default=["no", "yes"], choices=["no", "yes"])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--least-k", type=int, default=2, help="clusters of a planted union at least")
+    parser.add_argument("parts", nargs="*", default=["real", "size"], help="real, seeds, size")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--groups", type=int, default=10_000)
     options = parser.parse_args()
     print(f"{heading()}\n")
-    if "planted" in options.parts:
-        for noise in options.noise:
-            planted(options.draws, options.seed, noise == "yes", options.least_k)
     if "real" in options.parts:
         real(options.sets)
     if "seeds" in options.parts:
