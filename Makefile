@@ -13,7 +13,7 @@ help: ## List the targets
 demo: .venv/ready runs/demo-data/words.txt ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
 	$(PYTHON) -m pipelines run configs/demo.yaml $(or $(ARGS),--local)
 demo-model: .venv/ready ## Train the demonstration's small CLIP again, ten to twenty minutes
-	$(PYTHON) -m cpp.demo_model
+	$(PYTHON) -m cpp.demo.clip
 install: .venv/ready ## Make .venv with the locked dependencies
 run: .venv/ready ## Bring the run of CONFIG up to date
 	$(PYTHON) -m pipelines run $(CONFIG) $(STEPS) $(SET) $(ARGS)
@@ -53,7 +53,7 @@ bench-names: .venv/ready ## Score names of clusters of the real vectors in CPP_T
 bench-growth: .venv/ready ## Measure what append says of images of the same kind, new classes and other sets, of CPP_TEST_DATA
 	$(PYTHON) -m tests.bench.growth
 soak: .venv/ready ## Break runs at random for some minutes: ARGS="--minutes 5 --seed 0"
-	$(PYTHON) -m tests.soak $(ARGS)
+	$(PYTHON) -m tests.runs.soak $(ARGS)
 bench-curate: .venv/ready ## Measure curation: near-duplicates of a million vectors, planted copies and oddities, balanced subsets
 	$(PYTHON) -m tests.bench.duplicates
 	$(PYTHON) -m tests.bench.planted
@@ -71,8 +71,8 @@ clean-results: .venv/ready ## List results of CONFIG's folder that it does not r
 clean: ## Remove .venv and caches, not results
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-runs/demo-data/words.txt: cpp/assets/cpp-demo.safetensors cpp/assets/cpp-demo.json | .venv/ready
-	$(PYTHON) -m cpp.demo runs/demo-data
+runs/demo-data/words.txt: cpp/demo/assets/cpp-demo.safetensors cpp/demo/assets/cpp-demo.json | .venv/ready
+	$(PYTHON) -m cpp.demo.dataset runs/demo-data
 
 .venv/ready: requirements.lock pyproject.toml
 	python3 -m venv .venv

@@ -20,12 +20,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cpp import fit
-from cpp.assign import Nearest
-from cpp.head import Codes, Head
-from cpp.layers import build, fine
-from cpp.partition import BATCH, HALF_STEPS, Method
-from cpp.sinkhorn import membership
+from cpp.clustering.layers import build, fine
+from cpp.clustering.partition import BATCH, HALF_STEPS, Method
+from cpp.nearest import Nearest
+from cpp.rate_reduction import fit
+from cpp.rate_reduction.head import Codes, Head
+from cpp.rate_reduction.sinkhorn import membership
 
 RECIPES: dict[str, type[fit.Discriminant | fit.Paper]] = {"discriminant": fit.Discriminant, "paper": fit.Paper}
 DIRECTIONS = 32  # leading ones of the codes, that coding lengths are measured in
@@ -35,9 +35,10 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     """Clustering via the principle of rate reduction (Chu et al., arXiv 2306.05272) of feature rows.
 
     Parameters: `n_clusters` is K; None takes that of the least coding length. `recipe` is "discriminant", our map in
-    closed form, or "paper", the published training; `settings` are keys of the recipe (`cpp.fit.Discriminant`,
-    `cpp.fit.Paper`), such as {"epochs": 5}.
-    `method`, `eta` and `landmarks` are those of `cpp.partition.partition`. `device` is "cpu" or "cuda".
+    closed form, or "paper", the published training; `settings` are keys of the recipe
+    (`cpp.rate_reduction.fit.Discriminant`,
+    `cpp.rate_reduction.fit.Paper`), such as {"epochs": 5}.
+    `method`, `eta` and `landmarks` are those of `cpp.clustering.partition.partition`. `device` is "cpu" or "cuda".
     `random_state` draws what is random.
 
     Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]` float32 unit rows in the

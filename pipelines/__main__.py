@@ -11,14 +11,23 @@ from typing import Annotated, TypeVar
 import typer
 from rich.table import Column, Table
 
-from cpp.export import Format
-from cpp.export_filter import Filter
-from cpp.store import LockedError
-from pipelines import appending, cleaning, estimating, exporting, looking, predicting, state
-from pipelines import plan as planning
-from pipelines.accounts import AccountingError
-from pipelines.config import Config, ConfigError, load
-from pipelines.progress import Screen, show
+from cpp.export.dataset import Format
+from cpp.export.filters import Filter
+from cpp.store.lease import LockedError
+from pipelines import graph
+from pipelines.commands import append as appending
+from pipelines.commands import appended as commands_appended
+from pipelines.commands import clean as cleaning
+from pipelines.commands import export as exporting
+from pipelines.commands import inspect
+from pipelines.commands import predict as predicting
+from pipelines.commands import status as state
+from pipelines.config.errors import ConfigError
+from pipelines.config.load import Config, load
+from pipelines.engine import plan as planning
+from pipelines.engine.progress import Screen, show
+from pipelines.engine.row_counts import AccountingError
+from pipelines.estimate import table as estimating
 from pipelines.run import Run
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -53,7 +62,7 @@ def run(
     except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     _go(this)
-    for line in appending.waiting(loaded):
+    for line in commands_appended.waiting(loaded):
         console.print(line, markup=False)
 
 
@@ -120,7 +129,7 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
     _print(loaded, planned, verbose=False)
     for line in [*state.stale(loaded, planned), *state.faults(loaded)]:
         console.print(line, markup=False)
-    if appended := _wrong(lambda: appending.status(loaded)):
+    if appended := _wrong(lambda: commands_appended.status(loaded)):
         for line in state.lines(appended.config):
             console.print(line, markup=False)
         _print(appended.config, appended.plan(), verbose=False)
@@ -136,7 +145,7 @@ def names(
 ) -> None:
     """Print the clusters of a finished run, the largest first: names, how sure they are, and why."""
     try:
-        table = looking.names(load(config, overrides or ()), layer, _again(config, overrides))
+        table = inspect.names(load(config, overrides or ()), layer, _again(config, overrides))
     except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     show(table)
@@ -151,7 +160,7 @@ def search(
 ) -> None:
     """Print the clusters and images of a finished run that are nearest to a sentence."""
     try:
-        found = looking.nearest(load(config, overrides or ()), text, n, _again(config, overrides))
+        found = inspect.nearest(load(config, overrides or ()), text, n, _again(config, overrides))
     except (ConfigError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     for table in found:
@@ -268,7 +277,7 @@ def _wrong(ask: Callable[[], T]) -> T:
 
 
 def _planned(config: Config, names: list[str]) -> list[planning.Step]:
-    planned = _wrong(lambda: planning.plan(config))
+    planned = _wrong(lambda: graph.plan(config))
     wanted = _wrong(lambda: planning.upstream(names, {step.name: step.stage for step in planned}))
     return [step for step in planned if step.name in wanted]
 

@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from cpp import remote, scratch, tables
-from cpp.damage import damage
-from cpp.store import File, Store
-from cpp.tables import Counts
-from pipelines import events
-from pipelines.accounts import AccountingError, Accounts, DamagedError
-from pipelines.attempt import OpenError, Result, in_process
-from pipelines.config import Config, ConfigError
-from pipelines.inputs import inputs
-from pipelines.plan import Step, pipeline, step, upstream
-from pipelines.progress import Progress
-from pipelines.shards import Paths
-from pipelines.stage import Given, Stage
-from pipelines.state import record
+from cpp.files import filesystem, scratch, tables
+from cpp.files.integrity import damage
+from cpp.files.tables import Counts
+from cpp.store.connect import open_store
+from cpp.store.results import File
+from pipelines.config.errors import ConfigError
+from pipelines.config.load import Config
+from pipelines.engine import event_log
+from pipelines.engine.executor import OpenError, Result, in_process
+from pipelines.engine.inputs import inputs
+from pipelines.engine.plan import Step, step, upstream
+from pipelines.engine.progress import Progress
+from pipelines.engine.row_counts import AccountingError, Accounts, DamagedError
+from pipelines.engine.run_record import record
+from pipelines.engine.shard_index import Paths
+from pipelines.engine.stage import Given, Stage
+from pipelines.graph import pipeline
 
 if TYPE_CHECKING:
-    from pipelines.runner import Pool
+    from pipelines.ray_backend.pool import Pool
 
 
 @dataclass
@@ -59,7 +62,7 @@ def in_ranks(config: Config, step: str) -> bool:
         and config.fit.recipe == "paper"
         and r.workers > 1
         and r.gpus >= 1
-        and not (r.ray_address and remote.is_remote(config.root))
+        and not (r.ray_address and filesystem.is_remote(config.root))
     )
 
 
@@ -79,7 +82,7 @@ class Run:
         With `start` it is of these files and steps in place of those of the configuration.
         """
         self.config, self.local, self.allow_failed = config, local, allow_failed
-        self.store = Store.at(config.root)
+        self.store = open_store(config.root)
         self.files: dict[str, Mapping[str, File]] = dict(start[0]) if start else dict(inputs(config))
         stages = start[1] if start else pipeline(config, self.files)
         self.stages = {name: stages[name] for name in upstream(list(names), stages)}
@@ -105,7 +108,7 @@ class Run:
             shutil.rmtree(self.store.root / "failed", ignore_errors=True)
             self._stack = stack
             self.progress = stack.enter_context(Progress(self.store.root))
-            started, state = events.now(), "interrupted"
+            started, state = event_log.now(), "interrupted"
             self.shown = record(self.store).get("shown")
             self._record("running", started)
             try:
@@ -186,7 +189,7 @@ class Run:
             threads *= r.workers
         whole = {kind: Paths(self.files[kind]) for kind in planned.stage.whole if self.files.get(kind)}
         device = "cuda" if r.gpus and planned.stage.gpu else "cpu"
-        cache = None if remote.is_remote(self.config.root) else self.store.root / "cache"
+        cache = None if filesystem.is_remote(self.config.root) else self.store.root / "cache"
         given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
         self.store.save()  # the report reads the events
         todo, products = planned.todo, next(iter(planned.made.values()))
@@ -212,7 +215,7 @@ class Run:
 
     def _workers(self) -> Pool:
         """The processes that work on shards, started when there is something to do."""
-        from pipelines.runner import Pool
+        from pipelines.ray_backend.pool import Pool
 
         if self._pool is None:
             self._pool = self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line))
@@ -247,8 +250,8 @@ class Run:
 
     def _record(self, state: str, started: str) -> None:
         """Write `run.json`: what was asked, with what, and what came of it."""
-        events.append(self.store.root / "events.jsonl", "run", state=state)
-        seconds = events.seconds_by_step(self.store.root / "events.jsonl")
+        event_log.append(self.store.root / "events.jsonl", "run", state=state)
+        seconds = event_log.seconds_by_step(self.store.root / "events.jsonl")
         steps = {}
         for name, outcome in self.outcomes.items():
             counts = outcome.counts._asdict() if outcome.counts else {}
@@ -264,12 +267,12 @@ class Run:
             "state": state,
             "started": started,
             "shown": self.shown,
-            "finished": None if state == "running" else events.now(),
+            "finished": None if state == "running" else event_log.now(),
             "totals": self.totals() if state == "done" else {},
             "steps": steps,
             "failed": failed,
             "seed": self.config.seed,
-            "versions": events.versions(),
+            "versions": event_log.versions(),
             "config": self.config.dump(),
         }
         path = self.store.root / "run.json"

@@ -27,8 +27,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 
-from cpp import encoder, lease, remote
-from tests.object_store import ObjectStore
+from cpp.encoding import encoder
+from cpp.files import filesystem
+from cpp.store import lease
+from tests.support.object_store import ObjectStore
 
 os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: a console that starts with it keeps that width
 os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 (else it ends workers where others fill the memory)
@@ -184,7 +186,7 @@ def s3(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
         monkeypatch.setenv(name, value)
     server.reset()
     server.settle()
-    fs = remote.connect("s3://bucket")[0]
+    fs = filesystem.connect("s3://bucket")[0]
     if fs.exists("bucket"):
         fs.rm("bucket", recursive=True)
     fs.mkdir("bucket")
@@ -204,7 +206,7 @@ def claimed(address: str, writers: int = 6) -> Counter[str]:
     went, gate, done = list[str](), threading.Barrier(writers), threading.Event()
 
     def work() -> None:
-        made = lease.Lease(*remote.connect(address), "here")
+        made = lease.Lease(*filesystem.connect(address), "here")
         gate.wait()
         try:
             made.take(lambda said: None)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from cpp import report, vectors
-from cpp.images import Limits
-from cpp.weights import WeightsError, sha256
+from cpp.encoding.images import Limits
+from cpp.encoding.weights import WeightsError, sha256
+from cpp.report import html
+from cpp.sources import vectors
 from tests.test_architecture import FILES
 
 FORBIDDEN = {
@@ -110,6 +111,6 @@ def test_an_image_has_bounds_that_no_setting_lifts() -> None:
 
 
 def test_json_in_the_page_cannot_end_its_script() -> None:
-    said = report._json({"key": "</script><script>alert(1)</script>", "a&b": io.StringIO("<").read()})
+    said = html._json({"key": "</script><script>alert(1)</script>", "a&b": io.StringIO("<").read()})
     assert "<" not in said
     assert json.loads(said)["key"].startswith("</script>")

@@ -10,15 +10,15 @@ import faiss
 import numpy as np
 import torch
 
-from cpp.assign import Nearest
-from cpp.fit import Paper, objective
-from cpp.head import Codes
-from cpp.rate import compressed_rate
-from cpp.sinkhorn import membership, sinkhorn
+from cpp.nearest import Nearest
+from cpp.rate_reduction.coding_rate import compressed_rate
+from cpp.rate_reduction.fit import Paper, objective
+from cpp.rate_reduction.head import Codes
+from cpp.rate_reduction.sinkhorn import membership, sinkhorn
 from tests.bench import heading
 from tests.bench import step as step_memory
-from tests.test_rate import published_compressed_rate
-from tests.test_sinkhorn import published_sinkhorn
+from tests.cpp.rate_reduction.test_coding_rate import published_compressed_rate
+from tests.cpp.rate_reduction.test_sinkhorn import published_sinkhorn
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:

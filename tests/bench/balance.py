@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save_file
 
-from cpp.tables import Counts, matrix_column, write
-from pipelines.curating import Balance
-from pipelines.stage import Given
+from cpp.files.tables import Counts, matrix_column, write
+from pipelines.engine.stage import Given
+from pipelines.stages.curate import Balance
 from tests.bench import heading
 
 ROWS, DIM, CLUSTERS, SIZE = 10_000, 64, 1000, 50_000  # rows of a shard

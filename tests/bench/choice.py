@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cpp.assign import Nearest
-from cpp.choice import PARTS
-from cpp.coding import Bits, evidence_bits, lossy_bits
-from cpp.fit import Discriminant, fit
-from cpp.head import Codes
-from cpp.layers import build, fine
-from cpp.metrics import scores
-from cpp.rate import Moments
-from cpp.tree import grow
+from cpp.clustering.choose_k import PARTS
+from cpp.clustering.coding_length import Bits, evidence_bits, lossy_bits
+from cpp.clustering.layers import build, fine
+from cpp.clustering.merge_tree import grow
+from cpp.evaluation.metrics import scores
+from cpp.nearest import Nearest
+from cpp.rate_reduction.coding_rate import Moments
+from cpp.rate_reduction.fit import Discriminant, fit
+from cpp.rate_reduction.head import Codes
 from tests.bench import heading
 from tests.bench.head import SETS, read
 

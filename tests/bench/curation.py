@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from cpp import balance, layers, outliers
-from cpp.assign import Nearest, kmeans
-from cpp.export_filter import Best
-from cpp.fit import Discriminant, fit
-from cpp.rate import Moments
+from cpp.clustering import layers
+from cpp.curation import balance, outliers
+from cpp.files.top_rows import Best
+from cpp.nearest import Nearest, kmeans
+from cpp.rate_reduction.coding_rate import Moments
+from cpp.rate_reduction.fit import Discriminant, fit
 from tests.bench import heading
 
 Floats = NDArray[np.float32]

@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 import yaml
 from safetensors.numpy import save_file
 
-from cpp import tables
-from cpp.tables import Counts
-from pipelines.config import load
-from pipelines.plan import plan
+from cpp.files import tables
+from cpp.files.tables import Counts
+from pipelines.config.load import load
+from pipelines.graph import plan
 from pipelines.run import Run
 from tests.bench import heading
 

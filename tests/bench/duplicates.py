@@ -25,12 +25,12 @@ import threadpoolctl
 import torch
 from safetensors.numpy import save_file
 
-from cpp import tables
-from cpp.choice import PARTS
-from cpp.tables import Counts
-from pipelines.deduplicating import Duplicates, Group
-from pipelines.duplicating import Scatter, Search
-from pipelines.stage import Given, Stage
+from cpp.clustering.choose_k import PARTS
+from cpp.files import tables
+from cpp.files.tables import Counts
+from pipelines.engine.stage import Given, Stage
+from pipelines.stages.duplicate_groups import Duplicates, Group
+from pipelines.stages.duplicate_pairs import Scatter, Search
 from tests.bench import heading
 
 ROWS, DIM, CLUSTERS = 10_000, 512, 1000  # rows of a shard

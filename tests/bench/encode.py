@@ -22,12 +22,14 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
-from cpp import encoder, images, sources
-from cpp.encoder import PRECISIONS
-from cpp.sources import Images
-from pipelines.attempt import opened
-from pipelines.encoding import Encode, Model
-from pipelines.stage import Given, Work
+from cpp.encoding import encoder, images
+from cpp.encoding.encoder import PRECISIONS
+from cpp.sources import shards as sources
+from cpp.sources.shards import Images
+from pipelines.engine.executor import opened
+from pipelines.engine.stage import Given, Work
+from pipelines.stages.artifacts import Model
+from pipelines.stages.encode import Encode
 from tests.bench import heading
 from tests.conftest import TINY
 

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpp import growth, layers
-from cpp.assign import Nearest
-from cpp.choice import PARTS
-from cpp.fit import Discriminant, fit
-from cpp.growth import Profile
-from cpp.head import Head
-from cpp.metrics import scores
-from cpp.rate import Moments
+from cpp.clustering import drift, layers
+from cpp.clustering.choose_k import PARTS
+from cpp.clustering.drift import Profile
+from cpp.evaluation.metrics import scores
+from cpp.nearest import Nearest
+from cpp.rate_reduction.coding_rate import Moments
+from cpp.rate_reduction.fit import Discriminant, fit
+from cpp.rate_reduction.head import Head
 from tests.bench import heading
 from tests.bench.head import SETS, read
 
@@ -68,12 +68,12 @@ def fitted(X: Tensor, K: int) -> Fitted:
     return made._replace(profile=made.assign(X)[0])
 
 
-def said(run: Fitted, X: Tensor) -> tuple[dict[str, Any], growth.Bits, list[str]]:
+def said(run: Fitted, X: Tensor) -> tuple[dict[str, Any], drift.Bits, list[str]]:
     """What an append of images without any that is rejected says: of them, in bits, and why a refit is due."""
     new, came, _ = run.assign(X)
-    cost = growth.bits(run.parts, came, run.found.tree.e)
+    cost = drift.bits(run.parts, came, run.found.tree.e)
     about = new.about(0, run.profile)
-    return about, cost, growth.reasons(run.profile.about(0, run.profile), about, cost)
+    return about, cost, drift.reasons(run.profile.about(0, run.profile), about, cost)
 
 
 def cases(X: Tensor, classes: NDArray[np.integer], other: Tensor) -> Iterator[tuple[str, Fitted, Tensor]]:

@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from cpp.assign import nearest_rows
-from cpp.fit import Discriminant, Paper, fit
-from cpp.head import Codes, Head
-from cpp.metrics import scores
-from cpp.partition import Method, partition
-from cpp.vectors import read_vectors
+from cpp.clustering.partition import Method, partition
+from cpp.evaluation.metrics import scores
+from cpp.nearest import nearest_rows
+from cpp.rate_reduction.fit import Discriminant, Paper, fit
+from cpp.rate_reduction.head import Codes, Head
+from cpp.sources.vectors import read_vectors
 from tests.bench import heading
 from tests.bench.peers import Clustering, Clusters, peers
 

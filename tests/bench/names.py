@@ -2,7 +2,8 @@
 
 Clusterings of the two sets of real vectors that have class names (CPP_TEST_DATA), by our recipe with several K, named
 with the words of ImageNet-1k and LVIS. Prints how often names are right, by ours and by the published vote, and the
-logistic regressions that `cpp.naming` and `cpp.label` have their constants from: fitted on one set, tried on the other.
+logistic regressions that `cpp.naming.names` and `cpp.naming.cluster_table` have their constants from: fitted on one
+set, tried on the other.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from cpp import label, naming, wordnet
-from cpp.assign import Nearest
-from cpp.fit import Discriminant, fit
-from cpp.namescore import calibration_error, name_scores, true_names
-from cpp.partition import centroids, partition
-from cpp.vectors import read_words
-from cpp.vocabulary import Vocabulary
-from cpp.votes import vote
+from cpp.clustering.partition import centroids, partition
+from cpp.evaluation.name_scores import calibration_error, name_scores, true_names
+from cpp.naming import cluster_table, wordnet
+from cpp.naming import names as naming
+from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import vote
+from cpp.nearest import Nearest
+from cpp.rate_reduction.fit import Discriminant, fit
+from cpp.sources.vectors import read_words
 from tests.bench import heading
 from tests.bench.head import SETS, read
 
@@ -120,7 +122,10 @@ def main() -> None:
             others = [c for c in cases if fitted != c.set]
             numbers = ", ".join(f"{value:.2f}" for value in (*model.intercept_, *model.coef_[0]))
             print(f"{fitted} | {numbers} | {'; '.join(f'{c.set} {tried(model, c, of)}' for c in others)}", flush=True)
-    print(f"\nin use: {naming.INTERCEPT, naming.LEAD, naming.STANDING}; {label.SURE, label.BELONGS, label.FITS}")
+    print(
+        f"\nin use: {naming.INTERCEPT, naming.LEAD, naming.STANDING}; "
+        f"{cluster_table.SURE, cluster_table.BELONGS, cluster_table.FITS}"
+    )
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ import yaml
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from cpp.assign import nearest_rows
-from cpp.fit import batches
-from cpp.head import Codes
-from cpp.partition import partition
+from cpp.clustering.partition import partition
+from cpp.nearest import nearest_rows
+from cpp.rate_reduction.fit import batches
+from cpp.rate_reduction.head import Codes
 
 Clusters = NDArray[np.integer]
 Clustering = Callable[[torch.Tensor, int, int], Clusters]

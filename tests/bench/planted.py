@@ -18,13 +18,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cpp import copies, demo, encoder, images
-from cpp.assign import Nearest, kmeans
-from cpp.drawings import KINDS, draw
-from cpp.duplicate_groups import Groups, Linked, Links, group
-from cpp.duplicates import Rows, search
-from cpp.samples import Sample
-from cpp.tars import TarShard
+from cpp.curation import exact_copies
+from cpp.curation.duplicate_groups import Groups, Linked, Links, group
+from cpp.curation.duplicate_pairs import Rows, search
+from cpp.demo import dataset
+from cpp.demo.drawing import KINDS, draw
+from cpp.encoding import encoder, images
+from cpp.nearest import Nearest, kmeans
+from cpp.sources.samples import Sample
+from cpp.sources.tar import TarShard
 from tests.bench import heading
 
 CHANGES = ("copied", "encoded again", "cropped", "resized")
@@ -37,12 +39,12 @@ def changed(data: bytes, change: str, rng: np.random.Generator) -> bytes:
     with Image.open(io.BytesIO(data)) as picture:
         image = picture.convert("RGB")
     if change == "encoded again":
-        return demo.jpeg(image, int(rng.integers(40, 75)))
+        return dataset.jpeg(image, int(rng.integers(40, 75)))
     if change == "cropped":
         left, top, right, bottom = rng.uniform(0.02, 0.05, 4) * (image.size * 2)
-        return demo.jpeg(image.crop((int(left), int(top), int(image.width - right), int(image.height - bottom))), 85)
+        return dataset.jpeg(image.crop((int(left), int(top), int(image.width - right), int(image.height - bottom))), 85)
     scale = rng.uniform(0.5, 0.8)
-    return demo.jpeg(image.resize((round(image.width * scale), round(image.height * scale))), 85)
+    return dataset.jpeg(image.resize((round(image.width * scale), round(image.height * scale))), 85)
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def plant(files: list[bytes], share: int, seed: int) -> Planted:
 
 def vectors(files: Iterable[bytes], threads: int = 1) -> np.ndarray:
     """Unit vectors of the demonstration's CLIP, float16."""
-    encoder.register(str(demo.ASSETS / f"{demo.MODEL}.json"))
-    model = encoder.Encoder(demo.MODEL, str(demo.ASSETS / f"{demo.MODEL}.safetensors"), "cpu", "fp32")
+    encoder.register(str(dataset.ASSETS / f"{dataset.MODEL}.json"))
+    model = encoder.Encoder(dataset.MODEL, str(dataset.ASSETS / f"{dataset.MODEL}.safetensors"), "cpu", "fp32")
     samples = (Sample(str(i), data) for i, data in enumerate(files))
     prepared = images.prepare(samples, [model.preprocess], images.Limits(1 << 26, 1 << 27, 100.0), threads, 128)
     pixels = (item.pixels for item in prepared if item.pixels is not None)
@@ -109,12 +111,12 @@ def pairs(planted: Planted, X: np.ndarray, n_clusters: int, lowest: float) -> Li
     cluster = Nearest(kmeans(rows, n_clusters, 0))(rows, 8192).cluster
     digests = [int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) for data in planted.files]
     known = np.array(digests, np.uint64)
-    return Links(*search(Rows(cluster, np.zeros(len(X), bool), copies.hashes(X), known, X), lowest))
+    return Links(*search(Rows(cluster, np.zeros(len(X), bool), exact_copies.hashes(X), known, X), lowest))
 
 
 def drawings(n: int, seed: int) -> list[bytes]:
     rng = np.random.default_rng(seed)
-    return [demo.jpeg(draw(kind, rng)[0], 90) for _, kind in zip(range(n), list(KINDS) * n, strict=False)]
+    return [dataset.jpeg(draw(kind, rng)[0], 90) for _, kind in zip(range(n), list(KINDS) * n, strict=False)]
 
 
 def photographs(data: Path, n: int) -> list[bytes]:

@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save_file
 
-from cpp.head import Codes
-from cpp.layers import fine
-from cpp.tables import Counts, matrix_column, write
-from pipelines.grouping import Layers, Measure
-from pipelines.stage import Given
+from cpp.clustering.layers import fine
+from cpp.files.tables import Counts, matrix_column, write
+from cpp.rate_reduction.head import Codes
+from pipelines.engine.stage import Given
+from pipelines.stages.cluster import Layers, Measure
 from tests.bench import heading
 
 ROWS, DIM, CLUSTERS, GROUPS = 10_000, 128, 200, 1000  # rows of a shard

@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.numpy import load_file, save_file
 
-from cpp import tables
-from cpp.head import LinearHead
-from cpp.tables import Counts
-from pipelines.grouping import Assign, Measure
-from pipelines.naming import Label, Labels, Vote
-from pipelines.stage import Given, Stage
-from pipelines.stages import Project
+from cpp.files import tables
+from cpp.files.tables import Counts
+from cpp.rate_reduction.head import LinearHead
+from pipelines.engine.stage import Given, Stage
+from pipelines.stages.cluster import Assign, Measure
+from pipelines.stages.fit import Project
+from pipelines.stages.name import Label, Labels, Vote
 from tests.bench import heading
 
 ROWS, WIDTH, DIM, K, WORDS = 10_000, 768, 128, 10_000, 200  # rows of a shard

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-import cpp.sinkhorn
-from cpp.fit import Paper, objective
-from cpp.head import TwoHeads
-from tests.test_sinkhorn import published_sinkhorn
+import cpp.rate_reduction.sinkhorn
+from cpp.rate_reduction.fit import Paper, objective
+from cpp.rate_reduction.head import TwoHeads
+from tests.cpp.rate_reduction.test_sinkhorn import published_sinkhorn
 
 SETTINGS = Paper(hidden=2048, dim=1024, columns=32, eta=0.12)  # the paper's for ImageNet, with drawn columns
 IN_DIM = 768
@@ -42,7 +42,7 @@ def most_resident() -> float:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[2] == "published":
-        cpp.sinkhorn.sinkhorn = published_sinkhorn
+        cpp.rate_reduction.sinkhorn.sinkhorn = published_sinkhorn
     before = most_resident()
     step(int(sys.argv[1]))
     print(most_resident() - before)

@@ -2,9 +2,10 @@
 
 import json
 
-from cpp.fit import train
-from tests import test_cli, test_fit
+from cpp.rate_reduction.fit import train
 from tests.conftest import subspaces
+from tests.cpp.rate_reduction import test_fit
+from tests.pipelines.commands import test_cli
 
 if __name__ == "__main__":
     X, _ = subspaces(256, 4, 2, 24, seed=0)

@@ -1,0 +1,181 @@
+"""The demonstration's small CLIP: two towers of open_clip, trained on drawings with open_clip's own loss.
+
+Knows the drawings and open_clip; knows no shard and no stage. After `register()`, open_clip's
+`create_model_and_transforms(MODEL, pretrained=str(WEIGHTS))` and `get_tokenizer(MODEL)` work as for any other model.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import open_clip
+import torch
+import typer
+from numpy.random import Generator
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from cpp.demo.dataset import ASSETS, MODEL, jpeg
+from cpp.demo.drawing import KINDS, draw, draw_nothing
+
+WEIGHTS = ASSETS / f"{MODEL}.safetensors"
+SEED = 20_000  # of the drawings and of the training; the demonstration's own drawings have another
+CAPTIONED = 0.2  # share of the texts that are the caption of their own drawing; the others say what it is, no more
+DRAWINGS, EPOCHS, RATE = 1500, 12, 3e-3  # of the training: drawings of each kind, passes, highest learning rate
+UNMET = "zebra"  # stands for every word that training does not meet, and is met least of all
+TEXTS: list[str | Callable[[str], str]] = [
+    *open_clip.OPENAI_IMAGENET_TEMPLATES,
+    *("{}", "a {}", "the {}", "a drawing of a {}", "a picture of a {}", "a cartoon of a {}", "clip art of a {}") * 4,
+]
+
+
+def register() -> None:
+    """Make the model's name known to open_clip. Once in a process is enough, more does no harm."""
+    if MODEL not in open_clip.list_models():
+        open_clip.add_model_config(WEIGHTS.with_suffix(".json"))
+
+
+class Drawn(NamedTuple):
+    """Drawings to train on, `n` of each of `k` classes, the last of them empty scenes.
+
+    `pixels` uint8 `[k, n, 3, side, side]`; tokens of their captions `[k, n, context]`, and of the ways to say what they
+    are, `names` `[k, ways, context]`.
+    """
+
+    pixels: Tensor
+    captions: Tensor
+    names: Tensor
+
+
+def drawn(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -> Drawn:
+    """`n` new drawings of every kind, and `n` empty scenes, which are said to show a word that has no meaning.
+
+    `preprocess` is open_clip's transform up to the tensor, without the normalisation.
+    """
+    tokenizer = open_clip.get_tokenizer(MODEL)
+    pixels, captions = [], []
+    for kind in [*KINDS, None]:
+        for _ in range(n):
+            image, caption = draw(kind, rng) if kind else draw_nothing(UNMET, rng)
+            with Image.open(io.BytesIO(jpeg(image, int(rng.integers(50, 95))))) as decoded:
+                pixels.append((preprocess(decoded) * 255).round().to(torch.uint8))
+            captions.append(caption)
+    names = [an(text.format(w) if isinstance(text, str) else text(w)) for w in [*KINDS, UNMET] for text in TEXTS]
+    k = len(KINDS) + 1
+    said = tokenizer([*captions, *names]).split([n * k, len(names)])
+    return Drawn(torch.stack(pixels).unflatten(0, (k, n)), said[0].unflatten(0, (k, n)), said[1].unflatten(0, (k, -1)))
+
+
+def an(text: str) -> str:
+    """The text with the article that goes before a vowel."""
+    return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
+
+
+def train(
+    n: int,
+    epochs: int,
+    groups: int,
+    lr: float,
+    seed: int,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train the model from nothing on `n` drawings of each kind; its weights, fp16.
+
+    open_clip's loss is taken over groups that hold each class once, `groups` of them in a step, so that a drawing and
+    the text of another are never both of one kind. Most texts name the kind alone: by colours and places the drawings
+    of a group would be told apart sooner than by shapes. The embeddings of words that training does not meet are zero,
+    and an empty scene is paired with such a word: what the model does not know, it does not see in a drawing.
+    `on_epoch` is called with the number of the epoch and its mean loss.
+    """
+    register()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # open_clip initialises its towers from the global generator
+        model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
+    generator = torch.Generator().manual_seed(seed)
+    preprocess.transforms.pop()  # the normalisation, done on whole batches instead
+    data = drawn(n, np.random.default_rng(seed), preprocess)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
+    forget_unmet(model.token_embedding.weight, data)
+    fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster for images where this is so
+    loss_of = open_clip.ClipLoss()
+    optimizer = adamw(list(model.parameters()), lr)
+    steps = n // groups
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps, pct_start=0.15)
+    model.train().to(memory_format=torch.channels_last)
+    classes = torch.arange(len(data.pixels))
+    for epoch in range(epochs):
+        total = 0.0
+        order = torch.stack([torch.randperm(n, generator=generator) for _ in classes], dim=1)
+        for rows in order.split(groups)[:steps]:
+            images = (moved(data.pixels[classes, rows].flatten(0, 1), generator) / 255 - mean) / std
+            way = torch.randint(data.names.shape[1], rows.shape, generator=generator)
+            captioned = torch.rand(rows.shape, generator=generator)[..., None] < CAPTIONED
+            texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, way]).flatten(0, 1)
+            with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+                pictured = model.encode_image(images.contiguous(memory_format=torch.channels_last))
+            rows_of = (normalize(pictured.float(), dim=-1), model.encode_text(texts, normalize=True))
+            pairs = zip(*(rows.split(len(classes)) for rows in rows_of), strict=True)
+            loss = torch.stack([loss_of(*pair, model.logit_scale.exp()) for pair in pairs]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, math.log(100))
+            total += loss.item()
+        if on_epoch:
+            on_epoch(epoch, total / steps)
+    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    return {name: value.contiguous() for name, value in weights.items()}
+
+
+def adamw(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """AdamW as CLIP is trained with: biases, gains and the logit scale do not decay."""
+    decayed, rest = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        lr=lr,
+        betas=(0.9, 0.98),
+        fused=True,  # half of the parameters are of words that are not met: without it they take a good part of a step
+    )
+
+
+def forget_unmet(weight: Tensor, data: Drawn) -> None:
+    """Set the embeddings of the words that are not in the texts to zero, for good; the file packs the better for it."""
+    met = torch.zeros(len(weight), 1)
+    met[torch.cat([data.captions.unique(), data.names.unique()])] = 1
+    met[open_clip.get_tokenizer(MODEL)(UNMET)[0, 1]] = 0
+    with torch.no_grad():
+        weight.mul_(met)
+    weight.register_hook(lambda gradient: gradient * met)
+
+
+def moved(pixels: Tensor, generator: torch.Generator, by: int = 4) -> Tensor:
+    """Pictures `[m, 3, side, side]` moved by up to `by` pixels, edges repeated, and half of them mirrored."""
+    side = pixels.shape[-1]
+    padded = pad(pixels.float(), (by,) * 4, mode="replicate")
+    places = torch.randint(2 * by + 1, (len(pixels), 2), generator=generator).tolist()
+    out = torch.stack([p[:, y : y + side, x : x + side] for p, (x, y) in zip(padded, places, strict=True)])
+    mirrored = torch.rand(len(out), generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], out.flip(-1), out)
+
+
+def main(out: Path = WEIGHTS, groups: int = 4, seed: int = SEED) -> None:
+    """Train the small CLIP of the demonstration and write its weights to OUT."""
+
+    def say(epoch: int, loss: float) -> None:
+        typer.echo(f"epoch {epoch + 1} of {EPOCHS}: loss {loss:.3f}")
+
+    save_file(train(DRAWINGS, EPOCHS, groups, RATE, seed, say), out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,137 @@
+"""The demonstration's data: drawings with captions, copies and broken files, in tars as img2dataset has them.
+
+Writes; knows no stage. All chance comes from a generator that is passed, so an equal seed gives equal bytes (with one
+version of Pillow and NumPy).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import typer
+from numpy.random import Generator
+from PIL import Image
+
+from cpp.demo.drawing import KINDS, draw
+
+ASSETS = Path(__file__).parent / "assets"
+MODEL = "cpp-demo"
+SEED = 1  # of the demonstration; the small CLIP is trained on drawings of another seed
+COPIES = 60  # one picture of so many comes a second time, encoded again or moved by a pixel or two
+RARE = ("key", "guitar", "cactus")  # ten times rarer than the others
+
+
+class Sample(NamedTuple):
+    """One picture as a shard holds it. `jpeg` may be broken; `width` and `height` are those of the whole picture."""
+
+    kind: str
+    caption: str
+    jpeg: bytes
+    width: int
+    height: int
+
+
+def counts(n: int) -> dict[str, int]:
+    """How many of `n` drawings are of each kind: as equal as can be, but ten times fewer of the `RARE` ones."""
+    common = [kind for kind in KINDS if kind not in RARE]
+    rare = max(1, round(n / (10 * len(common) + len(RARE))))
+    rest, left = divmod(n - rare * len(RARE), len(common))
+    if rest < rare:
+        raise ValueError(f"n is {n}, must be at least {len(KINDS)} for one drawing of each kind")
+    return {kind: rare if kind in RARE else rest + (common.index(kind) < left) for kind in KINDS}
+
+
+def samples(n: int, rng: Generator) -> list[Sample]:
+    """`n` drawings as JPEG, near-duplicates of some (n / 60) and a broken file for each way in `DAMAGE`, shuffled."""
+    kinds = [kind for kind, count in counts(n).items() for _ in range(count)]
+    result = []
+    for kind in kinds:
+        image, text = draw(kind, rng)
+        result.append(Sample(kind, text, jpeg(image, int(rng.integers(75, 95))), *image.size))
+    originals = [result[i] for i in rng.choice(n, n // COPIES + len(DAMAGE), replace=False)]
+    for sample in originals[len(DAMAGE) :]:
+        with Image.open(io.BytesIO(sample.jpeg)) as image:
+            left, top = (int(v) for v in rng.integers(0, 3, 2))
+            moved = image.crop((left, top, image.width, image.height))
+        again = jpeg(moved, int(rng.integers(40, 75)))
+        result.append(sample._replace(jpeg=again, width=moved.width, height=moved.height))
+    result += [s._replace(jpeg=damage(s.jpeg)) for s, damage in zip(originals, DAMAGE, strict=False)]
+    return [result[i] for i in rng.permutation(len(result))]
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """The file of a picture."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+DAMAGE: tuple[Callable[[bytes], bytes], ...] = (
+    lambda data: data[: len(data) // 2],  # a download that broke off
+    lambda data: data[:200],  # and one that broke off in the header
+    lambda data: b"",
+    lambda data: b"<html><body>404 Not Found</body></html>\n",
+    lambda data: b"\xff\xd8" + data[-1:1:-1],  # begins as a JPEG does
+)
+
+
+def write(folder: Path, n: int, shard_size: int, rng: Generator) -> list[Path]:
+    """Draw `n` pictures (and what `samples` adds) into tars `00000.tar`, `00001.tar`, ... of `shard_size` pictures.
+
+    As img2dataset has it, a picture is `KEY.jpg`, `KEY.txt` (its caption) and `KEY.json`; its kind is the field `class`
+    of the JSON, meant for scoring alone. Returns the tars; `folder` is made. Any file of the same name is replaced.
+    """
+    if not 1 <= shard_size <= 10_000:
+        raise ValueError(f"shard_size is {shard_size}, must be from 1 to 10000")
+    folder.mkdir(parents=True, exist_ok=True)
+    everything, paths = samples(n, rng), []
+    for shard, start in enumerate(range(0, len(everything), shard_size)):
+        paths.append(folder / f"{shard:05d}.tar")
+        with tarfile.open(paths[-1], "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, data in members(shard, everything[start : start + shard_size]):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return paths
+
+
+def members(shard: int, part: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the files of a shard."""
+    for i, sample in enumerate(part):
+        key = f"{shard:05d}{i:04d}"
+        facts = {
+            "caption": sample.caption,
+            "key": key,
+            "status": "success",
+            "error_message": None,
+            "width": sample.width,
+            "height": sample.height,
+            "sha256": hashlib.sha256(sample.jpeg).hexdigest(),
+            "class": sample.kind,
+        }
+        yield f"{key}.jpg", sample.jpeg
+        yield f"{key}.txt", sample.caption.encode()
+        yield f"{key}.json", json.dumps(facts).encode()
+
+
+def main(out: Path, n: int = 3000, shard_size: int = 512, seed: int = SEED) -> None:
+    """Make the folder OUT with all that the demonstration needs: tars of drawings, the model, and words for names."""
+    for path in write(out / "images", n, shard_size, np.random.default_rng(seed)):
+        typer.echo(path)
+    (out / "model").mkdir(exist_ok=True)
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(ASSETS / f"{MODEL}{suffix}", out / "model")
+    words = sorted([*KINDS, *(ASSETS / "nouns.txt").read_text().split()])
+    (out / "words.txt").write_text("\n".join(words) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

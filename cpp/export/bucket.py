@@ -1,0 +1,70 @@
+"""The folder of an export on an object store: `cpp.export.folder` where nothing can be renamed or locked.
+
+A file is finished on a local disk, an image in memory, and put into the bucket at once. The one writer has a lease.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import pyarrow.parquet as pq
+
+from cpp.export.folder import MARK, Folder
+from cpp.files import scratch, tables
+from cpp.files.filesystem import REQUESTS
+from cpp.files.iterables import ahead
+from cpp.store.bucket_folder import Objects, last
+
+LEASE = ".lease"
+
+
+class BucketFolder(Folder):
+    """The same at an address in a bucket. There are no links."""
+
+    def __init__(self, address: str, one_file: bool) -> None:
+        super().__init__(address.rstrip("/"), one_file)
+        self._objects = Objects(self.address, "folder", "name with --to one in")
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=scratch.folder()) as folder:
+            path = Path(folder) / name
+            yield path
+            with self._objects.explained():
+                self._objects.put(path, name)
+
+    def place(self, shard: str, images: Iterable[tuple[str, bytes | Path]]) -> None:
+        def put(image: tuple[str, bytes | Path]) -> None:
+            with self._objects.explained():
+                self._objects.write(cast("bytes", image[1]), image[0])
+
+        for _ in ahead(put, images, REQUESTS, REQUESTS):
+            pass
+
+    def settle(self) -> None:
+        """What the store has taken stays."""
+
+    @contextmanager
+    def claim(self, format: str) -> Iterator[None]:
+        with self._objects.explained():
+            entries = {last(entry["name"].rstrip("/")) for entry in self._objects.entries("")} - {LEASE}
+            there = self._format() if MARK in entries else None
+        self._check(format, entries, there)
+        with self._objects.writing(LEASE, print):
+            yield
+
+    def footers(self, parts: Sequence[str]) -> Iterator[pq.FileMetaData]:
+        return ahead(tables.read_footer, map(self.path, parts), REQUESTS, REQUESTS)
+
+    def _names(self) -> Iterator[str]:
+        with self._objects.explained():
+            found = self._objects.below("")
+        yield from found
+
+    def _remove(self, names: Iterable[str]) -> None:
+        with self._objects.explained():
+            self._objects.remove(names)

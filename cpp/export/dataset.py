@@ -1,0 +1,199 @@
+"""A data set that comes out labelled: the images of a run with their classes, in the layouts that trainers read.
+
+A shard is written on its own (`write`), then what is made of all shards (`finish`). Images are the bytes of the source.
+Keys and names are untrusted: a file is called by the numbers of its shard and row, a folder by a class that is cleaned.
+
+Sources of the layouts: https://github.com/webdataset/webdataset, torchvision.datasets.ImageFolder, the `imagefolder` of
+https://huggingface.co/docs/datasets/image_dataset, and FiftyOneImageClassificationDataset in https://docs.voxel51.com.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cpp.encoding.images import extension
+from cpp.export import rows as export_rows
+from cpp.export import tables, webdataset
+from cpp.export.bucket import BucketFolder
+from cpp.export.classes import Class
+from cpp.export.filters import Filter
+from cpp.export.folder import Folder
+from cpp.export.rows import Layer, Shard
+from cpp.files import filesystem
+from cpp.files import tables as files_tables
+from cpp.files.tables import Counts
+from cpp.sources.shards import MAX_BYTES
+from cpp.store.results import fingerprint
+
+VERSION = 1  # a change of the code that changes what is written raises it
+LEFT_OUT = "cpp.left_out"  # in the metadata of a shard's rows: how many images are not exported, by reason
+UNREADABLE = "whose image cannot be read"
+NO_IMAGE = "whose bytes are no image"
+IMAGEFOLDER = frozenset({"jpg", "png", "ppm", "bmp", "tif", "webp"})  # what torchvision's ImageFolder looks at
+INDEX = "images.parquet"
+
+
+def open_folder(address: str, one_file: bool) -> Folder:
+    """The folder of an export at a path of a local disk, or at an address in a bucket."""
+    return BucketFolder(address, one_file) if filesystem.is_remote(address) else Folder(address, one_file)
+
+
+class Format(StrEnum):
+    """What an export can be."""
+
+    WEBDATASET = "webdataset"
+    IMAGEFOLDER = "imagefolder"
+    CSV = "csv"
+    PARQUET = "parquet"
+    HUGGINGFACE = "huggingface"
+    FIFTYONE = "fiftyone"
+
+    @property
+    def pictured(self) -> bool:
+        """Whether it holds images, and not only a table of them."""
+        return self not in (Format.CSV, Format.PARQUET)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported and how. `links` makes symbolic links to the files of a folder, in an ImageFolder."""
+
+    format: Format
+    layer: Layer
+    classes: tuple[Class, ...]
+    wanted: Filter
+    links: bool = False
+    max_bytes: int = MAX_BYTES
+
+    def name(self, shard: str, number: int) -> str:
+        """What the files of a shard are called by: a tar has the name of its shard, images have its number."""
+        return f"{number:05d}" if self.format.pictured and self.format is not Format.WEBDATASET else shard
+
+    def key(self, number: int, made_from: object, chosen: NDArray[np.int64] | None) -> str:
+        """Fingerprint of a shard of the export; `made_from` are the fingerprints of its files."""
+        rows = None if chosen is None else chosen.tolist()
+        return fingerprint(self._what, self.name("", number), made_from, rows)
+
+    @cached_property
+    def _what(self) -> str:
+        clusters = None if self.wanted.clusters is None else sorted(self.wanted.clusters)
+        filters = [clusters, self.wanted.min_confidence, self.wanted.per_cluster]
+        how = [VERSION, self.format, self.layer.column, self.layer.columns, self.links, self.max_bytes]
+        return fingerprint(how, filters, self.classes)
+
+    def folder(self, address: str) -> Folder:
+        return open_folder(address, one_file=self.format is Format.WEBDATASET)
+
+    @property
+    def finals(self) -> tuple[str, ...]:
+        """The files that are made of all shards."""
+        more = {Format.HUGGINGFACE: ("metadata.csv",), Format.FIFTYONE: ("labels.json",)}
+        return ("images.csv" if self.format is Format.CSV else INDEX, "classes.csv", *more.get(self.format, ()))
+
+
+def write(export: Export, shard: Shard, name: str, key: str, folder: Folder, chosen: NDArray[np.int64] | None) -> int:
+    """Write a shard's images, then the list of them that says that it is done. Returns how many there are.
+
+    `chosen` are the rows that are among the best of their cluster, None where that is not asked for.
+    """
+    _, passed = export_rows.decide(shard, export.layer, export.wanted)
+    keep, left_out = passed.keep.copy(), passed.left_out.copy()
+    if chosen is not None:
+        keep[:] = False
+        keep[chosen] = True
+        left_out[f"beyond the {export.wanted.per_cluster} of its cluster"] += int(passed.keep.sum() - keep.sum())
+    rows = export_rows.read(shard, export.layer, export.classes)
+    kept = np.flatnonzero(keep)
+    if export.format.pictured:
+        files = _images(export, shard, name, folder, rows, kept, left_out)
+        kept = np.array(sorted(files), np.int64)
+        rows = rows.take(kept).add_column(0, "file", pa.array([files[row] for row in kept.tolist()], pa.string()))
+        folder.settle()  # the list must not be on the disk before what it lists
+    else:
+        rows = rows.take(kept)
+    with folder.writing(folder.part(name, key)) as path:
+        about = {LEFT_OUT: json.dumps(+left_out)}
+        files_tables.write(rows, path, Counts(len(keep), len(rows), len(keep) - len(rows)), about)
+    return len(rows)
+
+
+def _images(
+    export: Export,
+    shard: Shard,
+    name: str,
+    folder: Folder,
+    rows: pa.Table,
+    kept: NDArray[np.int64],
+    left_out: Counter[str],
+) -> dict[int, str]:
+    """Write the images of the rows that are kept; returns the file of each row. What is left out is counted."""
+
+    def usable() -> Iterator[tuple[int, bytes, str]]:
+        gone = len(kept)
+        for row, image in export_rows.find(shard, rows["key"].to_pylist(), kept, export.max_bytes):
+            gone -= 1
+            kind = extension(image) if image is not None else None
+            if image is None:
+                left_out[UNREADABLE] += 1
+            elif kind is None:
+                left_out[NO_IMAGE] += 1
+            elif export.format is Format.IMAGEFOLDER and kind not in IMAGEFOLDER:
+                left_out[f"in the format {kind}, which ImageFolder does not read"] += 1
+            else:
+                yield row, image, kind
+        left_out[export_rows.GONE] += gone
+
+    if export.format is Format.WEBDATASET:
+        return webdataset.write(folder, name, usable(), rows, export_rows.metadata(shard, export.layer))
+    files: dict[int, str] = {}
+    classes = rows["class"].to_pylist()
+
+    def named() -> Iterator[tuple[str, bytes | Path]]:
+        for row, image, kind in usable():
+            inside = {Format.IMAGEFOLDER: export.classes[classes[row]].folder, Format.FIFTYONE: "data"}
+            files[row] = f"{inside.get(export.format, 'images')}/{name}-{row:06d}.{kind}"
+            source = Path(os.path.abspath(f"{shard.images}/{rows['key'][row].as_py()}"))
+            yield files[row], source if export.links else image
+
+    folder.place(name, named())
+    return files
+
+
+def finish(export: Export, folder: Folder, parts: Sequence[str]) -> Mapping[str, Any]:
+    """Write what is made of all shards, whose lists are `parts` in order. Counts of images, and left out by reason."""
+    left_out, images = Counter[str](), 0
+    for footer in folder.footers(parts):
+        images += footer.num_rows
+        left_out.update(json.loads(footer.metadata[LEFT_OUT.encode()]))
+    paths = [folder.path(part) for part in parts]
+    whole = export_rows.schema(export.layer, export.format.pictured)
+    for final in export.finals:
+        with folder.writing(final) as path:
+            match final:
+                case "images.parquet":
+                    tables.write_parquet(path, paths, whole)
+                case "images.csv":
+                    tables.write_csv(path, paths, {name: name for name in whole.names})
+                case "metadata.csv":
+                    # neither keys, which a reader that guesses takes for numbers, nor labels, which may all be null
+                    names = [n for n in whole.names if n not in ("file", "key", "class_name", "label", "image_shard")]
+                    tables.write_csv(
+                        path, paths, {"file_name": "file", "label": "class_name", **{name: name for name in names}}
+                    )
+                case "labels.json":
+                    tables.write_fiftyone(path, paths, export.classes, export.layer)
+                case _:
+                    tables.write_classes(path, export.classes)
+    return {"images": images, "left_out": dict(left_out)}

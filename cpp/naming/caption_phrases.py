@@ -1,0 +1,240 @@
+"""Phrases that captions are made of: which are noun-like and frequent, and which set a cluster apart.
+
+Captions are untrusted and there may be billions: long ones are cut, and what is held is bounded whatever they say.
+Latin script is taken for English. Phrases in other scripts are kept by frequency alone: there is no grammar of theirs.
+Knows no files and no vectors.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import regex
+from numpy.typing import NDArray
+from scipy import sparse
+
+from cpp.naming import wordnet
+
+CAPTIONS = 10  # of an image that are read
+CHARACTERS = 1000  # of a caption that are read
+WORDS = 3  # of a phrase, at most
+PER_SHARD = 20_000  # phrases of a shard that are kept, the most frequent
+MOST = 20_000  # phrases that are mined, the most frequent
+RARE = 5  # images that must have a phrase
+HELD = 200_000  # phrases that are counted at a time; where there are more the rarer half is dropped
+MERGED = 2_000_000  # the same, of all shards
+ALONE, ALONE_PHRASE = 0.1, 0.05  # of the images with a word, or a longer phrase, those where it must be a noun phrase
+CLOSED = 0.25  # of the images with a word that WordNet has as a noun, those where it must end a phrase
+PART = 0.9  # a phrase is only a part of a longer one that is in so many of its images
+
+SEEN = pa.schema([("phrase", pa.string()), ("images", pa.int64()), ("closed", pa.int64()), ("alone", pa.int64())])
+MINED = pa.schema([("phrase", pa.string()), ("images", pa.int64()), ("forms", pa.list_(pa.string()))])
+
+_WORD = r"\p{Han}|(?:(?!\p{Han})[\p{L}\p{M}\p{N}])+(?:-(?:(?!\p{Han})[\p{L}\p{M}\p{N}])+)*"
+_TOKEN = regex.compile(rf"{_WORD}|\S")  # Han has no spaces: each of its characters is a word
+_CONTENT = regex.compile(r"\p{Han}|(?=.*\p{L}).{2,}")
+_JUNK = regex.compile(r"<[^<>]*>|\w+://\S+|www\.\S+")
+_LATIN = regex.compile(r"\p{Latin}")
+_HAN_GAP = regex.compile(r"(?<=\p{Han}) (?=\p{Han})")
+_NOUNS = frozenset({"bill", "cry", "fire", "mill", "mine", "system"})  # among scikit-learn's stop words
+_OPENER = regex.compile(
+    "an?|the|this|that|these|those|his|her|its|their|my|your|our|some|any|each|every|another|of|with|in|on|at|by|from|"
+    "into|over|under|near|behind|between|against|for|two|three|four|five|six|several|many|through|across|around|during|"
+    "without"
+)  # what a noun phrase follows
+_JOINERS = frozenset({"and", "or", "-", "'", "’"})  # what follows may belong to the same phrase
+Analyzer = Callable[[str], list[str]]
+
+
+@functools.cache
+def _analyzer() -> Analyzer:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    made: Analyzer = CountVectorizer(preprocessor=_plain, tokenizer=_TOKEN.findall, token_pattern=None).build_analyzer()
+    return made
+
+
+@functools.cache
+def _stops() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return frozenset(ENGLISH_STOP_WORDS) - _NOUNS
+
+
+def _plain(caption: str) -> str:
+    text = unicodedata.normalize("NFKC", html.unescape(caption[:CHARACTERS]))
+    return str(_JUNK.sub(" | ", text[:CHARACTERS])).lower()
+
+
+def count(images: Iterable[Sequence[str]], held: int = HELD, kept: int = PER_SHARD) -> pa.Table:
+    """SEEN of a shard: for every phrase the images that have it, with the `kept` most frequent ones.
+
+    An image comes as its captions. `closed` are the images where a phrase ends before a preposition, a verb of the
+    stop words or a full stop, `alone` those where it also follows an article or a preposition, as noun phrases do. At
+    most `held` phrases are held; where there are more, the rarer ones are counted anew from then on.
+    """
+    seen: dict[str, list[int]] = {}
+    for captions in images:
+        found: dict[str, tuple[bool, bool]] = {}
+        for phrase, opened, closed in _phrases(captions):
+            was = found.get(phrase, (False, False))
+            found[phrase] = (was[0] or closed, was[1] or (opened and closed))
+        for phrase, (closed, alone) in found.items():
+            row = seen.setdefault(phrase, [0, 0, 0])
+            row[0] += 1
+            row[1] += closed
+            row[2] += alone
+        if len(seen) > held:
+            seen = dict(_most(seen, held // 2))
+    rows = _most(seen, kept)
+    columns = [[phrase for phrase, _ in rows], *([row[i] for _, row in rows] for i in range(3))]
+    return pa.table(columns, schema=SEEN)
+
+
+def _most(seen: Mapping[str, list[int]], n: int) -> list[tuple[str, list[int]]]:
+    return sorted(seen.items(), key=lambda item: (-item[1][0], item[0]))[:n]
+
+
+def _phrases(captions: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
+    """The phrases of up to `WORDS` words, whether an opener stands before them and a boundary behind them."""
+    for caption in captions[:CAPTIONS]:
+        run: list[str] = []
+        opened = False
+        for token in [*_analyzer()(caption), "."]:
+            if token not in _stops() and _CONTENT.fullmatch(token):
+                run.append(token)
+                continue
+            for start in range(len(run)):
+                for end in range(start + 1, min(start + WORDS, len(run)) + 1):
+                    closed = end == len(run) and token not in _JOINERS
+                    yield " ".join(run[start:end]), opened and start == 0, closed
+            run, opened = [], bool(_OPENER.fullmatch(token))
+
+
+def total(tables: Iterable[pa.Table], held: int = MERGED) -> pa.Table:
+    """SEEN of all shards, the most frequent phrase first; of at most `held` phrases at a time."""
+    parts, rows = [SEEN.empty_table()], 0
+    for table in tables:
+        parts.append(table)
+        rows += len(table)
+        if rows > held:
+            parts = [_summed(parts).slice(0, held // 2)]
+            rows = len(parts[0])
+    return _summed(parts)
+
+
+def _summed(parts: Sequence[pa.Table]) -> pa.Table:
+    names = SEEN.names[1:]
+    summed = pa.concat_tables(parts).group_by("phrase").aggregate([(name, "sum") for name in names])
+    table = summed.select(["phrase", *(f"{name}_sum" for name in names)]).rename_columns(SEEN.names)
+    return table.sort_by([("images", "descending"), ("phrase", "ascending")]).combine_chunks()
+
+
+def mine(seen: pa.Table, most: int = MOST, rare: int = RARE) -> pa.Table:
+    """MINED: of SEEN over all shards the `most` frequent noun-like phrases that `rare` images have, in this order.
+
+    A phrase that nearly always is a part of a longer one is left out. Forms with one normal form ("dog", "dogs") are
+    one phrase, called by the most frequent of them; its `images` are the sum of theirs.
+    """
+    frequent = seen.filter(pc.greater_equal(seen["images"], rare)).to_pylist()
+    stats = {row["phrase"]: row for row in frequent}
+    nouns = {phrase: row["images"] for phrase, row in stats.items() if _noun_like(phrase, stats)}
+    parts = {
+        part
+        for phrase, images in nouns.items()
+        for part in _parts(phrase)
+        if part in nouns and images >= PART * nouns[part]
+    }
+    forms: dict[str, list[str]] = {}
+    for phrase in nouns:
+        if phrase not in parts:
+            forms.setdefault(wordnet.normal(phrase), []).append(phrase)
+    rows = [
+        {"phrase": _HAN_GAP.sub("", same[0]), "images": sum(nouns[form] for form in same), "forms": same}
+        for same in forms.values()
+    ]
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: -row["images"])[:most], MINED)
+
+
+def _parts(phrase: str) -> Iterator[str]:
+    words = phrase.split(" ")
+    for n in range(1, len(words)):
+        for start in range(len(words) - n + 1):
+            yield " ".join(words[start : start + n])
+
+
+def _noun_like(phrase: str, stats: Mapping[str, Mapping[str, int]]) -> bool:
+    """Whether a phrase is used as a noun phrase is, or is a noun of WordNet that ends phrases.
+
+    Adjectives seldom stand between an article and a boundary, verbs hardly ever follow an article. A word that only
+    WordNet says to be a noun does not follow a plural: "dogs run" is no phrase.
+    """
+    if not _LATIN.search(phrase):
+        return True
+    if (row := stats.get(phrase)) is None:
+        return False
+    images, alone = row["images"], row["alone"]
+    first, space, rest = phrase.partition(" ")
+    if not space:
+        base = wordnet.normal(phrase) == phrase and bool(wordnet.meanings(phrase))
+        return alone >= ALONE * images or (base and row["closed"] >= CLOSED * images)
+    if alone < ALONE_PHRASE * images or not _noun_like(rest, stats):
+        return False
+    sure = " " in rest or stats[rest]["alone"] >= ALONE * stats[rest]["images"]
+    return sure or (wordnet.normal(first) == first != "people")
+
+
+def tally(
+    images: Iterable[Sequence[str]], cluster: NDArray[np.integer], mined: pa.Table, n_clusters: int
+) -> sparse.csr_array:
+    """Images of every cluster that have a phrase of MINED: `[n_clusters, n_phrases]`, int64.
+
+    Of shards they add up. An image counts once for a phrase, so that no caption outweighs another.
+    """
+    number = {form: i for i, forms in enumerate(mined["forms"].to_pylist()) for form in forms}
+    shape = (n_clusters, len(mined))
+    counts, rows, columns = sparse.csr_array(shape, dtype=np.int64), list[int](), list[int]()
+    for k, captions in zip(cluster.tolist(), images, strict=True):
+        found = {number[phrase] for phrase, _, _ in _phrases(captions) if phrase in number}
+        rows += [k] * len(found)
+        columns += found
+        if len(rows) > HELD:
+            counts, rows, columns = counts + _pairs(rows, columns, shape), [], []
+    return counts + _pairs(rows, columns, shape)
+
+
+def _pairs(rows: list[int], columns: list[int], shape: tuple[int, int]) -> sparse.csr_array:
+    return sparse.csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape)
+
+
+def merge(counts: sparse.csr_array, into: NDArray[np.integer]) -> sparse.csr_array:
+    """The counts of coarser clusters, in which cluster k has gone into `into[k]`."""
+    pairs = counts.tocoo()
+    return sparse.csr_array((pairs.data, (into[pairs.row], pairs.col)), (int(into.max()) + 1, counts.shape[1]))
+
+
+def distinctive(counts: sparse.csr_array, phrases: Sequence[str], top: int) -> list[list[tuple[str, float]]]:
+    """For every cluster the `top` phrases that set its captions apart, with their class-based TF-IDF, largest first.
+
+    W = tf_tc log(1 + A / tf_t), A the mean count of a cluster (Grootendorst, BERTopic, arXiv 2203.05794, section 3.3).
+    tf_tc is divided by the sum of the cluster, so that clusters of different size compare, and must not be less than
+    the same share of all. Equal scores go to the phrase that comes first; a cluster without captions has none.
+    """
+    of_phrase, of_cluster = np.maximum(counts.sum(axis=0), 1), np.maximum(counts.sum(axis=1), 1)
+    everything = max(1, int(counts.sum()))
+    idf = np.log1p(everything / counts.shape[0] / of_phrase)
+    result = []
+    for k, (low, high) in enumerate(pairwise(counts.indptr)):
+        phrase, share = counts.indices[low:high], counts.data[low:high] / of_cluster[k]
+        apart = share >= of_phrase[phrase] / everything
+        phrase, score = phrase[apart], share[apart] * idf[phrase[apart]]
+        order = np.lexsort((phrase, -score))[:top]
+        result.append([(phrases[phrase[i]], float(score[i])) for i in order])
+    return result

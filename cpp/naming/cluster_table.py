@@ -1,0 +1,117 @@
+"""The rows of `clusters.parquet`, and a label for every image. Knows no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cpp.clustering.quality import Measures
+from cpp.naming.names import Name
+
+EXAMPLES = 5  # keys of typical members that are kept for a cluster
+# logistic regression of labels that are right for their image (tests/bench/names.py)
+SURE, BELONGS, FITS = 0.93, 0.4, -40.0
+
+_WORD = pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())])
+CLUSTERS = pa.schema(
+    [
+        ("layer", pa.int32()),
+        ("main", pa.bool_()),
+        ("cluster", pa.int32()),
+        ("parent", pa.int32()),
+        ("size", pa.int64()),
+        ("name", pa.string()),
+        ("status", pa.string()),
+        ("confidence", pa.float64()),
+        ("share", pa.float64()),
+        ("runner_up", pa.string()),
+        ("margin", pa.float64()),
+        ("agree", pa.float64()),
+        ("top", pa.list_(_WORD)),
+        ("captions", pa.list_(pa.struct([("word", pa.string()), ("score", pa.float64())]))),
+        ("examples", pa.list_(pa.string())),
+        ("small_margin", pa.float64()),
+        *((name, pa.int32() if name == "nearest" else pa.float64()) for name in Measures._fields),
+    ]
+)
+LABELS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.string()),
+        ("confidence", pa.float32()),
+        ("word", pa.string()),
+        ("agrees", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is known of the clusters of a layer, each by cluster number.
+
+    `names` is None where there is no vocabulary, `captions`, words that set its captions apart with their scores, where
+    there are no captions. `main` says that the numbers are those of the column `cluster` of
+    ASSIGNMENTS; others are in `cluster_{layer}`. `parent` is the cluster of the next coarser layer, `examples` the keys
+    of typical members, `small_margin` the share of members whose margin is small.
+    """
+
+    main: bool
+    size: NDArray[np.int64]
+    names: Sequence[Name] | None
+    measures: Measures
+    parent: Sequence[int | None]
+    captions: Sequence[Sequence[tuple[str, float]]] | None
+    examples: Mapping[int, Sequence[str]]
+    small_margin: Sequence[float | None]
+
+    def table(self) -> pa.Table:
+        """The rows of the layer in `clusters.parquet`."""
+        return pa.Table.from_pylist([self._row(k) for k in range(len(self.size))], CLUSTERS)
+
+    def _row(self, k: int) -> dict[str, Any]:
+        measured = {field: values[k].item() for field, values in self.measures._asdict().items()}
+        return {
+            "layer": len(self.size),
+            "main": self.main,
+            "cluster": k,
+            "parent": self.parent[k],
+            "size": int(self.size[k]),
+            "captions": [{"word": word, "score": score} for word, score in self.captions[k]] if self.captions else [],
+            "examples": list(self.examples.get(k, ())),
+            "small_margin": self.small_margin[k],
+            **(_evidence(self.names[k]) if self.names is not None else {"top": []}),
+            **measured,
+        }
+
+
+def _evidence(name: Name) -> dict[str, Any]:
+    return {
+        "name": name.name,
+        "status": name.status,
+        "confidence": name.confidence,
+        "share": name.share,
+        "runner_up": name.runner_up,
+        "margin": name.margin,
+        "agree": name.agree,
+        "top": [word._asdict() for word in name.top],
+    }
+
+
+def confidence(
+    cluster_n: NDArray[np.floating], margin_n: NDArray[np.floating], lag_n: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """How likely the name of its cluster is right for each image, in [0, 1], `[n]`.
+
+    From the confidence of the cluster's name, the margin of the image, and `lag`, by how much its cosine to the name is
+    behind that to its own best word (0 where this is the name).
+    """
+    odds = np.log(cluster_n.clip(1e-6, 1 - 1e-6) / (1 - cluster_n.clip(1e-6, 1 - 1e-6)))
+    found: NDArray[np.float32] = (1 / (1 + np.exp(-(SURE * odds + BELONGS * margin_n + FITS * lag_n)))).astype(
+        np.float32
+    )
+    return found

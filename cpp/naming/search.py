@@ -1,0 +1,47 @@
+"""The images and clusters nearest to a text, in the space that a run's image vectors share with its words.
+
+Knows no files of runs and no text tower: the text comes as its vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cpp.files.tables import batches, matrix
+from cpp.files.top_rows import Least
+from cpp.naming.votes import Likeness
+
+
+def nearest_images(
+    features: Sequence[str], column: str, text_d: NDArray[np.floating], n: int, prefetch: int
+) -> list[dict[str, Any]]:
+    """The `n` images of FEATURES files of the largest cosine to a unit vector: `key`, `cosine`, and `row` in all files.
+
+    One pass, in memory that does not grow with the files. ValueError where the dimensions differ.
+    """
+    least, start = Least(n), 0
+    for batch in batches(features, ["key", column], prefetch):
+        X = matrix(batch[column]).astype(np.float32)
+        if X.shape[1] != len(text_d):
+            raise ValueError(f"the images have dimension {X.shape[1]}, the text {len(text_d)}")
+        cosine = X @ text_d.astype(np.float32)
+        rows = {"cluster": np.zeros(len(X), np.int32), "key": batch["key"], "cosine": cosine}
+        rows["row"] = np.arange(start, start + len(X))
+        least.add(-cosine, pa.record_batch(rows))
+        start += len(X)
+    return least.rows()
+
+
+def nearest_clusters(likeness: Likeness, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
+    """The `n` clusters whose mean image is most like a unit vector: number, mean cosine of its images, and by how much
+    that is more than the mean of all images."""
+    there = np.flatnonzero(likeness.count_k)
+    mean = likeness.sum_kd[there] @ text_d / likeness.count_k[there]
+    overall = float(likeness.sum_kd.sum(0) @ text_d / likeness.count_k.sum())
+    order = np.argsort(-mean, kind="stable")[:n]
+    return [(int(there[i]), float(mean[i]), float(mean[i]) - overall) for i in order]

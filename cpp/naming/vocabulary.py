@@ -1,0 +1,111 @@
+"""Words that clusters may be called by: cleaned, one entry for one meaning, with their text vectors.
+
+Knows no files and no text tower: words come with their vectors, in the space of the image vectors.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cpp.naming import wordnet
+
+LONGEST = 100  # characters of a word: a longer one is no name
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`words` and their unit vectors `[n_words, d]`, float32."""
+
+    words: tuple[str, ...]
+    vectors: Tensor
+
+    @classmethod
+    def of(cls, words: Sequence[str], vectors: NDArray[np.floating], exclude: Iterable[str] = ()) -> Vocabulary:
+        """The words without those that `exclude` names, in number, case or a synonym.
+
+        Words that differ only so, and common words of one synset of WordNet, become one entry: the first of them, with
+        the mean of their vectors. ValueError where no word is left.
+        """
+        cleaned = [clean(word) for word in words]
+        barred = _Barred(exclude)
+        entries: dict[int, list[int]] = {}  # the first row of an entry -> its rows
+        first: dict[object, int] = {}
+        for i, word in enumerate(cleaned):
+            if not word or barred(word):
+                continue
+            marks: list[object] = [_spelled(word)]
+            if (synset := wordnet.one_meaning(word)) is not None:
+                marks.append(synset)
+            entry = min((first[mark] for mark in marks if mark in first), default=i)
+            entries.setdefault(entry, []).append(i)
+            for mark in marks:
+                first.setdefault(mark, entry)
+        if not entries:
+            raise ValueError(
+                "the vocabulary has no words" + (", after label.exclude took the rest out" if len(words) else "")
+            )
+        rows, of = (
+            np.concatenate(list(entries.values())),
+            np.repeat(np.arange(len(entries)), [*map(len, entries.values())]),
+        )
+        unit = normalize(torch.from_numpy(np.asarray(vectors, np.float32)[rows]))
+        summed = unit.new_zeros(len(entries), unit.shape[1]).index_add_(0, torch.from_numpy(of), unit)
+        return cls(tuple(cleaned[i] for i in entries), normalize(summed))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @functools.cached_property
+    def above(self) -> tuple[tuple[int, ...], ...]:
+        """For each word the words of the vocabulary that are more general, the nearest first."""
+        at: dict[str, list[int]] = {}
+        for i, word in enumerate(self.words):
+            at.setdefault(wordnet.normal(word), []).append(i)
+        general = ((j for up in wordnet.above(word) for j in at.get(up, ())) for word in self.words)
+        return tuple(tuple(j for j in dict.fromkeys(found) if j != i) for i, found in enumerate(general))
+
+    @functools.cached_property
+    def below(self) -> tuple[tuple[int, ...], ...]:
+        """For each word the words of the vocabulary that it is more general than."""
+        found: list[list[int]] = [[] for _ in self.words]
+        for i, general in enumerate(self.above):
+            for j in general:
+                found[j].append(i)
+        return tuple(map(tuple, found))
+
+    def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """Which words `[n_words]` mean what one of the names does."""
+        said = _Barred(names)
+        return np.array([said(word) for word in self.words], np.bool_)
+
+
+class _Barred:
+    """Says of a word whether it is one of some others, or means the same."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.spelled = {wordnet.normal(word) for word in words} - {""}
+        self.synsets = frozenset[int]().union(*map(wordnet.meanings, self.spelled))
+
+    def __call__(self, word: str) -> bool:
+        normal = wordnet.normal(word)
+        return normal in self.spelled or bool(wordnet.meanings(normal) & self.synsets)
+
+
+def clean(word: str) -> str:
+    """A word in one line, without control characters; empty where it is longer than `LONGEST` characters."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in word.replace("_", " ")).split())
+    return text if len(text) <= LONGEST else ""
+
+
+def _spelled(word: str) -> str:
+    """What two spellings of a word share: case, plural, hyphens; a note in brackets counts."""
+    bare, bracket, note = word.partition("(")
+    return f"{wordnet.normal(bare) or bare.casefold()}{bracket}{note.casefold()}"

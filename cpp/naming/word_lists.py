@@ -1,0 +1,41 @@
+"""Lists of words that come with the packages: what `label.vocabulary` can name in place of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+
+from cpp.naming import wordnet
+
+
+def imagenet1k() -> list[str]:
+    """open_clip's names of the 1,000 classes of ImageNet."""
+    from cpp.encoding.encoder import imagenet_classes
+
+    return imagenet_classes()
+
+
+def coco() -> list[str]:
+    """The 80 categories of COCO, as torchvision's detectors have them."""
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    named: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    return [name for name in named if name not in ("__background__", "N/A")]
+
+
+LISTS: Mapping[str, tuple[Callable[[], list[str]], str]] = {
+    "imagenet1k": (imagenet1k, "open_clip_torch"),
+    "wordnet": (wordnet.nouns, "timm"),
+    "coco": (coco, "torchvision"),
+}  # by name: how to get it, and the package that has it
+
+
+def words(name: str) -> list[str]:
+    """The words of a list. KeyError for a name that is not in `LISTS`."""
+    return LISTS[name][0]()
+
+
+def edition(name: str) -> str:
+    """What a list can change with: the package that has it, and its version."""
+    package = LISTS[name][1]
+    return f"{package} {version(package)}"

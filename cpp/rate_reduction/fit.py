@@ -1,0 +1,217 @@
+"""Features -> head, by one of two recipes.
+
+`discriminant` solves for a linear map. `paper` minimises -R(Z) + gamma R_c(Z, Pi) + lambda/2 ||Pi||_F^2 with Pi from
+the cluster head, after a warm-up on -R(Z) alone (Chu et al., arXiv 2306.05272, equation 6 and algorithm 1).
+Knows no files and no labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from cpp.rate_reduction.coding_rate import coding_rate, compressed_rate
+from cpp.rate_reduction.discriminant import discriminant
+from cpp.rate_reduction.head import Codes, Head, LinearHead, TwoHeads
+from cpp.rate_reduction.sinkhorn import membership_columns
+
+
+class Recipe(BaseModel, frozen=True, extra="forbid", strict=True):
+    """Settings of one way to make a head."""
+
+
+class Discriminant(Recipe):
+    """Our default: the linear map of largest rate reduction between neighbours, in closed form
+    (`cpp.rate_reduction.discriminant`)."""
+
+    recipe: Literal["discriminant"] = "discriminant"
+    dim: int | None = Field(None, ge=1, description="dimension d of the codes; null: twice the clusters, at least 32")
+    neighbours: int | None = Field(
+        None, ge=1, description="nearest rows that stand for the group of a row; null: half a mean cluster, 5 to 50"
+    )
+    rounds: int = Field(
+        2, ge=1, description="times that the neighbours are looked for, after the first among the codes"
+    )
+    shrinkage: float = Field(0.1, gt=0, description="regularisation of the scatter within groups")
+
+
+class Paper(Recipe):
+    """The published training; the defaults are the paper's for CIFAR-10 (2306.05272, appendix)."""
+
+    recipe: Literal["paper"] = "paper"
+    hidden: int = Field(4096, ge=1, description="width of the trunk")
+    dim: int = Field(128, ge=1, description="dimension d of the codes")
+    batch: int = Field(1024, ge=2, description="samples m in a step; a step costs m d^2 for each column")
+    columns: int | None = Field(None, ge=1, description="columns of the membership drawn for a step; null: all")
+    epochs: int = Field(15, ge=1, description="passes over the sample after the warm-up")
+    warmup_steps: int = Field(50, ge=0, description="steps on -R alone; then the cluster head copies the feature head")
+    lr: float = Field(1e-4, gt=0, description="learning rate of trunk and feature head (SGD)")
+    lr_cluster: float = Field(1e-4, gt=0, description="learning rate of the cluster head")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-4, ge=0, description="of trunk and feature head")
+    weight_decay_cluster: float = Field(5e-3, ge=0, description="of the cluster head")
+    distortion: float = Field(0.1, gt=0, description="squared distortion e of every coding rate")
+    gamma: float = Field(1.0, ge=0, description="weight of the compression R_c")
+    pi_penalty: float = Field(0.05, ge=0, description="lambda, weight of ||Pi||_F^2 / 2")
+    eta: float = Field(0.175, gt=0, description="temperature of the membership: low is sharp")
+    half_steps: int = Field(5, ge=1, description="Sinkhorn half-steps")
+    share_heads: bool = Field(False, description="make the membership from the feature head")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network's products; rates are always fp32")
+
+
+class StepRecord(NamedTuple):
+    """One row of the loss record. `R`, `R_c` in nats; `pi_norm2` is ||Pi||_F^2, the number of blocks of an ideal Pi."""
+
+    step: int
+    warmup: bool
+    loss: float
+    R: float
+    R_c: float
+    pi_norm2: float
+
+
+OnStep = Callable[[StepRecord, int], None]
+
+
+def fit(
+    X_nD: Tensor,
+    settings: Discriminant | Paper,
+    n_clusters: int | None,
+    seed: int,
+    device: str = "cpu",
+    on_step: OnStep | None = None,
+) -> tuple[Head, list[StepRecord]]:
+    """A head for the feature rows `X_nD` (float), in eval mode, with its loss record.
+
+    `n_clusters` gives the discriminant what its settings leave to it. `on_step` is called after every step,
+    or round, with the record and their number. ValueError for fewer than two rows, not finite or all equal ones.
+    """
+    if len(X_nD) < 2:
+        raise ValueError(f"training needs at least 2 rows, got {len(X_nD)}")
+    if bad := int((~torch.isfinite(X_nD).all(1)).sum()):
+        raise ValueError(f"{bad} of the {len(X_nD)} rows of features are not finite: take them out")
+    low, high = X_nD.aminmax(dim=0)
+    if not (high - low).max() > 1e-5 * torch.stack([low, high]).abs().max():
+        raise ValueError(
+            f"the {len(X_nD)} rows of features are all equal, or differ by less than 1e-5 of the largest number in "
+            "them: there is nothing to cluster; look at how they were made, or subtract their mean"
+        )
+    if isinstance(settings, Paper):
+        return train(X_nD, settings, seed, device, on_step)
+    return _solve(X_nD, settings, n_clusters, seed, device, on_step)
+
+
+def _solve(
+    X: Tensor, s: Discriminant, n_clusters: int | None, seed: int, device: str, on_step: OnStep | None
+) -> tuple[Head, list[StepRecord]]:
+    dim = min(s.dim or max(2 * (n_clusters or 0), 32), X.shape[1])
+    neighbours = s.neighbours or (min(max(len(X) // (2 * n_clusters), 5), 50) if n_clusters else 10)
+    looked_at = X[torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[:1024]].to(torch.float32)
+    measured = Paper(eta=0.1, columns=64)
+    head, record = None, list[StepRecord]()
+    for i, found in enumerate(discriminant(X, dim, neighbours, s.rounds, s.shrinkage, device == "cuda")):
+        head = LinearHead.of(*found)
+        generator = torch.Generator().manual_seed(seed)
+        record.append(objective(head.project(looked_at, len(looked_at)), measured, i, False, generator)[1])
+        if on_step:
+            on_step(record[-1], s.rounds)
+    assert head is not None  # there is at least one round  # noqa: S101
+    return head, record
+
+
+def train(
+    X_nd: Tensor, settings: Paper, seed: int, device: str = "cpu", on_step: OnStep | None = None
+) -> tuple[TwoHeads, list[StepRecord]]:
+    """The paper's training on the feature rows `X_nd` (float, finite).
+
+    Batches are drawn without replacement, the last short one of an epoch is dropped; a batch is never larger than the
+    data. Raises FloatingPointError where the loss is not finite.
+
+    In an initialised torch.distributed process group all processes must call with equal arguments. Each makes the same
+    batch, since batch normalisation sees the whole of it and with all columns the network is a hundredth of a step at
+    d = 1024; they share out the columns of R_c, and all end with the head of one process within rounding.
+    """
+    s = settings
+    ranks = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
+    generator = torch.Generator().manual_seed(seed)
+    head = TwoHeads(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
+    cluster = list(head.cluster.parameters())
+    rest = [*head.trunk.parameters(), *head.feature.parameters()]
+    optimizer = torch.optim.SGD(
+        [
+            {"params": rest, "lr": s.lr, "weight_decay": s.weight_decay},
+            {"params": cluster, "lr": s.lr_cluster, "weight_decay": s.weight_decay_cluster},
+        ],
+        momentum=s.momentum,
+    )
+    network = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=s.precision == "bf16")
+    m = min(s.batch, len(X_nd))
+    n_steps = s.warmup_steps + s.epochs * (len(X_nd) // m)
+    record: list[StepRecord] = []
+    for step, rows in zip(range(n_steps), batches(len(X_nd), m, generator), strict=False):
+        warmup = step < s.warmup_steps
+        if step == s.warmup_steps:
+            head.copy_feature_to_cluster()
+        with network:
+            codes: Codes = head(X_nd[rows].to(device, torch.float32))
+        loss, row = objective(codes, s, step, warmup, generator, ranks)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is not finite at step {step} "
+                f"(R {row.R:.4g}, R_c {row.R_c:.4g}, ||Pi||^2 {row.pi_norm2:.4g}): "
+                f"lower fit.lr (now {s.lr}) or raise fit.eta (now {s.eta})"
+            )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if ranks is not None:  # processes may round differently, which would grow: all go on with the weights of one
+            for weight in head.parameters():
+                dist.broadcast(weight.data, src=0, group=ranks)
+        record.append(row)
+        if on_step:
+            on_step(row, n_steps)
+    if s.share_heads:  # the cluster head had no part in it: what reads C shall read the codes that were trained
+        head.copy_feature_to_cluster()
+    return head.eval(), record
+
+
+def objective(
+    codes: Codes,
+    s: Paper,
+    step: int,
+    warmup: bool,
+    generator: torch.Generator,
+    ranks: dist.ProcessGroup | None = None,
+) -> tuple[Tensor, StepRecord]:
+    """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
+
+    R_c is a sum over the m columns of Pi: where `columns` is less than m, so many are drawn and their sum is scaled by
+    m / columns, which leaves its mean, and its gradient's, as they are. In the warm-up R_c is not computed and stands
+    as NaN in the record. Codes that are not finite give a NaN loss. `ranks` share out the columns
+    (`cpp.rate_reduction.coding_rate`).
+    """
+    Z_md, m = codes.Z, len(codes.Z)
+    columns, scale = None, 1.0
+    if s.columns is not None and s.columns < m:
+        columns = torch.randperm(m, generator=generator)[: s.columns].to(Z_md.device)
+        scale = m / s.columns
+    Pi, pi_norm2 = membership_columns(Z_md if s.share_heads else codes.C, s.eta, s.half_steps, columns)
+    nan = Z_md.new_tensor(torch.nan)
+    try:
+        R = coding_rate(Z_md, s.distortion)
+        R_c = nan if warmup else scale * compressed_rate(Z_md, Pi, s.distortion, ranks)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # how Cholesky says that a matrix is not finite
+        R, R_c = nan, nan
+    loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2
+    return loss, StepRecord(step, warmup, loss.item(), R.item(), R_c.item(), pi_norm2.item())
+
+
+def batches(n: int, m: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Endless row numbers `[m]`: epochs of a seeded shuffle, cut into whole batches."""
+    while True:
+        yield from torch.randperm(n, generator=generator).split(m)[: n // m]

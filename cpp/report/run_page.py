@@ -1,0 +1,163 @@
+"""The page of a run, and the pages beside it where there are many clusters.
+
+Knows how to show, not where things come from. Names, keys, captions and settings are untrusted and escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from cpp.report import charts, html
+from cpp.report.cards import Card, Picture
+from cpp.report.confusion import Confusion
+from cpp.report.html import BASE64, BYTES, _json, beside, fill
+from cpp.report.length_curve import LengthCurve, Node
+from cpp.report.tsne_map import Plane
+
+PAGED = 500  # more clusters have their pictures on pages beside the page
+
+
+PER_CLUSTER = 1_500  # bytes of a cluster without its pictures, about; 3 times as many where there are no pages
+
+
+EXAMPLES = 8  # rejected images that are shown for each reason
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step took: seconds of work over all its shards, and the rows that came in."""
+
+    name: str
+    seconds: float
+    rows: int
+    shards: int
+
+    @property
+    def rate(self) -> float | None:
+        return self.rows / self.seconds if self.seconds > 0 and self.rows else None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Images that were rejected for one reason, with some of them."""
+
+    reason: str
+    count: int
+    examples: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page says. `scores` and `name_scores` are what the files of these names have, `loss` the columns of
+    the loss record."""
+
+    title: str
+    summary: Sequence[str]
+    cards: Sequence[Card]
+    rejected: Sequence[Rejected] = ()
+    warnings: Sequence[str] = ()
+    choice: str = ""
+    length: LengthCurve | None = None
+    tree: Sequence[Node] = ()
+    plane: Plane | None = None
+    small: Mapping[tuple[str | None, str], bytes] = field(default_factory=dict)
+    scores: Mapping[str, Any] | None = None
+    name_scores: Mapping[str, Any] | None = None
+    confusion: Confusion | None = None
+    loss: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    steps: Sequence[Step] = ()
+    settings: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    pictured: bool = True  # whether pictures may be shown
+    unreadable: int = 0
+    beside: Mapping[str, str] = field(default_factory=dict)  # pages of what curation found: file and title
+
+    @property
+    def images(self) -> int:
+        return sum(card.size for card in self.cards)
+
+    @property
+    def paged(self) -> bool:
+        return len(self.cards) > PAGED
+
+    @property
+    def largest(self) -> list[Card]:
+        """Clusters that are listed, the largest first."""
+        return sorted(self.cards, key=lambda card: (-card.size, card.cluster))[: html.LISTED]
+
+
+def render(page: Page) -> str:
+    """The HTML of the page, under `BYTES` whatever the run: it shows fewer pictures where they would be more."""
+    cards = page.largest
+    per_cluster = PER_CLUSTER * (1 if page.paged else 3)
+    room = BYTES - 1_000_000 - len(page.settings) - per_cluster * len(cards)
+    points = _points(page, room // 3)
+    shown = fit(cards, room - len(points), small=page.paged)
+    size = charts.sizes([card.size for card in page.largest])
+    return fill("report.html", page=page, cards=shown, points=Markup(points), sizes=size)  # noqa: S704 (no < in it)
+
+
+def pages(page: Page) -> Iterator[tuple[str, str]]:
+    """Name and HTML of every page beside the page; none where there are few clusters."""
+    by_number = sorted(page.cards, key=lambda card: card.cluster) if page.paged else []
+    for start in range(0, len(by_number), html.ON_A_PAGE):
+        some = by_number[start : start + html.ON_A_PAGE]
+        shown = fit(some, BYTES - 1_000_000 - 3 * PER_CLUSTER * len(some))
+        last = start + html.ON_A_PAGE >= len(by_number)
+        yield beside(start).removeprefix("pages/"), fill("clusters.html", page=page, cards=shown, last=last)
+
+
+def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[Card]:
+    """Cards with no more pictures than fit in `room` bytes: the first of every cluster, then the second, ...
+
+    `small` takes the small pictures, and typical members alone.
+    """
+    kept: dict[int, dict[str, list[Picture]]] = {card.cluster: {} for card in cards}
+    for cluster, kind, picture in _in_turn(cards, ("typical",) if small else ("typical", "borderline", "odd")):
+        data = picture.small if small else picture.large
+        room -= BASE64 * len(data or b"") + 2 * len(picture.about) + 100
+        if room < 0:
+            break
+        kept[cluster].setdefault(kind, []).append(replace(picture, data=data))
+    return [replace(card, members=kept[card.cluster]) for card in cards]
+
+
+def _in_turn(cards: Sequence[Card], kinds: Sequence[str]) -> Iterator[tuple[int, str, Picture]]:
+    most = max((len(some) for card in cards for some in card.members.values()), default=0)
+    for rank in range(most):
+        for kind in kinds:
+            for card in cards:
+                if rank < len(card.members.get(kind, ())):
+                    yield card.cluster, kind, card.members[kind][rank]
+
+
+def _points(page: Page, room: float) -> str:
+    """The map as JSON for the script, with as many pictures as fit."""
+    if page.plane is None:
+        return "null"
+    plane, pictures = page.plane, []
+    for place in plane.places:
+        data = page.small.get(place)
+        room -= BASE64 * len(data or b"")
+        pictures.append(base64.b64encode(data).decode() if data and room > 0 else None)
+    names = {card.cluster: card.title for card in page.cards}
+    said = {
+        "x": plane.x,
+        "y": plane.y,
+        "cluster": plane.cluster,
+        "key": [key[:80] for _, key in plane.places],
+        "picture": pictures,
+        "centres": [{**centre._asdict(), "name": names.get(centre.cluster, "")[:40]} for centre in plane.centres],
+    }
+    return _json(said)
+
+
+def unreadable(cards: Iterable[Card]) -> int:
+    """Pictures that were looked for and could not be shown."""
+    every = (picture for card in cards for some in card.members.values() for picture in some)
+    return sum(picture.image_shard is not None and picture.large is None for picture in every)

@@ -1,0 +1,76 @@
+"""COCO's layout: a folder of images, and what its annotation files (captions_*.json, instances_*.json) say of them.
+
+Source of the format: https://cocodataset.org/#format-data
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from cpp.files import filesystem
+from cpp.sources.folder import Address, fetch
+from cpp.sources.samples import Reason, Sample, plain
+
+
+@dataclass(frozen=True)
+class CocoShard:
+    """Files `names` of the folder `path`; the shard answers for all file names above `after` and up to `upto`."""
+
+    path: str
+    fingerprint: str
+    names: tuple[str, ...]
+    after: str
+    upto: str | None
+    annotations: tuple[tuple[str, str], ...]
+
+    def read(self, max_bytes: int) -> Iterator[Sample]:
+        """Samples in the order of their file names, which are the keys. An annotated image without a file is rejected.
+
+        Metadata: `image_id`, `captions` and the first of them as `caption`, `categories` (distinct, in the order of the
+        annotations), and the scalars of the entry in `images`. ValueError where an annotation file is not COCO's.
+        """
+        known = read_annotations(self.annotations)
+        ours = {name for name in known if name > self.after and (self.upto is None or name <= self.upto)}
+        absent = ours - set(self.names)
+        addresses = (
+            Address(name, None, known[name], Reason.MISSING)
+            if name in absent
+            else Address(name, f"{self.path}/{name}", dict(known.get(name, {})))
+            for name in sorted(absent | set(self.names))
+        )
+        return fetch(addresses, max_bytes)
+
+
+@lru_cache(maxsize=1)  # a worker reads many shards of one set
+def read_annotations(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
+    """Annotation files (path, fingerprint) -> what they say of each image, by its file name."""
+    by_id: dict[Any, dict[str, Any]] = {}
+    for path, _ in files:
+        try:
+            with filesystem.opened(path) as file:
+                content = json.load(file)
+            categories = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
+            for image in content["images"]:
+                about = by_id.setdefault(image["id"], {"image_id": image["id"]})
+                about |= {name: plain(value) for name, value in image.items() if name != "id"}
+            for annotation in content["annotations"]:
+                _add(by_id[annotation["image_id"]], annotation, categories)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is not a COCO annotation file ({error!r}): correct images.annotations") from error
+    return {about.pop("file_name"): about for about in by_id.values()}
+
+
+def _add(about: dict[str, Any], annotation: dict[str, Any], categories: dict[Any, str]) -> None:
+    if "caption" in annotation:
+        caption = plain(str(annotation["caption"]).strip())
+        about.setdefault("caption", caption)
+        about.setdefault("captions", []).append(caption)
+    if "category_id" in annotation:
+        names = about.setdefault("categories", [])
+        name = categories[annotation["category_id"]]
+        if name not in names:
+            names.append(name)

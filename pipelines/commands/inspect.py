@@ -1,0 +1,117 @@
+"""The commands that look into a finished run: the names of its clusters, and what is nearest to a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from cpp.clustering import choose_k
+from cpp.files import scratch, tables
+from cpp.naming import search
+from cpp.naming.wordnet import synonyms
+from cpp.store.results import File
+from pipelines.commands.appended import together
+from pipelines.commands.finished_run import finished
+from pipelines.config.errors import ConfigError
+from pipelines.config.load import Config
+from pipelines.engine.stage import Given, Stage
+from pipelines.graph import pipeline
+from pipelines.stages.artifacts import read_said, read_tree
+from pipelines.stages.words import Words
+
+PREFETCH = 4
+
+
+def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
+    """The clusters of a layer, by default the main one. ConfigError where it, or a finished run, is not there."""
+    (file,) = finished(config, ["clusters"], command)["clusters"].values()
+    with scratch.borrowed(file.path) as path:
+        rows = tables.read(path).to_pylist()
+    layers = sorted({row["layer"] for row in rows})
+    if layer is not None and layer not in layers:
+        raise ConfigError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
+    shown = [row for row in rows if row["layer"] == layer or (layer is None and row["main"])]
+    headings = ["cluster", "images", "name", "sure", "votes", "agree", "runner-up", "typical"]
+    if said := any(row["captions"] for row in shown):
+        headings.append("captions")
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in headings:
+        number = heading in ("cluster", "images", "sure", "votes", "agree")
+        widest = 24 if heading in ("name", "runner-up") else None  # or rich would narrow the numbers
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True, max_width=widest)
+    for row in sorted(shown, key=lambda row: -row["size"]):
+        captions = [", ".join(word["word"] for word in row["captions"][:3])] if said else []
+        shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
+        cells = [str(row["cluster"]), f"{row['size']:,}", called(row), *shares, row["runner_up"] or ""]
+        table.add_row(*cells, ", ".join(row["examples"][:1]), *captions)
+    return table
+
+
+def called(row: Mapping[str, Any]) -> str:
+    """The name of a cluster, or what it might be."""
+    return row["name"] or (f"{row['top'][0]['word']}?" if row["top"] else "")
+
+
+def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[Table, Table]:
+    """The clusters of the main layer and the images that are nearest to a sentence, as tables.
+
+    ConfigError where the run has no names, is not finished, or has neither a text tower nor the text as a word.
+    """
+    if config.label is None:
+        raise ConfigError("search: this run has no words to search by: it needs `label:` in its configuration")
+    files, later = together(config, ["clusters", "labels"], command)
+    stages = pipeline(config, files)
+    given = Given({kind: [f.path for f in files[kind].values()] for kind in files}, 1, "cpu", 8192, 64, PREFETCH)
+    tree = read_tree(given)
+    vocabulary, _, likeness = read_said(given, tree)
+    text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
+    merged = likeness.merge(choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
+    rows = {row["cluster"]: row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]}
+    clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
+    for k, cosine, above in search.nearest_clusters(merged, text_d, n):
+        clusters.add_row(str(k), called(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
+    images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
+    everything = {kind: {**files[kind], **later.get(kind, {})} for kind in ("features", "assignments")}
+    for found in _with_clusters(everything, config.label.embedding, text_d, n):
+        cells = [str(found["cluster"]), called(rows[found["cluster"]]), found["image_shard"] or ""]
+        images.add_row(found["key"], f"{found['cosine']:.3f}", *cells)
+    return clusters, images
+
+
+def _with_clusters(
+    files: Mapping[str, Mapping[str, File]], column: str, text_d: NDArray[np.floating], n: int
+) -> list[dict[str, Any]]:
+    shards = [shard for shard in files["features"] if shard in files["assignments"]]
+    features = [files["features"][shard].path for shard in shards]
+    found = search.nearest_images(features, column, text_d, n, PREFETCH)
+    wanted, start = {image["row"]: image for image in found}, 0
+    assignments = [files["assignments"][shard].path for shard in shards]
+    for batch in tables.batches(assignments, ["cluster", "image_shard"], PREFETCH):
+        for row in [row for row in wanted if start <= row < start + len(batch)]:
+            wanted[row] |= batch.slice(row - start, 1).to_pylist()[0]
+        start += len(batch)
+    return found
+
+
+def _vector(
+    config: Config, text: str, stages: Mapping[str, Stage], words: Sequence[str], vectors: NDArray[np.float32]
+) -> NDArray[np.floating]:
+    """The unit vector of a text: by the run's text tower as it is, else as the word of the vocabulary that it is."""
+    if config.encode and config.label:
+        tower = stages.get("words")
+        model = tower.encoder if isinstance(tower, Words) else None
+        if model is not None:
+            from cpp.encoding import encoder
+
+            return np.asarray(model.open("cpu").words([text], encoder.templates(["{}"]), 1)[0], np.float32)
+    at = next((i for i, word in enumerate(words) if synonyms(word, text)), None)
+    if at is None:
+        raise ConfigError(
+            f"search: this run has no text tower, and {text!r} is none of the {len(words):,} words of its vocabulary: "
+            "take one of them, or a run with `encode` and words that it encodes"
+        )
+    return np.asarray(vectors[at])

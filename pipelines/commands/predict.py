@@ -1,0 +1,237 @@
+"""The command `predict`: images or vectors through the encoder, the head, the groups and the names of a finished run.
+
+Its own steps work on them in this process, in a folder that goes afterwards: nothing of the run is changed or added.
+Knows no Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+from rich.table import Table
+
+from cpp.export import tables
+from cpp.files import credentials, filesystem, scratch
+from cpp.files import tables as files_tables
+from cpp.naming.cluster_table import LABELS
+from cpp.rate_reduction.head import Head
+from cpp.sources import shards as sources
+from cpp.sources import vectors
+from cpp.sources.folder import FolderShard, is_image
+from cpp.sources.paths import below
+from cpp.store.connect import open_store
+from cpp.store.local import Store
+from cpp.store.results import File
+from pipelines import graph
+from pipelines.commands.appended import chain
+from pipelines.commands.finished_run import finished
+from pipelines.commands.inspect import called
+from pipelines.config.errors import ConfigError
+from pipelines.config.load import Config
+from pipelines.engine import plan
+from pipelines.engine.executor import OpenError, in_process
+from pipelines.engine.stage import Given, Stage
+from pipelines.stages.encode import Import
+
+SHOWN = 20  # rows that are printed
+REASON = "reason"
+OURS = {*LABELS.names[1:], REASON}  # columns beside those of ASSIGNMENTS
+
+Files = dict[str, Mapping[str, File]]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A row for each image, in the order of the input: the columns of ASSIGNMENTS, of LABELS, and `reason`.
+
+    Of a rejected image only `key` and `reason` are not null. `names` has the name or guess of each cluster.
+    """
+
+    rows: pa.Table
+    names: Mapping[int, str]
+
+    @property
+    def rejected(self) -> int:
+        return len(self.rows) - int(self.rows[REASON].null_count)
+
+    def table(self) -> Table:
+        """The first rows, as a person reads them."""
+        shown = self.rows.slice(0, SHOWN).to_pylist()
+        sure, bad = "confidence" in self.rows.column_names, any(row[REASON] for row in shown)
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        headings = ["image", "cluster", "name", *(["sure"] if sure else []), "score", "margin", "runner-up"]
+        for heading in [*headings, *(["rejected"] if bad else [])]:
+            number = heading in ("cluster", "sure", "score", "margin")
+            widest = 24 if heading in ("name", "runner-up") else None  # or rich would narrow the numbers
+            table.add_column(heading, justify="right" if number else "left", no_wrap=number, max_width=widest)
+        for row in shown:
+            cells = [""] * (len(headings) - 1)
+            if not row[REASON]:
+                confidence = [f"{row['confidence']:.0%}"] if sure else []
+                cells = [str(row["cluster"]), self.names[row["cluster"]], *confidence]
+                cells += [f"{row['score']:.3f}", f"{row['margin']:.3f}", self.names.get(row["second"], "")]
+            table.add_row(row["key"], *cells, *([row[REASON] or ""] if bad else []))
+        return table
+
+    def lines(self) -> list[str]:
+        """How many there are, and why some have no cluster."""
+        n, said = len(self.rows), []
+        if (more := n - SHOWN) > 0:
+            said.append(f"... and {more:,} more; --to FILE writes all of them")
+        counts = Counter(row.as_py() for row in self.rows[REASON].drop_null())
+        why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        said.append(f"{n - self.rejected:,} of {n:,} have a cluster" + (f"; rejected: {why}" if why else ""))
+        return said
+
+
+def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
+    """The clusters of an image, a folder of images, a tar, an .npy file of vectors or a folder in import's layout.
+
+    ConfigError where it is not there, is not for this run, or cannot be read, and where the run is not finished.
+    """
+    made = finished(config, ["clusters"], command)
+    steps = chain(graph.pipeline(config, made))
+    files: Files = {kind: made[kind] for stage in steps.values() for kind in stage.whole if kind in made}
+    with tempfile.TemporaryDirectory(dir=scratch.folder()) as folder:
+        try:
+            steps, new = _source(config, what, steps, files, Path(folder))
+        except ConfigError:
+            raise
+        except (ValueError, FileNotFoundError) as error:
+            raise ConfigError(f"predict: {error}") from error
+        done = _work(config, what, steps, {**files, **new}, open_store(folder))
+        parts = [_rows(done, shard) for shard in next(iter(new.values()))]
+    with scratch.borrowed(next(iter(made["clusters"].values())).path) as path:
+        clusters = files_tables.read(path).to_pylist()
+    names = {row["cluster"]: called(row) for row in clusters if row["main"]}
+    return Predicted(pa.concat_tables(parts, promote_options="permissive"), names)
+
+
+def writable(to: Path) -> Path:
+    """The file as it is. ConfigError where rows cannot be written to it."""
+    if to.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"--to is {to}: the name must end in .parquet or .csv")
+    if not to.parent.is_dir():
+        raise ConfigError(f"--to is {to}: the folder {to.parent} does not exist")
+    return to
+
+
+def write(rows: pa.Table, to: Path) -> None:
+    """Write all rows, in the place of what was there."""
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=".predict-") as folder:
+        whole = Path(folder) / "rows.parquet"
+        files_tables.write(rows, whole)
+        if to.suffix == ".csv":
+            table, whole = str(whole), Path(folder) / "rows.csv"
+            tables.write_csv(whole, [table], {name: name for name in rows.column_names})
+        os.replace(whole, to)
+
+
+def _source(
+    config: Config, what: str, steps: Mapping[str, Stage], files: Files, folder: Path
+) -> tuple[dict[str, Stage], Files]:
+    """The steps for what was given, and its shards by kind. ValueError, naming it, where there is nothing in it."""
+    credentials.check_address(what)
+    what = what if filesystem.is_remote(what) else os.path.abspath(what)
+    fs, name = filesystem.connect(what)
+    if not fs.exists(name):
+        raise ConfigError(f"{what} does not exist: name an image, a folder of images, a tar or an .npy file of vectors")
+    if what.endswith(".npy"):
+        return _from_vectors(config, what, steps, files, _numbered(what, folder))
+    if fs.isdir(name) and fs.isdir(f"{name}/img_emb"):
+        found: Files = {kind: dict(some) for kind, some in vectors.vector_shards(what).items()}
+        return _from_vectors(config, what, steps, files, found)
+    if config.images is None:
+        raise ConfigError(
+            f"{what} is not vectors, and this run starts from vectors, of an encoder that it does not know: encode the "
+            "images with that one and name the .npy file, rows of floats"
+        )
+    return dict(steps), {"images": _images(config.images.shard_size, what, bool(fs.isdir(name)))}
+
+
+def _images(shard_size: int, what: str, is_folder: bool) -> dict[str, File]:
+    if is_folder:
+        if not below(what, is_image):
+            raise ConfigError(f"the folder {what} has no images: name one that has, or a single tar")
+        found: Mapping[str, sources.ImageShard] = sources.shards(sources.Images("folder", (what,), shard_size))
+    elif what.endswith(".tar"):
+        found = sources.shards(sources.Images("webdataset", (what,)))
+    else:
+        folder, _, name = what.rpartition("/")
+        found = {"image": FolderShard(folder, "", (name,))}
+    return {shard: File(images, images.fingerprint) for shard, images in found.items()}
+
+
+def _numbered(what: str, folder: Path) -> Files:
+    """An .npy file as a shard with metadata, in which the keys are as an import without keys numbers them."""
+    rows = len(vectors.read_vectors(what))
+    if not rows:
+        raise ConfigError(f"{what} has no rows")
+    stem = PurePosixPath(what).stem
+    files_tables.write(pa.table({"key": [f"{stem}/{i}" for i in range(rows)]}), folder / "metadata.parquet")
+    return {"vectors": {stem: File(what, "")}, "metadata": {stem: File(str(folder / "metadata.parquet"), "")}}
+
+
+def _from_vectors(
+    config: Config, what: str, steps: Mapping[str, Stage], files: Files, shards: Files
+) -> tuple[dict[str, Stage], Files]:
+    """The steps from vectors on: in place of the first, which may encode, one that reads them."""
+    columns = {*config.fit.embeddings, *([config.label.embedding] if config.label else [])}
+    if columns != {files_tables.EMBEDDING}:
+        raise ConfigError(
+            f"{what} has vectors of one encoder, and this run works with {', '.join(sorted(columns))}: name images"
+        )
+    dim = vectors.vector_dim(file.path for file in shards["vectors"].values())
+    (head,) = files["head"].values()
+    with scratch.borrowed(head.path) as path:
+        expected = Head.load(path).in_dim
+    if dim not in (None, expected):
+        raise ConfigError(
+            f"{what} has vectors of dimension {dim}, those of this run have {expected}: name vectors of the encoder "
+            "that the run was made with"
+        )
+    key = config.import_.key if config.import_ and not what.endswith(".npy") else "key"
+    rest = dict(list(steps.items())[1:])
+    return {"import": Import(key, expected), **rest}, shards
+
+
+def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, store: Store) -> Files:
+    """Every step on all shards, and the files that there are then. ConfigError where a shard cannot be read."""
+    r = config.resources
+    for name, stage in steps.items():
+        planned = plan.step(name, stage, files, store)
+        whole = {kind: [file.path for file in files[kind].values()] for kind in stage.whole if files.get(kind)}
+        device = "cuda" if r.gpus and stage.gpu else "cpu"
+        given = Given(whole, r.cpus, device, r.batch, r.image_batch, r.prefetch)
+        try:
+            for result in in_process(stage, given, planned.tasks, store):
+                if result.error:
+                    raise ConfigError(f"predict: {what} failed in step {name}: {result.error}")
+        except OpenError as error:
+            raise ConfigError(f"predict: step {name} does not start: {str(error).splitlines()[-1]}") from error
+        files |= planned.made
+    return files
+
+
+def _rows(files: Files, shard: str) -> pa.Table:
+    """The rows of a shard in the order of the input. A column of its metadata that is called as ours: `source_NAME`."""
+    found = files_tables.read(files["assignments"][shard].path).replace_schema_metadata(None)
+    found = found.rename_columns([f"source_{name}" if name in OURS else name for name in found.column_names])
+    if "labels" in files:
+        labels = files_tables.read(files["labels"][shard].path)
+        for name in LABELS.names[1:]:
+            found = found.append_column(name, labels[name])
+    else:
+        found = found.append_column("label", pa.nulls(len(found), pa.string()))
+    rejected = files_tables.read(files["rejected"][shard].path)
+    places = rejected["row"].to_numpy()
+    others = np.setdiff1d(np.arange(len(found) + len(rejected)), places)
+    both = pa.concat_tables([found, rejected.drop_columns("row")], promote_options="default")
+    return both.take(np.argsort(np.concatenate([others, places])))

@@ -1,0 +1,171 @@
+"""The stages that make clusters: fine groups of a sample, their moments over all data, K and layers, assignment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.numpy import save_file
+
+from cpp.clustering import layers
+from cpp.clustering.partition import Method
+from cpp.files import tables
+from cpp.files.tables import Counts
+from cpp.nearest import Nearest
+from cpp.rate_reduction.head import Head
+from cpp.report import summary
+from cpp.store.results import Product
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.stages.artifacts import read_fine, read_parts, read_tree
+
+
+@dataclass(frozen=True)
+class Partition(Stage):
+    """A sample of FEATURES through the head -> fine groups: centroids, the sample itself, and its noise."""
+
+    version = 3
+    products = (Product("groups", ".safetensors"),)
+    each = ()
+    whole = ("features", "head")
+    gpu = True
+    n_clusters: int | None
+    fine: int | None
+    method: Method
+    eta: float
+    sample: int
+    landmarks: int
+    directions: int | None
+    distortion: float | None
+    candidates: list[int]
+    embeddings: list[str]
+    seed: int
+
+    def open(self, given: Given) -> Work:
+        head = Head.load(given.file("head"), given.device)
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            X = tables.sample_rows(given.whole["features"], self.embeddings, self.sample, self.seed, given.prefetch)
+            codes = head.project(torch.from_numpy(X), given.batch)
+            gpu = given.device == "cuda"
+            made = (
+                None if self.fine else self.n_clusters,
+                self.method,
+                self.eta,
+                self.landmarks,
+                self.directions,
+                self.distortion,
+            )
+            found = layers.fine(codes, *made, self.candidates, self.seed, gpu, self.fine)
+            about = found._asdict()
+            arrays = {name: np.ascontiguousarray(about.pop(name)) for name in ("centroids", "basis")}
+            print(f"partition: {summary.how_partitioned(about)}", flush=True)
+            save_file(arrays, out["groups"], metadata={"partition": json.dumps(about)})
+            return Counts(len(X), len(X))
+
+        return work
+
+
+@dataclass(frozen=True)
+class Measure(Stage):
+    """All CODES -> the moments of the fine groups, exactly: what coding lengths, K and layers are made from."""
+
+    version = 2
+    products = (Product("moments", ".safetensors"),)
+    each = ()
+    whole = ("codes", "groups")
+    gpu = True
+
+    def open(self, given: Given) -> Work:
+        found = read_fine(given)
+        nearest = Nearest(found.centroids, given.device == "cuda")
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            blocks = tables.batches(given.whole["codes"], ["code"], given.prefetch)
+            codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
+            moments, rows = found.moments(codes, nearest, given.batch)
+            arrays = {"count": moments.count_K, "sum": moments.sum_Kd, "gram": moments.gram_Kdd}
+            save_file({name: array.numpy() for name, array in arrays.items()}, out["moments"])
+            if alone := rows - int(moments.count_K.sum()):
+                print(
+                    f"measure: {alone:,} of {rows:,} rows are far from every group and count for no length", flush=True
+                )
+            return Counts(rows, rows)
+
+        return work
+
+
+@dataclass(frozen=True)
+class Layers(Stage):
+    """Moments -> the tree of merges, K with its interval, and the cluster of each fine group in every layer."""
+
+    version = 1
+    products = (Product("tree", ".safetensors"),)
+    each = ()
+    whole = ("groups", "moments")
+    n_clusters: int | None
+    layers: list[int] | Literal["auto"]
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            moments = read_parts(given)
+            fine = read_fine(given)
+            chosen = len(fine.centroids) if fine.candidates else None
+            found = layers.build(fine.e, moments, self.n_clusters or chosen, self.layers)
+            draws = np.full((len(found.draws), found.tree.n_groups), np.nan)
+            for row, draw in zip(draws, found.draws, strict=True):
+                row[: draw.n_groups] = draw.bits
+            arrays = {
+                "merged": found.tree.merged,
+                "bits": found.tree.bits,
+                "draws": draws,
+                "clusters": np.stack(list(found.clusters.values())),
+            }
+            about = {"main": found.main, "layers": list(found.clusters), "e": found.tree.e, **found.choice._asdict()}
+            save_file(arrays, out["tree"], metadata={"tree": json.dumps(about)})
+            print(f"layers: {found.choice.sentence}", flush=True)
+            return Counts(int(moments.count_K.sum()), int(moments.count_K.sum()))
+
+        return work
+
+
+@dataclass(frozen=True)
+class Assign(Stage):
+    """CODES -> ASSIGNMENTS: the cluster of every image in every layer, and all that is known of it but its vector.
+
+    Where the search is not exact, the share of a sample that found its nearest group is in the metadata, `cpp.recall`.
+    """
+
+    version = 2
+    products = (Product("assignments", rows="out"),)
+    each = ("codes", "features")
+    whole = ("groups", "tree")
+    gpu = True
+
+    def open(self, given: Given) -> Work:
+        tree = read_tree(given)
+        nearest = Nearest(read_fine(given).centroids, given.device == "cuda", tree.clusters[tree.main])
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            codes = tables.read(files["codes"])
+            Z = tables.matrix(codes["code"]).astype(np.float32)
+            group, found = nearest.groups(Z, given.batch)
+            others = {tree.column(K): of[group].astype(np.int32) for K, of in tree.clusters.items() if tree.main != K}
+            names = pq.read_schema(files["features"]).names
+            about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
+            rest = tables.read(files["features"], columns=about)
+            known = dict(zip(about, rest.columns, strict=True))
+            table = pa.table({"key": codes["key"], **found._asdict(), **others, **known})
+            counts = Counts(len(rest), len(table))
+            said = None if nearest.exact else {"cpp.recall": f"{nearest.recall(Z):.4f}"}
+            tables.write(table, out["assignments"], counts, said)
+            return counts
+
+        return work

@@ -1,0 +1,138 @@
+"""The stages of an append alone: what fitted images look like, and how well those that came later fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors.numpy import load_file, save_file
+
+from cpp.clustering import drift
+from cpp.clustering.choose_k import PARTS
+from cpp.clustering.drift import Bits, Profile
+from cpp.files import tables
+from cpp.files.tables import Counts
+from cpp.rate_reduction.coding_rate import Moments
+from cpp.report import drift_page, section_page
+from cpp.store.results import Product
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.stages.artifacts import TreeFile, read_fine, read_parts, read_tree
+
+COLUMNS = ["cluster", "score", "margin"]
+
+
+@dataclass(frozen=True)
+class Fitted(Stage):
+    """ASSIGNMENTS of the run -> the profile that appended images are held against."""
+
+    version = 1
+    products = (Product("fitted", ".safetensors"),)
+    each = ()
+    whole = ("run_assignments", "tree")
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            found = Profile.none(read_tree(given).main)
+            for batch in tables.batches(given.whole["run_assignments"], COLUMNS, given.prefetch):
+                found.add(*(batch[column].to_numpy() for column in COLUMNS))
+            save_file({f.name: getattr(found, f.name) for f in fields(found)}, out["fitted"])
+            return Counts(found.rows, found.rows)
+
+        return work
+
+
+@dataclass(frozen=True)
+class Growth(Stage):
+    """CODES and ASSIGNMENTS of appended images -> how well they fit, in numbers, by cluster, and as a page."""
+
+    version = 2
+    products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
+    each = ()
+    whole = (
+        "fitted", "run_rejected", "codes", "assignments", "rejected", "groups", "tree", "moments", "clusters",
+    )  # fmt: skip
+    title: str
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            tree = read_tree(given)
+            old, new = Profile(**load_file(given.file("fitted"))), Profile.none(tree.main)
+            came = self._came(given, tree, new)
+            about = {
+                "fitted": old.about(_rows(given, "run_rejected"), old),
+                "appended": new.about(_rows(given, "rejected"), old),
+            }
+            cost = drift.bits(_by_part(given, tree), came, tree.about["e"])
+            due = drift.reasons(about["fitted"], about["appended"], cost)
+            said = {**about, "bits": _said(cost), "refit_due": bool(due), "reasons": due}
+            out["growth"].write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+            table = _by_cluster(given, old, new)
+            tables.write(table, out["growth_by_cluster"])
+            page = drift_page.page(self.title, said, old, new, table.to_pylist())
+            out["report"].write_text(section_page.render(page), encoding="utf-8")
+            return Counts(new.rows, new.rows)
+
+        return work
+
+    def _came(self, given: Given, tree: TreeFile, new: Profile) -> Moments:
+        """Moments of the appended images that are close enough to count, by cluster; all are added to `new`."""
+        fine = read_fine(given)
+        p = fine.basis.shape[1]
+        came = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
+        columns = {"codes": ["code"], "assignments": COLUMNS}
+        streams = (tables.batches(given.whole[kind], some, given.prefetch) for kind, some in columns.items())
+        for codes, about in tables.aligned(*streams):
+            cluster, score, margin = (about[column].to_numpy() for column in COLUMNS)
+            new.add(cluster, score, margin)
+            close = score >= fine.reach
+            Z = tables.matrix(codes["code"]).astype(np.float32)[close] @ fine.basis
+            came.add_(torch.from_numpy(Z), torch.from_numpy(cluster[close].astype(np.int64)))
+        return came
+
+
+def _by_part(given: Given, tree: TreeFile) -> Moments:
+    """Moments of the clusters of the main layer over the fitted images, each in `PARTS` parts."""
+    cluster = torch.from_numpy(tree.clusters[tree.main])
+    into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))
+    return read_parts(given).merge(into, tree.main * PARTS)
+
+
+def _rows(given: Given, kind: str) -> int:
+    return sum(map(len, tables.batches(given.whole.get(kind, []), ["row"], given.prefetch)))
+
+
+def _said(cost: Bits) -> dict[str, Any]:
+    """Bits an image, the mean over the parts that were held out."""
+    said: dict[str, Any] = {name: float(np.mean(some)) if some else None for name, some in cost._asdict().items()}
+    saved = cost.saved or (None, None)
+    return said | {"fitted_saved": saved[0], "appended_saved": saved[1]}
+
+
+def _by_cluster(given: Given, old: Profile, new: Profile) -> pa.Table:
+    """A row for each cluster of the main layer."""
+    rows = {row["cluster"]: row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]}
+    tops = {k: row["top"] for k, row in rows.items()}
+    order = range(len(old.size_K))
+
+    def mean(sums: np.ndarray[Any, Any], profile: Profile) -> pa.Array:
+        return pa.array([s / n if n else None for s, n in zip(sums.tolist(), profile.size_K.tolist(), strict=True)])
+
+    return pa.table(
+        {
+            "cluster": pa.array(order, pa.int32()),
+            "name": pa.array([rows[k]["name"] if k in rows else None for k in order], pa.string()),
+            "guess": pa.array([tops[k][0]["word"] if tops.get(k) else None for k in order], pa.string()),
+            "fitted": old.size_K,
+            "appended": new.size_K,
+            "fitted_score": mean(old.score_K, old).cast(pa.float64()),
+            "score": mean(new.score_K, new).cast(pa.float64()),
+            "fitted_small_margin": mean(old.small_K, old).cast(pa.float64()),
+            "small_margin": mean(new.small_K, new).cast(pa.float64()),
+        }
+    )

@@ -1,0 +1,116 @@
+"""The stage that scores: a run against known classes and names, which are used here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cpp.clustering import choose_k
+from cpp.evaluation import metrics, name_scores
+from cpp.files import tables
+from cpp.files.tables import Counts
+from cpp.naming import names
+from cpp.store.results import Product
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.stages.artifacts import read_said, read_tree
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage):
+    """ASSIGNMENTS against a label column -> `scores.json`, with k-means on the raw features scored in the same run."""
+
+    version = 1
+    products = (Product("scores", ".json"),)
+    each = ()
+    whole = ("features", "assignments", "tree")
+    label: str
+    baseline_sample: int
+    embeddings: list[str]
+    seed: int
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            features, assignments = given.whole["features"], given.whole["assignments"]
+            n_clusters = read_tree(given).main
+            rows = metrics.labelled(assignments, self.label, given.prefetch)
+            sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, given.prefetch)
+            batches = tables.batches(features, self.embeddings, given.prefetch)
+            vectors = (tables.joined(batch, self.embeddings) for batch in batches)
+            baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
+            methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
+            found = {
+                "label": self.label,
+                "rows": int(rows.known.sum()),
+                "unlabelled": int((~rows.known).sum()),
+                "classes": len(np.unique(rows.label[rows.known])),
+                "methods": [
+                    {
+                        "method": name,
+                        "clusters": n_clusters,
+                        **metrics.scores(rows.label[rows.known], cluster[rows.known])._asdict(),
+                    }
+                    for name, cluster in methods.items()
+                ],
+            }
+            out["scores"].write_text(json.dumps(found, indent=2) + "\n")
+            return Counts(len(rows.known), len(rows.known))
+
+        return work
+
+
+@dataclass(frozen=True)
+class EvaluateNames(Stage):
+    """Names and labels against a column of true class names -> `name_scores.json`, the published vote beside them."""
+
+    version = 1
+    products = (Product("name_scores", ".json"),)
+    each = ()
+    whole = ("assignments", "tree", "labels", "votes", "likeness", "vocabulary", "words", "exclude")
+    column: str
+    method: names.Method
+    sure: float
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            classes = metrics.labelled(given.whole["assignments"], self.column, given.prefetch)
+            known, true = classes.known, classes.label[classes.known]
+            columns = ["label", "confidence"]
+            labels = pa.Table.from_batches(list(tables.batches(given.whole["labels"], columns, given.prefetch)))
+            label, sure = (labels[column].to_numpy()[known] for column in columns)
+            found = {
+                "names": self.column,
+                "clusters": self._clusters(given, classes.cluster[known], true),
+                "labels": name_scores.label_scores(label, sure, true),
+            }
+            out["name_scores"].write_text(json.dumps(found, indent=2) + "\n")
+            return Counts(len(known), len(known))
+
+        return work
+
+    def _clusters(self, given: Given, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
+        """Scores of the names of the main layer and of the published vote; with and without the true names."""
+        tree = read_tree(given)
+        vocabulary, votes, likeness = read_said(given, tree)
+        into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
+        sums = votes.merge(into), likeness.merge(into, tree.main), vocabulary
+        truth = name_scores.true_names(true_n, cluster_n, tree.main)
+        size = np.bincount(cluster_n, minlength=tree.main)
+        barred = vocabulary.meaning(name for name in truth if name)
+        ways: list[tuple[str, names.Method, NDArray[np.bool_] | None]] = [
+            ("this run", self.method, None),
+            ("published vote", "paper", None),
+            ("this run, without the true names", self.method, barred),
+            ("published vote, without the true names", "paper", barred),
+        ]
+        return [
+            {"names": way, **name_scores.name_scores(named, truth, size, vocabulary)}
+            for way, method, without in ways
+            for named in [names.names(*sums, method=method, sure=self.sure, exclude=without)]
+        ]

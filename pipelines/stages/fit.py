@@ -1,0 +1,83 @@
+"""The stages of a run, from FEATURES to codes. Each reads and writes files and leaves the thinking to `cpp`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from cpp.files import tables
+from cpp.files.tables import Counts
+from cpp.rate_reduction.fit import StepRecord, fit
+from cpp.rate_reduction.head import Head
+from cpp.store.results import Product
+from pipelines.config import sections
+from pipelines.engine.stage import Given, Stage, Work
+
+
+@dataclass(frozen=True)
+class Fit(Stage):
+    """A sample of FEATURES -> the head and its loss record."""
+
+    version = 1
+    products = (Product("head", ".safetensors"), Product("loss"))
+    each = ()
+    whole = ("features",)
+    gpu = True
+    fit: sections.DiscriminantFit | sections.PaperFit
+    n_clusters: int | None  # where the recipe looks at it
+    seed: int
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            features = given.whole["features"]
+            rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, given.prefetch)
+            found = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, given.device, _Teller())
+            head, record = found
+            head.save(out["head"])
+            loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
+            tables.write(pa.table(loss), out["loss"])
+            return Counts(len(rows), len(rows))
+
+        return work
+
+
+class _Teller:
+    """Prints how the training goes, every few seconds."""
+
+    def __init__(self, every: float = 5.0) -> None:
+        self.every, self.last = every, time.monotonic()
+
+    def __call__(self, row: StepRecord, n_steps: int) -> None:
+        if time.monotonic() - self.last >= self.every:
+            self.last = time.monotonic()
+            rates = f"R {row.R:.1f}, R_c {row.R_c:.1f}, ||Pi||^2 {row.pi_norm2:.1f}"
+            print(f"fit: step {row.step + 1} of {n_steps}, {rates}", flush=True)
+
+
+@dataclass(frozen=True)
+class Project(Stage):
+    """FEATURES -> CODES: z = head(features), unit rows in float16."""
+
+    version = 1
+    products = (Product("codes", rows="out"),)
+    each = ("features",)
+    whole = ("head",)
+    gpu = True
+    embeddings: list[str]
+
+    def open(self, given: Given) -> Work:
+        head = Head.load(given.file("head"), given.device)
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            table = tables.read(files["features"], columns=["key", *self.embeddings])
+            Z = head.project(torch.from_numpy(tables.joined(table, self.embeddings)), given.batch).Z
+            counts = Counts(len(table), len(Z))
+            tables.write(pa.table({"key": table["key"], "code": tables.matrix_column(Z.numpy())}), out["codes"], counts)
+            return counts
+
+        return work

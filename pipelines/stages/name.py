@@ -1,0 +1,188 @@
+"""The stages that name: votes of images for words, names of clusters at every layer, a label for every image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from cpp.clustering import choose_k, quality
+from cpp.files import tables
+from cpp.files.tables import Counts
+from cpp.files.top_rows import Least
+from cpp.naming import caption_phrases, cluster_table
+from cpp.naming import names as naming
+from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import Likeness, Votes, vote
+from cpp.store.results import Product
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.stages.artifacts import TreeFile, read_captions, read_moments, read_said, read_tree, read_vocabulary
+
+
+@dataclass(frozen=True)
+class Vote(Stage):
+    """FEATURES and ASSIGNMENTS -> what the images of a shard say of words, by cluster of the finest layer.
+
+    Votes and likeness are sums; `matches` has the best word of every image. Sums of the vectors of a shard are written
+    as float32, which holds those of a few float16 vectors exactly.
+    """
+
+    version = 4
+    products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
+    each = ("features", "assignments")
+    whole = ("tree", "vocabulary", "words", "exclude")
+    gpu = True
+    embedding: str
+    top: int
+
+    def open(self, given: Given) -> Work:
+        vocabulary, tree = read_vocabulary(given), read_tree(given)
+        finest = tree.column(tree.finest)
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            features = tables.read(files["features"], columns=["key", self.embedding])
+            X = torch.from_numpy(tables.matrix(features[self.embedding]))
+            cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
+            said = vote(X, cluster, vocabulary, self.top, given.batch, given.device)
+            counts = Counts(len(X), len(cluster))
+            columns = {f.name: getattr(said.votes, f.name) for f in fields(said.votes)}
+            tables.write(pa.table(columns), out["votes"], counts)
+            sums = said.likeness._asdict() | {"sum_kd": said.likeness.sum_kd.astype(np.float32)}
+            save_file({"present": said.present, **sums}, out["likeness"])
+            matches = {"key": features["key"], "word": said.word, "similarity": said.similarity}
+            tables.write(pa.table(matches), out["matches"], counts)
+            return counts
+
+        return work
+
+
+@dataclass(frozen=True)
+class Label(Stage):
+    """What images say of words, and moments -> `clusters.parquet`: sizes, names and quality, of every layer."""
+
+    version = 5
+    products = (Product("clusters"),)
+    each = ()
+    whole = (
+        "assignments",
+        "tree",
+        "moments",
+        "captions",
+        "mined",
+        "votes",
+        "likeness",
+        "vocabulary",
+        "words",
+        "exclude",
+    )
+    method: naming.Method = "lift"
+    top: int = 5
+    sure: float = 0.5
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            tree = read_tree(given)
+            sizes, small, examples = self._counted(given, tree)
+            said = read_said(given, tree) if "votes" in given.whole else None
+            captions = read_captions(given, tree.finest) if "captions" in given.whole else None
+            finest, parts = tree.clusters[tree.finest], []
+            for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
+                of = tree.clusters[K]
+                into = choose_k.parents(finest, of)
+                layer = cluster_table.Layer(
+                    main=tree.main == K,
+                    size=sizes[K],
+                    names=said and self.names(*said, into, K),
+                    measures=quality.measures(read_moments(given, of), tree.about["e"]),
+                    parent=choose_k.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K,
+                    captions=captions
+                    and caption_phrases.distinctive(caption_phrases.merge(captions[1], into), captions[0], self.top),
+                    examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples[K].items()},
+                    small_margin=small if tree.main == K else [None] * K,
+                )
+                parts.append(layer.table())
+            tables.write(pa.concat_tables(parts), out["clusters"])
+            n = int(sizes[tree.main].sum())
+            return Counts(n, n)
+
+        return work
+
+    def names(
+        self, vocabulary: Vocabulary, votes: Votes, likeness: Likeness, into: NDArray[np.int64], n_clusters: int
+    ) -> list[naming.Name]:
+        """Names of a layer, in which cluster k of the finest has gone into `into[k]`."""
+        merged = likeness.merge(into, n_clusters)
+        return naming.names(votes.merge(into), merged, vocabulary, self.top, self.method, self.sure)
+
+    def _counted(
+        self, given: Given, tree: TreeFile
+    ) -> tuple[dict[int, NDArray[np.int64]], list[float], dict[int, dict[int, list[str]]]]:
+        """Sizes and keys of examples, of every layer; of the main one the shares of members with a small margin."""
+        columns = {K: tree.column(K) for K in tree.clusters}
+        sizes = {K: np.zeros(K, np.int64) for K in columns}
+        small = np.zeros(tree.main, np.int64)
+        typical, finest = Least(cluster_table.EXAMPLES), columns[tree.finest]
+        wanted = [*columns.values(), "margin", "score", "key"]
+        for batch in tables.batches(given.whole["assignments"], wanted, given.prefetch):
+            for K, column in columns.items():
+                sizes[K] += np.bincount(batch[column].to_numpy(), minlength=K)
+            near = batch["margin"].to_numpy() < quality.SMALL
+            small += np.bincount(batch["cluster"].to_numpy()[near], minlength=tree.main)
+            rows = pa.record_batch({"cluster": batch[finest], "key": batch["key"]})
+            typical.add(-batch["score"].to_numpy(), rows)
+        ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
+        examples = {}
+        for K, of in tree.clusters.items():
+            into = choose_k.parents(tree.clusters[tree.finest], of)
+            found = examples[K] = dict[int, list[str]]()
+            for row in ordered:
+                found.setdefault(int(into[row["cluster"]]), []).append(row["key"])
+        return sizes, (small / sizes[tree.main].clip(1)).tolist(), examples
+
+
+@dataclass(frozen=True)
+class Labels(Stage):
+    """ASSIGNMENTS and best words -> LABELS: the name of each image's cluster, and how likely it is right for it."""
+
+    version = 1
+    products = (Product("labels", rows="out"),)
+    each = ("features", "assignments", "matches")
+    whole = ("clusters", "vocabulary", "words", "exclude")
+    embedding: str
+
+    def open(self, given: Given) -> Work:
+        vocabulary = read_vocabulary(given)
+        rows = [row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]]
+        at = {word: i for i, word in enumerate(vocabulary.words)}
+        guess = np.array([at[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
+        means = [{int(w), *vocabulary.below[w]} for w in guess]
+        sure = np.array([row["confidence"] for row in rows])
+        name = pa.array([row["name"] for row in rows], pa.string())
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            features = tables.read(files["features"], columns=["key", self.embedding])
+            assignments = tables.read(files["assignments"], columns=["cluster", "margin"])
+            matches = tables.read(files["matches"], columns=["word", "similarity"])
+            cluster, word = assignments["cluster"].to_numpy(), matches["word"].to_numpy()
+            X, text = tables.matrix(features[self.embedding]).astype(np.float32), vocabulary.vectors.numpy()
+            agrees = np.array([w in means[k] for w, k in zip(word.tolist(), cluster.tolist(), strict=True)], bool)
+            fit = np.einsum("nd,nd->n", X, text[guess[cluster]])
+            lag = np.where(agrees, 0, (matches["similarity"].to_numpy() - fit).clip(0))
+            found = {
+                "key": features["key"],
+                "label": name.take(pa.array(cluster)),
+                "confidence": cluster_table.confidence(sure[cluster], assignments["margin"].to_numpy(), lag),
+                "word": pa.array(vocabulary.words).take(pa.array(word)),
+                "agrees": agrees,
+            }
+            counts = Counts(len(features), len(cluster))
+            tables.write(pa.table(found, schema=cluster_table.LABELS), out["labels"], counts)
+            return counts
+
+        return work

@@ -1,0 +1,235 @@
+"""The stages that show a run: copies, classes, the page and the plots."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cpp.clustering import quality
+from cpp.curation import exact_copies
+from cpp.curation.exact_copies import Copies
+from cpp.files import tables
+from cpp.files.tables import Counts
+from cpp.report import cards, confusion, length_curve, plots, run_page, thumbnails, tsne_map
+from cpp.report import html as report
+from cpp.report import summary as report_summary
+from cpp.report.cards import Picture
+from cpp.report.summary import Facts, summary
+from cpp.store.results import Product
+from pipelines.engine.event_log import spent_by_step, versions
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.stages.artifacts import read_how, read_moments, read_tree
+
+
+@dataclass(frozen=True)
+class Confusion(Stage):
+    """ASSIGNMENTS -> images by cluster and class, where classes are known; to be looked at and for nothing else."""
+
+    version = 1
+    products = (Product("confusion"),)
+    each = ()
+    whole = ("assignments",)
+    label: str
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            batches = tables.batches(given.whole["assignments"], ["cluster", self.label], given.prefetch)
+            found = confusion.count(batches, self.label)
+            tables.write(found, out["confusion"])
+            return Counts(len(found), len(found))
+
+        return work
+
+
+@dataclass(frozen=True)
+class Hashes(Stage):
+    """FEATURES -> a hash of the vectors of each image of a shard, by which copies are known."""
+
+    version = 1
+    products = (Product("hashes", rows="out"),)
+    each = ("features",)
+    whole = ()
+    embeddings: list[str]
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            table = tables.read(files["features"], columns=["key", *self.embeddings])
+            found = exact_copies.hashes(tables.joined(table, self.embeddings))
+            counts = Counts(len(table), len(found))
+            tables.write(pa.table({"key": table["key"], "hash": found}), out["hashes"], counts)
+            return counts
+
+        return work
+
+
+@dataclass(frozen=True)
+class CountCopies(Stage):
+    """Hashes of all images -> how many have exactly the vectors of another, as copies do."""
+
+    version = 2
+    products = (Product("copies", ".json"),)
+    each = ()
+    whole = ("hashes",)
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            counter = exact_copies.Counter()
+            for batch in tables.batches(given.whole["hashes"], ["hash"], given.prefetch):
+                counter.add(batch["hash"].to_numpy())
+            found = counter.total()
+            out["copies"].write_text(json.dumps(found._asdict()) + "\n")
+            return Counts(found.rows, found.rows)
+
+        return work
+
+
+@dataclass(frozen=True)
+class Report(Stage):
+    """Everything -> the page, and pages beside it where there are many clusters.
+
+    The event log gives the timings; it is no cause of the page.
+    """
+
+    version = 4
+    products = (Product("report", ".html"), Product("pages", ""))
+    each = ()
+    whole = (
+        "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
+        "examples", "map", "thumbnails", "confusion", "copies", "events",
+    )  # fmt: skip
+    title: str
+    about: str
+    asked: bool
+    images: bool
+    beside: Mapping[str, str]
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            page = self._page(given)
+            out["report"].write_text(run_page.render(page), encoding="utf-8")
+            out["pages"].mkdir()
+            for name, html in run_page.pages(page):
+                (out["pages"] / name).write_text(html, encoding="utf-8")
+            return Counts(page.images, page.images)
+
+        return work
+
+    def _page(self, given: Given) -> run_page.Page:
+        tree = read_tree(given)
+        rows = tables.read(given.file("clusters")).to_pylist()
+        main = [row for row in rows if row["main"]]
+        pictures, rejected = _thumbnails(given)
+        counted = tables.read(given.file("confusion")).to_pylist() if "confusion" in given.whole else []
+        shown = cards.members(tables.read(given.file("examples")), pictures)
+        found = cards.cards(main, shown, confusion.classes(counted))
+        reasons = Counter(
+            reason
+            for batch in tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
+            for reason in batch["reason"].to_pylist()
+        )
+        spent = spent_by_step(Path(given.file("events")))
+        moments = read_moments(given, tree.clusters[tree.main])
+        loss = tables.read(given.file("loss"))
+        facts = Facts(
+            clustered=sum(card.size for card in found),
+            rejected=reasons.total(),
+            n_clusters=len(found),
+            asked=self.asked,
+            about=tree.about,
+            named=sum(card.name is not None and not card.unsure for card in found)
+            if any(card.evidence for card in found)
+            else None,
+            seconds={name: step.seconds for name, step in spent.items()},
+            rates={name: step.rows / step.seconds if step.seconds else None for name, step in spent.items()},
+            encoders=_encoders(given),
+            copies=Copies(**json.loads(Path(given.file("copies")).read_text())),
+        )
+        return run_page.Page(
+            title=self.title,
+            summary=[*summary(facts), report_summary.how_partitioned(read_how(given))],
+            cards=found,
+            rejected=[run_page.Rejected(why, n, rejected.get(why, [])) for why, n in reasons.most_common()],
+            warnings=quality.warnings(moments, [card.size for card in found], tree.about["high"]),
+            choice=tree.about["sentence"],
+            length=length_curve.length_curve(tree.bits, tree.draws, tree.main),
+            tree=length_curve.nested([row for row in rows if row["layer"] <= report.LISTED]),
+            plane=_plane(given),
+            small={place: row["small"] for place, row in pictures.items() if row["small"]},
+            scores=_said(given, "scores"),
+            name_scores=_said(given, "name_scores"),
+            confusion=confusion.confusion(counted) if counted else None,
+            loss={name: loss[name].to_pylist() for name in loss.column_names},
+            steps=[run_page.Step(name, *step) for name, step in spent.items()],
+            settings=self.about,
+            versions=versions(),
+            pictured=self.images,
+            beside=self.beside,
+            unreadable=run_page.unreadable(found) if self.images else 0,
+        )
+
+
+def _thumbnails(given: Given) -> tuple[dict[tuple[str | None, str], dict[str, Any]], dict[str, list[Picture]]]:
+    """Rows of THUMBNAILS by shard and key, and examples of rejected images by reason."""
+    pictures: dict[tuple[str | None, str], dict[str, Any]] = {}
+    rejected: dict[str, list[Picture]] = {}
+    for batch in tables.batches(given.whole["thumbnails"], thumbnails.THUMBNAILS.names, given.prefetch):
+        for row in batch.to_pylist():
+            if row["reason"] is None:
+                pictures[row["image_shard"], row["key"]] = row
+            elif len(rejected.setdefault(row["reason"], [])) < run_page.EXAMPLES:
+                rejected[row["reason"]].append(Picture(row["key"], row["image_shard"], data=row["large"]))
+    return pictures, rejected
+
+
+def _said(given: Given, product: str) -> dict[str, Any] | None:
+    """The content of a JSON file, None in a run that has none."""
+    found: dict[str, Any] | None = json.loads(Path(given.file(product)).read_text()) if product in given.whole else None
+    return found
+
+
+def _plane(given: Given) -> tsne_map.Plane:
+    table = tables.read(given.file("map"))
+    places = list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
+    points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+    return tsne_map.plane(points, table["cluster"].to_pylist(), places)
+
+
+def _encoders(given: Given) -> dict[str, dict[str, str]]:
+    """What made the columns of vectors, as the first file of FEATURES says; nothing where they were given."""
+    said = tables.read_schema(given.whole["features"][0]).metadata or {}
+    names = {
+        key.decode().removeprefix("cpp."): value for key, value in said.items() if key.startswith(b"cpp.embedding")
+    }
+    return {name: json.loads(value) for name, value in names.items()}
+
+
+@dataclass(frozen=True)
+class Plots(Stage):
+    """The curve, the sizes and the map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
+
+    version = 1
+    products = (Product("plots", ""),)
+    each = ()
+    whole = ("clusters", "tree", "examples", "map", "thumbnails")
+    title: str
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            tree = read_tree(given)
+            main = [row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]]
+            pictures, _ = _thumbnails(given)
+            found = cards.cards(main, cards.members(tables.read(given.file("examples")), pictures), {})
+            out["plots"].mkdir()
+            length = length_curve.length_curve(tree.bits, tree.draws, tree.main)
+            for name, data in plots.draw(self.title, found, length, _plane(given)).items():
+                (out["plots"] / name).write_bytes(data)
+            return Counts(len(found), len(found))
+
+        return work

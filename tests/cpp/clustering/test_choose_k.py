@@ -1,0 +1,170 @@
+"""K by the least coding length, what is said of it, and layers that are nested."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cpp.clustering.choose_k import PARTS, choose, layers, parents
+from cpp.clustering.layers import Fine, Layers, build, fine
+from cpp.clustering.merge_tree import Tree
+from cpp.evaluation.metrics import scores
+from cpp.nearest import Nearest
+from cpp.rate_reduction.coding_rate import Moments
+from cpp.rate_reduction.head import Codes
+from cpp.report.length_curve import length_curve, nested
+from cpp.report.summary import how_partitioned
+from tests.cpp.clustering.test_partition import blobs
+
+
+def tree(bits: list[float]) -> Tree:
+    """A tree with this curve, of groups that merge in a chain."""
+    F = len(bits)
+    merged = [(0, 1), *((F + t, t + 2) for t in range(F - 2))]
+    return Tree(np.array(merged[: F - 1], np.int64).reshape(-1, 2), np.array(bits), 0.1, F)
+
+
+def counted(found: Fine, Z: Tensor) -> Moments:
+    return found.moments([Z.numpy()], Nearest(found.centroids), 100)[0]
+
+
+def made(
+    sizes: list[int], n_groups: int | None = None, K: int | None = None, asked: object = ()
+) -> tuple[Fine, Moments, Layers]:
+    Z, _ = blobs(sizes, 0.05)
+    found = fine(Codes(Z, Z), n_groups, "auto", 0.1, 8192, None, None, [], seed=0)
+    parts = counted(found, Z)
+    return found, parts, build(found.e, parts, K, asked)  # type: ignore[arg-type]
+
+
+def test_the_least_length_with_its_interval_and_other_minima() -> None:
+    found = choose(tree([9, 5, 7, 6, 7, 8, 9, 4, 9]), [tree([9, 1, 2, 3, 4, 5, 6, 7, 8])])
+    assert (found.best, found.low, found.high) == (8, 2, 8)
+    assert found.others == [2, 4]
+    flat = "The curve is flat: anything from 2 to 8 clusters is about as good as 8. Other minima: 2, 4."
+    assert found.sentence == flat
+    sure = choose(tree([9, 5, 1, 6, 7]), [tree([9, 5, 1, 6, 7])] * 2)
+    assert sure.sentence == "The coding length is least at 3 clusters; subsamples put it between 3 and 3."
+
+
+def test_a_curve_that_falls_to_its_end_asks_for_more_groups() -> None:
+    assert "is least with all 3 groups; a larger partition.fine would show more" in choose(tree([9, 8, 7]), []).sentence
+    assert "larger" not in choose(tree([1]), []).sentence
+
+
+def test_layers_that_are_asked_for_and_those_that_the_tree_shows() -> None:
+    assert layers(tree([5, 4, 3, 2]), 3, [2, 4]) == [2, 3, 4]
+    with pytest.raises(ValueError, match=r"partition.layers has 9, and there are 4 fine groups: raise partition.fine"):
+        layers(tree([5, 4, 3, 2]), 3, [9])
+    bits = np.linspace(100, 10, 40)  # every split brings as much, but the one into 5 brings more than that into 6
+    bits[4:] -= 50
+    assert layers(tree(bits.tolist()), 20, "auto") == [5, 20]
+    assert layers(tree(bits.tolist()), 4, "auto") == [4]
+
+
+def test_k_of_planted_clusters_is_found_without_being_told() -> None:
+    sizes = [40, 60, 90, 30, 120, 50, 70]
+    groups, parts, found = made(sizes)
+    assert len(groups.centroids) == sum(sizes) // 8
+    assert found.choice.best == found.main == len(sizes)
+    assert (found.choice.low, found.choice.high) == (len(sizes), len(sizes))
+    Z, truth = blobs(sizes, 0.05)
+    near = Nearest(groups.centroids, cluster=found.clusters[found.main])
+    assert scores(truth.numpy(), near(Z.numpy(), 100).cluster).ari == 1
+    assert parts.count_K.sum() > 0.99 * sum(sizes)
+
+
+def test_layers_are_nested_and_parents_say_how() -> None:
+    _, _, found = made([40, 60, 90, 30, 120, 50, 70], asked=[3, 20])
+    coarse, main, fine_ = (found.clusters[K] for K in (3, 7, 20))
+    for finer, coarser, K in ((fine_, main, 20), (main, coarse, 7)):
+        above = parents(finer, coarser)
+        assert len(above) == K
+        assert (above[finer] == coarser).all()
+
+
+def test_groups_that_were_asked_for_are_the_clusters() -> None:
+    _, parts, found = made([40, 60, 90], n_groups=3, K=3)
+    assert found.main == 3
+    assert (found.clusters[3] == np.arange(3)).all()
+    assert parts.count_K.sum() == 190
+
+
+def test_rows_that_are_alone_make_no_clusters() -> None:
+    Z, _ = blobs([80, 80, 80], 0.05)
+    stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
+    both = torch.cat([Z, stray])
+    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0)
+    parts = counted(found, both)
+    assert 235 <= parts.count_K.sum() <= 240
+    assert build(found.e, parts, None, []).main == 3
+
+
+def test_moments_are_the_same_in_whatever_blocks_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    Z, _ = blobs([100, 80], 0.05)
+    stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
+    both = torch.cat([Z[::2], stray, Z[1::2]])
+    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0)
+    whole = counted(found, both)
+    assert 0 < whole.count_K.sum() < len(both)
+    monkeypatch.setattr("cpp.clustering.layers.HELD", 50 * Z.shape[1])
+    parts, n = found.moments((block.numpy() for block in both.split(7)), Nearest(found.centroids), 100)
+    assert n == len(both)
+    assert torch.equal(parts.count_K, whole.count_K)
+    torch.testing.assert_close(parts.gram_Kdd, whole.gram_Kdd, rtol=0, atol=1e-9)
+
+
+def test_so_many_groups_as_asked_for_and_rows_that_are_alone_left_out_all_the_same() -> None:
+    Z, _ = blobs([80, 80, 80], 0.05)
+    stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
+    both = torch.cat([Z, stray])
+    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0, many=50)
+    assert len(found.centroids) == 50
+    assert found.method == "kmeans"
+    assert counted(found, both).count_K.sum() <= 240
+
+
+def test_a_group_without_rows_in_the_data_is_in_cluster_0() -> None:
+    groups, parts, _ = made([40, 60, 90], n_groups=6)
+    for part in (parts.count_K, parts.sum_Kd, parts.gram_Kdd):
+        part[2 * PARTS : 3 * PARTS] = 0
+    found = build(groups.e, parts, 6, [])
+    assert found.main == 5
+    assert found.clusters[5][2] == 0
+
+
+def test_one_cluster_and_one_group() -> None:
+    _, _, found = made([50], n_groups=1, K=1, asked="auto")
+    assert (found.main, found.choice.best, list(found.clusters)) == (1, 1, [1])
+    assert length_curve(found.tree.bits, np.empty((0, 1)), 1).line == ""
+
+
+def test_the_curve_fills_its_box_and_marks_the_least() -> None:
+    bits = np.array([9.0, 5, 1, 6, 7, 9])
+    curve = length_curve(bits, np.stack([bits, bits + np.array([0, 0, 0, 1, np.nan, np.nan])]), 4)
+    points = [tuple(map(float, p.split(","))) for p in curve.line.split()]
+    assert points[0] == (0, 0)
+    assert points[-1] == (800, 0)
+    assert points[2] == (pytest.approx(800 * np.log(3) / np.log(6), abs=0.1), 160)
+    assert (curve.best[1], curve.main[1]) == (3, 4)
+    assert len(curve.band.split()) == 2 * len(points)
+
+
+def test_candidates_are_partitioned_anew_and_the_least_length_wins() -> None:
+    Z, _ = blobs([60, 80, 70, 50], 0.05)
+    found = fine(Codes(Z, Z), None, "kmeans", 0.1, 8192, None, None, [2, 4, 9], seed=0)
+    assert list(found.candidates) == [2, 4, 9]
+    assert len(found.centroids) == 4 == min(found.candidates, key=found.candidates.__getitem__)
+    said = how_partitioned(found._asdict())
+    assert "Of 2, 4, 9 clusters, each partitioned anew, 4 have the least coding length." in said
+    assert "K by other measures: silhouette 4, eigengap 4." in said
+
+
+def test_rows_of_layers_as_a_tree_the_largest_first() -> None:
+    rows = [
+        {"layer": layer, "cluster": k, "parent": parent, "size": size}
+        for layer, k, parent, size in [(2, 0, None, 5), (2, 1, None, 7), (3, 0, 0, 5), (3, 1, 1, 3), (3, 2, 1, 4)]
+    ]
+    found = nested(rows)
+    assert [(n.row["cluster"], [p.row["cluster"] for p in n.parts]) for n in found] == [(1, [2, 1]), (0, [0])]
+    assert nested(rows[:2]) == []

@@ -1,0 +1,116 @@
+"""How well later images fit: profiles add up, bits by hand, and reasons to fit again that are sums and thresholds."""
+
+import numpy as np
+import pytest
+import torch
+
+from cpp.clustering import drift
+from cpp.clustering.choose_k import PARTS, by_part
+from cpp.clustering.coding_length import coding_length
+from cpp.clustering.drift import Bits, Profile
+from cpp.rate_reduction.coding_rate import Moments
+
+E = 0.1
+
+
+def clusters(n: int, centres: list[int], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows near unit vectors of these numbers in 8 dimensions, in turn, and the place of each in the list."""
+    generator = torch.Generator().manual_seed(seed)
+    at = torch.arange(n) % len(centres)
+    Z = torch.eye(8)[torch.tensor(centres)[at]] + 0.1 * torch.randn(n, 8, generator=generator)
+    return Z / Z.norm(dim=1, keepdim=True), at
+
+
+def parts(n: int, centres: list[int], seed: int = 0) -> Moments:
+    Z, at = clusters(n, centres, seed)
+    return Moments.of(Z, by_part(at), len(centres) * PARTS)
+
+
+def came(n: int, centres: list[int], seed: int = 1, into: int = 2) -> Moments:
+    Z, at = clusters(n, centres, seed)
+    return Moments.of(Z, at % into, into)
+
+
+def astray(n: int, centres: list[int]) -> Moments:
+    """Rows of other centres, as many of each in either cluster."""
+    Z, _ = clusters(n, centres, 1)
+    return Moments.of(Z, torch.arange(n) // 2 % 2, 2)
+
+
+def test_profiles_count_every_image_once_and_small_margins_by_cluster() -> None:
+    found = Profile.none(3)
+    found.add(np.array([0, 2]), np.array([0.5, 1.0]), np.array([0.04, 0.06]))
+    found.add(np.array([2]), np.array([-1.0]), np.array([0.0]))
+    assert found.rows == found.score.sum() == found.margin.sum() == 3
+    assert found.size_K.tolist() == [1, 0, 2]
+    assert found.small_K.tolist() == [1, 0, 1]
+    assert found.score_K.tolist() == [0.5, 0.0, 0.0]
+    assert found.about(1, found)["rejected_share"] == 0.25
+
+
+def test_quantiles_are_those_of_the_scores_to_a_thousandth() -> None:
+    score = np.random.default_rng(0).uniform(0.2, 0.9, 10_000)
+    found = Profile.none(1)
+    found.add(np.zeros(len(score), int), score, score)
+    quantiles = found.quantiles()
+    assert quantiles is not None
+    for q, value in quantiles.items():
+        assert value == pytest.approx(np.quantile(score, float(q)), abs=1.1e-3)
+    assert Profile.none(1).quantiles() is None
+
+
+def test_bits_of_as_many_images_as_a_part_are_differences_of_coding_lengths() -> None:
+    old, new = parts(500, [0, 1]), came(100, [0, 1])
+    found = drift.bits(old, new, E)
+    kept = torch.arange(2 * PARTS) % PARTS != 0
+    base = old[kept].merge(torch.arange(2).repeat_interleave(PARTS - 1), 2)
+    whole = old.merge(torch.arange(2).repeat_interleave(PARTS), 2)
+    assert found.fitted[0] == pytest.approx((coding_length(whole, E) - coding_length(base, E)) / 100)
+    assert found.appended[0] == pytest.approx((coding_length(base + new, E) - coding_length(base, E)) / 100)
+
+
+@pytest.mark.parametrize("n", [50, 100, 2000])
+def test_clusters_save_images_of_their_kind_as_much_and_others_nothing_however_many(n: int) -> None:
+    old = parts(500, [0, 1])
+    same, other = drift.bits(old, came(n, [0, 1]), E).saved, drift.bits(old, astray(n, [2, 3]), E).saved
+    assert same is not None
+    assert same[1] == pytest.approx(same[0], rel=0.1)
+    assert other is not None
+    assert other[0] == pytest.approx(same[0], rel=0.1)
+    assert other[1] < 0.5 * other[0]
+
+
+def test_of_no_images_there_are_no_bits() -> None:
+    found = drift.bits(parts(50, [0, 1]), came(0, [0, 1]), E)
+    assert found == Bits([], [], [], [])
+    assert found.saved is None
+
+
+def test_scores_are_low_that_only_a_hundredth_of_the_fitted_reach() -> None:
+    old, new = Profile.none(1), Profile.none(1)
+    score = np.linspace(0.5, 0.9, 1000)
+    old.add(np.zeros(1000, int), score, score)
+    new.add(np.zeros(4, int), np.array([0.1, 0.5, 0.6, 0.9]), np.ones(4))
+    assert old.low(old) == pytest.approx(0.01, abs=0.003)
+    assert new.low(old) == 0.5
+    assert new.low(Profile.none(1)) is None
+
+
+def about(images: int, low: float | None = 0.0) -> dict[str, object]:
+    return {"images": images, "low_score": low}
+
+
+def test_to_fit_again_is_due_for_bits_for_low_scores_and_for_many() -> None:
+    fitted = about(1000, 0.01)
+    half, less = Bits([1.0], [2.0], [11.0], [7.0]), Bits([1.0], [2.5], [11.0], [7.0])
+    assert half.saved == (10.0, 5.0)
+    assert drift.reasons(fitted, about(999, 0.5), half) == []
+    (bits,) = drift.reasons(fitted, about(10), less)
+    assert "save an appended image 4.5 bits, a fitted one that was held out 10.0" in bits
+    (none,) = drift.reasons(fitted, about(10), Bits([1.0], [9.0], [11.0], [7.0]))
+    assert "save an appended image no bits, a" in none
+    (low,) = drift.reasons(fitted, about(10, 0.51), half)
+    assert "51% of the appended images have a score as low" in low
+    (many,) = drift.reasons(fitted, about(1000), half)
+    assert "1,000 images were appended to 1,000" in many
+    assert drift.reasons(fitted, about(0, None), Bits([], [], [], [])) == []

@@ -1,0 +1,59 @@
+"""Collapse is seen and said; a sound clustering gives no warning."""
+
+import pytest
+import torch
+
+from cpp.clustering.quality import effective_rank, measures, warnings
+from cpp.rate_reduction.coding_rate import Moments
+from tests.cpp.clustering.test_partition import blobs
+
+
+def test_effective_rank_by_hand() -> None:
+    assert effective_rank(torch.eye(5)) == pytest.approx(5)
+    assert effective_rank(torch.diag(torch.tensor([3.0, 0, 0]))) == pytest.approx(1)
+    assert effective_rank(torch.diag(torch.tensor([2.0, 1, 1]))) == pytest.approx(2**1.5)
+
+
+def test_a_sound_clustering_has_no_warning() -> None:
+    Z, group = blobs([40, 30, 50, 20, 40], 0.08)
+    assert warnings(Moments.of(Z, group, 5), [40, 30, 50, 20, 40]) == []
+
+
+def test_codes_that_fell_together_are_said() -> None:
+    Z, group = blobs([20] * 12, 0.0)
+    flat = torch.nn.functional.normalize(Z * (torch.arange(24) < 2) + 0.01, dim=1)
+    (said,) = warnings(Moments.of(flat, group, 12), [20] * 12)
+    assert said.startswith("The codes have collapsed: they use 1.")
+
+
+def test_one_cluster_that_holds_most_and_empty_ones_are_said() -> None:
+    Z, group = blobs([20] * 4, 0.05)
+    said = warnings(Moments.of(Z, group, 4), [5, 90, 5, 0])
+    assert [text.split(":")[0] for text in said] == ["Cluster 1 holds 90% of the images", "1 of 4 clusters are empty"]
+
+
+def test_measures_by_hand() -> None:
+    """Two clusters on a line of their own each: rank 1, and half of the rate reduction each."""
+    Z = torch.eye(4)[[0, 0, 1, 1]]
+    e = 0.5
+    found = measures(Moments.of(Z, torch.tensor([0, 0, 1, 1]), 2), e)
+    assert found.coding_rate == pytest.approx([torch.log(torch.tensor(1 + 4 / e)).item() / 2] * 2)
+    assert found.effective_rank == pytest.approx([1, 1])
+    assert found.rate_share == pytest.approx([0.5, 0.5])
+    assert found.nearest.tolist() == [1, 0]
+    assert found.overlap == pytest.approx([1, 1])  # about the mean they lie on one line, on either side of it
+
+
+def test_measures_of_one_cluster_and_an_empty_one() -> None:
+    Z, group = blobs([20] * 2, 0.05)
+    one = measures(Moments.of(Z, group * 0, 1), 0.1)
+    assert (one.nearest.tolist(), one.overlap.tolist()) == ([-1], [0])
+    empty = measures(Moments.of(Z, group, 3), 0.1)
+    assert empty.effective_rank[2] == empty.coding_rate[2] == empty.rate_share[2] == 0
+
+
+def test_more_clusters_than_the_coding_length_speaks_for_are_said() -> None:
+    Z, group = blobs([20] * 8, 0.05)
+    (said,) = warnings(Moments.of(Z, group, 8), [20] * 8, high=4)
+    assert said.startswith("The coding length speaks for 4 clusters at most: some 4 of the 8 are parts of others.")
+    assert warnings(Moments.of(Z, group, 8), [20] * 8, high=8) == []

@@ -1,0 +1,221 @@
+"""Pixels are those of open_clip's own transform, bit for bit; anything else is a row with a reason."""
+
+import contextlib
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+
+from cpp.encoding.images import Limits, Preprocess, decode, extension, prepare
+from cpp.report.thumbnails import thumbnails
+from cpp.sources import shards
+from cpp.sources.samples import Reason, Rejected, Sample
+
+MODES = ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"]
+FORMAT = {"CMYK": "JPEG"}
+
+pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # of Pillow, for open_clip as for us
+
+
+def picture(mode: str = "RGB", size: tuple[int, int] = (90, 60), seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (7, 9, 4), dtype=np.uint8), "RGBA").resize(
+        size, Image.Resampling.BICUBIC
+    )
+    return small if mode == "RGBA" else small.convert(mode)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG whose header says what it likes."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data or zlib.compress(b"")) + chunk(b"IEND", b"")
+    )
+
+
+def reason(data: bytes, limits: Limits | None = None) -> Reason:
+    with pytest.raises(Rejected) as caught:
+        decode(data, limits or Limits())
+    return caught.value.reason
+
+
+def ours(config: PreprocessCfg) -> Preprocess:
+    size = config.size if isinstance(config.size, tuple) else (config.size, config.size)
+    return Preprocess(size, config.mean, config.std, config.interpolation, config.resize_mode, config.fill_color)
+
+
+def same(data: bytes, config: PreprocessCfg) -> bool:
+    expected = image_transform_v2(config, is_train=False)(Image.open(io.BytesIO(data)))
+    pixels = torch.from_numpy(ours(config)(decode(data, Limits())).copy()).permute(2, 0, 1)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (config.mean, config.std))
+    return torch.equal((pixels.float() / 255 - mean) / std, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+def test_every_colour_mode_and_shape_gives_the_pixels_of_open_clip(mode: str, resize_mode: str) -> None:
+    for size, interpolation, target in product(
+        [(90, 60), (61, 97), (40, 40), (32, 48), (17, 131)], ["bicubic", "bilinear"], [32, 40, (24, 40), (48, 30)]
+    ):
+        config = PreprocessCfg(size=target, interpolation=interpolation, resize_mode=resize_mode, fill_color=7)
+        assert same(encoded(picture(mode, size), FORMAT.get(mode, "PNG")), config), (size, interpolation, target)
+
+
+def test_the_orientation_of_exif_is_left_as_open_clip_leaves_it() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert same(encoded(picture(), "JPEG", exif=exif), PreprocessCfg(size=32))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_16_bits_is_that_of_8(kind: str) -> None:
+    grey = picture("L")
+    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    assert deep.mode == "I;16"
+    found = decode(encoded(deep, kind), Limits())
+    assert found.mode == "L"
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(grey))
+    assert thumbnails(encoded(deep, kind), [64]) == thumbnails(encoded(grey, kind), [64]) != [None]
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")])
+def test_the_first_picture_of_an_animation_counts(kind: str, suffix: str) -> None:
+    frames = [picture(seed=seed) for seed in range(3)]
+    data = encoded(
+        frames[0], kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
+    )
+    assert getattr(Image.open(io.BytesIO(data)), "n_frames", 1) == 3
+    assert same(data, PreprocessCfg(size=32))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_cut_short_anywhere_is_a_reason_and_never_another_error(kind: str) -> None:
+    data = encoded(picture(size=(40, 30)), kind)
+    whole = np.asarray(decode(data, Limits()).convert("RGB"))
+    for end in range(0, len(data), max(1, len(data) // 40)):
+        with contextlib.suppress(Rejected):
+            np.testing.assert_array_equal(np.asarray(decode(data[:end], Limits()).convert("RGB")), whole)
+
+
+@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
+def test_what_is_no_picture_is_told_apart() -> None:
+    jpeg = encoded(picture(), "JPEG")
+    assert reason(b"") == Reason.EMPTY
+    assert reason(b"<html><body>404</body></html>") == Reason.NOT_AN_IMAGE
+    assert reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n") == Reason.NOT_AN_IMAGE
+    assert reason(png(0, 10)) == Reason.NOT_AN_IMAGE
+    assert reason(png(10, 10)) == Reason.DAMAGED
+    assert reason(jpeg[: len(jpeg) // 2]) == Reason.DAMAGED
+    assert reason(png(60_000, 60_000)) == Reason.TOO_MANY_PIXELS
+    assert reason(png(11_000, 10_000)) == Reason.TOO_MANY_PIXELS
+    assert reason(png(10_000, 10)) == Reason.TOO_LONG
+    assert reason(jpeg, Limits(max_bytes=len(jpeg) - 1)) == Reason.TOO_MANY_BYTES
+    assert reason(jpeg, Limits(max_pixels=90 * 60 - 1)) == Reason.TOO_MANY_PIXELS
+    assert reason(jpeg, Limits(max_aspect=1.4)) == Reason.TOO_LONG
+    assert decode(jpeg, Limits(len(jpeg), 90 * 60, 1.5)).size == (90, 60)
+
+
+def test_preparing_keeps_order_and_metadata_and_decodes_once_for_all_transforms() -> None:
+    small, large = (ours(PreprocessCfg(size=size)) for size in (16, 24))
+    good = encoded(picture(), "JPEG")
+    samples = [Sample(str(i), good if i % 3 else b"junk", {"n": i}) for i in range(30)]
+    samples[4] = Sample("4", None, {}, Reason.LINK)
+    samples[5] = Sample("5", good, {}, Reason.BAD_JSON)
+    done = list(prepare(samples, [small, large, small], Limits(), threads=3, waiting=5))
+    assert [item.key for item in done] == [str(i) for i in range(30)]
+    assert {item.key: item.reason for item in done if item.pixels is None} == {
+        **{str(i): Reason.NOT_AN_IMAGE for i in range(0, 30, 3)},
+        "4": Reason.LINK,
+        "5": Reason.BAD_JSON,
+    }
+    first = done[1].pixels
+    assert first is not None
+    assert [p.shape for p in first] == [(16, 16, 3), (24, 24, 3), (16, 16, 3)]
+    assert first[0] is first[2]
+    assert done[1].metadata == {"n": 1}
+
+
+def test_preparing_runs_ahead_but_no_further_than_allowed() -> None:
+    drawn = 0
+
+    def samples() -> Iterator[Sample]:
+        nonlocal drawn
+        for i in range(100):
+            drawn = i + 1
+            yield Sample(str(i), encoded(picture(size=(8, 8))))
+
+    stream = prepare(samples(), [ours(PreprocessCfg(size=8))], Limits(), threads=2, waiting=6)
+    for taken in range(1, 20):
+        next(stream)
+        assert taken < drawn <= taken + 6
+
+
+def test_an_error_of_the_source_comes_after_the_rows_before_it() -> None:
+    def samples() -> Iterator[Sample]:
+        for i in range(7):
+            yield Sample(str(i), encoded(picture(size=(8, 8))))
+        raise ValueError("00000.tar is cut short")
+
+    stream = prepare(samples(), [ours(PreprocessCfg(size=8))], Limits(), threads=2, waiting=16)
+    assert [next(stream).key for _ in range(7)] == [str(i) for i in range(7)]
+    with pytest.raises(ValueError, match="cut short"):
+        next(stream)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("JPEG", "jpg"),
+        ("MPO", "jpg"),
+        ("PNG", "png"),
+        ("WEBP", "webp"),
+        ("GIF", "gif"),
+        ("BMP", "bmp"),
+        ("TIFF", "tif"),
+        ("PPM", "ppm"),
+    ],
+)
+def test_the_extension_is_that_of_the_bytes(kind: str, expected: str) -> None:
+    more: dict[str, object] = {"save_all": True, "append_images": [picture()]} if kind == "MPO" else {}
+    file = io.BytesIO()
+    picture().save(file, kind, **more)
+    assert extension(file.getvalue()) == expected
+
+
+def test_what_is_no_picture_or_of_a_format_that_is_not_read_has_no_extension() -> None:
+    assert extension(b"") is extension(b"<html>") is extension(b"%!PS-Adobe-3.0 EPSF-3.0\n") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("cc3m-img2dataset/00000.tar", "webdataset"),
+        ("caltech101-clip-b32/images/00000.tar", "webdataset"),
+        ("coco-mini", "folder"),
+    ],
+)
+def test_real_photographs_give_the_pixels_of_open_clip(real_data: Path, path: str, kind: shards.Format) -> None:
+    shard = next(iter(shards.shards(shards.Images(kind, (str(real_data / path),))).values()))
+    n = 25 if kind == "folder" else 120
+    data = [sample.image for sample, _ in zip(shards.read(shard), range(n), strict=False)]
+    squash = PreprocessCfg(size=256, mean=(0.5,) * 3, std=(0.5,) * 3, resize_mode="squash")  # SigLIP's
+    assert all(image is not None and same(image, PreprocessCfg()) for image in data)
+    assert all(image is not None and same(image, squash) for image in data[:: n // 12])

@@ -1,0 +1,71 @@
+"""Text vectors that were made before are taken from the folder, and it is the words alone that decide."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cpp.encoding import text_cache
+from cpp.encoding.text_cache import encoded
+
+
+class Counting:
+    """An encoder of two dimensions that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, words: Sequence[str]) -> NDArray[np.float16]:
+        self.asked += words
+        return np.array([[len(word), ord(word[0])] for word in words], np.float16)
+
+
+def test_only_new_words_are_encoded_and_the_rows_are_those_of_the_words(tmp_path: Path) -> None:
+    encode = Counting()
+    words = [f"{chr(97 + i % 26)}{i}" for i in range(100)]
+    first = encoded(words, encode, tmp_path / "space")
+    assert encode.asked == words
+    again = encoded([*words[::-1], "new"], encode, tmp_path / "space")
+    assert encode.asked == [*words, "new"]
+    assert np.array_equal(again, [*first[::-1], [3, ord("n")]])
+    assert first.dtype == again.dtype == np.float16
+    assert np.array_equal(encoded(words[:3], encode, tmp_path / "space"), first[:3])
+
+
+def test_many_words_are_kept_as_they_come_so_that_a_stopped_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_cache, "CHUNK", 10)
+    encode = Counting()
+
+    def stops(words: Sequence[str]) -> NDArray[np.float16]:
+        if "w25" in words:
+            raise KeyboardInterrupt
+        return encode(words)
+
+    words = [f"w{i}" for i in range(30)]
+    with pytest.raises(KeyboardInterrupt):
+        encoded(words, stops, tmp_path)
+    assert encode.asked == words[:20]
+    encoded(words, encode, tmp_path)
+    assert encode.asked == words
+
+
+def test_a_damaged_file_costs_its_words_and_nothing_else(tmp_path: Path) -> None:
+    encode = Counting()
+    encoded(["cat"], encode, tmp_path)
+    encoded(["cat", "dog"], encode, tmp_path)
+    (file,) = (path for path in tmp_path.iterdir() if len(path.read_bytes()) and b"cat" in path.read_bytes())
+    file.write_bytes(file.read_bytes()[:40])
+    (tmp_path / "half.12.new").write_bytes(b"what a killed run left")
+    assert np.array_equal(encoded(["cat", "dog"], encode, tmp_path), Counting()(["cat", "dog"]))
+    assert encode.asked == ["cat", "dog", "cat"]
+
+
+def test_without_a_folder_nothing_is_kept() -> None:
+    encode = Counting()
+    for _ in range(2):
+        encoded(["cat"], encode, None)
+    assert encode.asked == ["cat", "cat"]

@@ -1,0 +1,45 @@
+"""Scores by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cpp.evaluation.metrics import accuracy, kmeans_baseline, labelled, scores
+
+
+def test_a_renamed_perfect_clustering_scores_one() -> None:
+    assert scores(["a", "a", "b", "c"], [2, 2, 0, 1]) == pytest.approx((1, 1, 1))
+
+
+def test_accuracy_by_hand() -> None:
+    # clusters 0 and 1 both hold class a: only one of them can stand for it
+    assert accuracy([0, 0, 0, 1, 1], [0, 0, 1, 2, 2]) == pytest.approx(4 / 5)
+    assert accuracy([0, 0, 0, 1], [0, 0, 0, 0]) == pytest.approx(3 / 4)
+    assert accuracy([0, 1, 2, 3], [0, 0, 0, 0]) == pytest.approx(1 / 4)
+
+
+def test_a_random_clustering_has_no_adjusted_rand_index() -> None:
+    rng = np.random.default_rng(0)
+    assert abs(scores(rng.integers(0, 10, 5000), rng.integers(0, 10, 5000)).ari) < 0.01
+
+
+def test_labels_come_out_of_files_with_unknown_ones_marked(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.parquet")
+    table = {"cluster": pa.array([0, 1, 1], pa.int32()), "kind": ["x", None, "y"], "none": pa.nulls(3, pa.string())}
+    pq.write_table(pa.table(table), path)
+    found = labelled([path, path], "kind", prefetch=2)
+    assert found.known.tolist() == [True, False, True] * 2
+    assert found.label[found.known].tolist() == ["x", "y", "x", "y"]
+    with pytest.raises(ValueError, match=r"no column 'label' \(evaluate.label\); it has cluster, kind, none"):
+        labelled([path], "label", 1)
+    with pytest.raises(ValueError, match="'none' .* has no values"):
+        labelled([path], "none", 1)
+
+
+def test_the_baseline_clusters_rows_beyond_its_sample() -> None:
+    X = np.repeat(np.eye(3, dtype=np.float16), 20, axis=0)
+    found = kmeans_baseline(X[::2], iter([X[:30], X[30:]]), 3, seed=0)
+    assert scores(np.repeat(np.arange(3), 20), found).acc == 1

@@ -1,0 +1,35 @@
+"""Keys of tars are plain, their own, and as they were where they can be; JSON is JSON."""
+
+import json
+import math
+
+import pytest
+
+from cpp.export.webdataset import PLAIN, _strict, sample_keys
+
+
+def test_plain_keys_stay() -> None:
+    keys = ["000000012", "a-b_C", "x" * 80]
+    assert sample_keys(keys) == keys
+
+
+@pytest.mark.parametrize("key", ["a.b", "../../x", "/etc/passwd", "", "x" * 81, "ключ", "a b", "a\nb", ".", "a/b.jpg"])
+def test_others_are_called_by_their_row(key: str) -> None:
+    assert sample_keys(["first", key]) == ["first", "row-000001"]
+
+
+def test_no_two_samples_have_one_key() -> None:
+    """Neither by repeating, nor by case, nor by looking like a key of ours."""
+    keys = ["a", "a", "A", "row-000001", "ROW-000002", "row-000000", "b", "b.c", "row-000007_"]
+    found = sample_keys(keys)
+    assert len({key.casefold() for key in found}) == len(keys)
+    assert all(PLAIN.fullmatch(key) for key in found)
+    assert [k for k, own in zip(found, keys, strict=True) if k == own] == [
+        "row-000001", "ROW-000002", "row-000000", "b", "row-000007_",
+    ]  # fmt: skip
+
+
+def test_json_has_no_nan() -> None:
+    value = {"a": math.nan, "b": [math.inf, 1.5, {"c": -math.inf}], "d": "text", "e": None}
+    said = json.dumps(_strict(value), allow_nan=False)
+    assert json.loads(said) == {"a": None, "b": [None, 1.5, {"c": None}], "d": "text", "e": None}

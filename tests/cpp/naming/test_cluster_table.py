@@ -1,0 +1,49 @@
+"""Rows of `clusters.parquet`, and the confidence of the label of an image."""
+
+import numpy as np
+import torch
+
+from cpp.clustering.quality import measures
+from cpp.naming.cluster_table import CLUSTERS, Layer, confidence
+from cpp.naming.names import Name, Word
+from cpp.rate_reduction.coding_rate import Moments
+
+MEASURES = measures(Moments.of(torch.eye(3), torch.tensor([0, 1, 1]), 2), 0.1)
+
+
+def layer(names: list[Name] | None) -> Layer:
+    return Layer(
+        True, np.array([1, 2]), names, MEASURES, [None, 0], [[("sofa", 0.5)], []], {1: ["b", "c"]}, [0.5, None]
+    )
+
+
+def test_a_row_has_what_is_known_of_a_cluster() -> None:
+    sure = Name("cat", 0.75, 0.5, "dog", 0.25, 0.5, [Word("cat", 3.0, 0.5)], "cat (sofa)")
+    table = layer([sure, Name("car", 0.25, 0.5, None, 0.5, 0.5, [Word("car", 1.0, 0.5)])]).table()
+    first, second = table.to_pylist()
+    assert table.schema == CLUSTERS
+    assert (first["layer"], first["main"], first["cluster"], first["parent"], first["size"]) == (2, True, 0, None, 1)
+    assert (first["name"], first["status"], first["confidence"]) == ("cat (sofa)", "named", 0.75)
+    assert (first["runner_up"], first["margin"], first["agree"]) == ("dog", 0.25, 0.5)
+    assert first["top"] == [{"word": "cat", "votes": 3.0, "share": 0.5}]
+    assert (first["captions"], second["captions"]) == ([{"word": "sofa", "score": 0.5}], [])
+    assert (first["examples"], first["small_margin"]) == ([], 0.5)
+    assert (second["name"], second["status"], second["top"][0]["word"]) == (None, "unsure", "car")
+    assert (second["examples"], second["parent"]) == (["b", "c"], 0)
+
+
+def test_without_a_vocabulary_all_that_is_of_names_is_null() -> None:
+    row = layer(None).table().to_pylist()[0]
+    assert [row[key] for key in ("name", "status", "confidence", "share", "runner_up", "agree")] == [None] * 6
+    assert row["top"] == []
+
+
+def test_confidence_of_a_label_follows_its_parts() -> None:
+    base = confidence(np.array([0.8]), np.array([0.2]), np.array([0.0]))
+    assert base.dtype == np.float32
+    assert confidence(np.array([0.9]), np.array([0.2]), np.array([0.0])) > base
+    assert confidence(np.array([0.8]), np.array([0.5]), np.array([0.0])) > base
+    assert confidence(np.array([0.8]), np.array([0.2]), np.array([0.05])) < base
+    ends = confidence(np.array([0.0, 1.0]), np.zeros(2), np.zeros(2))
+    assert 0 <= ends[0] < 0.01
+    assert 0.99 < ends[1] <= 1

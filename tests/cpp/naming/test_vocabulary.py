@@ -1,0 +1,62 @@
+"""Words that clusters may be called by: one entry for one meaning, some kept out, some more general than others."""
+
+import numpy as np
+import pytest
+import torch
+
+from cpp.naming.vocabulary import LONGEST, Vocabulary, clean
+
+
+def axes(*words: str, exclude: tuple[str, ...] = ()) -> Vocabulary:
+    return Vocabulary.of(words, 2 * np.eye(len(words), dtype=np.float32), exclude)
+
+
+def test_case_spacing_plural_and_hyphens_make_no_new_word() -> None:
+    vocabulary = axes("Polar bear", "cat", "polar  bears", "bow-tie", "bow_tie")
+    assert vocabulary.words == ("Polar bear", "cat", "bow-tie")
+    half = 0.5**0.5
+    expected = torch.tensor([[half, 0, half, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, half, half]])
+    torch.testing.assert_close(vocabulary.vectors, expected)
+
+
+def test_common_words_of_one_synset_are_one_entry() -> None:
+    assert axes("laptop", "cat", "laptop computer").words == ("laptop", "cat")
+    assert axes("blimp", "sausage").words == ("blimp", "sausage")
+
+
+def test_a_note_in_brackets_tells_meanings_apart() -> None:
+    assert axes("octopus (food)", "octopus (animal)", "Octopus (Food)").words == ("octopus (food)", "octopus (animal)")
+
+
+def test_excluded_words_go_with_their_synonyms() -> None:
+    kept = axes("porcupine", "dog", "Hedgehogs", "octopus (food)", exclude=("hedgehog", "octopus", "no such word", ""))
+    assert kept.words == ("dog",)
+
+
+def test_no_words_are_an_error_that_says_why() -> None:
+    with pytest.raises(ValueError, match=r"the vocabulary has no words$"):
+        Vocabulary.of([], np.empty((0, 3)))
+    with pytest.raises(ValueError, match=r"no words, after label.exclude took the rest out"):
+        axes("cat", exclude=("cats",))
+
+
+def test_more_general_words_of_the_vocabulary_come_nearest_first_and_have_those_below_them() -> None:
+    vocabulary = axes("airliner", "vehicle", "plane", "strawberry")
+    assert vocabulary.above == ((2, 1), (), (1,), ())
+    assert vocabulary.below == ((), (0, 2), (0,), ())
+
+
+def test_words_in_other_scripts_stay() -> None:
+    assert axes("猫", "кошка", "قطة", "chat").words == ("猫", "кошка", "قطة", "chat")
+
+
+def test_words_are_cleaned() -> None:
+    assert clean("a\x00 b\u202e\n c") == "a b c"
+    assert clean("x" * LONGEST) == "x" * LONGEST
+    assert clean("x" * (LONGEST + 1)) == ""
+
+
+def test_which_words_mean_one_of_some_names() -> None:
+    vocabulary = axes("porcupine", "dog", "rose hedgehog", "cats")
+    assert vocabulary.meaning(["Hedgehogs", "cat"]).tolist() == [True, False, False, True]
+    assert vocabulary.meaning([]).tolist() == [False] * 4

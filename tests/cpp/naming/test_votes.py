@@ -1,0 +1,95 @@
+"""What images say of words: by hand, and as sums over shards."""
+
+import numpy as np
+import pytest
+import torch
+
+from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import Ballot, Likeness, Votes, vote
+
+AXES = Vocabulary.of(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
+
+
+def votes(cluster: list[int], word: list[int], vote: list[float], first: list[int]) -> Votes:
+    return Votes(np.array(cluster, np.int32), np.array(word, np.int32), np.array(vote), np.array(first))
+
+
+def random(n: int = 50, words: int = 30, d: int = 16) -> tuple[torch.Tensor, np.ndarray, Vocabulary]:
+    g = torch.Generator().manual_seed(0)
+    X = torch.nn.functional.normalize(torch.randn(n, d, generator=g), dim=1)
+    vocabulary = Vocabulary.of([f"w {i}" for i in range(words)], torch.randn(words, d, generator=g).numpy())
+    return X, np.arange(n, dtype=np.int32) % 4, vocabulary
+
+
+def test_votes_by_hand() -> None:
+    # 100 x cosine differs by ln 3 between the first two words: softmax is 3/4, 1/4 and nearly 0
+    X = torch.tensor([[np.log(3) / 100, 0.0, -1.0]])
+    found = vote(X, np.array([7], np.int32), AXES, top=2, batch=8, device="cpu")
+    assert found.votes.cluster.tolist() == [7, 7]
+    assert found.votes.word.tolist() == [0, 1]
+    np.testing.assert_allclose(found.votes.vote, [0.75, 0.25], atol=1e-5)
+    assert found.votes.first.tolist() == [1, 0]
+    assert found.word.tolist() == [0]
+    np.testing.assert_allclose(found.similarity, [np.log(3) / 100], rtol=1e-5)
+    assert found.present.tolist() == [7]
+
+
+def test_votes_are_a_sum_over_shards_and_batches() -> None:
+    X, cluster, vocabulary = random()
+    whole = vote(X, cluster, vocabulary, 5, 64, "cpu").votes
+    parts = [vote(X[a:b], cluster[a:b], vocabulary, 5, 7, "cpu").votes for a, b in ((0, 13), (13, 50))]
+    total = Votes.total(parts)
+    softmax = (100 * X @ vocabulary.vectors.T).softmax(1).numpy()
+    naive, firsts = np.zeros((2, 4, 30))
+    for row, k in zip(softmax, cluster, strict=True):
+        best = np.argsort(-row)[:5]
+        naive[k, best] += row[best]
+        firsts[k, best[0]] += 1
+    for found in (whole, total):
+        dense, first = np.zeros((2, 4, 30))
+        dense[found.cluster, found.word] = found.vote
+        first[found.cluster, found.word] = found.first
+        np.testing.assert_allclose(dense, naive, rtol=1e-4, atol=1e-7)
+        np.testing.assert_array_equal(first, firsts)
+
+
+def test_likeness_is_a_sum_over_shards_and_says_the_mean_similarities() -> None:
+    X, cluster, vocabulary = random()
+    total = Likeness.none(4, 16, 30)
+    for a, b in ((0, 13), (13, 50)):
+        said: Ballot = vote(X[a:b], cluster[a:b], vocabulary, 5, 7, "cpu")
+        total.add_(said.present, said.likeness)
+    S = (X @ vocabulary.vectors.T).numpy()
+    np.testing.assert_array_equal(total.count_k, np.bincount(cluster))
+    for k in range(4):
+        np.testing.assert_allclose(total.sum_kd[k] @ vocabulary.vectors.numpy().T, S[cluster == k].sum(0), atol=1e-5)
+    np.testing.assert_allclose(total.similarity_w, S.sum(0), atol=1e-5)
+    np.testing.assert_allclose(total.squared_w, (S**2).sum(0), atol=1e-5)
+
+
+def test_coarser_layers_have_the_votes_and_the_likeness_of_their_parts() -> None:
+    coarser = votes([0, 1, 2, 2], [5, 5, 5, 6], [1, 2, 4, 8], [1, 1, 0, 2]).merge(np.array([1, 0, 1]))
+    assert coarser.cluster.tolist() == [0, 1, 1]
+    assert coarser.word.tolist() == [5, 5, 6]
+    assert coarser.vote.tolist() == [2, 5, 8]
+    assert coarser.first.tolist() == [1, 1, 2]
+    fine = Likeness(np.array([1, 2, 3]), np.arange(6.0).reshape(3, 2), np.ones(4), np.ones(4))
+    merged = fine.merge(np.array([1, 0, 1]), 2)
+    assert merged.count_k.tolist() == [2, 4]
+    assert merged.sum_kd.tolist() == [[2, 3], [4, 6]]
+
+
+def test_votes_without_some_words() -> None:
+    left = votes([0, 0, 1], [0, 2, 2], [1, 2, 3], [1, 0, 1]).without(np.array([False, False, True]))
+    assert (left.cluster.tolist(), left.word.tolist(), left.vote.tolist(), left.first.tolist()) == ([0], [0], [1], [1])
+
+
+def test_another_space_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the images have dimension 4, the words 3: label.vocabulary must come from"):
+        vote(torch.zeros(1, 4), np.zeros(1, np.int32), AXES, 5, 8, "cpu")
+
+
+def test_no_images_say_nothing() -> None:
+    found = vote(torch.empty(0, 3), np.empty(0, np.int32), AXES, 5, 8, "cpu")
+    assert len(found.votes.vote) == len(found.word) == len(found.present) == 0
+    assert found.likeness.similarity_w.tolist() == [0, 0, 0]

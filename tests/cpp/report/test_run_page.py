@@ -1,0 +1,393 @@
+"""The page: everything on it, hostile text as text, its size, and a real browser."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+
+from cpp.report import html as report
+from cpp.report import length_curve
+from cpp.report.cards import Card, Neighbour, Picture, Share
+from cpp.report.confusion import confusion
+from cpp.report.html import percent, seconds
+from cpp.report.run_page import PAGED, Page, Rejected, Step, fit, pages, render
+from cpp.report.summary import how_partitioned
+from cpp.report.tsne_map import plane
+from tests.support.browser import LAPTOP, PHONE, Tab, opened
+
+HOSTILE = "<script>document.title='gone'</script>\"'&\u202e" + "long" * 60 + "</style></title>"
+
+
+def webp(side: int, seed: int, size: tuple[int, int] | None = None) -> bytes:
+    """A picture of blots that takes as many bytes as a photograph, or more."""
+    noise = np.random.default_rng(seed).integers(0, 255, (side // 4 + 1, side // 4 + 1, 3), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(noise).resize(size or (side, side)).save(out, "WEBP", quality=72)
+    return out.getvalue()
+
+
+def made(n: int, text: str = "thing", side: int = 160) -> Page:
+    """A page of `n` clusters with every part."""
+    rng = np.random.default_rng(0)
+    large, small = [webp(side, i) for i in range(5)], [webp(72, i) for i in range(5)]
+    kinds = {"typical": 8, "borderline": 4, "odd": 4}
+
+    def card(k: int) -> Card:
+        def picture(kind: str, i: int) -> Picture:
+            key = f"{text} {k}-{kind}-{i}"
+            return Picture(key, "s", text, 0.5, 0.1, large[(k + i) % 5], small[(k + i) % 5])
+
+        return Card(
+            cluster=k,
+            size=n - k + 5,
+            part=1 / n,
+            name=None if k % 7 == 3 else f"{text} {k}",
+            guess="guess" if k % 7 == 3 else None,
+            unsure=k % 7 == 3,
+            sure=(k % 10) / 10,
+            evidence=[Share(text, 0.5), Share("other", 0.25)],
+            captions=[text],
+            classes=[Share(text, 1.0)],
+            neighbour=Neighbour((k + 1) % n, f"{text} {(k + 1) % n}", 0.5),
+            warnings=["It has only 3 images."] if k % 5 == 2 else [],
+            numbers={"coding rate": "10.0 nats"},
+            members={kind: [picture(kind, i) for i in range(m)] for kind, m in kinds.items()},
+        )
+
+    rows = [{"layer": n, "main": True, "cluster": k, "parent": k // 4, "size": n - k + 5, "name": text, "top": []}
+            for k in range(n)]  # fmt: skip
+    above = [{"layer": n // 4 + 1, "main": False, "cluster": k, "parent": None, "size": 9, "name": text, "top": []}
+             for k in range(n // 4 + 1)]  # fmt: skip
+    bits = np.concatenate([np.linspace(900, 0, n), np.linspace(5, 50, 6)])
+    cluster = np.arange(300) % n
+    return Page(
+        title=text,
+        summary=[text],
+        cards=[card(k) for k in range(n)],
+        rejected=[Rejected("no bytes", 3, [Picture(text), Picture(text, data=large[0])])],
+        warnings=[text],
+        choice=text,
+        length=length_curve.length_curve(bits, np.stack([bits, bits * 1.1]), n),
+        tree=length_curve.nested([*rows, *above]),
+        plane=plane(rng.random((300, 2)) * 1000, cluster.tolist(), [("s", f"{text} {i}") for i in range(300)]),
+        small={("s", f"{text} {i}"): small[i % 5] for i in range(300)},
+        scores={
+            "label": text, "rows": 5, "classes": 2,
+            "methods": [{"method": text, "clusters": n, "acc": 0.5, "nmi": 0.25, "ari": 0.125}],
+        },
+        confusion=confusion([{"cluster": k, "class": f"{text} {c}", "images": 5 - c} for k in range(min(n, 20))
+                             for c in range(3)]),
+        loss={name: [1.0, 3.0, 2.0] * 5 for name in ("loss", "R", "R_c", "pi_norm2")}
+        | {"warmup": [True] + [False] * 14},
+        steps=[Step("encode", 100.0, 12_345, 3)],
+        settings=text,
+        versions={"torch": text},
+    )  # fmt: skip
+
+
+def written(page: Page, folder: Path, beside: Page | None = None) -> Path:
+    """The page and its pages (or those of another) as a run writes them."""
+    folder.mkdir(exist_ok=True)
+    (folder / "report.html").write_text(render(page), encoding="utf-8")
+    (folder / "pages").mkdir(exist_ok=True)
+    for name, html in pages(beside or page):
+        (folder / "pages" / name).write_text(html, encoding="utf-8")
+    return folder / "report.html"
+
+
+def faults(tab: Tab) -> list[str]:
+    """What axe finds wrong, with where."""
+    tab.page.evaluate("document.querySelectorAll('.card').forEach((card) => card.style.contentVisibility = 'visible')")
+    found = Axe().run(tab.page).response["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0]['failureSummary'][:300]}" for v in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_nothing_is_wrong_for_axe_and_nothing_is_wider_than_the_screen(
+    tmp_path: Path, scheme: str, size: dict[str, int]
+) -> None:
+    with opened(written(made(24), tmp_path), size, color_scheme=scheme) as tab:
+        assert faults(tab) == []
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    assert tab.said == tab.asked == []
+
+
+@pytest.mark.parametrize("n", [24, PAGED + 40])
+def test_hostile_text_is_shown_as_text(tmp_path: Path, n: int) -> None:
+    file = written(made(n, HOSTILE), tmp_path)
+    with opened(file, PHONE) as tab:
+        assert tab.page.title().startswith("<script>")
+        assert tab.page.locator("h1").inner_text() == HOSTILE
+        assert tab.page.locator("script").count() == 2
+        assert HOSTILE[:40] in (tab.page.locator(".card h3").first.text_content() or "")
+        assert tab.page.locator("img").first.get_attribute("alt") == HOSTILE
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert tab.page.evaluate("JSON.parse(document.getElementById('points').textContent).key[0]").startswith(
+            "<script>"
+        )
+        tab.shot(f"hostile-{n}")
+    assert tab.said == tab.asked == []
+    if n > PAGED:
+        with opened(tmp_path / "pages" / "clusters-00000.html") as tab:
+            assert tab.page.locator("h1").inner_text() == HOSTILE
+            assert tab.page.locator("script").count() == 1
+        assert tab.said == tab.asked == []
+
+
+def test_search_sort_and_filters(tmp_path: Path) -> None:
+    with opened(written(made(40), tmp_path)) as tab:
+        page = tab.page
+
+        def shown() -> list[int]:
+            return [int(c.split("-")[1]) for c in page.eval_on_selector_all(".card", "cards => cards.map(c => c.id)")]
+
+        assert shown() == list(range(40))
+        page.fill("#search", "THING 17")
+        assert shown() == [17]
+        assert page.locator("#found").inner_text() == "1 of 40 clusters"
+        page.fill("#search", "#3")
+        assert shown() == [3, *range(30, 40)]
+        page.fill("#search", "nothing like it")
+        assert shown() == []
+        page.click("#reset")
+        assert len(shown()) == 40
+        page.check("#unsure")
+        assert shown() == [k for k in range(40) if k % 7 == 3]
+        page.check("#wary")
+        assert shown() == [k for k in range(40) if k % 7 == 3 and k % 5 == 2]
+        page.uncheck("#unsure")
+        page.uncheck("#wary")
+        page.fill("#least", "40")
+        assert shown() == list(range(6))
+        page.fill("#least", "")
+        page.fill("#most", "10")
+        assert shown() == [k for k in range(40) if k % 10 <= 1]
+        page.fill("#most", "")
+        for order, first in (("small", 39), ("sure", 9), ("doubt", 0), ("number", 0), ("size", 0)):
+            page.select_option("#sort", order)
+            assert shown()[0] == first
+        page.select_option("#sort", "name")
+        names = page.eval_on_selector_all(".card h3", "names => names.map(n => n.textContent)")
+        assert names == sorted(names)
+    assert tab.said == tab.asked == []
+
+
+def test_a_link_to_a_cluster_shows_it_whatever_is_filtered(tmp_path: Path) -> None:
+    file = written(made(40), tmp_path)
+    with opened(file) as tab:
+        tab.page.goto(f"{file.as_uri()}#cluster-17")
+        tab.page.reload()
+        for filtered in ("", "thing 5"):
+            tab.page.fill("#search", filtered)
+            tab.page.evaluate("location.hash = 'cluster-18'")
+            tab.until("document.querySelector('.card.here')?.id === 'cluster-18'")
+            tab.page.evaluate("location.hash = 'cluster-17'")
+            tab.until("document.querySelector('.card.here')?.id === 'cluster-17'")
+            top = tab.page.evaluate("document.getElementById('cluster-17').getBoundingClientRect().top")
+            assert 40 <= top <= 140
+        tab.page.keyboard.press("j")
+        assert tab.page.evaluate("document.querySelector('.card.here').id") == "cluster-18"
+        tab.page.keyboard.press("k")
+        tab.page.keyboard.press("/")
+        tab.page.keyboard.type("5")
+        assert tab.page.input_value("#search") == "5"
+    assert tab.said == tab.asked == []
+
+
+def test_a_link_leads_to_the_top_of_a_cluster_that_is_not_in_the_list_yet_and_does_so_again(tmp_path: Path) -> None:
+    with opened(written(made(300), tmp_path)) as tab:
+        top = "document.getElementById('cluster-250')?.getBoundingClientRect().top"
+        link = tab.page.locator(".tree a[href='#cluster-250']")
+        link.evaluate("link => link.closest('details').open = true")
+        for _ in "ab":
+            assert tab.page.locator("#cluster-250").count() == 0
+            link.click()
+            tab.until(f"{top} > 0")
+            tab.page.wait_for_timeout(300)  # in which those above it would push it away
+            tab.until(f"Math.abs({top} - 72) < 2")
+            tab.page.fill("#search", "thing 17")
+    assert tab.said == tab.asked == []
+
+
+def test_layers_fold_and_colours_change_and_are_remembered(tmp_path: Path) -> None:
+    with opened(written(made(40), tmp_path), color_scheme="light") as tab:
+        page = tab.page
+        inner = page.locator(".tree details li")
+        page.click('text="Fold all"')
+        assert not inner.first.is_visible()
+        page.click("text=Unfold all")
+        assert inner.first.is_visible()
+        ground = "getComputedStyle(document.body).backgroundColor"
+        light = page.evaluate(ground)
+        page.click("#theme")
+        dark = page.evaluate(ground)
+        assert dark != light
+        page.reload()
+        assert page.evaluate(ground) == dark
+        page.click("#theme")
+        assert page.evaluate(ground) == light
+    assert tab.said == tab.asked == []
+
+
+def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
+    with opened(written(made(12), tmp_path)) as tab:
+        page = tab.page
+        page.evaluate("document.getElementById('map').scrollIntoView()")
+        drawn = "document.getElementById('canvas').toDataURL()"
+        tab.until(f"{drawn}.length > 10000")
+        whole = page.evaluate(drawn)
+        x, y = page.evaluate("""() => {
+            const { left, top, width, height } = document.getElementById("canvas").getBoundingClientRect();
+            const { x, y, picture } = JSON.parse(document.getElementById("points").textContent);
+            const i = picture.findIndex(Boolean);
+            return [left + width / 2 + (x[i] - 500) * width / 1100, top + height / 2 + (y[i] - 500) * height / 1080];
+        }""")
+        page.mouse.move(x, y)
+        tab.until("document.querySelector('#hover img')?.naturalWidth === 72")
+        said = page.locator("#hover").inner_text()
+        assert re.match(r"(thing|guess\?)", said)
+        tab.shot("map-hover")
+        page.mouse.down()
+        page.mouse.up()
+        page.wait_for_url(re.compile(r"#cluster-\d+$"))
+        tab.until("document.querySelector('.card.here') !== null")  # it takes the focus
+        page.focus("canvas")
+        page.mouse.move(5, 5)
+        tab.until(f"whole => {drawn} === whole", whole)  # nothing is pointed at
+        page.keyboard.press("+")
+        tab.until(f"whole => {drawn} !== whole", whole)
+        page.keyboard.press("0")
+        tab.until(f"whole => {drawn} === whole", whole)
+    assert tab.said == tab.asked == []
+
+
+def test_nothing_moves_on_a_page_of_five_hundred_clusters(tmp_path: Path) -> None:
+    file = written(made(PAGED, side=112), tmp_path)
+    assert not list((tmp_path / "pages").iterdir())
+    watch = "addEventListener('load', () => 0); window.moved = 0; new PerformanceObserver((list) => list.getEntries()" \
+            ".forEach((e) => window.moved += e.value)).observe({type: 'layout-shift', buffered: true})"  # fmt: skip
+    with opened(file) as tab:
+        tab.page.add_init_script(watch)
+        tab.page.reload()
+        tab.page.wait_for_load_state("load")
+        for _ in range(20):
+            tab.page.mouse.wheel(0, 900)
+            tab.page.wait_for_timeout(20)
+        assert tab.page.evaluate("window.moved") < 0.01
+    assert tab.said == tab.asked == []
+
+
+def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
+    file = written(made(5000), tmp_path, beside=made(PAGED + 1))
+    with opened(file) as tab:
+        page = tab.page
+        for text in ("x", "thing 1", "thing", "", "guess", ""):
+            page.fill("#search", text)
+        for n in (61, 121, 181):  # whoever comes to the end finds more
+            page.evaluate("document.getElementById('end').scrollIntoView(false)")
+            page.wait_for_selector(f".card:nth-child({n})", state="attached")
+        tab.shot("five-thousand")
+        assert page.evaluate("document.querySelectorAll('.card').length") < 1000  # none that nobody has come to
+        tops = page.eval_on_selector_all(".card", "cards => cards.slice(0, 3).map(c => c.getBoundingClientRect().top)")
+        assert tops[0] == tops[1] == tops[2]  # side by side
+        page.evaluate("location.hash = 'cluster-123'")
+        page.click("#cluster-123 h3 a")
+        page.wait_for_url("**/pages/clusters-00002.html#cluster-123")
+        assert page.locator("#cluster-123 img").count() == 16
+        tab.shot("five-thousand-page")
+        assert faults(tab) == []
+
+
+def test_what_comes_after_five_thousand_clusters_stays_where_it_is_when_a_link_leads_to_it(tmp_path: Path) -> None:
+    with opened(written(made(5000), tmp_path)) as tab:
+        page = tab.page
+        page.click("nav a[href='#layers']")
+        page.wait_for_timeout(500)  # in which the list would grow above it
+        assert page.locator(".card").count() == 60
+        assert 0 < page.evaluate("document.getElementById('layers').getBoundingClientRect().top") < LAPTOP["height"] / 2
+        page.mouse.wheel(0, -1000)
+        page.wait_for_selector(".card:nth-child(61)", state="attached")
+
+
+def test_a_link_to_a_cluster_that_is_not_on_the_page_leads_to_its_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LISTED", 100)
+    file = written(made(PAGED + 100), tmp_path)
+    with opened(file) as tab:
+        assert tab.page.locator(".card").count() == 100
+        tab.page.evaluate("location.hash = 'cluster-599'")
+        tab.page.wait_for_url("**/pages/clusters-00011.html#cluster-599")
+
+
+@pytest.mark.parametrize("n", [1, 150, PAGED, PAGED + 1, 6000])
+def test_the_page_stays_small_whatever_the_run(n: int) -> None:
+    page = made(n, side=160 if n != PAGED else 112)
+    html = render(page)
+    assert len(html.encode()) < 25e6
+    assert html.count("<article") == min(n, report.LISTED)
+    assert html.count("data:image/webp;base64,Ukl") > n / 3
+    if n <= PAGED + 1:
+        found = dict(pages(page))
+        assert all(len(text.encode()) < 25e6 for text in found.values())
+        assert len(found) == (-(-n // report.ON_A_PAGE) if n > PAGED else 0)
+
+
+def test_where_there_is_little_room_every_cluster_keeps_its_first_pictures() -> None:
+    cards = made(10).cards
+    bytes_of_one = len(cards[0].members["typical"][0].large or b"") * 4 / 3
+    shown = fit(cards, 15 * 1.2 * bytes_of_one)
+    counts = [sum(map(len, card.members.values())) for card in shown]
+    assert min(counts) >= 1
+    assert max(counts) - min(counts) <= 1
+    assert [card.members["typical"][0].key for card in shown] == [card.members["typical"][0].key for card in cards]
+
+
+def test_the_page_allows_its_own_script_and_nothing_else() -> None:
+    html = render(made(3))
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'; img-src data:;")
+    assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", re.sub(r"xmlns=\S+", "", html)).replace("http-equiv", "")
+
+
+def test_without_pictures_there_are_keys() -> None:
+    page = made(2)
+    bare = [
+        Card(cluster=c.cluster, size=1, part=0.5, name=None, members={"typical": [Picture("a key")]})
+        for c in page.cards
+    ]
+    html = render(Page(title="t", summary=[], cards=bare, pictured=False))
+    assert "Pictures are left out" in html
+    assert html.count(">a key<") == 2
+    assert "data:image/webp;base64,Ukl" not in html
+
+
+def test_the_page_says_how_the_sample_was_partitioned() -> None:
+    said = how_partitioned({"method": "spectral", "silhouettes": {"kmeans": 0.25, "spectral": 0.5}})
+    assert said == "Partition by spectral clustering; the silhouettes were k-means 0.250 and spectral clustering 0.500."
+    assert how_partitioned({"method": "kmeans", "silhouettes": {}}) == "Partition by k-means."
+
+
+def test_numbers_in_words() -> None:
+    assert [percent(x) for x in (0, 1, 0.0001, 0.99995, 0.0123, 0.5, 0.991)] == [
+        "0\u202f%", "100\u202f%", "< 0.1\u202f%", "> 99.9\u202f%", "1.2\u202f%", "50\u202f%", "99.1\u202f%",
+    ]  # fmt: skip
+    assert [seconds(x) for x in (0.21, 14.4, 200, 7500)] == [
+        "0.2\u202fs", "14\u202fs", "3\u202fmin 20\u202fs", "2\u202fh 5\u202fmin",
+    ]  # fmt: skip
+
+
+def test_a_long_picture_is_shown_whole_and_others_fill_their_square() -> None:
+    wide = Picture("w", data=webp(40, 0, (120, 40)))
+    assert wide.whole
+    card = Card(cluster=0, size=1, part=1.0, name=None, members={"typical": [Picture("w", large=wide.data)]})
+    assert '<li class="whole"><img' in render(Page(title="t", summary=[], cards=[card]))
+    assert not Picture("s", data=webp(40, 0, (120, 100))).whole
+    assert base64.b64decode((wide.uri or "").split(",")[1]) == wide.data

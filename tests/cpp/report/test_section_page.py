@@ -1,0 +1,81 @@
+"""Pages of curation: everything that is said is there, escaped, and nothing is fetched."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cpp.report import html as report
+from cpp.report.cards import Picture
+from cpp.report.charts import HEIGHT, WIDTH, Series, chart
+from cpp.report.section_page import PAGES, CurationPage, Group, Part, Shown, Table, render
+from tests.support.browser import PHONE, opened
+
+
+def webp() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((160, 120), 60).convert("RGB").save(buffer, "WEBP")
+    return buffer.getvalue()
+
+
+def page(picture: Picture | None = None) -> CurationPage:
+    curve = chart([Series([0, 1, 2], [4.0, 2.0, 0.0])], "threshold", "images", "From 4 images to none.", [1])
+    shown = Shown(picture or Picture("k<1>", large=webp()), "cosine 0.99 & more")
+    part = Part("Groups", ["A sentence."], [curve], [Table(["kind", "n"], [["<b>", "3"]])], [Group("One", [shown])])
+    return CurationPage("Outliers", "A <run>", ["First.", "Second."], [part], {"images": "1,234"}, PAGES)
+
+
+def test_what_is_said_is_there_and_escaped() -> None:
+    html = render(page())
+    for said in ("A &lt;run&gt;", "First. Second.", "1,234", "&lt;b&gt;", "k&lt;1&gt;", "cosine 0.99 &amp; more"):
+        assert said in html
+    assert "<b>&" not in html
+    assert "From 4 images to none." in html
+    assert 'href="balance_page.html"' in html
+    assert "data:image/webp;base64,UklG" in html
+
+
+def test_a_picture_that_is_not_there_is_its_key() -> None:
+    html = render(page(Picture("gone")))
+    assert "base64,UklG" not in html
+    assert '<span dir="auto">gone</span>' in html
+
+
+def test_pictures_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "BYTES", 1_000_000 + 400)
+    assert "base64,UklG" not in render(page())
+
+
+def test_a_page_without_parts_is_a_page() -> None:
+    assert "First." in render(replace(page(), parts=[]))
+
+
+def test_points_of_a_chart_fill_its_box() -> None:
+    found = chart([Series([0, 1, 2], [4.0, 2.0, 0.0])], "x", "y", "", [1, 7])
+    assert found.shapes == [(False, f"0.0,0.0 {WIDTH / 2:.1f},{HEIGHT / 2:.1f} {WIDTH:.1f},{HEIGHT:.1f}")]
+    assert [tick for _, tick in found.y_ticks] == ["0", "1", "2", "3", "4"]
+    assert found.marks == [WIDTH / 2]  # what lies outside is not marked
+
+
+def test_bars_stand_on_the_ground_between_their_edges() -> None:
+    found = chart([Series([0, 1, 2], [1.0, 2.0], bars=True)], "x", "y", "")
+    w, h = f"{WIDTH:.1f}", f"{HEIGHT:.1f}"
+    half, low = f"{WIDTH / 2:.1f}", f"{HEIGHT / 2:.1f}"
+    assert found.shapes == [(True, f"0.0,{h} 0.0,{low} {half},{low} {half},0.0 {w},0.0 {w},{h}")]
+
+
+def test_a_logarithmic_chart_has_powers_of_ten_and_zeros_on_the_ground() -> None:
+    found = chart([Series([0, 1], [0, 1000])], "x", "y", "", logarithmic=True)
+    assert [tick for _, tick in found.y_ticks] == ["1", "10", "100", "1,000"]
+    assert found.shapes == [(False, f"0.0,{HEIGHT:.1f} {WIDTH:.1f},0.0")]
+
+
+def test_the_page_fits_a_phone_and_asks_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(render(page()), encoding="utf-8")
+    with opened(tmp_path / "page.html", PHONE) as tab:
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        tab.page.click("#theme")
+        tab.shot("curation-phone")
+    assert (tab.said, tab.asked) == ([], [])

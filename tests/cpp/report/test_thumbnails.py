@@ -1,0 +1,122 @@
+"""Thumbnails: the right picture for a key, at the right size; what is broken is no reason to stop."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cpp.report.thumbnails import LARGE, MIDDLE, SMALL, THUMBNAILS, Wanted, caption, make, pictures, side, thumbnails
+from tests.conftest import COLOURS, Dataset
+
+
+def jpeg(size: tuple[int, int] = (300, 100), colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", size, colour).save(out, "JPEG")
+    return out.getvalue()
+
+
+def opened(data: bytes | None) -> Image.Image:
+    assert data is not None
+    return Image.open(io.BytesIO(data), formats=["WEBP"])
+
+
+def test_thumbnails_fit_and_bad_bytes_have_none() -> None:
+    large, small = thumbnails(jpeg(), [LARGE, SMALL])
+    assert opened(large).size == (LARGE, 53)
+    assert opened(small).size == (SMALL, 24)
+    assert thumbnails(b"junk", [LARGE, SMALL]) == [None, None]
+    assert thumbnails(b"", [LARGE]) == [None]
+
+
+def test_a_picture_that_is_cut_short_is_shown_as_far_as_it_goes_where_that_is_asked() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))
+    out = io.BytesIO()
+    noise.save(out, "JPEG")
+    half = out.getvalue()[: len(out.getvalue()) // 2]
+    assert thumbnails(half, [LARGE]) == [None]
+    (picture,) = thumbnails(half, [LARGE], broken=True)
+    pixels = np.asarray(opened(picture).convert("L"), float)
+    assert pixels[:50].std() > 5 * pixels[-30:].std()
+    assert thumbnails(half, [LARGE]) == [None]  # and that changes nothing for the next
+
+
+def test_a_bomb_is_not_decoded() -> None:
+    out = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(out, "PNG")
+    assert thumbnails(out.getvalue(), [LARGE], broken=True) == [None]
+
+
+def test_transparent_pictures_keep_their_transparency_and_turned_ones_are_turned() -> None:
+    out = io.BytesIO()
+    Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(out, "PNG")
+    (picture,) = thumbnails(out.getvalue(), [SMALL])
+    assert opened(picture).mode == "RGBA"
+    out, turned = io.BytesIO(), Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (300, 100)).save(out, "JPEG", exif=turned)
+    (picture,) = thumbnails(out.getvalue(), [SMALL])
+    assert opened(picture).size == (24, SMALL)
+
+
+def test_every_key_has_its_own_picture_in_the_sizes_that_were_asked_for(dataset: Dataset) -> None:
+    shard = str(dataset.folder / "data/images/00001.tar")
+    with tarfile.open(shard) as tar:
+        names = [name.removesuffix(".jpg") for name in tar.getnames() if name.endswith(".jpg")]
+    wanted = [Wanted(names[3], True, False, "three"), Wanted(names[9], False, True), Wanted(names[3], False, True)]
+    found = make(shard, [*wanted, Wanted("nowhere", True, True)], LARGE, threads=2)
+    assert found.schema.equals(THUMBNAILS)
+    rows = {row["key"]: row for row in found.to_pylist()}
+    assert rows.keys() == {names[3], names[9], "nowhere"}
+    assert [bool(rows[names[i]][size]) for i in (3, 9) for size in ("large", "small")] == [True, True, False, True]
+    assert rows[names[3]]["caption"] == "three"
+    assert rows["nowhere"]["large"] is None
+    with tarfile.open(shard) as tar:
+        for i in (3, 9):
+            original = Image.open(tar.extractfile(f"{names[i]}.jpg")).resize((1, 1)).getpixel((0, 0))  # type: ignore[arg-type]
+            assert np.abs(np.subtract(original, COLOURS)).max(1).min() < 12
+            shown = opened(rows[names[i]]["small"]).convert("RGB").resize((1, 1)).getpixel((0, 0))
+            assert np.abs(np.subtract(shown, original)).max() < 12
+
+
+def test_without_a_shard_there_are_captions_and_no_pictures() -> None:
+    found = make(None, [Wanted("a", True, True, "a cat"), Wanted("b", True, False, reason="no bytes")], LARGE, 1)
+    assert found.select(["key", "large", "small", "caption", "reason"]).to_pylist() == [
+        {"key": "a", "large": None, "small": None, "caption": "a cat", "reason": None},
+        {"key": "b", "large": None, "small": None, "caption": None, "reason": "no bytes"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, None),
+        ("", None),
+        ("  a\n cat ", "a cat"),
+        ([], None),
+        (["", "two"], "two"),
+        (7, "7"),
+        ("x" * 300, "x" * 199 + "…"),
+    ],
+)
+def test_captions(value: object, said: str | None) -> None:
+    assert caption(value) == said
+
+
+def test_pictures_shrink_where_clusters_are_many_and_not_on_pages_of_their_own() -> None:
+    assert [side(n, 500) for n in (1, 200, 201, 500, 501)] == [LARGE, LARGE, MIDDLE, MIDDLE, LARGE]
+
+
+def test_a_missing_tar_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="gone"):
+        make(str(tmp_path / "gone.tar"), [Wanted("a", True, False)], LARGE, 1)
+
+
+def test_pictures_of_several_shards_are_found_by_shard_and_key(dataset: Dataset) -> None:
+    first, second = (str(dataset.folder / f"data/images/{n:05d}.tar") for n in (0, 1))
+    found = pictures([(first, "00000"), (second, "10001"), (second, "nowhere"), (None, "00000")], 1)
+    assert found[second, "nowhere"] is found[None, "00000"] is None
+    assert opened(found[first, "00000"]).format == opened(found[second, "10001"]).format == "WEBP"
+    assert len(found) == 4

@@ -1,0 +1,376 @@
+"""Images in every layout are read whole and in order, and cut into shards; what is wrong with the settings is said."""
+
+import io
+import json
+import os
+import pickle
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+from PIL import Image
+
+from cpp.sources import folder as folders
+from cpp.sources import shards as sources
+from cpp.sources import table as rows
+from cpp.sources.samples import Reason
+from cpp.sources.shards import Images, find_images, pick, read, read_images
+from cpp.sources.table import TableShard
+from tests.cpp.sources.test_tar import JPEG, about, only, samples, write_images, write_tar
+
+
+def test_braces_globs_and_lists_name_the_same_shards(tmp_path: Path) -> None:
+    for i in range(12):
+        write_tar(tmp_path / f"{i:05d}.tar", [("a.jpg", JPEG)])
+    (tmp_path / "list.txt").write_text("# a comment\n\n" + "".join(f"{i:05d}.tar\n" for i in range(12)))
+    expected = sources.shards(Images("webdataset", (f"{tmp_path}/{{00000..00011}}.tar",)))
+    assert list(expected) == [f"{i:05d}" for i in range(12)]
+    for path in (f"{tmp_path}/*.tar", f"@{tmp_path}/list.txt", f"{tmp_path}/list.txt", f"{tmp_path}/000[01]?.tar"):
+        assert sources.shards(Images("webdataset", (path,))) == expected
+    assert list(sources.shards(Images("webdataset", (f"{tmp_path}/{{00003,00001}}.tar",)))) == ["00003", "00001"]
+    assert pickle.loads(pickle.dumps(expected)) == expected  # noqa: S301 - its own
+
+
+def test_a_link_is_what_it_leads_to_however_it_is_named(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "store" / "blob", [("a.jpg", JPEG)])
+    for name in ("d/00000.tar", "d/e/00000.tar"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(tar)
+    found = [only("webdataset", f"{tmp_path}/d/{name}") for name in ("*.tar", "00000.tar", "0000{0..0}.tar", "*0.tar")]
+    assert len(set(found)) == 1
+    assert only("webdataset", f"{tmp_path}/d/*/*.tar").path == f"{tmp_path}/d/e/00000.tar"
+    os.utime(tar, (1, 1))
+    assert only("webdataset", f"{tmp_path}/d/*.tar").fingerprint != found[0].fingerprint
+    with pytest.raises(ValueError, match=r"1 of the 1 paths of images.path are not there, the first is .*00001\.tar"):
+        only("webdataset", f"{tmp_path}/d/00001.tar")
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "**/*.tar", "0000{0..1}.tar", "00001.tar"])
+def test_a_link_to_nothing_is_named_and_never_passed_over(tmp_path: Path, pattern: str) -> None:
+    write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG)])
+    (tmp_path / "00001.tar").symlink_to(tmp_path / "nothing")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "nothing")  # which nobody asked for
+    with pytest.raises(ValueError, match=r"00001\.tar is a link to nothing: mend it, or take it away"):
+        sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
+
+
+@pytest.mark.parametrize("pattern", ["*.tar", "00001.tar"])
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, pattern: str) -> None:
+    os.mkfifo(tmp_path / "00001.tar")
+    with pytest.raises(ValueError, match=r"00001\.tar is a pipe or a device, not a file: take it away"):
+        sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
+
+
+@pytest.mark.parametrize(("layout", "path"), [("folder", ""), ("webdataset", "/*.jpg"), ("webdataset", "/b\udcff.jpg")])
+def test_a_name_that_is_not_text_is_said_before_anything_starts(tmp_path: Path, layout: str, path: str) -> None:
+    for name in ("a.jpg", "b\udcff.jpg", "notes\udcff.txt"):  # the text is not asked for
+        (tmp_path / name).write_bytes(JPEG)
+    with pytest.raises(ValueError, match=r"the name of the file .*b\\udcff\.jpg is not UTF-8: rename it"):
+        sources.shards(Images(layout, (f"{tmp_path}{path}",)))  # type: ignore[arg-type]
+    (tmp_path / "b\udcff.jpg").unlink()
+    assert only("folder", str(tmp_path)).names == ("a.jpg",)
+
+
+def test_any_file_system_of_fsspec_will_do(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG), ("a.txt", b"words")])
+    shard = only("webdataset", f"file://{tmp_path}/*.tar")
+    assert shard.path == f"file://{tar}"
+    assert about(read(shard)) == [("a", {"caption": "words"})]
+
+
+def test_tars_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder in ("train", "val"):
+        write_tar(tmp_path / folder / "00000.tar", [])
+    assert list(sources.shards(Images("webdataset", (f"{tmp_path}/*/*.tar",)))) == ["train-00000", "val-00000"]
+
+
+def test_fingerprints_follow_the_files_and_the_settings(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "f", [f"{i}.jpg" for i in range(4)])
+    setting = Images("folder", (folder,), shard_size=2)
+    before = sources.shards(setting)
+    os.utime(f"{folder}/3.jpg", (1, 1))
+    after = sources.shards(setting)
+    assert before["00000"] == after["00000"]
+    assert before["00001"].fingerprint != after["00001"].fingerprint
+    assert before["00000"].fingerprint != sources.shards(replace(setting, labels=True))["00000"].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Images("webdataset", ("DIR/{000..002}.tar",)), r"2 of the 3 paths .* the first is .*/001\.tar"),
+        (Images("webdataset", ("DIR/*.tgz",)), r"1 of the 1 paths"),
+        (Images("webdataset", ("pipe:cat DIR/000.tar",)), "does not run commands"),
+        (Images("webdataset", ("@DIR/none.txt",)), r"the list .*none\.txt of images\.path does not exist"),
+        (Images("webdataset", ("@DIR/bad.txt",)), "names pipe:cat x: a list holds paths"),
+        (Images("webdataset", ()), r"images\.path is empty"),
+        (Images("folder", ("DIR/none",)), r"the folder .*/none does not exist"),
+        (Images("folder", ("DIR",)), "has no images"),
+        (Images("folder", ("DIR", "DIR")), "names 2 folders"),
+        (Images("folder", ("DIR",), shard_size=0), r"images\.shard_size is 0, it must be at least 1"),
+        (Images("coco", ("DIR",)), r"images\.annotations is empty"),
+        (
+            Images("table", ("DIR/t.csv",)),
+            r"images\.column is None, it must name a column of addresses .* there are url, n",
+        ),
+        (Images("table", ("DIR/t.csv",), column="url", key="id"), r"has no column 'id' \(images\.key\); it has url, n"),
+        (Images("lmdb", ("DIR",)), r"images\.format is 'lmdb', it must be one of webdataset, folder"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_wrong_is_said_with_the_setting(tmp_path: Path, settings: Images, message: str) -> None:
+    write_tar(tmp_path / "000.tar", [])
+    (tmp_path / "t.csv").write_text("url,n\na.jpg,1\n")
+    (tmp_path / "bad.txt").write_text("pipe:cat x\n")
+    with pytest.raises(ValueError, match=message):
+        sources.shards(replace(settings, path=tuple(path.replace("DIR", str(tmp_path)) for path in settings.path)))
+
+
+# --- folders, COCO, tables
+
+
+def test_a_folder_is_cut_in_order_and_its_folders_are_labels_when_asked(tmp_path: Path) -> None:
+    names = ["b/2.JPG", "a/1.png", "a/x/3.jpeg", "0.webp", ".hidden/4.jpg", "a/.5.jpg", "notes.txt"]
+    shards = sources.shards(Images("folder", (write_images(tmp_path, names),), shard_size=3, labels=True))
+    assert [[s.key for s in read(shard)] for shard in shards.values()] == [
+        ["0.webp", "a/1.png", "a/x/3.jpeg"],
+        ["b/2.JPG"],
+    ]
+    labels = [s.metadata["label"] for shard in shards.values() for s in read(shard)]
+    assert labels == [None, "a", "a/x", "b"]
+    assert all(s.metadata == {} for s in read(only("folder", str(tmp_path))))
+
+
+def test_files_that_go_away_or_are_too_large_are_rows_with_a_reason(tmp_path: Path) -> None:
+    shard = only("folder", write_images(tmp_path, ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]))
+    (tmp_path / "2.jpg").unlink()
+    (tmp_path / "3.jpg").write_bytes(bytes(9000))
+    (tmp_path / "4.jpg").unlink()
+    (tmp_path / "4.jpg").symlink_to("/dev/null")
+    found = list(read(shard, max_bytes=8000))
+    assert [s.reason for s in found] == [None, Reason.MISSING, Reason.TOO_MANY_BYTES, Reason.SPECIAL]
+
+
+def coco(folder: Path) -> Images:
+    write_images(folder / "val", ["1.jpg", "3.jpg", "5.jpg", "9.jpg"])
+    entries = [{"id": i, "file_name": f"{i}.jpg", "width": 9, "license": None} for i in (7, 5, 3, 1, 4)]
+    captions = [{"image_id": i, "caption": f"{word} {i}\n"} for word in ("first", "second") for i in (1, 3, 5)]
+    boxes = [{"image_id": i, "category_id": c, "bbox": [0, 0, 1, 1]} for i, c in [(3, 2), (3, 1), (3, 2), (5, 1)]]
+    names = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    (folder / "captions.json").write_text(json.dumps({"images": entries, "annotations": captions}))
+    (folder / "instances.json").write_text(json.dumps({"images": entries, "annotations": boxes, "categories": names}))
+    files = (f"{folder}/captions.json", f"{folder}/instances.json")
+    return Images("coco", (f"{folder}/val",), shard_size=2, annotations=files)
+
+
+def test_coco_gives_captions_categories_and_the_images_that_are_not_there(tmp_path: Path) -> None:
+    shards = list(sources.shards(coco(tmp_path)).values())
+    found = [[(s.key, s.reason) for s in read(shard)] for shard in shards]
+    assert found == [
+        [("1.jpg", None), ("3.jpg", None)],
+        [("4.jpg", Reason.MISSING), ("5.jpg", None), ("7.jpg", Reason.MISSING), ("9.jpg", None)],
+    ]
+    rows = {s.key: s.metadata for shard in shards for s in read(shard)}
+    assert rows["3.jpg"] == {
+        "image_id": 3,
+        "width": 9,
+        "license": None,
+        "caption": "first 3",
+        "captions": ["first 3", "second 3"],
+        "categories": ["dog", "cat"],
+    }
+    assert rows["9.jpg"] == {}
+
+
+def test_a_file_that_is_not_cocos_is_named(tmp_path: Path) -> None:
+    settings = coco(tmp_path)
+    (tmp_path / "captions.json").write_text('{"images": [{"id": 1}]}')
+    with pytest.raises(
+        ValueError, match=r"captions\.json is not a COCO annotation file .* correct images\.annotations"
+    ):
+        list(read(next(iter(sources.shards(settings).values()))))
+
+
+@pytest.mark.parametrize("struct", [True, False])
+def test_parquet_with_bytes_as_hugging_face_has_them(tmp_path: Path, struct: bool) -> None:
+    data = [JPEG + bytes([i]) for i in range(7)]
+    cells = [{"bytes": d, "path": f"{i}.jpg"} for i, d in enumerate(data)] if struct else data
+    table = pa.table(
+        {"image": [*cells[:6], None], "label": list(range(7)), "mask": [b"x"] * 7, "id": [f"k{i}" for i in range(7)]}
+    )
+    pq.write_table(table, tmp_path / "train.parquet", row_group_size=2)
+    shards = sources.shards(Images("parquet", (f"{tmp_path}/*.parquet",), shard_size=3, column="image", key="id"))
+    assert list(shards) == ["train-00000", "train-00001", "train-00002"]
+    found = [s for shard in shards.values() for s in read(shard)]
+    assert [s.key for s in found] == [f"k{i}" for i in range(7)]
+    assert [s.image for s in found] == [*data[:6], None]
+    assert found[6].reason == Reason.NO_IMAGE
+    assert found[2].metadata == {"label": 2} | ({"path": "2.jpg"} if struct else {})
+    numbered = only("parquet", f"{tmp_path}/train.parquet", column="image")
+    assert [s.key for s in read(numbered)][:2] == ["train/0", "train/1"]
+
+
+def test_the_only_column_of_bytes_is_found(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"png": [JPEG], "n": [1]}), tmp_path / "a.parquet")
+    assert [s.image for s in read(only("parquet", f"{tmp_path}/a.parquet"))] == [JPEG]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_a_table_of_addresses(tmp_path: Path, suffix: str) -> None:
+    write_images(tmp_path / "pictures", ["1.jpg", "2.jpg"])
+    addresses = [
+        "pictures/1.jpg",
+        f"{tmp_path}/pictures/2.jpg",
+        "none.jpg",
+        "",
+        "ssh://host/x.jpg",
+        "file:///a::zip://b.jpg",
+    ]
+    table = pa.table({"where": addresses, "text": ["a, b", 'c "d"', "e\nf", "", "g", "h"]})
+    if suffix == "parquet":
+        pq.write_table(table, tmp_path / "t.parquet")
+    else:
+        table.to_pandas().to_csv(tmp_path / f"t.{suffix}", sep="\t" if suffix == "tsv" else ",", index=False)
+    shards = sources.shards(Images("table", (f"{tmp_path}/t.{suffix}",), shard_size=4, column="where"))
+    found = [s for shard in shards.values() for s in read(shard)]
+    assert [s.key for s in found] == [f"t/{i}" for i in range(6)]
+    assert [s.reason for s in found] == [
+        None,
+        None,
+        Reason.MISSING,
+        Reason.NO_IMAGE,
+        Reason.BAD_ADDRESS,
+        Reason.BAD_ADDRESS,
+    ]
+    assert found[0].image == JPEG + b"1.jpg"
+    assert found[2].metadata == {"where": "none.jpg", "text": "e\nf"}
+
+
+@pytest.mark.parametrize("key", ["id", None])
+@pytest.mark.parametrize("struct", [True, False])
+def test_pictures_of_a_table_are_found_by_key_without_reading_the_rest(
+    tmp_path: Path, struct: bool, key: str | None
+) -> None:
+    data = [JPEG + bytes([i]) for i in range(12)]
+    cells = [{"bytes": d, "path": f"{i}.jpg"} for i, d in enumerate(data)] if struct else data
+    path, names = tmp_path / "t.parquet", [f"t/{i}" if key is None else f"k{i % 10}" for i in range(12)]
+    table = pa.table({"image": cells, "id": [None if i == 6 else name for i, name in enumerate(names)]})
+    pq.write_table(table, path, row_group_size=3, compression="none")
+    written, groups = bytearray(path.read_bytes()), pq.read_metadata(path)
+    for group in (0, 3):
+        chunk = groups.row_group(group).column(0)
+        start = chunk.dictionary_page_offset or chunk.data_page_offset
+        written[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+    path.write_bytes(written)
+    first, second = sources.shards(Images("parquet", (str(path),), shard_size=8, column="image", key=key)).values()
+    wanted = [names[4], "t/6", names[7], "k99", "t/99", "x/5"]
+    expected = {names[4]: data[4], "t/6": data[6], names[7]: data[7]}
+    assert read_images(first.path, wanted) == read_images(first, wanted) == expected
+    assert read_images(second.path, [names[8], names[4]]) == {names[8]: data[8]}
+    assert list(find_images(first.path, [])) == []
+
+
+def test_a_row_group_is_never_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(-1 if size is None else size)
+            asked.append(len(data))
+            return data
+
+    table = pa.table({"image": [JPEG + bytes(100_000) for _ in range(200)]})
+    pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, write_batch_size=1)
+    shard, asked = only("parquet", f"{tmp_path}/t.parquet"), list[int]()
+    monkeypatch.setattr(rows.filesystem, "opened", Counted)
+    next(read(shard))
+    assert max(asked) < 2 * rows.BUFFER
+    assert sum(asked) < 10_000_000
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
+@pytest.mark.parametrize("key", ["where", "id", None])
+def test_of_a_table_of_addresses_only_the_wanted_are_fetched(
+    tmp_path: Path, name: str, key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [f"{i}.jpg" for i in range(6)]
+    write_images(tmp_path / "pictures", files)
+    (tmp_path / "pictures/4.jpg").write_bytes(bytes(9000))
+    table = pa.table({"where": [f"pictures/{file}" for file in files], "id": [str(i) for i in range(6)]})
+    if name.endswith(".parquet"):
+        pq.write_table(table, tmp_path / name, row_group_size=2)
+    else:
+        table.to_pandas().to_csv(tmp_path / name, sep="\t" if name.endswith(".tsv") else ",", index=False)
+    asked, fetched = list[str](), folders._read
+    monkeypatch.setattr(folders, "_read", lambda address, limit: asked.append(address) or fetched(address, limit))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(sources, "MAX_BYTES", 8000)
+    shard = only("table", f"{tmp_path}/{name}", column="where", key=key)
+    keys = [{"where": f"pictures/{i}.jpg", "id": str(i), None: f"t/{i}"}[key] for i in range(6)]
+    assert read_images(shard.path, [keys[1], keys[3], keys[4]]) == {
+        keys[1]: JPEG + b"1.jpg",
+        keys[3]: JPEG + b"3.jpg",
+    }
+    assert sorted(asked) == [f"{tmp_path}/pictures/{i}.jpg" for i in (1, 3, 4)]
+
+
+@pytest.mark.parametrize("key", ["a#b&c=d %+é", "rows", "", None])
+@pytest.mark.parametrize("addresses", [True, False])
+def test_the_path_of_a_table_says_all_that_reading_it_takes(key: str | None, addresses: bool) -> None:
+    shard = TableShard("s3://b/x#bytes=y&rows=1-2.parquet", "", 3, 70, "bytes=image&key#", addresses, key)
+    assert TableShard.at(shard.path) == shard
+    for path in ("a/b", "a#b", "a#bytes=b", "a#rows=1-2", "a#bytes=b&rows=1-x", ""):
+        assert TableShard.at(path) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "rows", "field"),
+    [
+        ("cc3m-img2dataset/00000.tar", 3650, "sha256"),
+        ("flickr8k/00003.tar", 1000, "captions"),
+        ("caltech101-clip-b32/images/00002.tar", 1114, "class"),
+        ("cifar10-test/00001.tar", 2500, "label"),
+    ],
+)
+def test_real_tars_are_read_whole_and_as_webdataset_reads_them(
+    real_data: Path, path: str, rows: int, field: str
+) -> None:
+    found = samples(real_data / path)
+    assert Counter(sample.reason for sample in found) == {None: rows}
+    assert all(sample.metadata[field] is not None for sample in found)
+    with open(real_data / path, "rb") as file:
+        members = ({"__url__": path, **m} for m in webdataset.tariterators.tar_file_iterator(file))
+        for sample, expected in zip(found, webdataset.tariterators.group_by_keys(members), strict=True):
+            assert (sample.key, sample.image) == (expected["__key__"], expected["jpg"])
+            assert expected.get("txt", b"").decode().strip() == sample.metadata.get("caption", "")
+            assert json.loads(expected.get("json", b"{}")).items() <= sample.metadata.items()
+
+
+def test_real_coco_is_read_whole(real_data: Path) -> None:
+    folder = real_data / "coco-mini"
+    settings = Images("coco", (f"{folder}/val2017",), shard_size=30, annotations=(f"{folder}/annotations/*.json",))
+    found = [sample for shard in sources.shards(settings).values() for sample in read(shard)]
+    assert len(found) == 79
+    assert all(s.reason is None and len(s.metadata["captions"]) == 5 for s in found)
+    truth = json.loads((folder / "annotations/captions_val2017.json").read_text())["annotations"]
+    said = {(s.metadata["image_id"], caption) for s in found for caption in s.metadata["captions"]}
+    assert said == {(a["image_id"], a["caption"].strip()) for a in truth}
+    assert all(Image.open(io.BytesIO(s.image or b"")).width == s.metadata["width"] for s in found)
+
+
+def test_a_key_is_picked_as_often_as_it_is_there(tmp_path: Path) -> None:
+    """`read_images` has one image for a key; what tells rows of one key apart has to see every one."""
+    names = ["a.jpg", "b.jpg", "a.jpg", "c.jpg", "a.jpg"]
+    tar = write_tar(tmp_path / "s.tar", [(name, f"{i}".encode() * 3) for i, name in enumerate(names)])
+    picked = [(s.key, s.image, s.reason) for s in pick(tar, frozenset("ac"), 10)]
+    assert picked == [("a", b"000", None), ("a", b"222", None), ("c", b"333", None), ("a", b"444", None)]
+    assert [s.reason for s in pick(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
+    assert read_images(tar, ["a"]) == {"a": b"000"}
+
+
+def test_a_file_that_is_no_table_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(
+        ValueError, match=r"a\.parquet cannot be read as a table \(.*\): write or copy it again, or take it"
+    ):
+        sources.shards(Images("parquet", (f"{tmp_path}/*.parquet",), column="image"))

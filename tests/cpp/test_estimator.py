@@ -1,0 +1,143 @@
+"""CPP as scikit-learn expects an estimator to be, and as the stages compute it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from cpp import CPP
+from cpp.evaluation.metrics import scores
+from tests.cpp.rate_reduction.test_discriminant import nuisance
+
+
+@parametrize_with_checks([CPP(n_clusters=3), CPP(n_clusters=2, recipe="paper", settings={"hidden": 8, "epochs": 2})])
+def test_scikit_learn(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_clusters_are_found_and_kept_for_new_rows() -> None:
+    X, group = nuisance(1500, 12, 1.5)
+    model = CPP(12, random_state=0).fit(X[:1200].numpy())
+    assert model.labels_.dtype == np.int64
+    assert scores(group[:1200], model.labels_).ari > 0.99
+    assert np.array_equal(model.predict(X[:1200]), model.labels_)
+    assert scores(group[1200:], model.predict(X[1200:])).ari > 0.99
+    assert np.array_equal(CPP(12, random_state=0).fit_predict(X[:1200]), model.labels_)
+    codes = model.transform(X[1200:])
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=1), 1, atol=1e-5)
+    assert list(model.get_feature_names_out())[:2] == ["cpp0", "cpp1"]
+
+
+def test_without_k_it_is_found_and_another_one_can_be_cut(tmp_path: Path) -> None:
+    X, group = nuisance(1500, 12, 1.5)
+    model = CPP(None, random_state=0).fit(X)
+    assert model.n_clusters_ == model.choice_.best == 12
+    assert scores(group, model.labels_).ari > 0.99
+    assert len(model.center_labels_) == len(model.cluster_centers_) > 50
+    assert set(model.tree_.cut(5).tolist()) == set(range(5))
+    model.save(tmp_path)
+    assert np.array_equal(CPP.load(tmp_path).predict(X), model.labels_)
+
+
+@pytest.mark.parametrize("method", ["spectral", "kmeans"])
+def test_labels_are_what_predict_says_where_nothing_is_clear(method: Any) -> None:
+    X = torch.randn(400, 6, generator=torch.Generator().manual_seed(0))
+    model = CPP(7, method=method, random_state=0).fit(X)
+    assert np.array_equal(model.predict(X), model.labels_)
+
+
+def test_membership_is_doubly_stochastic_and_follows_the_clusters() -> None:
+    X, group = nuisance(240, 4, 1.5)
+    Pi = CPP(4, random_state=0).fit(X).membership(X)
+    np.testing.assert_allclose(Pi.sum(1), 1, atol=1e-4)
+    np.testing.assert_allclose(Pi.sum(0), 1, atol=0.1)  # five half-steps end on a row
+    same = (group[:, None] == group).numpy()
+    assert Pi[same].mean() > 20 * Pi[~same].mean()
+
+
+def test_saved_and_loaded_it_predicts_the_same(tmp_path: Path) -> None:
+    X, _ = nuisance(300, 4, 1.0)
+    model = CPP(4, random_state=1).fit(X)
+    model.save(tmp_path / "model")
+    loaded = CPP.load(tmp_path / "model")
+    assert np.array_equal(loaded.predict(X), model.labels_)
+    assert np.array_equal(loaded.transform(X), model.transform(X))
+    assert loaded.get_params() == model.get_params()
+
+
+def test_it_is_a_step_of_a_pipeline() -> None:
+    X, group = nuisance(600, 6, 1.5)
+    found = make_pipeline(FunctionTransformer(), CPP(6, random_state=0)).fit_predict(X.numpy())
+    assert scores(group, found).ari > 0.99
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_clusters": 41}, "n_clusters is 41, must be None or a whole number from 1 to the number of samples, 40"),
+        ({"n_clusters": 0}, "n_clusters is 0, must be None or a whole number from 1"),
+        ({"n_clusters": 3.0}, "n_clusters is 3.0, must be None or a whole number"),
+        ({"n_clusters": "3"}, "n_clusters is '3', must be None or a whole number"),
+        ({"n_clusters": True}, "n_clusters is True, must be None or a whole number"),
+        ({"recipe": "papers"}, "recipe is 'papers', must be one of discriminant, paper"),
+        ({"method": "ward"}, "method is 'ward', must be one of auto, kmeans, spectral"),
+        ({"eta": 0}, "eta is 0, must be a number above 0"),
+        ({"landmarks": 20.5}, "landmarks is 20.5, must be a whole number from 1"),
+        ({"device": "gpu"}, "device is 'gpu', must be cpu"),
+        ({"settings": {"neighbors": 3}}, "neighbors"),
+    ],
+)
+def test_bad_parameters_are_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CPP(**settings).fit(torch.randn(40, 6))
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(np.nan, np.float32), (np.inf, np.float32), (1e300, np.float64)])
+def test_rows_that_are_not_finite_are_counted_and_the_first_is_named(value: float, dtype: Any) -> None:
+    X = np.random.default_rng(0).standard_normal((40, 6)).astype(dtype)
+    model = CPP(3, random_state=0).fit(X)
+    X[[7, 9], 2] = value
+    for use in (model.fit, model.predict):
+        with pytest.raises(ValueError, match=r"2 of the 40 rows of X, row 7 the first, hold NaN, .*: take them out"):
+            use(X)
+
+
+def test_rows_of_every_float_are_taken() -> None:
+    X, group = nuisance(200, 4, 1.0)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert scores(group, CPP(4, random_state=0).fit_predict(X.to(dtype))).ari > 0.99
+
+
+def test_a_number_of_numpy_is_a_number_of_clusters(tmp_path: Path) -> None:
+    X, group = nuisance(200, 4, 1.0)
+    model = CPP(np.int64(4), random_state=0).fit(X)
+    assert scores(group, model.labels_).ari == 1
+    model.save(tmp_path)
+    assert CPP.load(tmp_path).n_clusters == 4
+
+
+def test_fewer_different_rows_than_clusters_are_a_warning() -> None:
+    X = np.random.default_rng(0).standard_normal((3, 6)).repeat(20, 0)
+    said = "n_clusters is 5, and the 60 rows make only 3 groups of different codes: ask for fewer"
+    with pytest.warns(ConvergenceWarning, match=re.escape(said)):
+        model = CPP(5, random_state=0).fit(X)
+    assert model.n_clusters_ == 3
+    assert scores(np.arange(3).repeat(20), model.labels_).ari == 1
+
+
+def test_edges_of_size_have_an_answer() -> None:
+    rng = np.random.default_rng(0)
+    group = np.arange(3).repeat(20)
+    wide = 3 * rng.standard_normal((3, 512))[group] + rng.standard_normal((60, 512))  # more columns than rows
+    for K, rows, right in ((3, wide, group), (1, wide, np.zeros(60)), (60, wide, np.arange(60)), (2, wide[:2], [0, 1])):
+        assert scores(right, CPP(K, random_state=0).fit_predict(rows)).ari == 1
+    assert scores(group, CPP(None, random_state=0).fit_predict(wide)).ari == 1
+    with pytest.raises(ValueError, match="1 sample"):
+        CPP(1).fit(wide[:1])

@@ -1,0 +1,83 @@
+"""The event log: read back whole, without its torn end, and in little memory."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipelines.engine import event_log
+from pipelines.engine.event_log import Spent
+
+
+def at(seconds: float) -> str:
+    return (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def shard(step: str, name: str, time: float, rows: int, error: str | None = None) -> dict[str, object]:
+    counts = {} if error else {"rows_in": rows, "rows_out": rows, "rejected": 0}
+    return {"time": at(time), "event": "shard", "step": step, "shard": name, "seconds": 2.0, "error": error, **counts}
+
+
+def log(folder: Path, *found: dict[str, object], torn: str = "") -> Path:
+    path = folder / "events.jsonl"
+    path.write_text("".join(json.dumps(event) + "\n" for event in found) + torn)
+    return path
+
+
+def test_of_a_shard_that_was_computed_twice_the_last_time_counts(tmp_path: Path) -> None:
+    path = log(
+        tmp_path,
+        shard("encode", "a", 0, 10),
+        shard("fit", "all", 1, 5),
+        shard("encode", "b", 2, 10),
+        shard("encode", "a", 3, 30),
+        shard("encode", "c", 4, 0, "ValueError: no"),
+        torn='{"time": "2026-01-01T00:00:09", "event": "shard", "st',
+    )
+    assert event_log.spent_by_step(path) == {"encode": Spent(4.0, 40, 2), "fit": Spent(2.0, 5, 1)}
+    assert list(event_log.spent_by_step(path)) == ["encode", "fit"]
+    assert event_log.spent_by_step(tmp_path / "none") == {}
+
+
+def test_the_last_step_is_told_with_its_rate_and_the_time_left(tmp_path: Path) -> None:
+    path = log(
+        tmp_path,
+        {"time": at(0), "event": "run", "state": "running"},
+        {"time": at(0), "event": "step", "step": "encode", "shards": 1, "reused": 0},
+        shard("encode", "a", 1, 10),
+        {"time": at(10), "event": "step", "step": "project", "shards": 1000, "reused": 7},
+        shard("project", "a", 15, 30),
+        shard("project", "b", 20, 0, "ValueError: no"),
+        {"time": at(21), "event": "run", "state": "interrupted"},
+        torn='{"time',
+    )
+    found = event_log.doing(path)
+    assert found is not None
+    assert (found.step, found.shards, found.reused, found.done, found.failed, found.rows) == (
+        "project",
+        1000,
+        7,
+        2,
+        1,
+        30,
+    )
+    # 2 of 1,000 shards in 10 seconds, so 998 more in 4,990
+    assert found.sentence(found.last) == "project: 2/1,000 shards, 3 rows/s, 1:23:10 left, 1 FAILED"
+
+
+def test_after_a_torn_end_the_next_event_has_a_line_of_its_own(tmp_path: Path) -> None:
+    path = log(tmp_path, shard("encode", "a", 0, 10), torn='{"time')
+    event_log.mend(path)
+    event_log.append(path, "run", state="running")
+    assert [event["event"] for event in event_log.read(path)] == ["shard", "run"]
+    whole = path.read_bytes()
+    event_log.mend(path)
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-1])  # only the end of the line is lost
+    event_log.mend(path)
+    assert path.read_bytes() == whole
+
+
+def test_a_run_that_has_started_no_step_is_at_none(tmp_path: Path) -> None:
+    step = {"time": at(0), "event": "step", "step": "encode", "shards": 1, "reused": 0}
+    assert event_log.doing(log(tmp_path, step, {"time": at(1), "event": "run", "state": "running"})) is None
+    assert event_log.doing(tmp_path / "none") is None

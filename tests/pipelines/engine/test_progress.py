@@ -1,0 +1,68 @@
+"""What a person sees: every shard of a few, some of many, every one that fails; the event log has all."""
+
+import io
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from cpp.files.tables import Counts
+from pipelines.engine.executor import Result
+from pipelines.engine.progress import FEW, Progress, show
+
+
+def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tuple[list[str], list[dict[str, object]]]:
+    """The lines that a step of so many shards writes, and its events."""
+    screen = io.StringIO()
+    (folder / "events.jsonl").write_text('{"torn')  # by a run that was killed
+    with Progress(folder, Console(file=screen, width=200)) as progress:
+        progress.begin("encode", shards, 0)
+        assert "to do" in (folder / "run.log").read_text()  # at once, for who looks or where the run is killed
+        for i in range(shards):
+            counts, error = (None, "ValueError: no [key]") if i in failed else (Counts(10, 8, 2), None)
+            progress.shard(Result(f"{i:05d}", 0.1, counts, error), "key")
+        assert progress._rows == 10 * (shards - len(failed))  # that came in, of which the rate is told
+        progress.end()
+    lines = (folder / "run.log").read_text().splitlines()
+    assert screen.getvalue().splitlines() == [line.split(" ", 1)[1] for line in lines]  # a log is of many days
+    assert all(datetime.fromisoformat(" ".join(line.split()[:2])) for line in lines)
+    found = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()[1:]]
+    assert found[0]["event"] == "step"
+    return lines, [event for event in found if event["event"] == "shard"]
+
+
+def test_of_few_shards_each_has_a_line(tmp_path: Path) -> None:
+    lines, events = told(tmp_path, FEW)
+    assert len(lines) == 1 + FEW
+    assert [" left)" in line for line in lines[-2:]] == [True, False]
+    assert len(events) == FEW
+
+
+def test_of_many_shards_the_first_the_last_and_the_failed_have_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.engine.progress.EVERY", 3600.0)  # on a busy machine 500 shards can take ten seconds
+    lines, events = told(tmp_path, 500, frozenset({77}))
+    assert [line.split()[3] for line in lines[1:]] == ["00000:", "00077:", "00499:"]
+    assert "00000: 10 rows, 2 rejected in 0.1 s (1/500 shards, " in lines[1]
+    assert "FAILED: ValueError: no [key]" in lines[2]
+    assert {i: event["error"] for i, event in enumerate(events) if event["error"]} == {77: "ValueError: no [key]"}
+    assert [event["shard"] for event in events] == [f"{i:05d}" for i in range(500)]
+
+
+def test_what_keys_and_messages_hold_is_shown_and_never_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Keys are of tars from anywhere: an escape sequence among them could write over what a terminal shows."""
+    evil = "\x1b[2J\x07:cat:[b]é"
+    table = Table("image")
+    table.add_row(evil)
+    show(table)
+    with Progress(tmp_path) as progress:
+        progress.line(evil)
+    told = [capsys.readouterr().out, (tmp_path / "run.log").read_text()]
+    assert [text.count(r"\x1b[2J\x07:cat:[b]é") for text in told] == [2, 1]
+    assert not any("\x1b" in text for text in told)

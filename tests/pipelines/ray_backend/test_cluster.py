@@ -1,0 +1,204 @@
+"""A run on a Ray cluster of several nodes, here on one machine: nodes that are lost, that join, that do not fit."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray._private.node import Node
+from ray.cluster_utils import Cluster
+
+from cpp.files.tables import Counts
+from cpp.store.local import Store
+from cpp.store.results import Product
+from pipelines.config.errors import ConfigError
+from pipelines.config.load import load
+from pipelines.config.sections import Resources
+from pipelines.engine import event_log
+from pipelines.engine.plan import Task
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.ray_backend import cluster
+from pipelines.ray_backend import pool as runner
+from pipelines.ray_backend.pool import Pool
+from pipelines.run import Run
+from tests.conftest import Dataset, write_dataset
+from tests.runs.test_run import files
+
+GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+PRODUCT = Product("place", ".txt")
+SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+NOTICED = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}  # a lost node, after a second and not 15
+
+
+@dataclass(frozen=True)
+class Place(Stage):
+    """Writes the node its shard was worked on, the GPUs of the worker, its threads and where it has our code."""
+
+    version = 1
+    products = (PRODUCT,)
+    each = ("text",)
+    whole = ()
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            here = ray.get_runtime_context().get_node_id(), ray.get_gpu_ids(), given.threads
+            code = [
+                path for path in sys.path if (Path(path) / "cpp/report").is_dir() or (Path(path) / "pipelines").is_dir()
+            ]
+            out["place"].write_text(" ".join(map(str, (*here, os.pathsep.join(code)))))
+            return Counts(1, 1)
+
+        return work
+
+
+@dataclass(frozen=True)
+class PlaceWithGPU(Place):
+    gpu = True
+
+
+@dataclass(frozen=True)
+class PlaceOnce(Place):
+    each = ()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """Two nodes of one CPU, the second with what Ray takes for a GPU."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": NOTICED, **SMALL})
+    made.add_node(num_cpus=1, num_gpus=1, **SMALL)
+    yield made
+    made.shutdown()
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+def places(pool: Pool, store: Store, stage: Stage, step: str, n: int = 6) -> list[list[str]]:
+    """Node, GPUs, threads and code of each of `n` shards."""
+    names = [f"s{i}" for i in range(n)]
+    tasks = [Task(step, s, "k", {"text": s}, {"place": str(store.path(PRODUCT, s, step))}) for s in names]
+    assert all(result.error is None for result in pool.results(stage, GIVEN, tasks))
+    return [Path(task.outputs["place"]).read_text().split() for task in tasks]
+
+
+def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another: bool = False) -> list[str]:
+    """Take a node away once its worker is up, and add another; says when. No shard ends before workers are up."""
+    waits, arrive, up, disturbed = Pool._wait, Pool._arrive, set[str](), list[str]()
+
+    def up_first(pool: Pool, crew: Any, running: Sequence[Any]) -> list[Any]:
+        if len(up) == 2 and not disturbed:
+            disturbed.append("now")
+            nodes.remove_node(lost, allow_graceful=False)
+            if another:
+                nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
+        return waits(pool, crew, () if len(up) < 2 + another else running)
+
+    def arrived(pool: Pool, crew: Any, ref: Any) -> Any:
+        member = arrive(pool, crew, ref)
+        up.update([member.node.id] if member else [])
+        return member
+
+    monkeypatch.setattr(Pool, "_wait", up_first)
+    monkeypatch.setattr(Pool, "_arrive", arrived)
+    return disturbed
+
+
+def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nodes: Cluster, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    resources = Resources(ray_address=nodes.address, workers=1, gpus=1, cpu_workers=2)
+    with Pool(store, resources) as pool:
+        with_gpu = places(pool, store, PlaceWithGPU(), "gpu")
+        without = places(pool, store, Place(), "cpu", 40)
+        once = places(pool, store, PlaceOnce(), "cpu once", 1)
+        again = places(pool, store, PlaceWithGPU(), "gpu again")
+    assert {gpus for _, gpus, *_ in (*with_gpu, *again)} == {"[0]"}
+    assert len({node for node, *_ in with_gpu}) == 1
+    assert {gpus for _, gpus, *_ in (*without, *once)} == {"[]"}
+    assert {threads for *_, threads, _ in (*with_gpu, *without, *once)} == {"1"}  # however many workers are up
+    for *_, code in (*with_gpu, *without):  # another machine has none at the driver's place
+        assert len({*code.split(os.pathsep)} - {str(cluster.CODE)}) == 2, code
+
+
+def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undisturbed_one(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = write_dataset(tmp_path)
+    (second,) = nodes.worker_nodes
+    disturbed = disturb(monkeypatch, nodes, second, another=True)
+    assert Run(load(dataset.config, [f"resources.ray_address={nodes.address}", "resources.workers=3"])).go()
+    assert disturbed
+    lines = (dataset.root / "run.log").read_text().splitlines()
+    assert any("joined the Ray cluster at" in line and "2 nodes with 2 CPUs and 1 GPUs" in line for line in lines)
+    assert any("starting 3 workers with 1 CPUs and 0 GPUs, 2 of them now" in line for line in lines)
+    assert any("lost with its worker on" in line for line in lines)
+    assert sum("workers are up on the node" in line for line in lines) == 3  # of the third node as well
+    other = tmp_path / "other"
+    assert Run(load(dataset.config, [f"root={other}", "resources.workers=1"]), local=True).go()
+    assert files(dataset.root) == files(other)
+
+
+def test_the_loss_of_a_node_is_not_held_against_its_shards(nodes: Cluster, tmp_path: Path) -> None:
+    lost = nodes.add_node(num_cpus=1, **SMALL)
+    with Pool(Store(tmp_path), Resources(ray_address=nodes.address, workers=1)):
+        nodes.remove_node(lost, allow_graceful=False)
+        head = nodes.head_node.node_id
+        assert cluster.alive([head, lost.node_id]) == {head}
+        assert (cluster.room(1, 0), cluster.room(1, 1)) == (2, 1)
+        assert cluster.said() == "2 nodes with 2 CPUs and 1 GPUs"
+        assert runner._hopeless([lost.node_id, lost.node_id, lost.node_id, head, head]) is None
+        assert runner._hopeless([head, lost.node_id, head, head]) == "it ended its worker 3 times"
+        assert "10 times" in str(runner._hopeless([lost.node_id] * runner.LOSSES))
+
+
+def test_a_node_that_cannot_see_the_run_folder_or_has_other_versions_is_refused(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=1)
+    with monkeypatch.context() as patch, Pool(store, resources) as pool:
+        patch.setattr(cluster, "token", lambda store: tmp_path / "on another disk")
+        with pytest.raises(ConfigError, match=r"^root: the node .* does not see .* on a disk that all"):
+            places(pool, store, Place(), "unseen")
+    with monkeypatch.context() as patch, Pool(store, resources) as pool:
+        versions = event_log.versions()
+        patch.setattr(
+            event_log, "versions", lambda: {**versions, "torch": "1.0", "pyarrow": versions["pyarrow"] + "+cpu"}
+        )
+        with pytest.raises(ConfigError, match=r"has torch [^,]+ \(here 1.0\), .* install requirements.lock"):
+            places(pool, store, Place(), "versions")
+
+
+def test_workers_that_find_no_place_end_the_run_after_a_while(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PATIENCE", 0.5)
+    lines = list[str]()
+    store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=2, cpus=64)
+    said = "asks for 64 CPUs and 0 GPUs of one node, the cluster has .* nodes with"
+    with Pool(store, resources, lines.append) as pool, pytest.raises(ConfigError, match=said):
+        places(pool, store, Place(), "large")
+    assert "starting 2 workers with 64 CPUs and 0 GPUs, 0 of them now" in lines[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no-such-host.invalid:6379"])
+def test_an_address_where_nothing_answers_is_one_clear_error(dataset: Dataset, address: str) -> None:
+    with pytest.raises(ConfigError, match=f"ray_address: cannot join a Ray cluster at '{address}' .*null starts a Ray"):
+        Run(load(dataset.config, [f"resources.ray_address={address}"])).go()
+
+
+def test_addresses_and_roots_that_cannot_be_of_a_cluster_are_said_at_once(dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match="resources.ray_address: string should match"):
+        load(dataset.config, ["resources.ray_address=http://head"])
+    with pytest.raises(ConfigError, match="root is 'runs/x', and nodes of a cluster .* give the absolute path"):
+        load(dataset.config, ["resources.ray_address=auto", "root=runs/x"])
+    assert load(dataset.config, ["resources.ray_address=auto", "root=s3://bucket/run"]).root == "s3://bucket/run"
+    with pytest.raises(ConfigError, match="resources.cpu_workers is for runs with GPUs"):
+        load(dataset.config, ["resources.cpu_workers=3"])
+
+
+def test_room_for_workers_with_parts_of_a_gpu_is_rounded_as_a_person_reckons(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": alive, "Resources": {"CPU": 200.0, "GPU": 7.0}} for alive in (True, False)]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    assert [cluster.room(1, gpus) for gpus in (0.07, 0.14, 1, 0)] == [100, 50, 7, 200]

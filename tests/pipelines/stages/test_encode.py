@@ -1,0 +1,228 @@
+"""From images to named clusters: the encode and words steps, with a small model of random weights."""
+
+import io
+import json
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from cpp.encoding import encoder
+from cpp.files import tables
+from cpp.files.tables import Counts, matrix
+from cpp.rate_reduction.head import Head
+from cpp.sources import shards
+from cpp.sources.shards import Images, read_images
+from pipelines.config.errors import ConfigError
+from pipelines.config.load import load
+from pipelines.graph import plan
+from pipelines.run import Run
+from tests.conftest import COLOURS, SMALL, TINY, WORDS, Dataset
+from tests.cpp.sources.test_tar import DAMAGE, damaged_files, write_tar
+from tests.runs.test_run import computed
+
+
+def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
+    run = Run(load(pictures.config), local=True)
+    assert run.go()
+    assert run.outcomes["encode"].counts == Counts(160, 160, 0)
+    assert list(run.outcomes) == [
+        "encode", "fit", "project", "partition", "measure", "layers", "assign",
+        "words", "vote", "label", "labels", "evaluate",
+        "hashes", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
+    ]  # fmt: skip
+    clusters = pd.read_parquet(pictures.root / "clusters.parquet")
+    assert clusters["size"].sum() == 160
+    assert clusters["top"].map(lambda top: top[0]["word"]).isin(WORDS).all()
+    assert json.loads((pictures.root / "scores.json").read_text())["methods"][0]["acc"] == 1  # four colours
+    assert "were not found" not in (pictures.root / "report.html").read_text()
+
+
+def test_vectors_are_those_of_open_clip_image_by_image(pictures: Dataset, model: Path) -> None:
+    assert Run(load(pictures.config), ["encode"], local=True).go()
+    network, _, transform = open_clip.create_model_and_transforms(
+        "cpp-run", pretrained=str(model / "weights.safetensors")
+    )
+    path = pictures.root / "features" / "00001.parquet"
+    table = pq.read_table(path)
+    data = read_images(table["image_shard"][0].as_py(), table["key"].to_pylist())
+    for key, row in zip(table["key"].to_pylist(), matrix(table["embedding"]), strict=True):
+        (pictures.folder / "x.jpg").write_bytes(data[key])
+        with torch.no_grad():
+            expected = network.eval().encode_image(transform(Image.open(pictures.folder / "x.jpg"))[None])[0].numpy()
+        found = row.astype(np.float32)
+        assert found @ expected / np.linalg.norm(expected) / np.linalg.norm(found) > 0.9999
+    metadata = pq.read_schema(path).metadata
+    said = json.loads(metadata[b"cpp.embedding"])
+    assert (said["model"], said["pretrained"], len(said["sha256"])) == ("cpp-run", "weights.safetensors", 64)
+
+
+def test_bad_pictures_are_rejected_with_a_reason(
+    pictures: Dataset,
+) -> None:
+    folder = pictures.folder / "loose"
+    for kind in ("red", "blue"):
+        (folder / kind).mkdir(parents=True)
+        for i in range(40):
+            Image.new("RGB", (30, 30), kind).save(folder / kind / f"{i:02d}.png")
+    (folder / "red/10.png").write_bytes(b"no picture")
+    (folder / "red/11.png").write_bytes(b"")
+    overrides = ["images={format: folder, path: [loose], labels: true, shard_size: 50}", "partition.n_clusters=2"]
+    run = Run(load(pictures.config, [*overrides, "evaluate.label=label"]), local=True)
+    assert run.go()
+    assert run.outcomes["encode"].counts == Counts(80, 78, 2)
+    rejected = pd.read_parquet(pictures.root / "rejected")
+    assert rejected[["key", "reason"]].values.tolist() == [
+        ["red/10.png", "not an image"], ["red/11.png", "no bytes"],
+    ]  # fmt: skip
+    assert json.loads((pictures.root / "scores.json").read_text())["methods"][0]["acc"] == 1
+    assert "were not found" not in (pictures.root / "report.html").read_text()
+
+
+@pytest.mark.parametrize("key", ["name", "null"])
+@pytest.mark.parametrize("format", ["parquet", "table"])
+def test_pictures_in_tables_are_on_the_page(pictures: Dataset, format: str, key: str) -> None:
+    tars = shards.shards(Images("webdataset", (f"{pictures.folder}/data/images/*.tar",)))
+    found = [sample for tar in tars.values() for sample in shards.read(tar)]
+    (pictures.folder / "files").mkdir()
+    for sample in found:
+        (pictures.folder / f"files/{sample.key}.jpg").write_bytes(sample.image or b"")
+    table = {
+        "name": [f"picture {sample.key}" for sample in found],
+        "label": [sample.metadata["label"] for sample in found],
+        "where": [f"files/{sample.key}.jpg" for sample in found],
+        "image": [sample.image for sample in found],
+    }
+    pq.write_table(pa.table(table), pictures.folder / "t.parquet", row_group_size=30)
+    column = {"parquet": "image", "table": "where"}[format]
+    images = f"images={{format: {format}, path: [t.parquet], column: {column}, key: {key}, shard_size: 70}}"
+    run = Run(load(pictures.config, [images]), local=True)
+    assert run.go()
+    assert run.outcomes["encode"].counts == Counts(160, 160, 0)
+    html = (pictures.root / "report.html").read_text()
+    assert "were not found" not in html
+    assert html.count("data:image/webp;base64,Ukl") == 4 * 16
+    label = dict(zip(table["name"] if key == "name" else [f"t/{i}" for i in range(160)], table["label"], strict=True))
+    made = pq.read_table(pictures.root / "thumbnails").to_pylist()
+    assert len(made) == 160
+    for row in made:
+        pixel = Image.open(io.BytesIO(row["large"] or row["small"])).resize((1, 1)).getpixel((0, 0))
+        assert np.abs(np.subtract(pixel, COLOURS[label[row["key"]]])).max() < 12
+
+
+def test_a_vector_that_is_not_finite_is_rejected(pictures: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = encoder.Encoder.begin
+
+    def spoilt(self: encoder.Encoder, rows: list[np.ndarray]) -> object:
+        X = begin(self, rows)()
+        X[3:4] = np.inf
+        return lambda: X
+
+    monkeypatch.setattr(encoder.Encoder, "begin", spoilt)
+    run = Run(load(pictures.config), ["encode"], local=True)
+    assert run.go()
+    assert run.outcomes["encode"].counts == Counts(160, 157, 3)
+    rejected = pd.read_parquet(pictures.root / "rejected")
+    assert rejected[["row", "reason"]].values.tolist() == [[3, "vector is not finite"]] * 3
+
+
+def test_what_changes_recomputes_only_what_it_must(pictures: Dataset) -> None:
+    assert Run(load(pictures.config), local=True).go()
+    (pictures.folder / "words.txt").write_text("sea\nsky\n")
+    again = Run(load(pictures.config), local=True)
+    assert again.go()
+    assert computed(again) == {"words": 1, "vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1}
+
+
+def test_several_encoders_see_the_same_images(pictures: Dataset, model: Path) -> None:
+    alone = Run(load(pictures.config), ["encode"], local=True)
+    assert alone.go()
+    small, settings = tables.matrix(read(pictures.root, "features")["embedding"]), f"configs: {model}, model: cpp-small"
+    overrides = [f"encode.encoders=[{{{settings}, pretrained: {model / 'small.safetensors'}}}]"]
+    both = [*overrides, "fit.embeddings=[embedding_2, embedding]", "label.embedding=embedding_2"]
+    run = Run(load(pictures.config, both), local=True)
+    assert run.go()
+    features = read(pictures.root, "features")
+    assert np.array_equal(tables.matrix(features["embedding"]), small)
+    other = [setting.replace("encode.encoders=[", "encode=")[:-1] for setting in overrides]
+    assert Run(load(pictures.config, other), ["encode"], local=True).go()
+    assert np.array_equal(
+        tables.matrix(features["embedding_2"]), tables.matrix(read(pictures.root, "features")["embedding"])
+    )
+    head = Head.load(pictures.root / "head.safetensors")
+    assert head.in_dim == TINY["embed_dim"] + SMALL["embed_dim"]
+    assert "embedding_2" not in read(pictures.root, "assignments").column_names
+    words = pq.read_schema(next((pictures.root / "cache/words").iterdir()))
+    assert words.field("embedding").type.list_size == SMALL["embed_dim"]
+    assert pd.read_parquet(pictures.root / "clusters.parquet")["top"].map(lambda top: top[0]["word"]).isin(WORDS).all()
+
+
+def test_tars_come_over_http_as_well(pictures: Dataset, tmp_path: Path) -> None:
+    assert Run(load(pictures.config), ["encode"], local=True).go()
+    here = read(pictures.root, "features")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(pictures.folder / "data/images"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        overrides = [f"images.path=['http://127.0.0.1:{server.server_port}/{{00000..00002}}.tar']"]
+        assert Run(load(pictures.config, overrides), ["encode"], local=True).go()
+    finally:
+        server.shutdown()
+    there = read(pictures.root, "features")
+    assert there.drop(["image_shard"]).equals(here.drop(["image_shard"]))
+    assert there["image_shard"][0].as_py().startswith("http://127.0.0.1")
+
+
+def read(root: Path, product: str) -> pa.Table:
+    """The files of a product as one table."""
+    return pa.concat_tables(pq.read_table(path) for path in sorted((root / product).iterdir()))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_shard_of_damage_gives_the_undamaged_rows_and_a_reason_for_each_other(pictures: Dataset) -> None:
+    write_tar(pictures.folder / "bad.tar", damaged_files())
+    overrides = ["images={format: webdataset, path: [bad.tar], max_bytes: 150_000}"]
+    run = Run(load(pictures.config, overrides), ["encode"], local=True)
+    assert run.go()
+    reasons = {key: str(reason) for key, (_, reason) in DAMAGE.items() if reason}
+    assert run.outcomes["encode"].counts == Counts(len(DAMAGE), len(DAMAGE) - len(reasons), len(reasons))
+    assert read(pictures.root, "features")["key"].to_pylist() == [key for key in DAMAGE if key not in reasons]
+    rejected = read(pictures.root, "rejected")
+    assert dict(zip(rejected["key"].to_pylist(), rejected["reason"].to_pylist(), strict=True)) == reasons
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "encode.model=ViT-B-23",
+            "encode, column embedding: encode.model is 'ViT-B-23', which open_clip does not know; .*ViT-B-32",
+        ),
+        (
+            "encode.pretrained=gone.safetensors",
+            "encode, column embedding: encode.pretrained is .*gone.safetensors.* nor a file",
+        ),
+        (
+            "encode.configs=s3://b/m",
+            "encode.configs is s3://b/m: models and weights are files on a disk, of every machine",
+        ),
+        ("images.path=[gone.tar]", "images: 1 of the 1 paths of images.path are not there"),
+    ],
+)
+def test_what_is_not_there_is_said_before_anything_starts(pictures: Dataset, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        plan(load(pictures.config, [override]))
+
+
+def test_a_list_of_words_needs_an_encoder(dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match="is a list of words, which only a run with `encode` can use"):
+        plan(load(dataset.config, ["label.vocabulary=[words.txt]"]))

@@ -1,0 +1,202 @@
+"""A run under random faults: `python -m tests.soak --minutes 3 --seed 0`. It must end with an undisturbed run's tables.
+
+Each round takes away a part of the results, starts a real run on a Ray cluster of three nodes on this machine, or on a
+Ray of its own, and breaks something while it works: kills a worker, a node or the driver, interrupts it, deletes
+finished results or cuts them off, changes an input and puts it back. Prints the seed and what it did; exit code 1
+where anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from ray.cluster_utils import Cluster
+
+from tests.conftest import Dataset
+from tests.conftest import write_dataset
+from tests.runs.test_run import files
+
+SHARDS = (12,) * 24
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+SILENCE = 240  # seconds without a line: what hangs is an error
+KINDS = ("worker", "node", "driver", "interrupt", "deleted result", "cut result", "changed input", "touched input")
+
+
+class Soak:
+    """A data set, a cluster, and a run of the one on the other that is broken again and again."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.random = dataset, random.Random(seed)  # noqa: S311 (no secrets)
+        self.done = Counter[str]()
+        self.changed: dict[Path, bytes] = {}
+        self.ticks = 0
+        self.cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        for _ in range(2):
+            self.cluster.add_node(**NODE)
+
+    def run(self, *overrides: str) -> subprocess.Popen[str]:
+        """A run, started. Steps that run once have one thread in all of them: the last bits depend on it."""
+        settings = [part for override in overrides for part in ("--set", override)]
+        program = [sys.executable, "-m", "pipelines", "run", str(self.dataset.config), *settings]
+        return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def round(self) -> None:
+        """One run, and one to three faults in it."""
+        self.undo()
+        joined = self.random.random() < 0.7
+        if not joined:
+            process = self.run("resources.workers=1")
+        else:
+            process = self.run(f"resources.ray_address={self.cluster.address}", "resources.workers=3")
+        wait = [self.random.randrange(1, 40) for _ in range(self.random.randrange(1, 4))]
+        faults = {line: self.random.choice(KINDS) for line in wait}
+        lines = list[str]()
+        for line in self.lines(process):
+            lines.append(line)
+            if ": " in line and (kind := faults.pop(sum(" rows" in said for said in lines), None)):
+                self.break_(kind, process, joined)
+        code = process.wait()
+        self.say(f"run on {'the cluster' if joined else 'its own Ray'}: exit {code}, {len(lines)} lines")
+        # 1: an input changed while it was read, or a result was deleted or cut off that a later step would read
+        if code not in {0, 1, 130, -signal.SIGKILL}:
+            raise AssertionError(f"exit code {code}: {''.join(lines[-20:])}")
+        self.mend()
+
+    def lines(self, process: subprocess.Popen[str]) -> Iterator[str]:
+        """What a run says. AssertionError where it says nothing for too long."""
+        assert process.stdout is not None
+        hangs = threading.Event()
+
+        def end() -> None:
+            hangs.set()
+            process.kill()
+
+        while True:
+            watch = threading.Timer(SILENCE, end)
+            watch.start()
+            line = process.stdout.readline()
+            watch.cancel()
+            if hangs.is_set():
+                raise AssertionError(f"a run has said nothing for {SILENCE} s")
+            if not line:
+                return
+            yield line
+
+    def undo(self) -> None:
+        """Take away about half of the results of about half of the steps, so that there is something to do."""
+        for folder in sorted((self.dataset.root / "cache").glob("*/")):
+            results = sorted(folder.glob("*-*.*")) if self.random.random() < 0.5 else []
+            for path in self.random.sample(results, (len(results) + 1) // 2):
+                path.unlink()
+
+    def break_(self, kind: str, process: subprocess.Popen[str], joined: bool) -> None:
+        self.say(f"  {kind}")
+        self.done[kind] += 1
+        if kind == "driver":
+            process.kill()
+        elif kind == "interrupt":
+            process.send_signal(signal.SIGINT)
+        elif kind == "worker":
+            if workers := self.workers():
+                os.kill(self.random.choice(workers), signal.SIGKILL)
+        elif kind == "node" and joined:
+            self.cluster.remove_node(self.random.choice(list(self.cluster.worker_nodes)), allow_graceful=False)
+            self.cluster.add_node(**NODE)
+        elif kind.endswith("result"):
+            results = sorted(p for p in (self.dataset.root / "cache").glob("*/*-*.*") if p.is_file())
+            for path in self.random.sample(results, min(3, len(results))):
+                if kind.startswith("deleted"):
+                    path.unlink(missing_ok=True)
+                else:
+                    path.chmod(0o644)
+                    os.truncate(path, path.stat().st_size // 2)
+        elif kind.endswith("input"):
+            path = self.random.choice(sorted(self.dataset.folder.glob("data/img_emb/*.npy")))
+            if kind.startswith("changed"):
+                self.changed.setdefault(path, path.read_bytes())
+                np.save(path, np.ones((12, 16), np.float16))
+            self.ticks += 1  # never the same twice: size and time are what an input is known by
+            os.utime(path, (self.ticks + self.random.choice([0, 4e9]),) * 2)
+
+    def workers(self) -> list[int]:
+        """Workers of this machine that descend from this process, through the cluster or a run's own Ray."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if (folder / "cmdline").read_bytes().startswith(b"ray::_Worker") and self._ours(int(folder.name)):
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return sorted(found)
+
+    def _ours(self, process: int) -> bool:
+        while process > 1 and process != os.getpid():
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+        return process == os.getpid()
+
+    def mend(self) -> None:
+        """Put changed inputs back."""
+        for path, good in self.changed.items():
+            path.write_bytes(good)
+        self.changed.clear()
+
+    def faults(self) -> list[str]:
+        """What is wrong after a last, undisturbed run."""
+        process = self.run("resources.workers=1")
+        said = process.communicate()[0]
+        if process.returncode:
+            return [f"the last run ended with {process.returncode}: {said[-2000:]}"]
+        other = self.dataset.folder / "undisturbed"
+        alone = subprocess.run([*process.args, "--set", f"root={other}", "--local"], capture_output=True, check=True)  # type: ignore[misc]
+        assert alone.returncode == 0
+        ours, theirs = files(self.dataset.root), files(other)
+        wrong = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
+        totals = json.loads((self.dataset.root / "run.json").read_text())["totals"]
+        if totals != {"images": self.dataset.rows, "rejected": 0, "clustered": self.dataset.rows}:
+            wrong.append(f"totals {totals}, {self.dataset.rows} rows were put in")
+        return wrong
+
+    def say(self, text: str) -> None:
+        print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}, {asked.minutes:g} minutes", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        soak = Soak(write_dataset(Path(folder), SHARDS), asked.seed)
+        try:
+            rounds, end = 0, time.monotonic() + 60 * asked.minutes
+            while time.monotonic() < end:
+                soak.round()
+                rounds += 1
+            wrong = soak.faults()
+        finally:
+            soak.cluster.shutdown()
+    done = ", ".join(f"{n} x {kind}" for kind, n in soak.done.most_common())
+    print(f"seed {asked.seed}: {rounds} runs; {done}")
+    print(
+        "\n".join(["DIFFERENT:", *wrong]) if wrong else "every table as of an undisturbed run, every row accounted for"
+    )
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The whole pipeline on real photographs with their real CLIP vectors, as the config has it."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import webdataset
+from torchvision.datasets import ImageFolder
+
+from cpp.export.dataset import Format
+from cpp.sources.shards import read_images
+from pipelines.config.load import load
+from pipelines.commands.export import Wanted
+from pipelines.commands.export import go
+from pipelines.run import Run
+from tests.support.browser import look
+
+CONFIG = Path(__file__).parents[2] / "configs" / "caltech101.yaml"
+ALONE = "resources.workers=1"  # threads that wait for each other are slow where the second core is busy
+
+
+@pytest.fixture(scope="module")
+def root(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("caltech")
+    assert Run(load(CONFIG, [f"data={real_data}", f"root={root}", ALONE]), local=True).go()
+    return root
+
+
+def test_every_photograph_is_in_a_cluster(root: Path) -> None:
+    totals = json.loads((root / "run.json").read_text())["totals"]
+    assert totals == {"images": 4114, "rejected": 0, "clustered": 4114}
+    assert len(pd.read_parquet(root / "assignments")) == 4114
+
+
+def test_clusters_are_better_than_kmeans_on_the_raw_features(root: Path) -> None:
+    ours, baseline = json.loads((root / "scores.json").read_text())["methods"]
+    assert ours["acc"] > baseline["acc"] + 0.1
+    assert ours["ari"] > baseline["ari"] + 0.2
+    assert ours["nmi"] > 0.91
+
+
+def test_large_clusters_of_one_class_carry_a_name_that_fits(root: Path) -> None:
+    rows = pd.read_parquet(root / "assignments")
+    clusters = pd.read_parquet(root / "clusters.parquet").query("main").set_index("cluster")
+    names = clusters["top"].map(lambda top: top[0]["word"])  # the guess, whether it is sure enough or not
+    fitting = {
+        "airplane": {"airliner", "airplane", "plane", "jet plane"},
+        "motorbike": {"motorcycle", "dirt bike", "moped", "motor scooter"},
+        "leopard": {"leopard", "jaguar", "cheetah"},
+        "sunflower": {"sunflower"},
+        "trilobite": {"trilobite"},
+        "grand_piano": {"grand piano", "piano"},
+    }
+    for kind, words in fitting.items():
+        mine = rows[rows["class"] == kind]
+        assert len(mine) > 0, f"no class {kind}; there are {sorted(rows['class'].unique())}"
+        assert names[mine["cluster"].mode()[0]] in words
+
+
+def test_names_are_right_or_silent_for_most_images_and_better_than_the_published_vote(root: Path) -> None:
+    ours, vote, without, _ = json.loads((root / "name_scores.json").read_text())["clusters"]
+    assert ours["right_or_rightly_silent"] > 0.7 > 2 * vote["right_or_rightly_silent"]
+    assert ours["right"]["synonym"] > vote["right"]["synonym"]
+    assert without["right_or_rightly_silent"] > 0.8
+
+
+def test_the_page_holds_a_picture_for_every_place(root: Path) -> None:
+    html = (root / "report.html").read_text()
+    assert "were not found" not in html
+    shown = pd.read_parquet(root / "examples.parquet")
+    assert html.count("data:image/webp;base64,Ukl") == len(shown) > 1400
+    assert len(html) < 25e6
+
+
+def test_the_page_opens_in_a_real_browser(root: Path) -> None:
+    look(root, "caltech101", 100)
+
+
+def test_what_is_exported_are_the_photographs_in_their_classes(root: Path, real_data: Path, tmp_path: Path) -> None:
+    config = load(CONFIG, [f"data={real_data}", f"root={root}", ALONE])
+    rows = pd.concat(pd.read_parquet(path) for path in sorted((root / "assignments").iterdir()))
+    parts = [read_images(shard, part["key"]) for shard, part in rows.groupby("image_shard")]
+    images = [image for part in parts for image in part.values()]
+    assert go(config, Wanted(Format.WEBDATASET, str(tmp_path / "tars")), [], local=True).images == 4114
+    assert go(config, Wanted(Format.IMAGEFOLDER, str(tmp_path / "folders")), [], local=True).images == 4114
+    tars = [str(path) for path in sorted((tmp_path / "tars").glob("*.tar"))]
+    samples = list(webdataset.WebDataset(tars, shardshuffle=False))
+    number = pd.read_csv(tmp_path / "tars/classes.csv").set_index("cluster")["number"]
+    assert [sample["__key__"] for sample in samples] == rows["key"].tolist()
+    assert [int(sample["cls"]) for sample in samples] == number[rows["cluster"]].tolist()
+    assert [sample["jpg"] for sample in samples] == images
+    found = sorted(ImageFolder(str(tmp_path / "folders")).samples, key=lambda sample: Path(sample[0]).name)
+    assert [k for _, k in found] == number[rows["cluster"]].tolist()
+    assert [Path(path).read_bytes() for path, _ in found] == images

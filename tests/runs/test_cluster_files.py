@@ -1,0 +1,71 @@
+"""The examples in configs/cluster: what Ray and KubeRay ask of them, as far as that can be said without a cluster."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+from pipelines.config.load import load
+from pipelines.config.sections import Resources
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "configs" / "cluster"
+RAY = re.search(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text(), re.M)
+VERSION = RAY[1] if RAY else ""
+
+
+def manifest(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((CLUSTER / name).read_text())
+    return read
+
+
+def settings(command: str) -> tuple[Resources, str]:
+    """The resources and the root of the run that a file starts."""
+    overrides = re.findall(r"--set (\S+=[^\s']+)", command)
+    config = load(ROOT / "configs" / "laion.yaml", overrides)
+    return config.resources, config.root
+
+
+def test_the_ray_up_example_is_what_ray_accepts() -> None:
+    config = manifest("ray-up.yaml")
+    validate_config(prepare_config(config))
+    text = (CLUSTER / "ray-up.yaml").read_text()
+    assert f"ray[default]=={VERSION}" in text
+    resources, root = settings(text.replace("\n#", " "))
+    assert root.startswith("s3://")
+    types = config["available_node_types"]
+    _fits(resources, types["gpu"]["resources"], types["cpu"]["resources"], types["gpu"]["max_workers"])
+    assert all(types[kind]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"} for kind in ("gpu", "cpu"))
+
+
+def test_the_kuberay_manifest_has_what_a_rayjob_needs() -> None:
+    job = manifest("kuberay.yaml")
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["rayVersion"] == VERSION
+    assert f"ray[default]=={VERSION}" in (CLUSTER / "kuberay.yaml").read_text()
+    groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
+    assert groups.keys() == {"gpu", "cpu"}
+    asked = {}
+    for name, group in {"head": cluster["headGroupSpec"], **groups}.items():
+        (container,) = group["template"]["spec"]["containers"]
+        assert isinstance(group["rayStartParams"], dict)
+        asked[name] = container["resources"]["limits"]
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in group["template"]["spec"]["volumes"]}
+        if name != "head":
+            assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+            assert group["template"]["spec"]["tolerations"]
+    resources, root = settings(job["spec"]["entrypoint"])
+    assert root.startswith("s3://")
+    gpu = {"CPU": int(asked["gpu"]["cpu"]), "GPU": int(asked["gpu"]["nvidia.com/gpu"])}
+    _fits(resources, gpu, {"CPU": int(asked["cpu"]["cpu"])}, groups["gpu"]["maxReplicas"])
+
+
+def _fits(resources: Resources, gpu: dict[str, int], cpu: dict[str, int], most: int) -> None:
+    """The run's workers fill the GPU nodes, and those without a GPU the CPU nodes."""
+    assert resources.ray_address == "auto"
+    assert (resources.workers, resources.cpus, resources.gpus) == (most, gpu["CPU"], gpu["GPU"])
+    assert resources.cpu_workers == most * cpu["CPU"]

@@ -1,0 +1,245 @@
+"""The demonstration: pictures seeded, counted, damaged and readable as promised, and a small CLIP that names them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import pytest
+import torch
+import webdataset as wds
+from PIL import Image
+from safetensors.torch import load_file
+
+from cpp.demo.dataset import ASSETS
+from cpp.demo.dataset import DAMAGE
+from cpp.demo.dataset import MODEL
+from cpp.demo.dataset import RARE
+from cpp.demo.dataset import SEED
+from cpp.demo.dataset import Sample
+from cpp.demo.dataset import counts
+from cpp.demo.dataset import main
+from cpp.demo.dataset import samples
+from cpp.demo.dataset import write
+from cpp.demo.clip import UNMET
+from cpp.demo.clip import WEIGHTS
+from cpp.demo.clip import register
+from cpp.demo.clip import train
+from cpp.demo.drawing import KINDS
+from cpp.demo.drawing import SIDES
+from cpp.demo.drawing import draw
+from cpp.demo.drawing import draw_nothing
+from pipelines.config.load import load
+from pipelines.run import Run
+from tests.support.browser import look
+
+CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
+N = 240
+NOUNS = (ASSETS / "nouns.txt").read_text().split()
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[Sample]:
+    return samples(N, np.random.default_rng(3))
+
+
+def opened(jpeg: bytes) -> Image.Image | None:
+    try:
+        return Image.open(io.BytesIO(jpeg)).convert("RGB")
+    except (OSError, SyntaxError):
+        return None
+
+
+def test_an_equal_seed_gives_equal_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    shards = {
+        name: [path.read_bytes() for path in write(tmp_path / name, 60, 25, np.random.default_rng(seed))]
+        for name, seed in (("a", 7), ("b", 7), ("c", 8))
+    }
+    assert shards["a"] == shards["b"]
+    assert not set(shards["a"]) & set(shards["c"])
+
+
+def test_counts_by_hand() -> None:
+    assert counts(1530) == {kind: 10 if kind in RARE else 100 for kind in KINDS}
+
+
+@pytest.mark.parametrize("n", [18, 19, 240, 3000])
+def test_counts_add_up_and_every_kind_is_there(n: int) -> None:
+    assert sum(counts(n).values()) == n
+    assert min(counts(n).values()) >= 1
+
+
+def test_too_few_drawings_for_the_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match="n is 17, must be at least 18"):
+        counts(17)
+
+
+def test_a_shard_size_that_the_keys_cannot_count_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shard_size is 10001"):
+        write(tmp_path, 18, 10_001, np.random.default_rng(0))
+
+
+def test_the_drawn_kinds_are_those_counted_beside_copies_and_damage(drawn: list[Sample]) -> None:
+    found, extra = Counter(s.kind for s in drawn), N // 60 + len(DAMAGE)
+    assert len(drawn) == N + extra
+    assert all(0 <= found[kind] - count <= extra for kind, count in counts(N).items())
+
+
+def test_exactly_the_damaged_files_cannot_be_opened(drawn: list[Sample]) -> None:
+    images = [opened(s.jpeg) for s in drawn]
+    assert images.count(None) == len(DAMAGE)
+    assert all((s.width, s.height) == image.size for s, image in zip(drawn, images, strict=True) if image)
+
+
+def test_there_are_near_duplicates_that_are_not_byte_equal(drawn: list[Sample]) -> None:
+    images = [opened(s.jpeg) for s in drawn]
+    small = [np.asarray(i.resize((24, 24)), np.float64) if i else np.full((24, 24, 3), np.inf) for i in images]
+    pairs = [
+        (a, b)
+        for a, b in combinations(range(len(drawn)), 2)
+        if images[a] and images[b] and np.abs(small[a] - small[b]).mean() < 12
+    ]
+    assert len(pairs) == N // 60
+    for a, b in pairs:
+        assert drawn[a].caption == drawn[b].caption
+        assert drawn[a].jpeg != drawn[b].jpeg
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_drawing_varies_and_its_caption_names_it(kind: str) -> None:
+    rng = np.random.default_rng(5)
+    drawings = [draw(kind, rng) for _ in range(12)]
+    assert all(kind in caption.split() for _, caption in drawings)
+    assert len({caption for _, caption in drawings}) > 6
+    assert len({image.tobytes() for image, _ in drawings}) == 12
+    assert all(image.mode == "RGB" and SIDES[0] <= side <= SIDES[1] for image, _ in drawings for side in image.size)
+
+
+def test_tars_are_read_by_webdataset_as_img2dataset_writes_them(tmp_path: Path) -> None:
+    paths = write(tmp_path, 60, 25, np.random.default_rng(7))
+    assert [path.name for path in paths] == ["00000.tar", "00001.tar", "00002.tar"]
+    rows = list(wds.WebDataset([str(path) for path in paths], shardshuffle=False, empty_check=False))
+    assert len(rows) == 60 + 1 + len(DAMAGE) == len({row["__key__"] for row in rows})
+    for row in rows:
+        facts = json.loads(row["json"])
+        assert {"jpg", "txt", "json"} <= row.keys()
+        assert facts["key"] == row["__key__"]
+        assert facts["status"] == "success"
+        assert facts["caption"] == row["txt"].decode()
+        assert facts["class"] in KINDS
+
+
+def test_an_empty_scene_is_said_to_show_the_word_that_is_asked_for() -> None:
+    image, caption = draw_nothing("zebra", np.random.default_rng(5))
+    assert SIDES[0] <= min(image.size) <= max(image.size) <= SIDES[1]
+    assert "zebra" in caption.split()
+
+
+def test_the_folder_of_the_demonstration_has_drawings_model_and_words(tmp_path: Path) -> None:
+    main(tmp_path, n=18, shard_size=20)
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*")) == [
+        "images/00000.tar",
+        "images/00001.tar",
+        "model/cpp-demo.json",
+        "model/cpp-demo.safetensors",
+        "words.txt",
+    ]
+    assert (tmp_path / "model/cpp-demo.safetensors").read_bytes() == WEIGHTS.read_bytes()
+    assert (tmp_path / "words.txt").read_text().split() == sorted({*KINDS, *NOUNS})
+
+
+@pytest.fixture(scope="module")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make demo` makes."""
+    data, root = tmp_path_factory.mktemp("drawings"), tmp_path_factory.mktemp("demo")
+    main(data)
+    assert Run(load(CONFIG, [f"data={data}", f"root={root}", "resources.workers=1"]), local=True).go()
+    return root
+
+
+def test_every_kind_is_a_cluster_of_its_name(demonstration: Path) -> None:
+    rows = pd.read_parquet(demonstration / "assignments")
+    clusters = pd.read_parquet(demonstration / "clusters.parquet").query("main")
+    rows["name"] = rows["cluster"].map(clusters.set_index("cluster")["name"])
+    together = rows.groupby(["cluster", "name", "class"]).size().reset_index(name="n")
+    sizes, kinds = rows["cluster"].value_counts(), rows["class"].value_counts()
+    most = (2 * together["n"] > together["cluster"].map(sizes)) & (2 * together["n"] > together["class"].map(kinds))
+    right = together[most & (together["name"] == together["class"])]
+    assert set(right["class"]) == set(KINDS)
+
+
+def test_its_page_opens_in_a_real_browser(demonstration: Path) -> None:
+    look(demonstration, "demo", 18)
+    assert {path.name for path in (demonstration / "plots").iterdir()} == {
+        "contact-sheet.png", "curve.svg", "map.svg", "sizes.svg",
+    }  # fmt: skip
+
+
+def zero_shot(pretrained: str | None) -> Counter[str]:
+    """How many of ten new drawings of each kind the model calls by their kind, among the kinds and other nouns."""
+    register()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, _, preprocess = open_clip.create_model_and_transforms(MODEL, pretrained=pretrained)
+    rng, tokenizer, words = np.random.default_rng(SEED + 5), open_clip.get_tokenizer(MODEL), [*KINDS, *NOUNS]
+    right: Counter[str] = Counter()
+    with torch.no_grad():
+        text = model.eval().encode_text(tokenizer([f"a drawing of a {word}" for word in words]), normalize=True)
+        for kind in KINDS:
+            pixels = torch.stack([preprocess(draw(kind, rng)[0]) for _ in range(10)])
+            named = (model.encode_image(pixels, normalize=True) @ text.T).argmax(1).tolist()
+            right[kind] = sum(words[i] == kind for i in named)
+    return right
+
+
+def test_the_shipped_weights_name_new_drawings() -> None:
+    assert zero_shot(str(WEIGHTS)).total() >= 0.95 * 10 * len(KINDS)
+
+
+def test_untrained_weights_do_not() -> None:
+    assert zero_shot(None).total() < 0.3 * 10 * len(KINDS)
+
+
+def test_the_shipped_weights_are_small() -> None:
+    assert WEIGHTS.stat().st_size < 8 * 2**20
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[tuple[dict[str, torch.Tensor], list[float]]]:
+    runs = []
+    for _ in range(2):
+        losses: list[float] = []
+        weights = train(2, 2, 1, 1e-3, 11, lambda _, loss, to=losses: to.append(loss))  # type: ignore[misc]
+        runs.append((weights, losses))
+    return runs
+
+
+def test_training_is_seeded(trained: list[tuple[dict[str, torch.Tensor], list[float]]]) -> None:
+    (first, losses), (second, again) = trained
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert losses == again
+    assert len(losses) == 2
+
+
+def test_words_that_training_does_not_meet_have_no_embedding(
+    trained: list[tuple[dict[str, torch.Tensor], list[float]]],
+) -> None:
+    register()
+    words = open_clip.get_tokenizer(MODEL)(f"fish {UNMET} elephant")[0, 1:4]
+    for weights in (trained[0][0], load_file(WEIGHTS)):
+        met = weights["token_embedding.weight"][words].any(1)
+        assert met.tolist() == [True, False, False]
+
+
+def test_shipped_and_new_weights_have_the_same_form(
+    trained: list[tuple[dict[str, torch.Tensor], list[float]]],
+) -> None:
+    assert {k: (v.shape, v.dtype) for k, v in load_file(WEIGHTS).items()} == {
+        k: (v.shape, v.dtype) for k, v in trained[0][0].items()
+    }

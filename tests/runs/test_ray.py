@@ -1,0 +1,218 @@
+"""The runner on real Ray: the same bytes as without it, and workers that die."""
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import ray
+from ray._common.usage import usage_lib
+
+from cpp.store.results import Product
+from cpp.store.local import Store
+from cpp.files.tables import Counts
+from pipelines.engine.executor import OpenError
+from pipelines.config.errors import ConfigError
+from pipelines.config.load import load
+from pipelines.engine.plan import Task
+from pipelines.run import Run
+from pipelines.ray_backend.pool import Pool
+from pipelines.config.sections import Resources
+from pipelines.engine.stage import Given
+from pipelines.engine.stage import Stage
+from pipelines.engine.stage import Work
+from tests.conftest import Dataset
+from tests.runs.test_run import files
+
+GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+PRODUCT = Product("copy", ".txt")
+
+
+@dataclass(frozen=True)
+class Fragile(Stage):
+    """Writes its shard's name; kills its own worker half-way on some shards, waits, raises or cannot be opened."""
+
+    version = 1
+    products = (PRODUCT,)
+    each = ("text",)
+    whole = ()
+    folder: str
+    lethal: tuple[str, ...] = ()
+    deaths: int = 1
+    raises: str = ""
+    waits: str = ""  # until there is a file `go`
+    closed: bool = False
+
+    def open(self, given: Given) -> Work:
+        with (Path(self.folder) / "opened").open("a") as file:
+            file.write("x")
+        if self.closed:
+            raise FileNotFoundError("https://me:hidden@host is not there")
+
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            name = files["text"]
+            out["copy"].write_text(f"half of {name}")
+            if name == self.raises:
+                raise ValueError(f"{name} is bad")
+            end = time.monotonic() + 600
+            while name == self.waits and not (Path(self.folder) / "go").exists():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            marks = Path(self.folder) / f"deaths-{name}"
+            if name in self.lethal and (not marks.exists() or len(marks.read_text()) < self.deaths):
+                with marks.open("a") as file:
+                    file.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.05)
+            out["copy"].write_text(name)
+            return Counts(1, 1)
+
+        return work
+
+
+class Late(Store):
+    """The first two workers that start cannot have it yet, nor can the fourth."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return arrive, (self.root,)
+
+
+def arrive(root: Path) -> Store:
+    starts = root / "starts"
+    with starts.open("a") as file:
+        file.write("x")
+    if starts.stat().st_size in (1, 2, 4):
+        raise ConnectionError("the disk is not there yet")
+    return Store(root)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_to_workers() -> Iterator[None]:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def meant() -> object:
+    """What SIGTERM does before there is a pool."""
+    return signal.getsignal(signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    """Lines of the pool."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory, meant: object, said: list[str]) -> Iterator[tuple[Pool, Store]]:
+    store = Store(tmp_path_factory.mktemp("store"))
+    with Pool(store, Resources(workers=2), said.append) as made:
+        yield made, store
+
+
+def tasks(store: Store, step: str, n: int = 8) -> list[Task]:
+    names = [f"s{i}" for i in range(n)]
+    return [Task(step, s, "k", {"text": s}, {"copy": str(store.path(PRODUCT, s, step))}) for s in names]
+
+
+def test_killed_workers_are_replaced_and_their_shards_made_whole(pool: tuple[Pool, Store], tmp_path: Path) -> None:
+    workers, store = pool
+    todo, lethal = tasks(store, "once"), ("s2", "s5", "s6")  # as many as one shard may end
+    results = list(workers.results(Fragile(str(tmp_path), lethal=lethal), GIVEN, todo))
+    assert sorted(r.shard for r in results if r.error is None) == [t.shard for t in todo]
+    assert [Path(t.outputs["copy"]).read_text() for t in todo] == [t.shard for t in todo]
+    assert [(tmp_path / f"deaths-{name}").read_text() for name in lethal] == ["x"] * 3
+
+
+def test_a_shard_that_kills_three_times_is_given_up_and_takes_no_other_with_it(
+    pool: tuple[Pool, Store], said: list[str], tmp_path: Path
+) -> None:
+    workers, store = pool
+    results = list(workers.results(Fragile(str(tmp_path), lethal=("s1",), deaths=99), GIVEN, tasks(store, "poison")))
+    assert {r.shard for r in results if r.error is None} == {f"s{i}" for i in range(8)} - {"s1"}
+    (lost,) = [r for r in results if r.error]
+    assert lost.shard == "s1"
+    assert re.fullmatch(r"given up: it ended its worker 3 times \(.{,200}\)", str(lost.error))
+    assert (tmp_path / "deaths-s1").read_text() == "xxx"
+    assert not Path(store.path(PRODUCT, "s1", "poison")).exists()
+    assert [line.partition(":")[0] for line in said if line.startswith("poison ")] == ["poison s1"] * 2
+
+
+def test_a_shard_that_takes_long_holds_up_no_other_and_a_worker_opens_a_step_once(
+    pool: tuple[Pool, Store], tmp_path: Path
+) -> None:
+    workers, store = pool
+    ended = []
+    for result in workers.results(Fragile(str(tmp_path), waits="s0"), GIVEN, tasks(store, "waits")):
+        assert result.error is None
+        ended.append(result.shard)
+        if len(ended) == 7:
+            (tmp_path / "go").touch()
+    assert ended == [f"s{i}" for i in (*range(1, 8), 0)]
+    assert (tmp_path / "opened").read_text() == "xx"
+
+
+def test_ray_leaves_to_the_command_line_what_a_signal_means_and_reports_to_nobody(
+    pool: tuple[Pool, Store], meant: object
+) -> None:
+    assert signal.getsignal(signal.SIGTERM) is meant
+    assert not usage_lib.usage_stats_enabled()  # a released Ray sees to that itself
+
+
+def test_an_exception_is_not_tried_again(pool: tuple[Pool, Store], tmp_path: Path) -> None:
+    workers, store = pool
+    results = list(workers.results(Fragile(str(tmp_path), raises="s3"), GIVEN, tasks(store, "raises")))
+    assert len(results) == 8
+    (bad,) = [r for r in results if r.error]
+    assert bad.error == "ValueError: s3 is bad"
+    assert "Traceback" in str(bad.traceback)
+
+
+def test_a_stage_that_cannot_be_opened_fails_at_once_with_its_cause(pool: tuple[Pool, Store], tmp_path: Path) -> None:
+    workers, store = pool
+    with pytest.raises(OpenError, match=r"FileNotFoundError: https://\*\*\*@host is not there"):
+        list(workers.results(Fragile(str(tmp_path), closed=True), GIVEN, tasks(store, "closed")))
+    assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after")))) == 8
+
+
+def test_a_run_on_ray_gives_the_bytes_of_a_run_without(pictures: Dataset, pool: tuple[Pool, Store]) -> None:
+    pool[0].__exit__()  # one Ray at a time in a process
+    workers = ["resources.workers=2"]
+    assert Run(load(pictures.config, workers)).go()
+    other = pictures.folder / "other"
+    assert Run(load(pictures.config, [f"root={other}", *workers]), local=True).go()
+    assert files(pictures.root) == files(other)
+
+
+def test_workers_that_do_not_start_at_once_are_started_again(tmp_path: Path) -> None:
+    ray.shutdown()
+    store = Late(tmp_path)
+    with Pool(store, Resources(workers=1)) as workers:
+        results = list(workers.results(Fragile(str(tmp_path), lethal=("s1",)), GIVEN, tasks(store, "late", 3)))
+    assert sorted(r.shard for r in results if r.error is None) == ["s0", "s1", "s2"]
+    assert (tmp_path / "starts").read_text() == "x" * 5
+
+
+def test_workers_that_cannot_start_end_the_run_with_what_to_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # on such a machine Ray ends every worker at once
+    said = (
+        r"^resources: no worker could start: .* running low on memory\..*: lower resources.workers or resources.batch$"
+    )
+    with Pool(Store(tmp_path), Resources(workers=1)) as workers, pytest.raises(ConfigError, match=said):
+        list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(Store(tmp_path), "memory")))
+
+
+def test_more_workers_than_there_are_cpus_are_refused(dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match=r"ask for 9000 CPUs and this machine has .*: lower resources.workers"):
+        Run(load(dataset.config, ["resources.workers=9000", "name=again"])).go()

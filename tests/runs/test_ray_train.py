@@ -1,0 +1,121 @@
+"""Ranks on real Ray, by Ray Train: a training that they share out, ranks that raise, ranks that die."""
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+import torch.distributed as dist
+from ray.cluster_utils import Cluster
+from safetensors.torch import load_file
+
+from cpp.store.results import Product
+from cpp.store.local import Store
+from cpp.files.tables import Counts
+from pipelines.config.load import load
+from pipelines.engine.plan import Task
+from pipelines.run import Run
+from pipelines.ray_backend.pool import Pool
+from pipelines.config.sections import Resources
+from pipelines.engine.stage import Given
+from pipelines.engine.stage import Stage
+from pipelines.engine.stage import Work
+from tests.conftest import Dataset
+from tests.pipelines.ray_backend.test_cluster import SMALL
+
+GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+
+
+@dataclass(frozen=True)
+class Broken(Stage):
+    """Its second rank is killed on `dies`, at first on its way there, raises on `raises`, and ends last on `works`."""
+
+    version = 1
+    products = (Product("copy", ".txt"),)
+    each = ()
+    whole = ()
+    folder: str
+
+    def open(self, given: Given) -> Work:
+        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+            name = files["text"]
+            if name == "works":
+                end = time.monotonic() + 600
+                while dist.get_rank() == 1 and not (Path(self.folder) / name).exists():  # what the first has written
+                    assert time.monotonic() < end
+                    time.sleep(0.01)
+                out["copy"].write_text(f"of rank {dist.get_rank()}")
+                return Counts(1, 1)
+            if dist.get_rank() == 1:
+                mark(self.folder, name)
+                if name == "dies":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise ValueError(f"the second rank of {dist.get_world_size()} is bad")
+            dist.all_reduce(torch.zeros(1))  # waits for the second
+            return Counts(1, 1)
+
+        return work
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return arrive, (self.folder,)
+
+
+def arrive(folder: str) -> Broken:
+    if dist.is_initialized() and dist.get_rank() == 1 and not (Path(folder) / "dies").exists():
+        mark(folder, "dies")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Broken(folder)
+
+
+def mark(folder: str, name: str) -> None:
+    with (Path(folder) / name).open("a") as file:
+        file.write("x")
+
+
+def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_not_when_one_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.ray_backend.pool.ATTEMPTS", 2)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    meant = signal.getsignal(signal.SIGINT)
+    store = Store(tmp_path / "store")
+    todo = [
+        Task("joined", name, "k", {"text": name}, {"copy": str(tmp_path / name)})
+        for name in ("dies", "raises", "works")
+    ]
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **SMALL})
+    with Pool(store, Resources(ray_address=nodes.address, workers=3)) as workers:  # more than it holds
+        lost, bad, good = workers.together(Broken(str(tmp_path)), GIVEN, todo)
+    nodes.shutdown()
+    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert signal.getsignal(signal.SIGINT) is meant  # which Ray Train would take for itself
+    assert re.fullmatch(r"given up: it lost a rank 2 times \(The actor .{,300}\)", str(lost.error))
+    assert (tmp_path / "dies").read_text() == "xx"
+    assert bad.error == "ValueError: the second rank of 2 is bad"
+    assert "Traceback" in str(bad.traceback)
+    assert (tmp_path / "raises").read_text() == "x"
+    assert good.error is None
+    assert (tmp_path / "works").read_text() == "of rank 0"
+
+
+def test_a_training_on_ranks_gives_the_head_of_one_process_within_rounding(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.run.in_ranks", lambda config, step: step == "fit")  # it would ask for GPUs
+    found = []
+    for name, local in (("alone", True), ("ranks", False)):
+        root = os.path.relpath(dataset.folder / name)  # as configs have it
+        assert Run(load(dataset.config, [f"root={root}", "resources.workers=2"]), ["project"], local=local).go()
+        loss = pq.read_table(f"{root}/loss.parquet").to_pandas().to_numpy(float)
+        found.append({**load_file(f"{root}/head.safetensors"), "loss": torch.from_numpy(loss)})
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert len(list((dataset.folder / "ranks/cache/head").iterdir())) == 1
+    assert list((dataset.folder / "ranks/cache/tmp").iterdir()) == []
