@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-FILES = sorted(path for folder in ("cpp", "pipelines") for path in (ROOT / folder).rglob("*.py"))
+from tests.support.source_tree import FILES, ROOT
+
 # The modules that may import a foreign package. Packages that are not listed may be imported anywhere.
 DOORS = {
     "faiss": {"cpp.nearest"},

@@ -15,7 +15,7 @@ from cpp.encoding.images import Limits
 from cpp.encoding.weights import WeightsError, sha256
 from cpp.report import html
 from cpp.sources import vectors
-from tests.test_architecture import FILES
+from tests.support.source_tree import FILES
 
 FORBIDDEN = {
     *("eval", "exec", "compile", "__import__"),

@@ -17,8 +17,7 @@ from cpp.rate_reduction.head import Codes
 from cpp.rate_reduction.sinkhorn import membership, sinkhorn
 from tests.bench import heading
 from tests.bench import step as step_memory
-from tests.cpp.rate_reduction.test_coding_rate import published_compressed_rate
-from tests.cpp.rate_reduction.test_sinkhorn import published_sinkhorn
+from tests.support.published import published_compressed_rate, published_sinkhorn
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:

@@ -31,7 +31,7 @@ from pipelines.engine.stage import Given, Work
 from pipelines.stages.artifacts import Model
 from pipelines.stages.encode import Encode
 from tests.bench import heading
-from tests.conftest import TINY
+from tests.support.datasets import TINY
 
 THREADS = len(os.sched_getaffinity(0))
 BATCH = 64

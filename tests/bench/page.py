@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import heading
-from tests.cpp.report.test_run_page import made, written
 from tests.support.browser import opened
+from tests.support.pages import made, written
 
 SMALL, SIZES = 50, (500, 5000)
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime"

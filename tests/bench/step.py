@@ -11,7 +11,7 @@ import torch
 import cpp.rate_reduction.sinkhorn
 from cpp.rate_reduction.fit import Paper, objective
 from cpp.rate_reduction.head import TwoHeads
-from tests.cpp.rate_reduction.test_sinkhorn import published_sinkhorn
+from tests.support.published import published_sinkhorn
 
 SETTINGS = Paper(hidden=2048, dim=1024, columns=32, eta=0.12)  # the paper's for ImageNet, with drawn columns
 IN_DIM = 768

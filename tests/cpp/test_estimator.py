@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cpp import CPP
 from cpp.evaluation.metrics import scores
-from tests.cpp.rate_reduction.test_discriminant import nuisance
+from tests.support.vectors import nuisance
 
 
 @parametrize_with_checks([CPP(n_clusters=3), CPP(n_clusters=2, recipe="paper", settings={"hidden": 8, "epochs": 2})])

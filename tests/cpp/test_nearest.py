@@ -5,7 +5,7 @@ import pytest
 
 from cpp import nearest as assign
 from cpp.nearest import Nearest, kmeans
-from tests.conftest import subspaces
+from tests.support.vectors import subspaces
 
 
 def rows(n: int, d: int, seed: int) -> np.ndarray:

@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 from ray.cluster_utils import Cluster
 
-from tests.conftest import Dataset
-from tests.conftest import write_dataset
-from tests.runs.test_run import files
+from tests.support.datasets import Dataset
+from tests.support.datasets import write_dataset
+from tests.support.runs import files
 
 SHARDS = (12,) * 24
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}

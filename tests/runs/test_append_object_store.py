@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from cpp.files import filesystem
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 from tests.support.object_store import ObjectStore
-from tests.pipelines.commands.test_append import STEPS
-from tests.pipelines.commands.test_append import new_vectors
-from tests.pipelines.commands.test_append import rows
-from tests.pipelines.commands.test_cli import call
+from tests.support.appending import STEPS
+from tests.support.appending import new_vectors
+from tests.support.appending import rows
+from tests.support.runs import call
 
 
 @pytest.fixture

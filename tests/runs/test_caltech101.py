@@ -73,6 +73,7 @@ def test_the_page_holds_a_picture_for_every_place(root: Path) -> None:
     assert len(html) < 25e6
 
 
+@pytest.mark.browser
 def test_the_page_opens_in_a_real_browser(root: Path) -> None:
     look(root, "caltech101", 100)
 

@@ -8,12 +8,14 @@ from ray.cluster_utils import Cluster
 from cpp.files import filesystem
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.conftest import write_dataset
+from tests.support.datasets import write_dataset
 from tests.support.object_store import ObjectStore
-from tests.pipelines.ray_backend.test_cluster import SMALL
-from tests.pipelines.ray_backend.test_cluster import disturb
-from tests.pipelines.commands.test_export import QUICK
-from tests.runs.test_run import files
+from tests.support.ray_nodes import SMALL
+from tests.support.ray_nodes import disturb
+from tests.support.runs import QUICK
+from tests.support.runs import files
+
+pytestmark = pytest.mark.ray
 
 
 def test_a_run_on_s3_that_loses_a_node_in_the_middle_of_a_step_gives_the_bytes_of_one_on_a_disk(

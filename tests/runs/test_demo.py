@@ -174,6 +174,7 @@ def test_every_kind_is_a_cluster_of_its_name(demonstration: Path) -> None:
     assert set(right["class"]) == set(KINDS)
 
 
+@pytest.mark.browser
 def test_its_page_opens_in_a_real_browser(demonstration: Path) -> None:
     look(demonstration, "demo", 18)
     assert {path.name for path in (demonstration / "plots").iterdir()} == {

@@ -32,11 +32,11 @@ from pipelines.run import AccountingError
 from pipelines.run import Run
 from pipelines.engine.stage import Given
 from pipelines.engine.stage import Work
-from tests.conftest import Dataset
-from tests.conftest import write_dataset
-from tests.runs.test_run import computed
-from tests.runs.test_run import files
-from tests.runs.test_run import go
+from tests.support.datasets import Dataset
+from tests.support.datasets import write_dataset
+from tests.support.runs import computed
+from tests.support.runs import files
+from tests.support.runs import go
 
 
 @pytest.fixture(scope="module")

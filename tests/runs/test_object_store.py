@@ -14,10 +14,11 @@ from cpp.files import filesystem
 from pipelines.__main__ import app
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 from tests.support.object_store import Fault
 from tests.support.object_store import ObjectStore
-from tests.runs.test_run import files
+from tests.support.runs import files
+from tests.support.leases import PROGRAM
 
 ROOT = "root=s3://bucket/run"
 LOGS = ("bucket/run/run.json", "bucket/run/run.log", "bucket/run/events.jsonl", "bucket/run/cache/lease/")
@@ -26,7 +27,7 @@ LOGS = ("bucket/run/run.json", "bucket/run/run.log", "bucket/run/events.jsonl", 
 @pytest.fixture(scope="module")
 def on_disk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, dict[str, bytes]]:
     """A data set, and what a run of it on a disk shows."""
-    from tests.conftest import write_dataset
+    from tests.support.datasets import write_dataset
 
     dataset = write_dataset(tmp_path_factory.mktemp("on-disk"))
     dataset.config.write_text(dataset.config.read_text().replace("workers: 1", "workers: 2"))
@@ -65,7 +66,6 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
             assert s3.environment[secret].encode() not in fs.cat_file(path), path
 
 
-PROGRAM = "from cpp.store import lease; lease.RENEW = 0.2\nfrom pipelines.__main__ import app; app()"
 
 
 def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(

@@ -26,8 +26,10 @@ from pipelines.config.sections import Resources
 from pipelines.engine.stage import Given
 from pipelines.engine.stage import Stage
 from pipelines.engine.stage import Work
-from tests.conftest import Dataset
-from tests.runs.test_run import files
+from tests.support.datasets import Dataset
+from tests.support.runs import files
+
+pytestmark = pytest.mark.ray
 
 GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 PRODUCT = Product("copy", ".txt")

@@ -28,8 +28,10 @@ from pipelines.config.sections import Resources
 from pipelines.engine.stage import Given
 from pipelines.engine.stage import Stage
 from pipelines.engine.stage import Work
-from tests.conftest import Dataset
-from tests.pipelines.ray_backend.test_cluster import SMALL
+from tests.support.datasets import Dataset
+from tests.support.ray_nodes import SMALL
+
+pytestmark = pytest.mark.ray
 
 GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 

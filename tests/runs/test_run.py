@@ -30,26 +30,17 @@ from pipelines.config.load import load
 from pipelines.stages.name import Label
 from pipelines.run import Run
 from pipelines.run import in_ranks
-from tests.conftest import WORDS
-from tests.conftest import Dataset
+from tests.support.datasets import WORDS
+from tests.support.datasets import Dataset
+from tests.support.runs import computed
+from tests.support.runs import files
+from tests.support.runs import go
 
 
-def go(dataset: Dataset, *overrides: str, **kwargs: object) -> Run:
-    run = Run(load(dataset.config, overrides), local=True, **kwargs)  # type: ignore[arg-type]
-    run.go()
-    return run
 
 
-def computed(run: Run) -> dict[str, int]:
-    """Shards that were worked on, by step."""
-    return {name: o.done - o.reused for name, o in run.outcomes.items() if o.done - o.reused}
 
 
-def files(root: Path) -> dict[str, bytes]:
-    """What a person opens, but for logs and the page, which tell the time."""
-    told = {"run.json", "run.log", "events.jsonl", "report.html"}
-    found = (p for p in root.rglob("*") if p.is_file() and "cache" not in p.parts and p.name not in told)
-    return {str(p.relative_to(root)): p.read_bytes() for p in found}
 
 
 def test_a_run_finds_the_clusters_and_their_names(dataset: Dataset) -> None:

@@ -14,7 +14,7 @@ from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.head import Codes
 from cpp.report.length_curve import length_curve, nested
 from cpp.report.summary import how_partitioned
-from tests.cpp.clustering.test_partition import blobs
+from tests.support.vectors import blobs
 
 
 def tree(bits: list[float]) -> Tree:

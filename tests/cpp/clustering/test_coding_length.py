@@ -9,7 +9,7 @@ from scipy.stats import multivariate_t
 
 from cpp.clustering.coding_length import Bits, coding_length, evidence_bits, finer, label_bits, lossy_bits, together
 from cpp.rate_reduction.coding_rate import Moments
-from tests.conftest import subspaces
+from tests.support.vectors import subspaces
 
 CODES = pytest.mark.parametrize("bits", [evidence_bits, lossy_bits])
 

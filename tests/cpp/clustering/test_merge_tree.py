@@ -12,7 +12,7 @@ from cpp.clustering.coding_length import Bits, coding_length, evidence_bits, los
 from cpp.clustering.merge_tree import Tree, affinity, grow
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.coding_rate import Moments
-from tests.conftest import subspaces
+from tests.support.vectors import subspaces
 
 
 def pieces(F: int, K: int, d: int, rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,14 +9,7 @@ from torch.nn.functional import normalize
 from cpp.clustering.partition import Method, centroids, partition, silhouette, spectral, ward
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.head import Codes
-from tests.conftest import subspaces
-
-
-def blobs(sizes: list[int], noise: float, dim: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Unit rows around orthogonal directions, so many of each, and which direction each is of."""
-    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    g = torch.Generator().manual_seed(seed)
-    return normalize(torch.eye(dim)[group] + noise * torch.randn(len(group), dim, generator=g), dim=1), group
+from tests.support.vectors import blobs, subspaces
 
 
 def groups(Z: Tensor, K: int, method: Method, landmarks: int = 8192, seed: int = 0) -> np.ndarray:

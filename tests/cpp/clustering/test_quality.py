@@ -5,7 +5,7 @@ import torch
 
 from cpp.clustering.quality import effective_rank, measures, warnings
 from cpp.rate_reduction.coding_rate import Moments
-from tests.cpp.clustering.test_partition import blobs
+from tests.support.vectors import blobs
 
 
 def test_effective_rank_by_hand() -> None:

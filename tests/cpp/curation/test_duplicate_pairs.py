@@ -8,7 +8,7 @@ import pytest
 from cpp.curation import duplicate_pairs, exact_copies
 from cpp.curation.duplicate_pairs import KINDS, Rows, search
 from cpp.curation.spanning_forest import connected
-from tests.cpp.curation.test_spanning_forest import same
+from tests.support.pairs import same
 
 
 def rows(X: np.ndarray, cluster: np.ndarray, guest: np.ndarray | None = None, files: np.ndarray | None = None) -> Rows:

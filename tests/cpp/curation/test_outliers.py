@@ -9,7 +9,7 @@ from cpp.clustering.coding_length import evidence_bits
 from cpp.curation import outliers
 from cpp.curation.outliers import Density, Residual, ranks, score, tally
 from cpp.rate_reduction.coding_rate import Moments
-from tests.conftest import subspaces
+from tests.support.vectors import subspaces
 
 
 def unit(n: int, d: int, seed: int) -> np.ndarray:

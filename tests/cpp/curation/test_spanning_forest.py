@@ -5,12 +5,7 @@ import pytest
 
 from cpp.curation import spanning_forest
 from cpp.curation.spanning_forest import Forest, connected
-
-
-def same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two numberings are of one partition."""
-    pairs = {*zip(one.tolist(), other.tolist(), strict=True)}
-    return len(pairs) == len({*one.tolist()}) == len({*other.tolist()})
+from tests.support.pairs import same
 
 
 @pytest.mark.parametrize("waiting", [10, 500, 1 << 18])

@@ -17,8 +17,8 @@ from cpp.encoding import encoder, images
 from cpp.encoding.encoder import Encoder, Identity, check, encode, identity, register, templates
 from cpp.encoding.weights import WeightsError
 from cpp.sources.samples import Sample
-from tests.conftest import TINY
-from tests.cpp.encoding.test_images import encoded, picture
+from tests.support.datasets import TINY
+from tests.support.pictures import encoded, picture
 
 TIMM: dict[str, Any] = {  # towers that are modules of their own, as SigLIP has them
     "embed_dim": 48,

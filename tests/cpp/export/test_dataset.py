@@ -23,7 +23,7 @@ from cpp.export.dataset import Export, Format
 from cpp.export.filters import Filter
 from cpp.export.rows import Layer, Shard
 from cpp.sources.tar import TarShard
-from tests.cpp.sources.test_tar import write_tar
+from tests.support.tars import write_tar
 
 NAMES = ["cat", "../dog", None, "train"]  # cluster by cluster; `train` and `test` are splits for `datasets`
 LAYER = Layer("cluster", ("cluster", "cluster_2"), main=True)

@@ -11,7 +11,7 @@ from cpp.export.classes import classes
 from cpp.export.filters import Filter
 from cpp.export.rows import Layer, Shard, decide, find, metadata, read, schema
 from cpp.sources.tar import TarShard
-from tests.cpp.sources.test_tar import write_tar
+from tests.support.tars import write_tar
 
 MAIN = Layer("cluster", ("cluster", "cluster_2"), main=True)
 COARSE = Layer("cluster_2", ("cluster", "cluster_2"), main=False)

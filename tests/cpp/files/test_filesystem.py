@@ -7,7 +7,7 @@ from cpp.sources import paths
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.engine.inputs import inputs
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 from tests.support.object_store import ObjectStore
 
 SECRET = [

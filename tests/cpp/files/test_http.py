@@ -22,7 +22,7 @@ from cpp.files import http as web
 from cpp.sources import folder, paths, vectors
 from cpp.sources.samples import Reason
 from cpp.sources.tar import DamagedTarError, TarShard
-from tests.cpp.sources.test_tar import write_tar
+from tests.support.tars import write_tar
 
 Fault = str | int | None
 """An HTTP status, "cut" off in the middle of the answer, "slow", "close" without an answer, or nothing."""

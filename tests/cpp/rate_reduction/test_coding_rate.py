@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cpp.rate_reduction.coding_rate import Moments, coding_rate, compressed_rate
-from tests.conftest import subspaces
+from tests.support.published import published_compressed_rate
+from tests.support.vectors import subspaces
 
 
 def naive_compressed_rate(Z: torch.Tensor, Pi: torch.Tensor, e: float) -> torch.Tensor:
@@ -18,14 +19,6 @@ def naive_compressed_rate(Z: torch.Tensor, Pi: torch.Tensor, e: float) -> torch.
             torch.eye(d, dtype=Z.dtype) + d / (t * e) * Z.T @ torch.diag(Pi[:, j]) @ Z
         )
     return total
-
-
-def published_compressed_rate(Z: torch.Tensor, Pi: torch.Tensor, e: float) -> torch.Tensor:
-    """R_c as batched matrices under autograd, all J of them at once: how published code computes it."""
-    m, d = Z.shape
-    t = Pi.sum(0)
-    M = torch.eye(d, dtype=Z.dtype) + (d / (t * e)).view(-1, 1, 1) * ((Z.T * Pi.T.unsqueeze(1)) @ Z)
-    return (t * torch.logdet(M)).sum() / (2 * m)
 
 
 def draw(m: int, d: int, J: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

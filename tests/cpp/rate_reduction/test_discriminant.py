@@ -13,17 +13,7 @@ from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.discriminant import discriminant
 from cpp.rate_reduction.fit import Discriminant, Paper, fit
 from cpp.rate_reduction.head import Codes, Head
-
-
-def nuisance(n: int, K: int, strength: float, seed: int = 0, dim: int = 40) -> tuple[Tensor, Tensor]:
-    """Groups in the first ten dimensions under much larger noise, common to all groups, in ten others."""
-    g = torch.Generator().manual_seed(seed)
-    group = torch.arange(n) % K
-    X = 0.12 * torch.randn(n, dim, generator=g)
-    X[:, :10] += torch.randn(K, 10, generator=g)[group]
-    X[:, 10:20] += strength * torch.randn(n, 10, generator=g)
-    X += 3  # features of CLIP have a large common mean
-    return X, group
+from tests.support.vectors import nuisance
 
 
 def found(X: Tensor, K: int, seed: int = 0) -> np.ndarray:

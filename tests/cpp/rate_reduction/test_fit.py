@@ -1,7 +1,6 @@
 """Training: what it learns, what its record says, and how it stops."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,10 +12,9 @@ from cpp.rate_reduction.coding_rate import coding_rate, compressed_rate
 from cpp.rate_reduction.fit import Paper, batches, objective, train
 from cpp.rate_reduction.head import Codes, TwoHeads
 from cpp.rate_reduction.sinkhorn import membership
-from tests.conftest import subspaces
-
-SMALL = Paper(hidden=64, dim=16, batch=128, epochs=6, warmup_steps=6, lr=0.02, lr_cluster=0.02, eta=0.1)
-GOLDEN = Path(__file__).parents[2] / "golden" / "loss.json"
+from tests.support.golden import LOSS
+from tests.support.golden import TRAINING as SMALL
+from tests.support.vectors import subspaces
 
 
 def test_gradients_reach_both_heads() -> None:
@@ -66,7 +64,7 @@ def test_record_says_what_happened() -> None:
 
 def test_loss_curve_is_the_golden_one() -> None:
     """Regenerate with `python -m tests.golden`; only a deliberate change of the method may change it."""
-    golden = json.loads(GOLDEN.read_text())
+    golden = json.loads(LOSS.read_text())
     X, _ = subspaces(256, 4, 2, 24, seed=0)
     _, record = train(X, SMALL, seed=0)
     assert [row.loss for row in record] == pytest.approx(golden, rel=1e-4)

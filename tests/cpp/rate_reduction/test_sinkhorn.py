@@ -4,18 +4,8 @@ import pytest
 import torch
 
 from cpp.rate_reduction.sinkhorn import membership, sinkhorn
-from tests.conftest import subspaces
-
-
-def published_sinkhorn(
-    similarity: torch.Tensor, half_steps: int, columns: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A matrix for every half-step, under autograd."""
-    log_Pi = similarity.abs()
-    for step in range(half_steps):
-        log_Pi = log_Pi - torch.logsumexp(log_Pi, dim=1 - step % 2, keepdim=True)
-    Pi = log_Pi.exp()
-    return Pi if columns is None else Pi[:, columns], Pi.square().sum()
+from tests.support.published import published_sinkhorn
+from tests.support.vectors import subspaces
 
 
 @pytest.mark.parametrize("half_steps", [1, 2, 3, 4, 5, 8])

@@ -9,7 +9,7 @@ from PIL import Image
 from cpp.report.cards import Card
 from cpp.report.length_curve import length_curve
 from cpp.report.plots import ACROSS, draw
-from tests.cpp.report.test_run_page import HOSTILE, made
+from tests.support.pages import HOSTILE, made
 
 SVG = "{http://www.w3.org/2000/svg}"
 

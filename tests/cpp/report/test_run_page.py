@@ -1,103 +1,19 @@
 """The page: everything on it, hostile text as text, its size, and a real browser."""
 
 import base64
-import io
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
 
 from cpp.report import html as report
-from cpp.report import length_curve
-from cpp.report.cards import Card, Neighbour, Picture, Share
-from cpp.report.confusion import confusion
+from cpp.report.cards import Card, Picture
 from cpp.report.html import percent, seconds
-from cpp.report.run_page import PAGED, Page, Rejected, Step, fit, pages, render
+from cpp.report.run_page import PAGED, Page, fit, pages, render
 from cpp.report.summary import how_partitioned
-from cpp.report.tsne_map import plane
 from tests.support.browser import LAPTOP, PHONE, Tab, opened
-
-HOSTILE = "<script>document.title='gone'</script>\"'&\u202e" + "long" * 60 + "</style></title>"
-
-
-def webp(side: int, seed: int, size: tuple[int, int] | None = None) -> bytes:
-    """A picture of blots that takes as many bytes as a photograph, or more."""
-    noise = np.random.default_rng(seed).integers(0, 255, (side // 4 + 1, side // 4 + 1, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(noise).resize(size or (side, side)).save(out, "WEBP", quality=72)
-    return out.getvalue()
-
-
-def made(n: int, text: str = "thing", side: int = 160) -> Page:
-    """A page of `n` clusters with every part."""
-    rng = np.random.default_rng(0)
-    large, small = [webp(side, i) for i in range(5)], [webp(72, i) for i in range(5)]
-    kinds = {"typical": 8, "borderline": 4, "odd": 4}
-
-    def card(k: int) -> Card:
-        def picture(kind: str, i: int) -> Picture:
-            key = f"{text} {k}-{kind}-{i}"
-            return Picture(key, "s", text, 0.5, 0.1, large[(k + i) % 5], small[(k + i) % 5])
-
-        return Card(
-            cluster=k,
-            size=n - k + 5,
-            part=1 / n,
-            name=None if k % 7 == 3 else f"{text} {k}",
-            guess="guess" if k % 7 == 3 else None,
-            unsure=k % 7 == 3,
-            sure=(k % 10) / 10,
-            evidence=[Share(text, 0.5), Share("other", 0.25)],
-            captions=[text],
-            classes=[Share(text, 1.0)],
-            neighbour=Neighbour((k + 1) % n, f"{text} {(k + 1) % n}", 0.5),
-            warnings=["It has only 3 images."] if k % 5 == 2 else [],
-            numbers={"coding rate": "10.0 nats"},
-            members={kind: [picture(kind, i) for i in range(m)] for kind, m in kinds.items()},
-        )
-
-    rows = [{"layer": n, "main": True, "cluster": k, "parent": k // 4, "size": n - k + 5, "name": text, "top": []}
-            for k in range(n)]  # fmt: skip
-    above = [{"layer": n // 4 + 1, "main": False, "cluster": k, "parent": None, "size": 9, "name": text, "top": []}
-             for k in range(n // 4 + 1)]  # fmt: skip
-    bits = np.concatenate([np.linspace(900, 0, n), np.linspace(5, 50, 6)])
-    cluster = np.arange(300) % n
-    return Page(
-        title=text,
-        summary=[text],
-        cards=[card(k) for k in range(n)],
-        rejected=[Rejected("no bytes", 3, [Picture(text), Picture(text, data=large[0])])],
-        warnings=[text],
-        choice=text,
-        length=length_curve.length_curve(bits, np.stack([bits, bits * 1.1]), n),
-        tree=length_curve.nested([*rows, *above]),
-        plane=plane(rng.random((300, 2)) * 1000, cluster.tolist(), [("s", f"{text} {i}") for i in range(300)]),
-        small={("s", f"{text} {i}"): small[i % 5] for i in range(300)},
-        scores={
-            "label": text, "rows": 5, "classes": 2,
-            "methods": [{"method": text, "clusters": n, "acc": 0.5, "nmi": 0.25, "ari": 0.125}],
-        },
-        confusion=confusion([{"cluster": k, "class": f"{text} {c}", "images": 5 - c} for k in range(min(n, 20))
-                             for c in range(3)]),
-        loss={name: [1.0, 3.0, 2.0] * 5 for name in ("loss", "R", "R_c", "pi_norm2")}
-        | {"warmup": [True] + [False] * 14},
-        steps=[Step("encode", 100.0, 12_345, 3)],
-        settings=text,
-        versions={"torch": text},
-    )  # fmt: skip
-
-
-def written(page: Page, folder: Path, beside: Page | None = None) -> Path:
-    """The page and its pages (or those of another) as a run writes them."""
-    folder.mkdir(exist_ok=True)
-    (folder / "report.html").write_text(render(page), encoding="utf-8")
-    (folder / "pages").mkdir(exist_ok=True)
-    for name, html in pages(beside or page):
-        (folder / "pages" / name).write_text(html, encoding="utf-8")
-    return folder / "report.html"
+from tests.support.pages import HOSTILE, made, webp, written
 
 
 def faults(tab: Tab) -> list[str]:
@@ -107,6 +23,7 @@ def faults(tab: Tab) -> list[str]:
     return [f"{v['id']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0]['failureSummary'][:300]}" for v in found]
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
 def test_nothing_is_wrong_for_axe_and_nothing_is_wider_than_the_screen(
@@ -118,6 +35,7 @@ def test_nothing_is_wrong_for_axe_and_nothing_is_wider_than_the_screen(
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("n", [24, PAGED + 40])
 def test_hostile_text_is_shown_as_text(tmp_path: Path, n: int) -> None:
     file = written(made(n, HOSTILE), tmp_path)
@@ -140,6 +58,7 @@ def test_hostile_text_is_shown_as_text(tmp_path: Path, n: int) -> None:
         assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 def test_search_sort_and_filters(tmp_path: Path) -> None:
     with opened(written(made(40), tmp_path)) as tab:
         page = tab.page
@@ -178,6 +97,7 @@ def test_search_sort_and_filters(tmp_path: Path) -> None:
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 def test_a_link_to_a_cluster_shows_it_whatever_is_filtered(tmp_path: Path) -> None:
     file = written(made(40), tmp_path)
     with opened(file) as tab:
@@ -200,6 +120,7 @@ def test_a_link_to_a_cluster_shows_it_whatever_is_filtered(tmp_path: Path) -> No
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 def test_a_link_leads_to_the_top_of_a_cluster_that_is_not_in_the_list_yet_and_does_so_again(tmp_path: Path) -> None:
     with opened(written(made(300), tmp_path)) as tab:
         top = "document.getElementById('cluster-250')?.getBoundingClientRect().top"
@@ -215,6 +136,7 @@ def test_a_link_leads_to_the_top_of_a_cluster_that_is_not_in_the_list_yet_and_do
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 def test_layers_fold_and_colours_change_and_are_remembered(tmp_path: Path) -> None:
     with opened(written(made(40), tmp_path), color_scheme="light") as tab:
         page = tab.page
@@ -235,6 +157,7 @@ def test_layers_fold_and_colours_change_and_are_remembered(tmp_path: Path) -> No
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
     with opened(written(made(12), tmp_path)) as tab:
         page = tab.page
@@ -267,6 +190,7 @@ def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 def test_nothing_moves_on_a_page_of_five_hundred_clusters(tmp_path: Path) -> None:
     file = written(made(PAGED, side=112), tmp_path)
     assert not list((tmp_path / "pages").iterdir())
@@ -283,6 +207,7 @@ def test_nothing_moves_on_a_page_of_five_hundred_clusters(tmp_path: Path) -> Non
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.browser
 def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
     file = written(made(5000), tmp_path, beside=made(PAGED + 1))
     with opened(file) as tab:
@@ -304,6 +229,7 @@ def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
         assert faults(tab) == []
 
 
+@pytest.mark.browser
 def test_what_comes_after_five_thousand_clusters_stays_where_it_is_when_a_link_leads_to_it(tmp_path: Path) -> None:
     with opened(written(made(5000), tmp_path)) as tab:
         page = tab.page
@@ -315,6 +241,7 @@ def test_what_comes_after_five_thousand_clusters_stays_where_it_is_when_a_link_l
         page.wait_for_selector(".card:nth-child(61)", state="attached")
 
 
+@pytest.mark.browser
 def test_a_link_to_a_cluster_that_is_not_on_the_page_leads_to_its_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_logarithmic_chart_has_powers_of_ten_and_zeros_on_the_ground() -> None
     assert found.shapes == [(False, f"0.0,{HEIGHT:.1f} {WIDTH:.1f},0.0")]
 
 
+@pytest.mark.browser
 def test_the_page_fits_a_phone_and_asks_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(render(page()), encoding="utf-8")
     with opened(tmp_path / "page.html", PHONE) as tab:

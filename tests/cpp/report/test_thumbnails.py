@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cpp.report.thumbnails import LARGE, MIDDLE, SMALL, THUMBNAILS, Wanted, caption, make, pictures, side, thumbnails
-from tests.conftest import COLOURS, Dataset
+from tests.support.datasets import COLOURS, Dataset
 
 
 def jpeg(size: tuple[int, int] = (300, 100), colour: tuple[int, int, int] = (200, 30, 30)) -> bytes:

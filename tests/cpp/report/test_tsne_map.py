@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpp.report.tsne_map import COLOURS, NEAR, SIDE, colours, embed, plane
-from tests.conftest import subspaces
+from tests.support.vectors import subspaces
 
 
 def test_neighbours_in_the_plane_are_of_one_group_and_an_equal_seed_gives_equal_points() -> None:

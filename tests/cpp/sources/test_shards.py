@@ -20,7 +20,7 @@ from cpp.sources import table as rows
 from cpp.sources.samples import Reason
 from cpp.sources.shards import Images, find_images, pick, read, read_images
 from cpp.sources.table import TableShard
-from tests.cpp.sources.test_tar import JPEG, about, only, samples, write_images, write_tar
+from tests.support.tars import JPEG, about, only, samples, write_images, write_tar
 
 
 def test_braces_globs_and_lists_name_the_same_shards(tmp_path: Path) -> None:

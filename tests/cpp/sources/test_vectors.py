@@ -10,7 +10,7 @@ import pytest
 
 from cpp.files.tables import matrix
 from cpp.sources.vectors import import_vectors, read_vectors, read_words, tracked, vector_dim, vector_shards
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 
 
 def write(folder: Path, X: np.ndarray, **columns: list[object]) -> tuple[str, str]:

@@ -12,10 +12,10 @@ from cpp.store.lease import LockedError
 from pipelines.commands.export import Format, Wanted, go
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.conftest import claimed, write_dataset
-from tests.pipelines.commands.test_export import QUICK
-from tests.runs.test_run import files
+from tests.support.datasets import write_dataset
 from tests.support.google_store import GoogleStore
+from tests.support.leases import claimed
+from tests.support.runs import QUICK, files
 
 ROOT = "gs://bucket/run"
 

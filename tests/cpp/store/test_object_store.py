@@ -21,7 +21,7 @@ from cpp.store.results import WHOLE, Product
 from pipelines.engine.executor import opened
 from pipelines.engine.stage import Given
 from pipelines.stages.drift import Fitted
-from tests.conftest import claimed
+from tests.support.leases import claimed
 from tests.support.object_store import Fault, ObjectStore
 
 CODES, SIDE, PLOTS = Product("codes", ".txt"), Product("side", ".txt"), Product("plots", "")

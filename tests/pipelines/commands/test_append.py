@@ -24,10 +24,10 @@ from pipelines.engine.stage import Given
 from pipelines.run import Run
 from pipelines.stages.artifacts import read_fine, read_tree
 from pipelines.stages.drift import Growth
-from tests.conftest import Dataset
-from tests.pipelines.commands.test_cli import call
+from tests.support.appending import STEPS, append, new_vectors, rows
+from tests.support.datasets import Dataset
+from tests.support.runs import call
 
-STEPS = ("labels",)  # nothing after them is needed
 STOPPING = """
 import sys, time
 from cpp.store.local import Store
@@ -45,29 +45,6 @@ def late(store, written):
 Store._appear = late
 app(sys.argv[2:])
 """  # the program with the fifth file of a product, finished and not there yet, at which it is stopped
-
-
-def new_vectors(dataset: Dataset, name: str, number: int, as_number: int = 0) -> Path:
-    """A folder with the vectors, metadata and images of one shard of the data set, by another number."""
-    folder, data = dataset.folder / name, dataset.folder / "data"
-    for kind, old, new in (
-        ("img_emb", f"img_emb_{number}.npy", f"img_emb_{as_number}.npy"),
-        ("metadata", f"metadata_{number}.parquet", f"metadata_{as_number}.parquet"),
-        ("images", f"{number:05d}.tar", f"{as_number:05d}.tar"),
-    ):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        shutil.move(data / kind / old, folder / kind / new)
-    return folder
-
-
-def append(dataset: Dataset, *folders: Path, more: tuple[str, ...] = ()) -> tuple[int, str]:
-    named = [part for f in folders for part in ("--shards", f, "--images", f / "images")]
-    return call("append", dataset.config, *named, "--local", *more)
-
-
-def rows(folder: Path) -> dict[str, tuple[object, ...]]:
-    table = pq.read_table(folder, columns=["key", "cluster", "score", "margin"]).to_pylist()
-    return {row.pop("key"): tuple(row.values()) for row in table}
 
 
 def files(folder: Path) -> list[Path]:

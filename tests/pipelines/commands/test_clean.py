@@ -12,10 +12,10 @@ from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from pipelines.commands import clean
 from pipelines.config.load import load
-from tests.conftest import Dataset, write_dataset
-from tests.pipelines.commands.test_append import append, new_vectors
-from tests.pipelines.commands.test_cli import call
+from tests.support.appending import append, new_vectors
+from tests.support.datasets import Dataset, write_dataset
 from tests.support.object_store import ObjectStore
+from tests.support.runs import call
 
 OLD = ("--set", "partition.n_clusters=3")
 

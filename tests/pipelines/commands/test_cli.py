@@ -10,32 +10,17 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from typer.testing import CliRunner
 
 from cpp.store.local import Store
 from pipelines.__main__ import app
-from tests.conftest import Dataset
-
-GOLDEN = Path(__file__).parents[2] / "golden" / "cli.json"
-
-
-def surface() -> dict[str, object]:
-    """Every command with its parameters."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return {
-        name: [[p.param_type_name, p.name, list(p.opts), p.required, p.nargs] for p in command.params]
-        for name, command in commands.items()
-    }
-
-
-def call(*args: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, [str(arg) for arg in args])
-    return result.exit_code, result.output
+from tests.support import golden
+from tests.support.datasets import Dataset
+from tests.support.runs import call
 
 
 def test_the_command_line_is_frozen() -> None:
     """`python -m tests.golden` writes it again; people's scripts depend on it."""
-    assert json.loads(json.dumps(surface())) == json.loads(GOLDEN.read_text())
+    assert json.loads(json.dumps(golden.command_line())) == json.loads(golden.COMMAND_LINE.read_text())
 
 
 def test_targets_of_make_call_commands_that_there_are() -> None:
@@ -43,7 +28,7 @@ def test_targets_of_make_call_commands_that_there_are() -> None:
     given = ["SHARDS=a/*.tar b c", "IMAGES=d", "WHAT=e f.jpg", "FORMAT=csv", "CURATED=1", "DATA=g", "OVERRIDES=seed=1"]
     targets = ("demo", "run", "plots", "plan", "status", "append", "predict", "export", "clean-results")
     program = ["make", "--dry-run", "--old-file=.venv/ready", *targets, *given]
-    said = subprocess.run(program, cwd=GOLDEN.parents[2], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(program, cwd=golden.FOLDER.parents[1], capture_output=True, text=True, check=True).stdout
     called = [shlex.split(line)[3:] for line in said.splitlines() if "-m pipelines" in line]
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     params = {name: commands[name].make_context(name, rest).params for name, *rest in called}
@@ -111,7 +96,7 @@ def test_tables_in_files_are_never_cut_off(dataset: Dataset, monkeypatch: pytest
 
 def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Dataset) -> None:
     more = {"search": ["red"], "predict": ["new.npy"], "export": ["--format", "csv"]}
-    for command in surface():
+    for command in golden.command_line():
         code, said = call(command, dataset.config, *more.get(command, []), "--set", "fit.epoch=3")
         assert code == 2
         assert "nearest valid key: fit.epochs" in said

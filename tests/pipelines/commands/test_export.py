@@ -29,10 +29,8 @@ from pipelines.commands.export import Format, Summary, Wanted, go
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config, load
 from pipelines.run import Run
-from tests.conftest import WORDS, Dataset, write_dataset
-from tests.pipelines.commands.test_cli import call
-
-QUICK = ["fit={recipe: discriminant}", "partition.layers=[2]", "evaluate=null"]
+from tests.support.datasets import WORDS, Dataset, write_dataset
+from tests.support.runs import QUICK, call
 
 
 def finish(dataset: Dataset) -> Dataset:

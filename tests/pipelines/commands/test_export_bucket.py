@@ -15,10 +15,10 @@ from pipelines.__main__ import app
 from pipelines.commands.export import Format, Summary, Wanted, go
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.conftest import Dataset, write_dataset
-from tests.pipelines.commands.test_export import QUICK
-from tests.runs.test_object_store import PROGRAM
+from tests.support.datasets import Dataset, write_dataset
+from tests.support.leases import PROGRAM
 from tests.support.object_store import ObjectStore
+from tests.support.runs import QUICK
 
 OUT = "s3://bucket/out"
 OURS = ("export.json", ".lock", ".lease")  # which say where the export is, or keep others off

@@ -4,7 +4,7 @@ import pandas as pd
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
-from tests.conftest import WORDS, Dataset
+from tests.support.datasets import WORDS, Dataset
 
 
 def call(*args: object) -> tuple[int, str]:

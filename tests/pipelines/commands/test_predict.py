@@ -23,8 +23,8 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.engine.stage import Given, Work
 from pipelines.stages.drift import Fitted
-from tests.conftest import COLOURS, Dataset, from_pictures, write_dataset
 from tests.pipelines.commands.test_inspect import call
+from tests.support.datasets import COLOURS, Dataset, from_pictures, write_dataset
 from tests.support.object_store import ObjectStore
 
 STEPS = ("labels", "--local")  # nothing after them is needed

@@ -7,7 +7,7 @@ import pytest
 from pipelines.commands.append import _absolute
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config, load
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
 

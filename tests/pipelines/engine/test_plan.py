@@ -10,7 +10,7 @@ from pipelines.config.load import load
 from pipelines.engine.inputs import shards
 from pipelines.engine.plan import upstream
 from pipelines.graph import plan
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 
 
 def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:

@@ -23,7 +23,7 @@ from pipelines.engine.stage import Given, Stage, Work
 from pipelines.estimate import calibrate
 from pipelines.estimate.calibrate import Size, Taken, sample, smaller
 from pipelines.estimate.cost_model import Line, Rates, Todo, duration, lines, misfits, size, total
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 
 SAMPLE = Size(rows=100, largest=100, groups=4, words=6, dim=16, codes=8)
 FULL = replace(SAMPLE, rows=1000, largest=300)

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.config.load import load
 from pipelines.estimate.count_rows import manifest
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 
 
 def test_rows_of_vectors_follow_from_the_sizes_of_their_files(dataset: Dataset) -> None:

@@ -2,14 +2,12 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
-from ray._private.node import Node
 from ray.cluster_utils import Cluster
 
 from cpp.files.tables import Counts
@@ -25,12 +23,14 @@ from pipelines.ray_backend import cluster
 from pipelines.ray_backend import pool as runner
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
-from tests.conftest import Dataset, write_dataset
-from tests.runs.test_run import files
+from tests.support.datasets import Dataset, write_dataset
+from tests.support.ray_nodes import SMALL, disturb
+from tests.support.runs import files
+
+pytestmark = pytest.mark.ray
 
 GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 PRODUCT = Product("place", ".txt")
-SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
 NOTICED = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}  # a lost node, after a second and not 15
 
 
@@ -82,28 +82,6 @@ def places(pool: Pool, store: Store, stage: Stage, step: str, n: int = 6) -> lis
     tasks = [Task(step, s, "k", {"text": s}, {"place": str(store.path(PRODUCT, s, step))}) for s in names]
     assert all(result.error is None for result in pool.results(stage, GIVEN, tasks))
     return [Path(task.outputs["place"]).read_text().split() for task in tasks]
-
-
-def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another: bool = False) -> list[str]:
-    """Take a node away once its worker is up, and add another; says when. No shard ends before workers are up."""
-    waits, arrive, up, disturbed = Pool._wait, Pool._arrive, set[str](), list[str]()
-
-    def up_first(pool: Pool, crew: Any, running: Sequence[Any]) -> list[Any]:
-        if len(up) == 2 and not disturbed:
-            disturbed.append("now")
-            nodes.remove_node(lost, allow_graceful=False)
-            if another:
-                nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
-        return waits(pool, crew, () if len(up) < 2 + another else running)
-
-    def arrived(pool: Pool, crew: Any, ref: Any) -> Any:
-        member = arrive(pool, crew, ref)
-        up.update([member.node.id] if member else [])
-        return member
-
-    monkeypatch.setattr(Pool, "_wait", up_first)
-    monkeypatch.setattr(Pool, "_arrive", arrived)
-    return disturbed
 
 
 def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nodes: Cluster, tmp_path: Path) -> None:

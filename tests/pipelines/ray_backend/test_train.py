@@ -12,6 +12,8 @@ import torch.multiprocessing as mp
 from cpp.rate_reduction.coding_rate import compressed_rate
 from cpp.rate_reduction.fit import Paper, train
 
+pytestmark = pytest.mark.ray
+
 WORLD = 2
 COLUMNS = (8, 7, 1)  # the world size divides the first; of the last one rank has nothing
 SMALL = Paper(hidden=32, dim=8, batch=64, epochs=3, warmup_steps=3, lr=0.02, lr_cluster=0.02, eta=0.1)

@@ -19,7 +19,7 @@ from pipelines.config.load import load
 from pipelines.engine.stage import Given, Work
 from pipelines.run import AccountingError, Run
 from pipelines.stages import curate
-from tests.conftest import Dataset, write_dataset
+from tests.support.datasets import Dataset, write_dataset
 
 CURATE = {"duplicates": None, "outliers": {"threshold": 0.95}, "size": 60}
 

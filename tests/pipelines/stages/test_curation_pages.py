@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
 
@@ -11,8 +12,8 @@ from cpp.report import balance_page, outliers_page
 from cpp.report.section_page import PAGES, render
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.conftest import Dataset
 from tests.support.browser import PHONE, opened
+from tests.support.datasets import Dataset
 
 
 def webp() -> bytes:
@@ -51,6 +52,7 @@ def test_the_page_of_the_balance_has_sizes_reasons_and_examples() -> None:
     assert "of what is kept, 2.0." in html
 
 
+@pytest.mark.browser
 def test_a_run_that_curates_has_the_pages_and_links_to_them(dataset: Dataset, tmp_path: Path) -> None:
     config = yaml.safe_load(dataset.config.read_text())
     config |= {"fit": {"recipe": "discriminant"}, "evaluate": None}

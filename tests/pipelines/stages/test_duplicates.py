@@ -14,9 +14,9 @@ from pipelines.config.load import load
 from pipelines.run import Run
 from pipelines.stages import duplicate_pairs
 from pipelines.stages.duplicate_pairs import buckets
-from tests.conftest import Dataset
-from tests.runs.test_run import computed, files
 from tests.support.browser import opened
+from tests.support.datasets import Dataset
+from tests.support.runs import computed, files
 
 CURATE = "curate={duplicates: {threshold: 0.999, lowest: 0.9, bytes: false}}"
 
@@ -202,6 +202,7 @@ def test_buckets_are_of_like_size_and_hold_every_cluster(monkeypatch: pytest.Mon
     assert buckets(np.zeros(3), 2).tolist() == [0, 3, 3]
 
 
+@pytest.mark.browser
 def test_the_page_is_readable_in_a_browser(dataset: Dataset) -> None:
     plant(dataset)
     go(dataset, CURATE)

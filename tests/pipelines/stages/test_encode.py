@@ -26,9 +26,9 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.graph import plan
 from pipelines.run import Run
-from tests.conftest import COLOURS, SMALL, TINY, WORDS, Dataset
-from tests.cpp.sources.test_tar import DAMAGE, damaged_files, write_tar
-from tests.runs.test_run import computed
+from tests.support.datasets import COLOURS, SMALL, TINY, WORDS, Dataset
+from tests.support.runs import computed
+from tests.support.tars import DAMAGE, damaged_files, write_tar
 
 
 def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:

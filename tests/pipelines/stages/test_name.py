@@ -10,7 +10,7 @@ from cpp.naming.vocabulary import Vocabulary
 from cpp.sources.vectors import read_words
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.conftest import Dataset
+from tests.support.datasets import Dataset
 
 
 def test_examples_of_every_layer_are_its_members_of_highest_score(dataset: Dataset) -> None:

@@ -13,8 +13,8 @@ from cpp.report import html as report
 from cpp.report import run_page
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.conftest import COLOURS, WORDS, Dataset
 from tests.support.browser import opened
+from tests.support.datasets import COLOURS, WORDS, Dataset
 
 
 def go(dataset: Dataset, *overrides: str) -> Run:
@@ -123,6 +123,7 @@ def test_many_clusters_have_pages_that_are_published(dataset: Dataset, monkeypat
     assert sorted(p.name for p in (dataset.root / "pages").iterdir()) == ["clusters-00000.html", "clusters-00001.html"]
 
 
+@pytest.mark.browser
 def test_a_real_browser_shows_a_run_without_errors_or_requests(finished: Dataset) -> None:
     with opened(finished.root / "report.html") as tab:
         for image in tab.page.locator("img").all():

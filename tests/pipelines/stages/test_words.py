@@ -23,8 +23,8 @@ from pipelines.engine.stage import Given
 from pipelines.graph import plan
 from pipelines.run import Run
 from pipelines.stages.artifacts import read_captions
-from tests.conftest import Dataset
-from tests.runs.test_run import computed
+from tests.support.datasets import Dataset
+from tests.support.runs import computed
 
 SAID = ["a red balloon", "the green frog", "a blue whale", "the yellow banana"]
 
