@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status append predict export test lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak lock audit clean-results clean
+.PHONY: help demo demo-model install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak lock audit clean-results clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -29,8 +29,12 @@ predict: .venv/ready ## Print the clusters of the run of CONFIG that WHAT is in:
 	$(PYTHON) -m pipelines predict $(CONFIG) '$(or $(WHAT),$(error name WHAT: an image, a folder of images, a tar or an .npy file of vectors))' $(SET) $(ARGS)
 export: .venv/ready ## Write the finished run of CONFIG as a labelled data set: FORMAT=... TO=new folder CURATED=1
 	$(PYTHON) -m pipelines export $(CONFIG) --format $(or $(FORMAT),$(error name a FORMAT: webdataset imagefolder csv parquet huggingface fiftyone)) $(if $(TO),--to '$(TO)') $(if $(CURATED),--curated) $(SET) $(ARGS)
-test: .venv/ready ## Run the tests (real data: CPP_TEST_DATA=folder)
+test: .venv/ready ## Run the tests that a person waits for (real data: CPP_TEST_DATA=folder)
+	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(ARGS)
+test-all: .venv/ready ## Run all tests, as CI does
 	$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+docs: .venv/ready ## Build the documentation as a site in build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 lint: .venv/ready ## Run ruff, the format check and mypy strict
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
