@@ -12,6 +12,7 @@ import typer.main
 from pipelines.__main__ import app
 from pipelines.config.load import load
 from pipelines.run import Run
+from tests.golden import documents
 from tests.support.appending import new_vectors
 from tests.support.datasets import Dataset
 from tests.support.runs import call
@@ -65,3 +66,9 @@ def dry_run(arguments: list[str]) -> None:
         if "-m pipelines" in line:
             _, _, _, name, *rest = shlex.split(line)
             parsers[name].make_context(name, rest)
+
+
+@pytest.mark.parametrize("page", documents.generated(), ids=lambda page: page.stem)
+def test_generated_parts_of_the_page_are_up_to_date(page: Path) -> None:
+    """`python -m tests.golden` writes them again."""
+    assert page.read_text() == documents.generated()[page]

@@ -3,6 +3,7 @@
 import json
 
 from cpp.rate_reduction.fit import train
+from tests.golden import documents
 from tests.support import golden
 from tests.support.vectors import subspaces
 
@@ -11,3 +12,5 @@ if __name__ == "__main__":
     record = train(X, golden.TRAINING, seed=0)[1]
     golden.LOSS.write_text(json.dumps([round(row.loss, 6) for row in record]) + "\n")
     golden.COMMAND_LINE.write_text(json.dumps(golden.command_line(), indent=1) + "\n")
+    for page, text in documents.generated().items():
+        page.write_text(text)

@@ -1,0 +1,44 @@
+"""The generated parts of the documentation: the annotated tree in architecture.md, and the table in outputs.md."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def generated() -> dict[Path, str]:
+    """The pages with generated parts, as they should be."""
+    docs = ROOT / "docs"
+    return {docs / "architecture.md": embed(docs / "architecture.md", "tree", tree())}
+
+
+def tree() -> str:
+    """Every room and module with the first sentence of its docstring."""
+    lines = []
+    for package in ("cpp", "pipelines"):
+        lines.append(f"{package}/ — {summary(ROOT / package / '__init__.py')}\n")
+        folders = sorted(path.parent for path in (ROOT / package).glob("*/__init__.py"))
+        for folder in folders:
+            lines.append(f"- **`{folder.relative_to(ROOT)}/`** {summary(folder / '__init__.py')}")
+            modules = sorted(path for path in folder.glob("*.py") if path.stem != "__init__")
+            lines += [f"    - `{path.name}` {summary(path)}" for path in modules]
+        modules = sorted(path for path in (ROOT / package).glob("*.py") if path.stem != "__init__")
+        lines += [f"- **`{path.relative_to(ROOT)}`** {summary(path)}" for path in modules]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def summary(path: Path) -> str:
+    """The first paragraph of a module's docstring, in one line."""
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    return " ".join(docstring.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+def embed(page: Path, name: str, text: str) -> str:
+    """The page with the text between the comments `<!-- NAME -->` and `<!-- end of NAME -->`."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, _, rest = page.read_text().partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n{text}\n{end}{after}"
