@@ -27,7 +27,7 @@ from pipelines.config.load import Config, load
 from pipelines.engine import plan as planning
 from pipelines.engine.progress import Screen, show
 from pipelines.engine.row_counts import AccountingError
-from pipelines.estimate import table as estimating
+from pipelines.estimate.table import estimate as estimate_run
 from pipelines.run import Run
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -100,18 +100,19 @@ def plan(
     config: ConfigFile,
     steps: Steps = None,
     overrides: Overrides = None,
-    estimate: Annotated[bool, typer.Option("--estimate", help="What is left takes: time, disk, memory.")] = False,
-    calibrate: Annotated[bool, typer.Option(help="Try some hundred rows first; else only the log is known.")] = True,
-    price: Annotated[float | None, typer.Option(min=0, help="Of an hour of all machines together.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Estimate remaining time, disk and memory.")] = False,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Price of one hour of all machines, for --estimate.")
+    ] = None,
 ) -> None:
     """Print every step, its settings, where it writes, and how many of its shards are done. Writes nothing."""
     loaded = _load(config, overrides)
     planned = _planned(loaded, steps or [])
     _print(loaded, planned, verbose=True)
     if estimate:
-        found = _wrong(lambda: estimating.estimated(loaded, planned, calibrate, price))
-        show(found.table)
-        for line in found.said:
+        estimated = _wrong(lambda: estimate_run(loaded, planned, price))
+        show(estimated.table)
+        for line in estimated.sentences:
             console.print(line, markup=False)
 
 

@@ -1,7 +1,7 @@
-"""What a run starts from, in rows: how many, in how many shards, how many in the largest. Listed, not read.
+"""Counts the rows of a run's inputs by listing them, without reading them.
 
-Rows of vectors follow from the sizes of their files. A tar says nothing of its images: they follow from its bytes, and
-from the images a byte in the tars that are looked into. Knows no stages and no rates.
+Rows of vectors follow from the sizes of their files. The number of images in a tar follows from its size, and from the
+images per byte of a few tars whose number is known. Knows no stages and no rates.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import numpy as np
 
 from cpp.files import filesystem
 from cpp.sources import vectors
-from cpp.sources.coco import CocoShard
-from cpp.sources.folder import FolderShard
 from cpp.sources.paths import HTTP
 from cpp.sources.table import TableShard
 from cpp.sources.tar import TarShard
@@ -24,64 +22,58 @@ from pipelines.config.load import Config
 from pipelines.engine.inputs import shards
 from pipelines.engine.shard_index import Paths
 
-LOOKED_INTO = 8  # tars, evenly over all, whose `_stats.json` says how many images they have
+TARS_COUNTED = 8  # tars, spread evenly over all, whose `_stats.json` gives the number of images
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """`dim` is that of vectors that exist, None where images are to be encoded. `about` says how rows are known."""
+class InputRows:
+    """Shards and rows of the inputs. `source` says how the rows are known."""
 
     shards: int
     rows: int
-    largest: int  # rows of the largest shard
-    dim: int | None
-    about: str
+    source: str
 
 
-def manifest(config: Config) -> Manifest:
-    """What there is. ConfigError where there is nothing; OSError or ValueError where it cannot be listed."""
+def count_rows(config: Config) -> InputRows:
+    """Count the inputs. ConfigError if there are none; OSError or ValueError if they cannot be listed."""
     files = shards(config)
     if config.import_:
-        return _vectors(list(Paths(files["vectors"])))
-    found: list[Any] = list(Paths(files["images"]))
-    if isinstance(found[0], TarShard):
-        return _tars(found)
-    rows = [_length(shard) for shard in found]
-    return Manifest(len(rows), sum(rows), max(rows), None, "as listed")
+        return _count_vectors(list(Paths(files["vectors"])))
+    images: list[Any] = list(Paths(files["images"]))
+    if isinstance(images[0], TarShard):
+        return _count_tars(images)
+    rows = sum(s.stop - s.start if isinstance(s, TableShard) else len(s.names) for s in images)
+    return InputRows(len(images), rows, "as listed")
 
 
-def _length(shard: FolderShard | CocoShard | TableShard) -> int:
-    return shard.stop - shard.start if isinstance(shard, TableShard) else len(shard.names)
-
-
-def _vectors(paths: list[str]) -> Manifest:
+def _count_vectors(paths: list[str]) -> InputRows:
     sizes = _sizes(paths)
     for path in paths:
         try:
-            start, dim, kind = vectors.header(path)
+            start, dim, dtype = vectors.header(path)
         except (ValueError, OSError):
             continue
-        rows = [max(sizes[path] - start, 0) // (dim * kind.itemsize) for path in paths]
-        return Manifest(len(paths), sum(rows), max(rows), dim, "by the sizes of the files of vectors")
-    raise ValueError(f"none of the files of vectors can be read, such as {paths[0]}")
+        rows = sum(max(sizes[path] - start, 0) // (dim * dtype.itemsize) for path in paths)
+        return InputRows(len(paths), rows, "by the sizes of the files of vectors")
+    raise ValueError(f"none of the {len(paths)} files of vectors can be read; the first is {paths[0]}")
 
 
-def _tars(tars: list[TarShard]) -> Manifest:
+def _count_tars(tars: list[TarShard]) -> InputRows:
     sizes = _sizes(tar.path for tar in tars)
-    looked = [tars[i] for i in np.unique(np.linspace(0, len(tars) - 1, LOOKED_INTO).astype(int))]
-    said = {tar.path: n for tar in looked if (n := _successes(tar.path))}
-    about = f"by the _stats.json of {len(said)} tars and the bytes of all"
-    if not said:  # not img2dataset's
+    selected = [tars[i] for i in np.unique(np.linspace(0, len(tars) - 1, TARS_COUNTED).astype(int))]
+    counted = {tar.path: n for tar in selected if (n := _successes(tar.path))}
+    source = f"by the _stats.json of {len(counted)} tars and the sizes of all"
+    if not counted:  # img2dataset did not write these tars
         first = tars[0]
-        said = {first.path: max(sum(1 for _ in first.pick((), 1 << 26)), 1)}
-        about = f"by the headers of {first.path} and the bytes of all tars"
-    each = sum(sizes[path] for path in said) / sum(said.values())
-    rows = [said.get(tar.path, round(sizes[tar.path] / each)) for tar in tars]
-    return Manifest(len(tars), sum(rows), max(rows), None, about)
+        counted = {first.path: max(sum(1 for _ in first.pick((), 1 << 26)), 1)}
+        source = f"by the headers of {first.path} and the sizes of all tars"
+    bytes_per_image = sum(sizes[path] for path in counted) / sum(counted.values())
+    rows = sum(counted.get(tar.path, round(sizes[tar.path] / bytes_per_image)) for tar in tars)
+    return InputRows(len(tars), rows, source)
 
 
 def _successes(tar: str) -> int | None:
-    """How many images img2dataset says that it put into a tar; None where it says nothing."""
+    """The number of images that img2dataset recorded for a tar; None without its record."""
     try:
         with filesystem.opened(f"{tar.removesuffix('.tar')}_stats.json") as file:
             return int(json.load(file)["successes"])
@@ -92,12 +84,12 @@ def _successes(tar: str) -> int | None:
 def _sizes(paths: Iterable[str]) -> Mapping[str, int]:
     """Bytes of files, by one listing of each of their folders."""
     names = {path: filesystem.connect(path) for path in paths}
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     for folder in {path.rpartition("/")[0] for path in names}:
         fs, name = filesystem.connect(folder)
-        if folder.startswith(HTTP):  # which lists nothing
-            asked = [own for path, (_, own) in names.items() if path.startswith(folder)]
-            found |= {own: size or 0 for own, size in zip(asked, fs.sizes(asked), strict=True)}
+        if folder.startswith(HTTP):  # HTTP cannot list a folder
+            urls = [url for path, (_, url) in names.items() if path.startswith(folder)]
+            sizes |= {url: size or 0 for url, size in zip(urls, fs.sizes(urls), strict=True)}
         else:
-            found |= {entry["name"]: int(entry.get("size") or 0) for entry in fs.ls(name, detail=True)}
-    return {path: found.get(own, 0) for path, (_, own) in names.items()}
+            sizes |= {entry["name"]: int(entry.get("size") or 0) for entry in fs.ls(name, detail=True)}
+    return {path: sizes.get(name, 0) for path, (_, name) in names.items()}

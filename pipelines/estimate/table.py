@@ -1,139 +1,143 @@
-"""`plan --estimate`: what is left of a run and what it will take, step by step, in a table and in sentences."""
+"""`plan --estimate`: the remaining time, disk and memory of a run, step by step, as a table and in sentences.
+
+Times come from the run's event log, and from `pipelines.estimate.rates` for steps that the log does not know. Sizes
+come from the files that the run has already written, and from the same rates. Nothing is computed for the estimate.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from rich.table import Table
 
 from cpp.files import credentials, filesystem, scratch
+from cpp.files.quantities import format_bytes, format_duration
 from cpp.store.connect import open_store
+from cpp.store.local import Store
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.config.sections import PaperFit
 from pipelines.engine import machine
-from pipelines.engine.event_log import spent_by_step
+from pipelines.engine.event_log import Spent, spent_by_step
 from pipelines.engine.plan import Step
-from pipelines.estimate import cost_model
-from pipelines.estimate.calibrate import Calibration, Size, calibrate, groups, word_count
-from pipelines.estimate.cost_model import Line, Rates, Todo, duration, size
-from pipelines.estimate.count_rows import Manifest, manifest
+from pipelines.estimate.count_rows import count_rows
+from pipelines.estimate.rates import RATES, WORKER_MEMORY, Rate
+
+UNKNOWN = Rate(None, None)
+
+
+class Remaining(NamedTuple):
+    """What remains of a step: rows, shards, seconds on all workers together, and bytes. None means unknown."""
+
+    step: str
+    rows: int
+    shards: int
+    seconds: float | None
+    bytes: float | None
+    source: str  # of the seconds: done, log, measured or unknown
 
 
 class Estimate(NamedTuple):
-    """Lines of the table, and sentences: what it is from, what it comes to, what does not fit."""
+    """The table, and sentences: the inputs, the totals, and what does not fit."""
 
     table: Table
-    said: list[str]
+    sentences: list[str]
 
 
-def estimated(config: Config, steps: Sequence[Step], sample: bool, price: float | None) -> Estimate:
-    """An estimate of the steps. `sample`: with a calibration; `price` of an hour of all machines.
-
-    ConfigError where the inputs cannot be listed.
-    """
-    todo = {step.name: Todo(len(step.names), len(step.todo), bool(step.stage.each), step.stage.gpu) for step in steps}
+def estimate(config: Config, steps: Sequence[Step], price: float | None) -> Estimate:
+    """Estimate the steps. `price` is that of one hour of all machines. ConfigError if the inputs cannot be listed."""
     try:
-        there = manifest(config)
-        words = word_count(config)
+        inputs = count_rows(config)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"the inputs cannot be estimated: {credentials.redacted(str(error))}") from error
-    needed = [name for name, step in todo.items() if step.todo]
-    tried = calibrate(config, needed) if sample and needed else None
-    known = tried if isinstance(tried, Calibration) else None
-    log = spent_by_step(open_store(config.root).log("events.jsonl"))
-    rates = Rates(known.size, known.config, known.taken, known.speed, log) if known else Rates(log=log)
-    full = _full(config, there, words, known)
-    found = cost_model.lines(config, full, todo, rates)
-    said = [_about(there), *([tried] if isinstance(tried, str) else _tried(config, known)), *_sums(found, price)]
-    return Estimate(_table(found, price), [*said, *_misfits(config, full, found)])
+        raise ConfigError(f"the inputs cannot be counted: {credentials.redacted(str(error))}") from error
+    store = open_store(config.root)
+    log = spent_by_step(store.log("events.jsonl"))
+    remaining = [remain(config, step, inputs.rows, log.get(step.name), store) for step in steps]
+    about = f"about {inputs.rows:,} images in {inputs.shards:,} shards, {inputs.source}"
+    sentences = [about, *_totals(remaining, price), *_misfits(config, inputs.rows, remaining)]
+    return Estimate(_table(remaining, price), sentences)
 
 
-def _full(config: Config, there: Manifest, words: int, known: Calibration | None) -> Size:
-    found = groups(config, there.rows)
-    dim = known.size.dim if known else there.dim or 0
-    fit = config.fit
-    codes = (
-        fit.dim if isinstance(fit, PaperFit) else min(fit.dim or max(2 * (config.partition.n_clusters or 0), 32), dim)
-    )
-    return Size(there.rows, there.largest, found, words, dim, codes)
+def remain(config: Config, step: Step, n_rows: int, spent: Spent | None, store: Store) -> Remaining:
+    """What remains of one step of a run over `n_rows` rows, of which `spent` is known from the log."""
+    shards = len(step.todo)
+    rows = round(n_rows * shards / max(len(step.names), 1))
+    if not shards:
+        return Remaining(step.name, 0, 0, 0.0, 0.0, "done")
+    rate = RATES.get(step.name, UNKNOWN)
+    workers = min(config.resources.crew(step.stage.gpu)[0], shards) if step.stage.each else 1
+    seconds, source = None, "unknown"
+    if spent and spent.shards:
+        per_row = spent.seconds / spent.rows * rows if spent.rows else spent.seconds / spent.shards * shards
+        seconds, source = per_row / workers if step.stage.each else spent.seconds, "log"
+    elif rate.rows_per_second:
+        seconds, source = rows / (rate.rows_per_second * workers), "measured"
+    return Remaining(step.name, rows, shards, seconds, _bytes(step, rows, shards, rate, store), source)
 
 
-def _about(there: Manifest) -> str:
-    return f"about {there.rows:,} images in {there.shards:,} shards, the largest of {there.largest:,}, {there.about}"
+def _bytes(step: Step, rows: int, shards: int, rate: Rate, store: Store) -> float | None:
+    """Bytes that remain to be written: the mean size of the finished files, or the measured bytes per row."""
+    sizes = [result.size for product in step.stage.products for result in store.results(product).values()]
+    if sizes and step.stage.each:
+        return sum(sizes) / len(sizes) * len(step.stage.products) * shards
+    return None if rate.bytes_per_row is None else rate.bytes_per_row * rows
 
 
-def _tried(config: Config, known: Calibration | None) -> Iterator[str]:
-    """What the calibration was, and what to think of it."""
-    if known is None:
-        return
-    s = known.size
-    tried = f"{s.rows:,} rows of the first shard, {s.groups:,} groups and {s.words:,} words"
-    yield f"calibrated with {tried}, on the {known.device}"
-    if config.resources.gpus and known.device == "cpu":
-        yield "the run is to have GPUs and this machine has none: these are the times of CPUs, ask again where GPUs are"
-    if known.stopped:
-        yield f"the calibration stopped at {known.stopped}; of steps from there on nothing is known"
-
-
-def _sums(found: Sequence[Line], price: float | None) -> Iterator[str]:
-    seconds = cost_model.total(line.seconds for line in found)
-    if seconds is None:
-        yield "steps without a time have neither been calibrated nor worked on: the sum is not known"
-        return
-    disk = cost_model.total(line.disk for line in found)
-    written = f", {size(disk)} of disk" if disk is not None else ""
+def _totals(remaining: Sequence[Remaining], price: float | None) -> Iterator[str]:
+    seconds = sum(line.seconds or 0 for line in remaining)
+    written = format_bytes(sum(line.bytes or 0 for line in remaining))
     cost = f", {price * seconds / 3600:,.2f} at {price:g} an hour" if price is not None else ""
-    yield f"together about {duration(seconds)}{written}{cost}; the start of Ray, some seconds, is not in it"
+    yield f"together about {format_duration(seconds)}, {written} of disk{cost}, without the start of Ray"
+    if unknown := [line.step for line in remaining if line.seconds is None]:
+        yield (
+            f"not counted, because their time is not known yet: {', '.join(unknown)}. Start the run, interrupt it "
+            "after some shards and ask again: finished shards are kept, and the log has their times"
+        )
 
 
-def _misfits(config: Config, full: Size, found: Sequence[Line]) -> Iterator[str]:
-    local = not filesystem.is_remote(config.root)
-    folder = config.root if local else str(scratch.folder())
-    free, memory = machine.free(folder), machine.memory()
-    if local:
-        yield from cost_model.misfits(config, full, found, free, memory)
-    else:
-        yield from _bucket(config, found, free)
-        yield from cost_model.misfits(config, full, [replace(line, disk=None) for line in found], free, memory)
-    if config.resources.ray_address is None:
-        yield from machine.lacking(config.resources)
-    peaks = [line.peak for line in found if line.peak]
-    if config.resources.ray_address and peaks:
-        yield f"a worker needs about {size(max(peaks))}: nodes of the cluster are not looked at"
-    if config.resources.gpus:
-        yield "memory of GPUs is not estimated: where it does not do, lower resources.batch or resources.image_batch"
-
-
-def _bucket(config: Config, found: Sequence[Line], free: int) -> Iterator[str]:
-    """A bucket has no links: what has a stable name is there twice. What is being written lies on a local disk."""
-    disk = sum(line.disk or 0 for line in found)
-    yield f"{config.root} will hold about {size(2 * disk)}: results lie there twice, in cache/ and under their names"
-    for line in found:
-        held = (line.disk or 0) / max(line.shards, 1) * min(config.resources.crew(line.gpu)[0], line.shards)
-        if held > free:
+def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Iterator[str]:
+    """Sentences about what does not fit, each with the key to change."""
+    p, r = config.partition, config.resources
+    sample = min(rows, p.sample)
+    for key, value in (("n_clusters", p.n_clusters), ("fine", p.fine)):
+        if value and value > sample:
+            yield f"partition.{key} is {value:,}, but the partition sees {sample:,} rows only: lower it"
+    remote = filesystem.is_remote(config.root)
+    disk = sum(line.bytes or 0 for line in remaining)
+    if remote:  # a bucket has no links
+        both = format_bytes(2 * disk)
+        yield f"{config.root} will hold about {both}: results lie in cache/ and under their stable names"
+    elif disk > (free := machine.free(config.root)):
+        largest = max(remaining, key=lambda line: line.bytes or 0)
+        yield (
+            f"the run will write about {format_bytes(disk)} to {config.root}, where {format_bytes(free)} are free; the "
+            f"step {largest.step} writes {format_bytes(largest.bytes or 0)}: free space, or set root to another disk"
+        )
+    if remote and (free := machine.free(str(scratch.folder()))) < WORKER_MEMORY:
+        folder = scratch.folder().parent
+        yield f"{format_bytes(free)} are free in {folder}, where workers keep files: set TMPDIR to a larger disk"
+    if r.ray_address is None:
+        yield from machine.lacking(r)
+        if (needed := r.crew(False)[0] * WORKER_MEMORY) > machine.memory():
             yield (
-                f"disk: {line.step} holds about {size(held)} on the local disk before it goes to the bucket, and "
-                f"{size(free)} are free in {scratch.folder().parent}: set TMPDIR to a larger disk, or lower "
-                f"resources.workers ({config.resources.workers})"
+                f"{r.crew(False)[0]} workers need about {format_bytes(needed)} of memory and this machine has "
+                f"{format_bytes(machine.memory())}: lower resources.workers ({r.workers})"
             )
+    if r.gpus:
+        yield "the memory of GPUs is not estimated: where it runs out, lower resources.batch or resources.image_batch"
 
 
-def _table(found: Sequence[Line], price: float | None) -> Table:
-    headings = ["step", "rows", "shards", "time", "disk", "memory", *(["cost"] if price is not None else []), "from"]
+def _table(remaining: Sequence[Remaining], price: float | None) -> Table:
+    headings = ["step", "rows", "shards", "time", "disk", *(["cost"] if price is not None else []), "from"]
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in headings:
         table.add_column(heading, justify="left" if heading in ("step", "from") else "right", no_wrap=True)
-    for line in found:
+    for line in remaining:
         if not line.shards:
             table.add_row(line.step, *[""] * (len(headings) - 2), "done")
             continue
-        time, disk, peak = (
-            "?" if value is None else say(value)
-            for value, say in ((line.seconds, duration), (line.disk, size), (line.peak, size))
-        )
+        time = "?" if line.seconds is None else format_duration(line.seconds)
+        disk = "?" if line.bytes is None else format_bytes(line.bytes)
         cost = [] if price is None else ["?" if line.seconds is None else f"{price * line.seconds / 3600:,.2f}"]
-        table.add_row(line.step, f"{line.rows:,}", f"{line.shards:,}", time, disk, peak, *cost, line.source)
+        table.add_row(line.step, f"{line.rows:,}", f"{line.shards:,}", time, disk, *cost, line.source)
     return table

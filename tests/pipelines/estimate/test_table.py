@@ -1,0 +1,90 @@
+"""The estimate: remaining time and disk from the log, from the files of the run, and from measured rates."""
+
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.__main__ import app
+from pipelines.config.load import load
+from pipelines.engine import machine
+from pipelines.engine.event_log import Spent
+from pipelines.engine.plan import Step
+from pipelines.estimate import table
+from pipelines.estimate.rates import RATES
+from pipelines.estimate.table import Remaining, remain
+from pipelines.graph import plan
+from tests.support.datasets import Dataset
+from tests.support.runs import go
+
+SETTINGS = ["fit={recipe: discriminant}", "resources.workers=2"]
+
+
+def planned(dataset: Dataset, name: str) -> tuple[Any, Step, Any]:
+    """Configuration, step and store of a run over three shards."""
+    config = load(dataset.config, SETTINGS)
+    (step,) = (step for step in plan(config) if step.name == name)
+    return config, step, table.open_store(config.root)
+
+
+def test_a_step_over_shards_takes_the_measured_time_shared_by_the_workers(dataset: Dataset) -> None:
+    config, step, store = planned(dataset, "project")
+    line = remain(config, step, 900_000, None, store)
+    assert (line.rows, line.shards, line.source) == (900_000, 3, "measured")
+    assert line.seconds == 900_000 / (RATES["project"].rows_per_second or 0) / 2
+    assert line.bytes == 900_000 * (RATES["project"].bytes_per_row or 0)
+
+
+def test_the_log_comes_before_the_measured_rate(dataset: Dataset) -> None:
+    config, step, store = planned(dataset, "project")
+    line = remain(config, step, 1000, Spent(seconds=20.0, rows=500, shards=2), store)
+    assert (line.seconds, line.source) == (20.0, "log")  # 25 rows a second on two workers
+    without_rows = remain(config, step, 1000, Spent(seconds=20.0, rows=0, shards=2), store)
+    assert without_rows.seconds == 15.0  # 10 s a shard
+
+
+def test_a_step_that_runs_once_takes_what_it_took(dataset: Dataset) -> None:
+    config, step, store = planned(dataset, "fit")
+    assert remain(config, step, 1000, Spent(seconds=20.0, rows=100, shards=1), store).seconds == 20.0
+    assert remain(config, step, 1000, None, store).seconds is None
+
+
+def test_finished_files_give_the_size_of_the_others(dataset: Dataset) -> None:
+    go(dataset, *SETTINGS)
+    config, step, store = planned(dataset, "project")
+    assert remain(config, step, 160, None, store) == Remaining("project", 0, 0, 0.0, 0.0, "done")
+    removed = next((dataset.root / "cache/codes").iterdir())
+    kept = [path.stat().st_size for path in (dataset.root / "cache/codes").iterdir() if path != removed]
+    removed.unlink()
+    config, step, store = planned(dataset, "project")
+    assert remain(config, step, 160, None, store).bytes == pytest.approx(sum(kept) / 2)
+
+
+def test_the_command_prints_a_table_and_the_totals_and_writes_nothing(dataset: Dataset) -> None:
+    called = CliRunner().invoke(app, ["plan", str(dataset.config), "assign", "--estimate", "--price", "3600"])
+    assert called.exit_code == 0, called.output
+    rows = {words[0]: words for line in called.output.splitlines() if (words := line.split())}
+    assert rows["assign"][-1] == "measured"
+    assert rows["fit"][-1] == "unknown"
+    assert "about 160 images in 3 shards" in called.output
+    assert " at 3600 an hour" in called.output
+    assert "not counted, because their time is not known yet: fit, partition" in called.output
+    assert not dataset.root.exists()
+
+
+def test_what_does_not_fit_is_named_with_the_key_to_change(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(dataset.config, ["partition.n_clusters=200", "resources.workers=2"])
+    monkeypatch.setattr(machine, "free", lambda folder: 10)
+    monkeypatch.setattr(machine, "memory", lambda: 2_000_000_000)
+    lines = [Remaining("features", 160, 3, 1.0, 8e9, "measured"), Remaining("codes", 160, 3, 1.0, 1e9, "measured")]
+    clusters, disk, *rest = table._misfits(config, 160, lines)
+    assert clusters == "partition.n_clusters is 200, but the partition sees 160 rows only: lower it"
+    assert "write about 9 GB" in disk
+    assert "the step features writes 8 GB" in disk
+    assert any("lower resources.workers (2)" in sentence for sentence in rest)
+
+
+def test_memory_of_gpus_is_not_estimated(dataset: Dataset) -> None:
+    gpus = ["--set", "resources.gpus=1", "--set", "resources.ray_address=auto"]
+    called = CliRunner().invoke(app, ["plan", str(dataset.config), "import", "--estimate", *gpus])
+    assert "the memory of GPUs is not estimated" in called.output
