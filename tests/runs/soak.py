@@ -26,8 +26,7 @@ from pathlib import Path
 import numpy as np
 from ray.cluster_utils import Cluster
 
-from tests.support.datasets import Dataset
-from tests.support.datasets import write_dataset
+from tests.support.datasets import Dataset, write_dataset
 from tests.support.runs import files
 
 SHARDS = (12,) * 24

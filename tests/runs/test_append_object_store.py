@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 
 from cpp.files import filesystem
+from tests.support.appending import STEPS, new_vectors, rows
 from tests.support.datasets import Dataset
 from tests.support.object_store import ObjectStore
-from tests.support.appending import STEPS
-from tests.support.appending import new_vectors
-from tests.support.appending import rows
 from tests.support.runs import call
 
 

@@ -10,9 +10,8 @@ from torchvision.datasets import ImageFolder
 
 from cpp.export.dataset import Format
 from cpp.sources.shards import read_images
+from pipelines.commands.export import Wanted, go
 from pipelines.config.load import load
-from pipelines.commands.export import Wanted
-from pipelines.commands.export import go
 from pipelines.run import Run
 from tests.support.browser import look
 

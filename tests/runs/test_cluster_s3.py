@@ -10,10 +10,8 @@ from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.datasets import write_dataset
 from tests.support.object_store import ObjectStore
-from tests.support.ray_nodes import SMALL
-from tests.support.ray_nodes import disturb
-from tests.support.runs import QUICK
-from tests.support.runs import files
+from tests.support.ray_nodes import SMALL, disturb
+from tests.support.runs import QUICK, files
 
 pytestmark = pytest.mark.ray
 

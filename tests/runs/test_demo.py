@@ -17,24 +17,9 @@ import webdataset as wds
 from PIL import Image
 from safetensors.torch import load_file
 
-from cpp.demo.dataset import ASSETS
-from cpp.demo.dataset import DAMAGE
-from cpp.demo.dataset import MODEL
-from cpp.demo.dataset import RARE
-from cpp.demo.dataset import SEED
-from cpp.demo.dataset import Sample
-from cpp.demo.dataset import counts
-from cpp.demo.dataset import main
-from cpp.demo.dataset import samples
-from cpp.demo.dataset import write
-from cpp.demo.clip import UNMET
-from cpp.demo.clip import WEIGHTS
-from cpp.demo.clip import register
-from cpp.demo.clip import train
-from cpp.demo.drawing import KINDS
-from cpp.demo.drawing import SIDES
-from cpp.demo.drawing import draw
-from cpp.demo.drawing import draw_nothing
+from cpp.demo.clip import UNMET, WEIGHTS, register, train
+from cpp.demo.dataset import ASSETS, DAMAGE, MODEL, RARE, SEED, Sample, counts, main, samples, write
+from cpp.demo.drawing import KINDS, SIDES, draw, draw_nothing
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.browser import look

@@ -18,25 +18,18 @@ import torch
 from threadpoolctl import threadpool_info
 
 from cpp.files.integrity import damage
-from cpp.store.local import Store
 from cpp.files.tables import Counts
-from pipelines.engine import row_counts
+from cpp.store.local import Store
 from pipelines.commands import status
-from pipelines.engine.executor import OpenError
-from pipelines.engine.executor import attempt
-from pipelines.engine.executor import in_process
 from pipelines.config.load import load
-from pipelines.stages.drift import Fitted
+from pipelines.engine import row_counts
+from pipelines.engine.executor import OpenError, attempt, in_process
 from pipelines.engine.plan import Task
-from pipelines.run import AccountingError
-from pipelines.run import Run
-from pipelines.engine.stage import Given
-from pipelines.engine.stage import Work
-from tests.support.datasets import Dataset
-from tests.support.datasets import write_dataset
-from tests.support.runs import computed
-from tests.support.runs import files
-from tests.support.runs import go
+from pipelines.engine.stage import Given, Work
+from pipelines.run import AccountingError, Run
+from pipelines.stages.drift import Fitted
+from tests.support.datasets import Dataset, write_dataset
+from tests.support.runs import computed, files, go
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,9 @@ from pipelines.__main__ import app
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.datasets import Dataset
-from tests.support.object_store import Fault
-from tests.support.object_store import ObjectStore
-from tests.support.runs import files
 from tests.support.leases import PROGRAM
+from tests.support.object_store import Fault, ObjectStore
+from tests.support.runs import files
 
 ROOT = "root=s3://bucket/run"
 LOGS = ("bucket/run/run.json", "bucket/run/run.log", "bucket/run/events.jsonl", "bucket/run/cache/lease/")
@@ -64,8 +63,6 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
     for path in fs.find("bucket/run"):
         for secret in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             assert s3.environment[secret].encode() not in fs.cat_file(path), path
-
-
 
 
 def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(

@@ -13,19 +13,17 @@ import pytest
 import ray
 from ray._common.usage import usage_lib
 
-from cpp.store.results import Product
-from cpp.store.local import Store
 from cpp.files.tables import Counts
-from pipelines.engine.executor import OpenError
+from cpp.store.local import Store
+from cpp.store.results import Product
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
-from pipelines.engine.plan import Task
-from pipelines.run import Run
-from pipelines.ray_backend.pool import Pool
 from pipelines.config.sections import Resources
-from pipelines.engine.stage import Given
-from pipelines.engine.stage import Stage
-from pipelines.engine.stage import Work
+from pipelines.engine.executor import OpenError
+from pipelines.engine.plan import Task
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.ray_backend.pool import Pool
+from pipelines.run import Run
 from tests.support.datasets import Dataset
 from tests.support.runs import files
 

@@ -17,17 +17,15 @@ import torch.distributed as dist
 from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 
-from cpp.store.results import Product
-from cpp.store.local import Store
 from cpp.files.tables import Counts
+from cpp.store.local import Store
+from cpp.store.results import Product
 from pipelines.config.load import load
-from pipelines.engine.plan import Task
-from pipelines.run import Run
-from pipelines.ray_backend.pool import Pool
 from pipelines.config.sections import Resources
-from pipelines.engine.stage import Given
-from pipelines.engine.stage import Stage
-from pipelines.engine.stage import Work
+from pipelines.engine.plan import Task
+from pipelines.engine.stage import Given, Stage, Work
+from pipelines.ray_backend.pool import Pool
+from pipelines.run import Run
 from tests.support.datasets import Dataset
 from tests.support.ray_nodes import SMALL
 

@@ -15,8 +15,8 @@ import torch
 import yaml
 from PIL import Image
 
-from cpp.sources.shards import read_images
 from cpp.files.tables import matrix
+from cpp.sources.shards import read_images
 from pipelines.config.load import load
 from pipelines.run import Run
 

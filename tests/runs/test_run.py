@@ -17,30 +17,18 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from cpp.clustering.choose_k import PARTS
+from cpp.files.tables import Counts, matrix, write
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
-from cpp.files.tables import Counts
-from cpp.files.tables import matrix
-from cpp.files.tables import write
 from pipelines.commands import status
-from pipelines.engine.row_counts import AccountingError
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
+from pipelines.engine.row_counts import AccountingError
+from pipelines.run import Run, in_ranks
 from pipelines.stages.name import Label
-from pipelines.run import Run
-from pipelines.run import in_ranks
-from tests.support.datasets import WORDS
-from tests.support.datasets import Dataset
-from tests.support.runs import computed
-from tests.support.runs import files
-from tests.support.runs import go
-
-
-
-
-
-
+from tests.support.datasets import WORDS, Dataset
+from tests.support.runs import computed, files, go
 
 
 def test_a_run_finds_the_clusters_and_their_names(dataset: Dataset) -> None:
