@@ -22,10 +22,10 @@ from pipelines.commands import export as exporting
 from pipelines.commands import inspect
 from pipelines.commands import predict as predicting
 from pipelines.commands import status as state
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UserError
 from pipelines.config.load import Config, load
 from pipelines.engine import plan as planning
-from pipelines.engine.progress import Screen, show
+from pipelines.engine.progress import Screen, print_table
 from pipelines.engine.row_counts import AccountingError
 from pipelines.estimate.table import estimate as estimate_run
 from pipelines.run import Run
@@ -59,7 +59,7 @@ def run(
     try:
         loaded = load(config, overrides or ())
         this = Run(loaded, steps or (), local, allow_failed)
-    except (ConfigError, *STORAGE) as error:
+    except (UserError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     _go(this)
     for line in commands_appended.waiting(loaded):
@@ -86,7 +86,7 @@ def append(
     try:
         again = _again(config, overrides)
         this, said = appending.append(load(config, overrides or ()), shards or (), images, again, local, allow_failed)
-    except (ConfigError, LockedError, *STORAGE) as error:
+    except (UserError, LockedError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     for line in said:
         console.print(line, markup=False)
@@ -111,7 +111,7 @@ def plan(
     _print(loaded, planned, verbose=True)
     if estimate:
         estimated = _wrong(lambda: estimate_run(loaded, planned, price))
-        show(estimated.table)
+        print_table(estimated.table)
         for line in estimated.sentences:
             console.print(line, markup=False)
 
@@ -147,9 +147,9 @@ def names(
     """Print the clusters of a finished run, the largest first: names, how sure they are, and why."""
     try:
         table = inspect.names(load(config, overrides or ()), layer, _again(config, overrides))
-    except (ConfigError, *STORAGE) as error:
+    except (UserError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
-    show(table)
+    print_table(table)
 
 
 @app.command()
@@ -162,10 +162,10 @@ def search(
     """Print the clusters and images of a finished run that are nearest to a sentence."""
     try:
         found = inspect.nearest(load(config, overrides or ()), text, n, _again(config, overrides))
-    except (ConfigError, *STORAGE) as error:
+    except (UserError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     for table in found:
-        show(table)
+        print_table(table)
 
 
 @app.command()
@@ -181,11 +181,11 @@ def predict(
         found = predicting.predict(load(config, overrides or ()), what, _again(config, overrides))
         if to:
             predicting.write(found.rows, to)
-    except (ConfigError, *STORAGE) as error:
+    except (UserError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     except KeyboardInterrupt:
         raise _exit("interrupted", INTERRUPTED) from None
-    show(found.table())
+    print_table(found.table())
     for line in [*found.lines(), *([f"all rows are in {to}"] if to else [])]:
         console.print(line, markup=False)
     if found.rejected == len(found.rows):
@@ -211,7 +211,7 @@ def export(
         only = exporting.numbers(clusters)
         wanted = exporting.Wanted(format, to, layer, Filter(only, min_confidence, per_cluster), links, curated)
         summary = exporting.go(load(config, overrides or ()), wanted, _again(config, overrides), local)
-    except (ConfigError, LockedError, *STORAGE) as error:
+    except (UserError, LockedError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
     except KeyboardInterrupt:
         raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
@@ -234,7 +234,7 @@ def clean(
         loaded = [load(config, overrides or ()) for config in configs]
         for line in cleaning.clean(loaded, yes):
             console.print(line, markup=False)
-    except (ConfigError, LockedError, *STORAGE) as error:
+    except (UserError, LockedError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
 
 
@@ -245,7 +245,7 @@ def _go(this: Run) -> None:
             ok = this.go()
         finally:
             _summary(this)
-    except (ConfigError, LockedError, PermissionError) as error:
+    except (UserError, LockedError, PermissionError) as error:
         raise _exit(str(error), WRONG) from None
     except (AccountingError, ConnectionError) as error:
         raise _exit(str(error), FAILED) from None
@@ -273,7 +273,7 @@ def _wrong(ask: Callable[[], T]) -> T:
     """What is asked for, or the end with the exit code of a wrong configuration."""
     try:
         return ask()
-    except (ConfigError, *STORAGE) as error:
+    except (UserError, *STORAGE) as error:
         raise _exit(str(error), WRONG) from None
 
 
@@ -306,7 +306,7 @@ def _summary(this: Run) -> None:
         if not o.waits_for:
             went = "ok" if o.ok else f"{len(o.failed):,} FAILED"
             table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, went)
-    show(table)
+    print_table(table)
     for line in state.faults(this.config):
         console.print(line, markup=False)
     if any(outcome.waits_for for outcome in this.outcomes.values()):

@@ -15,8 +15,8 @@ from cpp.store.connect import open_store
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Encoder
-from pipelines.engine.inputs import inputs
-from pipelines.engine.plan import Files, Step, steps
+from pipelines.engine.inputs import input_files
+from pipelines.engine.plan import Files, Step, plan_steps
 from pipelines.engine.stage import Stage
 from pipelines.stages import (
     artifacts,
@@ -175,5 +175,5 @@ def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
 
 def plan(config: Config) -> list[Step]:
     """Every step of a run, as if all before it were done."""
-    files: Files = inputs(config)
-    return steps(pipeline(config, files), files, open_store(config.root))
+    files: Files = input_files(config)
+    return plan_steps(pipeline(config, files), files, open_store(config.root))

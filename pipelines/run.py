@@ -21,12 +21,12 @@ from cpp.store.results import File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.engine import event_log
-from pipelines.engine.executor import OpenError, Result, in_process
-from pipelines.engine.inputs import inputs
-from pipelines.engine.plan import Step, step, upstream
+from pipelines.engine.executor import OpenError, Result, run_in_process
+from pipelines.engine.inputs import input_files
+from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
-from pipelines.engine.row_counts import AccountingError, Accounts, DamagedError
-from pipelines.engine.run_record import record
+from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
+from pipelines.engine.run_record import read_run_record
 from pipelines.engine.shard_index import Paths
 from pipelines.engine.stage import Given, Stage
 from pipelines.graph import pipeline
@@ -83,13 +83,13 @@ class Run:
         """
         self.config, self.local, self.allow_failed = config, local, allow_failed
         self.store = open_store(config.root)
-        self.files: dict[str, Mapping[str, File]] = dict(start[0]) if start else dict(inputs(config))
+        self.files: dict[str, Mapping[str, File]] = dict(start[0]) if start else dict(input_files(config))
         stages = start[1] if start else pipeline(config, self.files)
         self.stages = {name: stages[name] for name in upstream(list(names), stages)}
         self._all = self.stages.keys() == stages.keys()
         self.outcomes: dict[str, Outcome] = {}
         self.shown: str | None = None  # when the complete run started whose results the stable names show
-        self._accounts = Accounts(self.store)
+        self._accounts = RowAccounting(self.store)
         self._pool: Pool | None = None
         if local and config.resources.gpus and not torch.cuda.is_available():
             raise ConfigError(f"resources.gpus is {config.resources.gpus:g} and this machine has no GPU: set it to 0")
@@ -108,8 +108,8 @@ class Run:
             shutil.rmtree(self.store.root / "failed", ignore_errors=True)
             self._stack = stack
             self.progress = stack.enter_context(Progress(self.store.root))
-            started, state = event_log.now(), "interrupted"
-            self.shown = record(self.store).get("shown")
+            started, state = event_log.utc_now(), "interrupted"
+            self.shown = read_run_record(self.store).get("shown")
             self._record("running", started)
             try:
                 for name, stage in self.stages.items():
@@ -133,12 +133,12 @@ class Run:
     def _step(self, name: str, stage: Stage, again: bool = False) -> Outcome:
         if waits_for := self._incomplete(stage):
             return Outcome(waits_for=waits_for)
-        planned = self._sound(step(name, stage, self.files, self.store))
+        planned = self._sound(plan_step(name, stage, self.files, self.store))
         outcome = Outcome(len(planned.names), reused=len(planned.done))
         errors: dict[str, Result] = {}
         if not planned.complete:
             errors = self._execute(planned)
-            planned = step(name, stage, self.files, self.store)
+            planned = plan_step(name, stage, self.files, self.store)
         outcome.done = len(planned.done)
         for task in planned.todo:
             outcome.failed.append(errors[task.shard])
@@ -163,7 +163,7 @@ class Run:
         for path in (outputs[product.name] for product in planned.stage.products if product.suffix):
             if wrong := damage(path):
                 self.progress.line(f"{planned.name}: {path} is damaged ({wrong}): it is made again")
-                return replace(planned, there=np.zeros_like(planned.there))
+                return replace(planned, exists=np.zeros_like(planned.exists))
         return planned
 
     def _incomplete(self, stage: Stage) -> str | None:
@@ -192,17 +192,17 @@ class Run:
         cache = None if filesystem.is_remote(self.config.root) else self.store.root / "cache"
         given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
         self.store.save()  # the report reads the events
-        todo, products = planned.todo, next(iter(planned.made.values()))
-        self.progress.begin(planned.name, len(todo), len(planned.done))
+        todo, products = planned.todo, next(iter(planned.outputs.values()))
+        self.progress.start_step(planned.name, len(todo), len(planned.done))
         errors = {}
         try:
             if self.local:
-                results: Iterator[Result] = in_process(planned.stage, given, todo, self.store)
+                results: Iterator[Result] = run_in_process(planned.stage, given, todo, self.store)
             else:
                 workers = self._workers()
                 results = (workers.together if joined else workers.results)(planned.stage, given, todo)
             for result in results:
-                self.progress.shard(result, products[result.shard].fingerprint)
+                self.progress.finish_shard(result, products[result.shard].fingerprint)
                 if result.error:
                     errors[result.shard] = result
         except OpenError as error:
@@ -210,7 +210,7 @@ class Run:
             self.progress.line(f"{planned.name}: FAILED: {said}")
             errors = {task.shard: Result(task.shard, 0.0, None, said, str(error)) for task in todo}
         finally:
-            self.progress.end()
+            self.progress.finish_step()
         return errors
 
     def _workers(self) -> Pool:
@@ -267,7 +267,7 @@ class Run:
             "state": state,
             "started": started,
             "shown": self.shown,
-            "finished": None if state == "running" else event_log.now(),
+            "finished": None if state == "running" else event_log.utc_now(),
             "totals": self.totals() if state == "done" else {},
             "steps": steps,
             "failed": failed,

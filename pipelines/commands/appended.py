@@ -25,7 +25,7 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import Section
 from pipelines.engine import plan as planning
-from pipelines.engine.inputs import inputs, shards
+from pipelines.engine.inputs import input_files, input_shards
 from pipelines.engine.plan import Step
 from pipelines.engine.stage import Stage
 from pipelines.stages.drift import Fitted, Growth
@@ -60,7 +60,7 @@ class Appended:
 
     def plan(self) -> list[Step]:
         """Every step, as if all before it were done."""
-        return planning.steps(self.stages, self.files, open_store(self.config.root))
+        return planning.plan_steps(self.stages, self.files, open_store(self.config.root))
 
 
 def recorded(config: Config) -> list[Batch]:
@@ -114,9 +114,9 @@ def status(config: Config) -> Appended | None:
     """What was appended, seen as far as the run is there; None where nothing was, or is any more."""
     if not (batches := recorded(config)):
         return None
-    files: Files = dict(inputs(config))
+    files: Files = dict(input_files(config))
     for step in graph.plan(config):
-        files |= step.made
+        files |= step.outputs
     found = described(config, batches, files)
     return found if sum(found.new) else None
 
@@ -149,7 +149,7 @@ def together(config: Config, wanted: Sequence[str], command: Sequence[str]) -> t
         return files, {}
     store, there = open_store(found.config.root), dict(found.files)
     for name, stage in found.stages.items():
-        planned = planning.step(name, stage, there, store)
+        planned = planning.plan_step(name, stage, there, store)
         there |= planned.results()
         if stage.each and not planned.complete:
             again = shlex.join(["python", "-m", "pipelines", "append", *command])
@@ -193,7 +193,7 @@ def _inputs(config: Config, batch: Batch, number: int) -> Files:
         update |= {"format": "folder", "annotations": []} if config.images.format == "coco" else {}
         changed = config.model_copy(update={"images": config.images.model_copy(update=update)})
     try:
-        return dict(shards(changed))
+        return dict(input_shards(changed))
     except ConfigError as error:
         said = str(error.__cause__ or error).replace("images.path", "--shards")
         where = f"{config.root.rstrip('/')}/{FOLDER}/{RECORD}"

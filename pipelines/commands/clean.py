@@ -26,7 +26,7 @@ from pipelines.commands import appended as appending
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.engine import plan
-from pipelines.engine.inputs import inputs
+from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import Keys
 from pipelines.engine.stage import Stage
@@ -49,9 +49,9 @@ class Folder:
         """Note what these steps refer to; of those before them each finds what `made` says. Returns all files."""
         there = dict(files)
         for name, stage in stages.items():
-            planned = plan.step(name, stage, there, self.store)
-            self.keys.append(planned.keys)
-            self.products |= planned.made.keys()
+            planned = plan.plan_step(name, stage, there, self.store)
+            self.keys.append(planned.fingerprints)
+            self.products |= planned.outputs.keys()
             there |= made(planned)
         return there
 
@@ -123,7 +123,7 @@ def look(configs: Sequence[Config], run: Store, appended: Store) -> Found:
     """What no configuration refers to in `run`, and in `appended` what was appended to it."""
     main, more, found = Folder(run), Folder(appended), Found()
     for config in configs:
-        files = inputs(config)
+        files = input_files(config)
         stages = graph.pipeline(config, files)
         for made in MADE:
             there = main.refer(stages, files, made)

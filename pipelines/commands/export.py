@@ -33,7 +33,7 @@ from cpp.store.results import File
 from pipelines.commands.appended import together
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.engine.executor import Result, in_process
+from pipelines.engine.executor import Result, run_in_process
 from pipelines.engine.plan import Task
 from pipelines.engine.progress import Progress
 from pipelines.engine.stage import Given, Stage, Work
@@ -230,13 +230,13 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
     folder, about = whole.folder(to), _about(config, wanted, whole)
     store = open_store(config.root)
     with store.lock(), folder.claim(about["format"]):
-        done = folder.clean({task.shard: task.key for task in tasks}, whole.finals)
+        done = folder.clean({task.shard: task.fingerprint for task in tasks}, whole.finals)
         summary.reused = len(done)
         if todo := [task for task in tasks if task.shard not in done]:
             folder.say({"state": "unfinished", **about})
             summary.failed = _write(config, store, Write(whole, to), todo, len(done), local)
         if not summary.failed:
-            counts = dataset.finish(whole, folder, [folder.part(task.shard, task.key) for task in tasks])
+            counts = dataset.finish(whole, folder, [folder.part(task.shard, task.fingerprint) for task in tasks])
             summary.images, summary.left_out = counts["images"], counts["left_out"]
             folder.say({"state": "done", **about, **counts})
     return summary
@@ -279,15 +279,15 @@ def _about(config: Config, wanted: Wanted, whole: Export) -> dict[str, Any]:
 
 def _write(config: Config, store: Store, stage: Write, tasks: Sequence[Task], reused: int, local: bool) -> list[Result]:
     """Work on the shards that are not done. Returns those that failed."""
-    keys, failed = {task.shard: task.key for task in tasks}, list[Result]()
+    keys, failed = {task.shard: task.fingerprint for task in tasks}, list[Result]()
     with Progress(store.root) as progress:
-        progress.begin(STEP, len(tasks), reused)
+        progress.start_step(STEP, len(tasks), reused)
         try:
             for result in _results(config, stage, tasks, store, local):
-                progress.shard(result, keys[result.shard])
+                progress.finish_shard(result, keys[result.shard])
                 failed += [result] if result.error else []
         finally:
-            progress.end()
+            progress.finish_step()
     return failed
 
 
@@ -295,7 +295,7 @@ def _results(config: Config, stage: Write, tasks: Sequence[Task], store: Store, 
     r = config.resources
     given = Given({}, r.cpus, "cpu", r.batch, r.image_batch, r.prefetch)
     if local:
-        yield from in_process(stage, given, tasks, store)
+        yield from run_in_process(stage, given, tasks, store)
         return
     from pipelines.ray_backend.pool import Pool
 

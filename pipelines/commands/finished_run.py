@@ -9,8 +9,8 @@ from cpp.store.connect import open_store
 from cpp.store.results import File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.engine.inputs import inputs
-from pipelines.engine.plan import step, upstream
+from pipelines.engine.inputs import input_files
+from pipelines.engine.plan import plan_step, upstream
 from pipelines.graph import pipeline
 
 
@@ -20,12 +20,12 @@ def finished(config: Config, needed: Sequence[str], command: Sequence[str]) -> d
     ConfigError, with the command that makes them, where they are not all there. A run that went on without shards that
     failed is finished: what it has is taken.
     """
-    files: dict[str, Mapping[str, File]] = dict(inputs(config))
+    files: dict[str, Mapping[str, File]] = dict(input_files(config))
     stages = pipeline(config, files)
     makers = [name for name, stage in stages.items() if {p.name for p in stage.products} & set(needed)]
     first: str | None = None
     for name in upstream(makers, stages):
-        planned = step(name, stages[name], files, open_store(config.root))
+        planned = plan_step(name, stages[name], files, open_store(config.root))
         files |= planned.results()
         if not planned.complete and first is None:
             first = f"step {name} has {len(planned.done):,} of {len(planned.names):,} shards"

@@ -36,7 +36,7 @@ from pipelines.commands.inspect import called
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.engine import plan
-from pipelines.engine.executor import OpenError, in_process
+from pipelines.engine.executor import OpenError, run_in_process
 from pipelines.engine.stage import Given, Stage
 from pipelines.stages.encode import Import
 
@@ -206,17 +206,17 @@ def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, s
     """Every step on all shards, and the files that there are then. ConfigError where a shard cannot be read."""
     r = config.resources
     for name, stage in steps.items():
-        planned = plan.step(name, stage, files, store)
+        planned = plan.plan_step(name, stage, files, store)
         whole = {kind: [file.path for file in files[kind].values()] for kind in stage.whole if files.get(kind)}
         device = "cuda" if r.gpus and stage.gpu else "cpu"
         given = Given(whole, r.cpus, device, r.batch, r.image_batch, r.prefetch)
         try:
-            for result in in_process(stage, given, planned.tasks, store):
+            for result in run_in_process(stage, given, planned.tasks, store):
                 if result.error:
                     raise ConfigError(f"predict: {what} failed in step {name}: {result.error}")
         except OpenError as error:
             raise ConfigError(f"predict: step {name} does not start: {str(error).splitlines()[-1]}") from error
-        files |= planned.made
+        files |= planned.outputs
     return files
 
 

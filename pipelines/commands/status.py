@@ -11,7 +11,7 @@ from cpp.store.connect import open_store
 from pipelines.config.load import Config
 from pipelines.engine import event_log
 from pipelines.engine.plan import Step
-from pipelines.engine.run_record import record
+from pipelines.engine.run_record import read_run_record
 
 SHOWN = 20  # shards that failed are named, no more of them
 
@@ -19,8 +19,8 @@ SHOWN = 20  # shards that failed are named, no more of them
 def lines(config: Config) -> Iterator[str]:
     """Whether a run is going on, and what it is at or was at when it ended."""
     store = open_store(config.root)
-    holder, found = store.holder(), record(store)
-    doing = event_log.doing(store.log("events.jsonl"))
+    holder, found = store.holder(), read_run_record(store)
+    doing = event_log.last_step(store.log("events.jsonl"))
     if holder:
         yield f"{config.name}: running ({holder})"
     elif found["state"] == "running":
@@ -36,7 +36,7 @@ def lines(config: Config) -> Iterator[str]:
 def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
     """That a run which is done is not what its configuration and inputs ask for by now."""
     left = [step.name for step in steps if not step.complete]
-    if left and record(open_store(config.root))["state"] == "done":
+    if left and read_run_record(open_store(config.root))["state"] == "done":
         yield (
             f"{len(left)} of {len(steps)} steps, from {left[0]} on, have shards to do: inputs or settings changed "
             "since the last run, or it was of other steps"
@@ -45,7 +45,7 @@ def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
 
 def faults(config: Config) -> Iterator[str]:
     """The shards that failed in the last run, and which run's results are shown where it is not complete."""
-    found, root = record(open_store(config.root)), config.root.rstrip("/")
+    found, root = read_run_record(open_store(config.root)), config.root.rstrip("/")
     failed = found["failed"]
     for fault in failed[:SHOWN]:
         yield f"failed: {fault['step']} {fault['shard']}: {fault['error']}"

@@ -1,7 +1,15 @@
-"""The error of a configuration that cannot be used."""
+"""Errors that the user can fix. The command line prints their message alone, without a traceback."""
 
 from __future__ import annotations
 
 
-class ConfigError(ValueError):
+class UserError(ValueError):
+    """Base of the errors whose message names what is wrong and the fix: exit code 2."""
+
+
+class ConfigError(UserError):
     """A configuration that cannot be run. The message names file, key, value and remedy of every fault."""
+
+
+class ResourceError(UserError):
+    """The machine or the cluster cannot run the workers that the configuration asks for."""

@@ -227,7 +227,7 @@ class Resources(Section):
             raise ValueError("resources.cpu_workers is for runs with GPUs, and resources.gpus is 0: set it to null")
         return self
 
-    def crew(self, gpu: bool) -> tuple[int, int, float]:
+    def workers_for(self, gpu: bool) -> tuple[int, int, float]:
         """Workers for steps that need a GPU, or for those that do not, and the CPUs and GPUs of each."""
         if gpu or not self.gpus:
             return self.workers, self.cpus, self.gpus

@@ -34,7 +34,7 @@ PACKAGES = (
 )
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time as ISO 8601, in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
@@ -42,10 +42,10 @@ def now() -> str:
 def append(path: Path, event: str, **fields: Any) -> None:
     """Add one event to a JSON-lines file."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"time": now(), "event": event, **fields}) + "\n")
+        file.write(json.dumps({"time": utc_now(), "event": event, **fields}) + "\n")
 
 
-def mend(path: Path) -> None:
+def end_last_line(path: Path) -> None:
     """End the last line of a log whose writer was killed within it, so that the next event has a line of its own."""
     if path.exists() and path.stat().st_size:
         with path.open("r+b") as file:
@@ -54,7 +54,7 @@ def mend(path: Path) -> None:
                 file.write(b"\n")
 
 
-class Spent(NamedTuple):
+class StepTotals(NamedTuple):
     """What a step took: seconds of work, rows that came in, shards; over the last time that each shard was computed."""
 
     seconds: float
@@ -64,10 +64,10 @@ class Spent(NamedTuple):
 
 def seconds_by_step(path: Path) -> dict[str, float]:
     """Seconds of work of each step."""
-    return {step: spent.seconds for step, spent in spent_by_step(path).items()}
+    return {step: spent.seconds for step, spent in totals_by_step(path).items()}
 
 
-def spent_by_step(path: Path) -> dict[str, Spent]:
+def totals_by_step(path: Path) -> dict[str, StepTotals]:
     """What each step took, in the order in which they were first worked on. Keeps some 16 bytes a shard and step."""
     number: dict[str, int] = {}
     last: dict[str, tuple[array[float], array[int]]] = {}  # seconds, negative where there are none, and rows; by shard
@@ -81,7 +81,7 @@ def spent_by_step(path: Path) -> dict[str, Spent]:
         rows.extend([0] * missing)
         seconds[at], rows[at] = event["seconds"], event.get("rows_in", 0)
     return {
-        step: Spent(sum(s for s in seconds if s >= 0), sum(rows), sum(s >= 0 for s in seconds))
+        step: StepTotals(sum(s for s in seconds if s >= 0), sum(rows), sum(s >= 0 for s in seconds))
         for step, (seconds, rows) in last.items()
     }
 
@@ -101,7 +101,7 @@ def read(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
 
 
 @dataclass
-class Doing:
+class StepProgress:
     """The last step that was started: `shards` to do, of which `done` ended, `failed` of them badly; times in UTC."""
 
     step: str
@@ -116,11 +116,11 @@ class Doing:
     def sentence(self, until: datetime | None = None) -> str:
         """How far it is, and up to now, or to `until`, how fast."""
         seconds = max(((until or datetime.now(UTC)) - self.started).total_seconds(), 1e-3)
-        said = f"{self.step}: {pace(self.done, self.shards, self.rows, seconds)}"
+        said = f"{self.step}: {format_pace(self.done, self.shards, self.rows, seconds)}"
         return said + (f", {self.failed:,} FAILED" if self.failed else "")
 
 
-def doing(path: Path) -> Doing | None:
+def last_step(path: Path) -> StepProgress | None:
     """What the log says of the step that was started last, None where its last run has started none."""
     start = at = 0
     if path.exists():
@@ -129,11 +129,11 @@ def doing(path: Path) -> Doing | None:
                 new = b'"event": "run"' in line and b'"running"' in line
                 start = at if new or b'"event": "step"' in line else start
                 at += len(line)
-    found: Doing | None = None
+    found: StepProgress | None = None
     for event in read(path, start):
         time = datetime.fromisoformat(event["time"])
         if event["event"] == "step":
-            found = Doing(event["step"], event["shards"], event["reused"], time, time)
+            found = StepProgress(event["step"], event["shards"], event["reused"], time, time)
         elif event["event"] == "shard" and found:
             found.done, found.last = found.done + 1, time
             found.failed += event["error"] is not None
@@ -141,7 +141,7 @@ def doing(path: Path) -> Doing | None:
     return found
 
 
-def pace(done: int, shards: int, rows: int, seconds: float) -> str:
+def format_pace(done: int, shards: int, rows: int, seconds: float) -> str:
     """Shards done, rows a second and the time left, in words."""
     left = f", {timedelta(seconds=round(seconds / done * (shards - done)))} left" if 0 < done < shards else ""
     return f"{done:,}/{shards:,} shards, {rows / seconds:,.0f} rows/s{left}"

@@ -40,7 +40,7 @@ class OpenError(RuntimeError):
     """A stage could not be opened, so that none of its shards can be worked on. The message carries the cause."""
 
 
-def opened(stage: Stage, given: Given) -> Work:
+def open_stage(stage: Stage, given: Given) -> Work:
     """The stage ready to work, with the threads it was given."""
     torch.set_num_threads(given.threads)
     threadpoolctl.threadpool_limits(given.threads)
@@ -48,7 +48,7 @@ def opened(stage: Stage, given: Given) -> Work:
     return stage.open(given)
 
 
-def attempt(work: Work, task: Task, store: Store) -> Result:
+def run_task(work: Work, task: Task, store: Store) -> Result:
     """Work on a shard. Its files appear together or not at all; an exception becomes a result."""
     start = time.perf_counter()
     try:
@@ -79,11 +79,11 @@ def _explained(error: Exception, task: Task, store: Store) -> Exception:
     return error
 
 
-def in_process(stage: Stage, given: Given, tasks: Sequence[Task], store: Store) -> Iterator[Result]:
+def run_in_process(stage: Stage, given: Given, tasks: Sequence[Task], store: Store) -> Iterator[Result]:
     """The runner of `--local`: results in the order of the tasks. OpenError where the stage cannot be opened."""
     try:
-        work = opened(stage, given)
+        work = open_stage(stage, given)
     except Exception as error:
         raise OpenError(credentials.redacted(traceback.format_exc().strip())) from error
     for task in tasks:
-        yield attempt(work, task, store)
+        yield run_task(work, task, store)

@@ -18,9 +18,9 @@ from pipelines.engine.shard_index import Listed
 LONG = ("webdataset", "parquet", "table")  # formats whose shards are a few plain values each, and may be very many
 
 
-def inputs(config: Config) -> dict[str, Mapping[str, File]]:
+def input_files(config: Config) -> dict[str, Mapping[str, File]]:
     """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
-    found = shards(config)
+    found = input_shards(config)
     if config.label:
         found |= _vocabulary(config, config.label)
     # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
@@ -52,7 +52,7 @@ def _vocabulary(config: Config, label: Label) -> dict[str, Mapping[str, File]]:
     return found
 
 
-def shards(config: Config) -> dict[str, Mapping[str, File]]:
+def input_shards(config: Config) -> dict[str, Mapping[str, File]]:
     """The shards alone, by kind."""
     if config.import_:
         with _naming("import", config):

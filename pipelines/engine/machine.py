@@ -14,7 +14,7 @@ from pipelines.config.sections import Resources
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that this process is in
 
 
-def memory() -> int:
+def memory_bytes() -> int:
     """Bytes of main memory that processes here can have together."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
@@ -23,7 +23,7 @@ def memory() -> int:
         return whole
 
 
-def free(folder: str) -> int:
+def free_bytes(folder: str) -> int:
     """Bytes that are free on the disk of a folder, which may not exist yet."""
     path = Path(folder).absolute()
     while not path.exists():
@@ -31,7 +31,7 @@ def free(folder: str) -> int:
     return shutil.disk_usage(path).free
 
 
-def lacking(r: Resources) -> Iterator[str]:
+def missing_resources(r: Resources) -> Iterator[str]:
     """Sentences about CPUs and GPUs that workers here would ask for and that are not there."""
     for kind, asked, have, key in (
         ("CPU", r.workers * r.cpus, os.cpu_count() or 1, "workers"),

@@ -26,7 +26,7 @@ class Task:
 
     step: str
     shard: str
-    key: str
+    fingerprint: str
     files: Mapping[str, Any]
     outputs: Mapping[str, str]
 
@@ -44,8 +44,8 @@ class Tasks(Sequence[Task]):
         if isinstance(i, slice):
             return Tasks(self._step, self._at[i])
         s, place = self._step, int(self._at[i])
-        shard, key = s.names[place], text(s.keys[place])
-        outputs = {name: files.file(place).path for name, files in s.made.items()}
+        shard, key = s.names[place], text(s.fingerprints[place])
+        outputs = {name: files.file(place).path for name, files in s.outputs.items()}
         return Task(s.name, shard, key, {kind: files[shard].path for kind, files in s.each.items()}, outputs)
 
 
@@ -59,10 +59,10 @@ class Step:
     name: str
     stage: Stage
     names: Names
-    keys: Keys
-    there: NDArray[np.bool_]
+    fingerprints: Keys
+    exists: NDArray[np.bool_]
     each: Files
-    made: Mapping[str, Made]
+    outputs: Mapping[str, Made]
 
     @property
     def tasks(self) -> Tasks:
@@ -71,24 +71,24 @@ class Step:
     @property
     def todo(self) -> Tasks:
         """The tasks that are not done."""
-        return Tasks(self, np.flatnonzero(~self.there))
+        return Tasks(self, np.flatnonzero(~self.exists))
 
     @functools.cached_property
     def done(self) -> Names:
         """The names of the shards whose files are there."""
-        return self.names.where(self.there)
+        return self.names.where(self.exists)
 
     @property
     def complete(self) -> bool:
-        return bool(self.there.all())
+        return bool(self.exists.all())
 
     def results(self) -> dict[str, Made]:
         """The files of the shards that are done, by product and shard."""
         done = self.done
-        return {name: Made(done, files.numbers[self.there], files.path) for name, files in self.made.items()}
+        return {name: Made(done, files.numbers[self.exists], files.path) for name, files in self.outputs.items()}
 
 
-def step(name: str, stage: Stage, files: Files, store: Store) -> Step:
+def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
     """A stage over the files that there are: its shards, and which of them are done."""
     each = {kind: files[kind] for kind in stage.each if files.get(kind)}
     whole = {kind: digest(files[kind]) for kind in stage.whole if files.get(kind)}
@@ -112,14 +112,14 @@ def _there(store: Store, product: Product, made: Made) -> NDArray[np.bool_]:
     return np.isin(hashes(path.rpartition("/")[2] for path in Paths(made)), hashes(store.listing(product)))
 
 
-def steps(stages: Mapping[str, Stage], files: Files, store: Store) -> list[Step]:
+def plan_steps(stages: Mapping[str, Stage], files: Files, store: Store) -> list[Step]:
     """The same from the stages, and the files that they start from."""
     there: dict[str, Mapping[str, File]] = dict(files)
     found = []
     for name, stage in stages.items():
-        planned = step(name, stage, there, store)
+        planned = plan_step(name, stage, there, store)
         found.append(planned)
-        there |= planned.made
+        there |= planned.outputs
     return found
 
 

@@ -39,7 +39,7 @@ class Screen(Console):
         return super().render_str(_visible(text), **how)
 
 
-def show(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Print a table; in a file, or to a program, as wide as it is: what is cut off there cannot be made visible."""
     console = Screen(markup=False)
     if not console.is_terminal:
@@ -52,7 +52,7 @@ class Progress:
 
     def __init__(self, root: Path, console: Console | None = None) -> None:
         self.events = root / "events.jsonl"
-        event_log.mend(self.events)
+        event_log.end_last_line(self.events)
         self._log = (root / "run.log").open("a", encoding="utf-8")
         self._console = console or Screen(soft_wrap=True)
         columns = (
@@ -78,7 +78,7 @@ class Progress:
         self._log.write(f"{now:%Y-%m-%d %H:%M:%S} {_visible(text)}\n")
         self._log.flush()
 
-    def begin(self, step: str, shards: int, reused: int) -> None:
+    def start_step(self, step: str, shards: int, reused: int) -> None:
         """A step starts on `shards` shards; `reused` more are there already."""
         self._step, self._shards, self._done, self._rows, self._start = step, shards, 0, 0, time.monotonic()
         self._said = -math.inf
@@ -87,12 +87,12 @@ class Progress:
         self.line(f"{step}: {shards:,} {'shard' if shards == 1 else 'shards'} to do{already}")
         event_log.append(self.events, "step", step=step, shards=shards, reused=reused)
 
-    def shard(self, result: Result, key: str) -> None:
+    def finish_shard(self, result: Result, key: str) -> None:
         """A shard of the step ended, well or not."""
         self._done += 1
         self._rows += result.counts.rows_in if result.counts else 0
         now = time.monotonic()
-        rate = event_log.pace(self._done, self._shards, self._rows, max(now - self._start, 1e-9))
+        rate = event_log.format_pace(self._done, self._shards, self._rows, max(now - self._start, 1e-9))
         self._bar.update(self._task, advance=1, rate=rate)
         if result.counts:
             rejected = f", {result.counts.rejected:,} rejected" if result.counts.rejected else ""
@@ -113,7 +113,7 @@ class Progress:
         }
         event_log.append(self.events, "shard", **fields, **counts)
 
-    def end(self) -> None:
+    def finish_step(self) -> None:
         """The step has come to its end."""
         self._bar.remove_task(self._task)
 

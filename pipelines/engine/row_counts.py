@@ -44,7 +44,7 @@ class DamagedError(AccountingError):
         super().__init__(f"{step}: {path} is damaged ({why}){others}. Remove it and run again: it is made anew")
 
 
-class Accounts:
+class RowAccounting:
     """The rows of every shard, as far as steps were checked."""
 
     def __init__(self, store: Store) -> None:

@@ -9,7 +9,7 @@ from cpp.files.integrity import damage
 from cpp.store.local import Store
 
 
-def record(store: Store) -> dict[str, Any]:
+def read_run_record(store: Store) -> dict[str, Any]:
     """What `run.json` says of the last run."""
     path = store.log("run.json")
     if not path.exists() or damage(str(path)):

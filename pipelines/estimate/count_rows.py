@@ -19,7 +19,7 @@ from cpp.sources.paths import HTTP
 from cpp.sources.table import TableShard
 from cpp.sources.tar import TarShard
 from pipelines.config.load import Config
-from pipelines.engine.inputs import shards
+from pipelines.engine.inputs import input_shards
 from pipelines.engine.shard_index import Paths
 
 TARS_COUNTED = 8  # tars, spread evenly over all, whose `_stats.json` gives the number of images
@@ -36,7 +36,7 @@ class InputRows:
 
 def count_rows(config: Config) -> InputRows:
     """Count the inputs. ConfigError if there are none; OSError or ValueError if they cannot be listed."""
-    files = shards(config)
+    files = input_shards(config)
     if config.import_:
         return _count_vectors(list(Paths(files["vectors"])))
     images: list[Any] = list(Paths(files["images"]))

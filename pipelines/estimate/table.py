@@ -18,7 +18,7 @@ from cpp.store.local import Store
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.engine import machine
-from pipelines.engine.event_log import Spent, spent_by_step
+from pipelines.engine.event_log import StepTotals, totals_by_step
 from pipelines.engine.plan import Step
 from pipelines.estimate.count_rows import count_rows
 from pipelines.estimate.rates import RATES, WORKER_MEMORY, Rate
@@ -51,21 +51,21 @@ def estimate(config: Config, steps: Sequence[Step], price: float | None) -> Esti
     except (ValueError, OSError) as error:
         raise ConfigError(f"the inputs cannot be counted: {credentials.redacted(str(error))}") from error
     store = open_store(config.root)
-    log = spent_by_step(store.log("events.jsonl"))
+    log = totals_by_step(store.log("events.jsonl"))
     remaining = [remain(config, step, inputs.rows, log.get(step.name), store) for step in steps]
     about = f"about {inputs.rows:,} images in {inputs.shards:,} shards, {inputs.source}"
     sentences = [about, *_totals(remaining, price), *_misfits(config, inputs.rows, remaining)]
     return Estimate(_table(remaining, price), sentences)
 
 
-def remain(config: Config, step: Step, n_rows: int, spent: Spent | None, store: Store) -> Remaining:
+def remain(config: Config, step: Step, n_rows: int, spent: StepTotals | None, store: Store) -> Remaining:
     """What remains of one step of a run over `n_rows` rows, of which `spent` is known from the log."""
     shards = len(step.todo)
     rows = round(n_rows * shards / max(len(step.names), 1))
     if not shards:
         return Remaining(step.name, 0, 0, 0.0, 0.0, "done")
     rate = RATES.get(step.name, UNKNOWN)
-    workers = min(config.resources.crew(step.stage.gpu)[0], shards) if step.stage.each else 1
+    workers = min(config.resources.workers_for(step.stage.gpu)[0], shards) if step.stage.each else 1
     seconds, source = None, "unknown"
     if spent and spent.shards:
         per_row = spent.seconds / spent.rows * rows if spent.rows else spent.seconds / spent.shards * shards
@@ -107,21 +107,21 @@ def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Itera
     if remote:  # a bucket has no links
         both = format_bytes(2 * disk)
         yield f"{config.root} will hold about {both}: results lie in cache/ and under their stable names"
-    elif disk > (free := machine.free(config.root)):
+    elif disk > (free := machine.free_bytes(config.root)):
         largest = max(remaining, key=lambda line: line.bytes or 0)
         yield (
             f"the run will write about {format_bytes(disk)} to {config.root}, where {format_bytes(free)} are free; the "
             f"step {largest.step} writes {format_bytes(largest.bytes or 0)}: free space, or set root to another disk"
         )
-    if remote and (free := machine.free(str(scratch.folder()))) < WORKER_MEMORY:
+    if remote and (free := machine.free_bytes(str(scratch.folder()))) < WORKER_MEMORY:
         folder = scratch.folder().parent
         yield f"{format_bytes(free)} are free in {folder}, where workers keep files: set TMPDIR to a larger disk"
     if r.ray_address is None:
-        yield from machine.lacking(r)
-        if (needed := r.crew(False)[0] * WORKER_MEMORY) > machine.memory():
+        yield from machine.missing_resources(r)
+        if (needed := r.workers_for(False)[0] * WORKER_MEMORY) > machine.memory_bytes():
             yield (
-                f"{r.crew(False)[0]} workers need about {format_bytes(needed)} of memory and this machine has "
-                f"{format_bytes(machine.memory())}: lower resources.workers ({r.workers})"
+                f"{r.workers_for(False)[0]} workers need about {format_bytes(needed)} of memory and this machine has "
+                f"{format_bytes(machine.memory_bytes())}: lower resources.workers ({r.workers})"
             )
     if r.gpus:
         yield "the memory of GPUs is not estimated: where it runs out, lower resources.batch or resources.image_batch"

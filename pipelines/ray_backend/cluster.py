@@ -50,7 +50,7 @@ def start(resources: Resources) -> None:
         "log_to_driver": True,
     }
     if resources.ray_address is None:
-        for said in machine.lacking(resources):
+        for said in machine.missing_resources(resources):
             raise ConfigError(said)
         with _ends_as_before():
             ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, **shared)

@@ -24,7 +24,7 @@ from cpp.files import credentials
 from cpp.store.local import Store
 from pipelines.config.errors import ConfigError
 from pipelines.config.sections import Resources
-from pipelines.engine.executor import OpenError, Result, attempt, opened
+from pipelines.engine.executor import OpenError, Result, open_stage, run_task
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Given, Stage, Work
 from pipelines.ray_backend import cluster
@@ -45,17 +45,17 @@ class _Worker:
         """Where the process is, as soon as it is up."""
         return cluster.about(token)
 
-    def attempt(self, stage: Stage, given: Sequence[ray.ObjectRef[Given]], threads: int, task: Task) -> Result | str:
+    def run_task(self, stage: Stage, given: Sequence[ray.ObjectRef[Given]], threads: int, task: Task) -> Result | str:
         """The result of a shard, or the traceback of a stage that cannot be opened."""
         if self.open is None or self.open[0] != task.step:
             self.open = None
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             try:
-                self.open = task.step, opened(stage, replace(ray.get(given[0]), threads=threads))
+                self.open = task.step, open_stage(stage, replace(ray.get(given[0]), threads=threads))
             except Exception:
                 return credentials.redacted(traceback.format_exc())
-        return attempt(self.open[1], task, self.store)
+        return run_task(self.open[1], task, self.store)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Pool:
         if self._crew and self._crew[0] == gpu:
             return self._crew[1]
         self._dismiss()
-        size, cpus, gpus = self._resources.crew(gpu)
+        size, cpus, gpus = self._resources.workers_for(gpu)
         joined = self._resources.ray_address is not None
         now = cluster.room(cpus, gpus) if joined else size
         later = f", {now} of them now, the others as nodes join: the cluster has {cluster.said()}" if now < size else ""

@@ -22,7 +22,7 @@ import ray.train.torch
 
 from cpp.files import credentials
 from cpp.store.local import Store
-from pipelines.engine.executor import Result, in_process
+from pipelines.engine.executor import Result, run_in_process
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Given, Stage
 from pipelines.ray_backend import cluster
@@ -103,7 +103,7 @@ def _rank(job: Mapping[str, Any]) -> Result:
     if rank:
         store = Store(scratch / f"rank-{rank}")
         task = replace(task, outputs={name: str(store.root / name) for name in task.outputs})
-    (result,) = in_process(job["stage"], job["given"], [task], store)
+    (result,) = run_in_process(job["stage"], job["given"], [task], store)
     if result.error:
         (scratch / f"failed-{rank}.json").write_text(json.dumps(asdict(result)))
         raise RuntimeError(result.error)

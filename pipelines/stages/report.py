@@ -23,7 +23,7 @@ from cpp.report import summary as report_summary
 from cpp.report.cards import Picture
 from cpp.report.summary import Facts, summary
 from cpp.store.results import Product
-from pipelines.engine.event_log import spent_by_step, versions
+from pipelines.engine.event_log import totals_by_step, versions
 from pipelines.engine.stage import Given, Stage, Work
 from pipelines.stages.artifacts import read_how, read_moments, read_tree
 
@@ -134,7 +134,7 @@ class Report(Stage):
             for batch in tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
             for reason in batch["reason"].to_pylist()
         )
-        spent = spent_by_step(Path(given.file("events")))
+        spent = totals_by_step(Path(given.file("events")))
         moments = read_moments(given, tree.clusters[tree.main])
         loss = tables.read(given.file("loss"))
         facts = Facts(

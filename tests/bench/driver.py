@@ -60,7 +60,7 @@ def prepare(folder: Path, shards: int) -> Path:
     sources = {"rejected": one / "rejected", ".safetensors": one / "arrays"}
     for step in (step for step in plan(load(path)) if step.name in STEPS):
         for product in step.stage.products:
-            targets = [Path(file.path) for file in step.made[product.name].values()]
+            targets = [Path(file.path) for file in step.outputs[product.name].values()]
             targets[0].parent.mkdir(parents=True, exist_ok=True)
             link(sources.get(product.rows or product.suffix, one / "out"), targets)
     return path

@@ -26,7 +26,7 @@ from cpp.encoding import encoder, images
 from cpp.encoding.encoder import PRECISIONS
 from cpp.sources import shards as sources
 from cpp.sources.shards import Images
-from pipelines.engine.executor import opened
+from pipelines.engine.executor import open_stage
 from pipelines.engine.stage import Given, Work
 from pipelines.stages.artifacts import Model
 from pipelines.stages.encode import Encode
@@ -112,7 +112,7 @@ def opened_on(tar: str, model: str, weights: Path, precision: Precision) -> tupl
     stage = Encode({"embedding": settings}, LIMITS.max_bytes, LIMITS.max_pixels, LIMITS.max_aspect)
     given = Given({}, threads=THREADS, device="cpu", batch=8192, image_batch=BATCH, prefetch=4)
     (shard,) = sources.shards(Images("webdataset", (tar,))).values()
-    return opened(stage, given), shard
+    return open_stage(stage, given), shard
 
 
 def products(folder: str) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from cpp.store.local import Store
 from pipelines.commands import status
 from pipelines.config.load import load
 from pipelines.engine import row_counts
-from pipelines.engine.executor import OpenError, attempt, in_process
+from pipelines.engine.executor import OpenError, run_in_process, run_task
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Given, Work
 from pipelines.run import AccountingError, Run
@@ -172,7 +172,7 @@ def test_an_attempt_that_fails_says_why_and_leaves_nothing(tmp_path: Path, error
     broken = tmp_path / "metadata.parquet"  # of the inputs: nobody is told to remove it
     broken.write_text("broken")
     task = Task("step", "a", "k", {"metadata": str(broken)}, {"made": str(tmp_path / "run/cache/made/a-k.txt")})
-    found = attempt(work, task, Store(tmp_path / "run"))
+    found = run_task(work, task, Store(tmp_path / "run"))
     assert re.match(said, (found.error or "").removeprefix("OSError: "))
     assert "Traceback" in (found.traceback or "")
     assert "hidden" not in f"{found.error}{found.traceback}"
@@ -180,7 +180,7 @@ def test_an_attempt_that_fails_says_why_and_leaves_nothing(tmp_path: Path, error
     ours = tmp_path / "run/cache/codes/a-k.parquet"
     ours.parent.mkdir()
     ours.write_text("broken")
-    found = attempt(work, replace(task, files={"codes": str(ours)}), Store(tmp_path / "run"))
+    found = run_task(work, replace(task, files={"codes": str(ours)}), Store(tmp_path / "run"))
     assert isinstance(error, OSError) or f"{ours} is damaged: " in (found.error or "")
     assert type(error or RuntimeError()).__name__ in (found.traceback or "")  # the cause is told as well
 
@@ -193,7 +193,7 @@ def test_a_stage_has_its_threads_and_what_it_says_when_it_cannot_be_opened_is_wi
             raise FileNotFoundError("https://me:hidden@host is not there")
 
     with pytest.raises(OpenError, match=r"FileNotFoundError: https://\*\*\*@host is not there") as found:
-        list(in_process(Closed(), Given({}, 2, "cpu", 1, 1, 1), [], Store(tmp_path)))
+        list(run_in_process(Closed(), Given({}, 2, "cpu", 1, 1, 1), [], Store(tmp_path)))
     assert torch.get_num_threads() == 2
     assert {library["num_threads"] for library in threadpool_info()} == {2}
     assert "hidden" not in str(found.value)

@@ -6,7 +6,7 @@ from cpp.files import credentials, filesystem, tables
 from cpp.sources import paths
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
-from pipelines.engine.inputs import inputs
+from pipelines.engine.inputs import input_files
 from tests.support.datasets import Dataset
 from tests.support.object_store import ObjectStore
 
@@ -90,5 +90,5 @@ def test_inputs_that_cannot_be_reached_are_named_with_the_remedy(
     monkeypatch.setitem(filesystem.OPTIONS["s3"]["config_kwargs"], "retries", {"max_attempts": 0})
     filesystem.disconnect()
     with pytest.raises(ConfigError, match=rf"import: cannot be read \({said}.*`data`, now 's3://bucket/in'.*AWS_"):
-        inputs(load(dataset.config, ["data=s3://bucket/in", "label=null"]))
+        input_files(load(dataset.config, ["data=s3://bucket/in", "label=null"]))
     filesystem.disconnect()

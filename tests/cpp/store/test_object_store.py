@@ -18,7 +18,7 @@ from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.results import WHOLE, Product
-from pipelines.engine.executor import opened
+from pipelines.engine.executor import open_stage
 from pipelines.engine.stage import Given
 from pipelines.stages.drift import Fitted
 from tests.support.leases import claimed
@@ -146,7 +146,7 @@ def test_files_of_steps_are_at_hand_while_they_are_needed(store: Store) -> None:
     assert not Path(files["codes"]).exists()
     kept = scratch.kept(path)
     assert scratch.kept(path) == kept
-    opened(Fitted(), Given({}, 1, "cpu", 1, 1, 1))  # the next step
+    open_stage(Fitted(), Given({}, 1, "cpu", 1, 1, 1))  # the next step
     assert not Path(kept).exists()
 
 

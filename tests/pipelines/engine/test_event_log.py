@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipelines.engine import event_log
-from pipelines.engine.event_log import Spent
+from pipelines.engine.event_log import StepTotals
 
 
 def at(seconds: float) -> str:
@@ -33,9 +33,9 @@ def test_of_a_shard_that_was_computed_twice_the_last_time_counts(tmp_path: Path)
         shard("encode", "c", 4, 0, "ValueError: no"),
         torn='{"time": "2026-01-01T00:00:09", "event": "shard", "st',
     )
-    assert event_log.spent_by_step(path) == {"encode": Spent(4.0, 40, 2), "fit": Spent(2.0, 5, 1)}
-    assert list(event_log.spent_by_step(path)) == ["encode", "fit"]
-    assert event_log.spent_by_step(tmp_path / "none") == {}
+    assert event_log.totals_by_step(path) == {"encode": StepTotals(4.0, 40, 2), "fit": StepTotals(2.0, 5, 1)}
+    assert list(event_log.totals_by_step(path)) == ["encode", "fit"]
+    assert event_log.totals_by_step(tmp_path / "none") == {}
 
 
 def test_the_last_step_is_told_with_its_rate_and_the_time_left(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_the_last_step_is_told_with_its_rate_and_the_time_left(tmp_path: Path) -
         {"time": at(21), "event": "run", "state": "interrupted"},
         torn='{"time',
     )
-    found = event_log.doing(path)
+    found = event_log.last_step(path)
     assert found is not None
     assert (found.step, found.shards, found.reused, found.done, found.failed, found.rows) == (
         "project",
@@ -66,18 +66,18 @@ def test_the_last_step_is_told_with_its_rate_and_the_time_left(tmp_path: Path) -
 
 def test_after_a_torn_end_the_next_event_has_a_line_of_its_own(tmp_path: Path) -> None:
     path = log(tmp_path, shard("encode", "a", 0, 10), torn='{"time')
-    event_log.mend(path)
+    event_log.end_last_line(path)
     event_log.append(path, "run", state="running")
     assert [event["event"] for event in event_log.read(path)] == ["shard", "run"]
     whole = path.read_bytes()
-    event_log.mend(path)
+    event_log.end_last_line(path)
     assert path.read_bytes() == whole
     path.write_bytes(whole[:-1])  # only the end of the line is lost
-    event_log.mend(path)
+    event_log.end_last_line(path)
     assert path.read_bytes() == whole
 
 
 def test_a_run_that_has_started_no_step_is_at_none(tmp_path: Path) -> None:
     step = {"time": at(0), "event": "step", "step": "encode", "shards": 1, "reused": 0}
-    assert event_log.doing(log(tmp_path, step, {"time": at(1), "event": "run", "state": "running"})) is None
-    assert event_log.doing(tmp_path / "none") is None
+    assert event_log.last_step(log(tmp_path, step, {"time": at(1), "event": "run", "state": "running"})) is None
+    assert event_log.last_step(tmp_path / "none") is None

@@ -7,11 +7,11 @@ from pipelines.engine import machine
 
 
 def test_memory_and_free_space_are_known(tmp_path: Path) -> None:
-    assert machine.memory() > 0
-    assert machine.free(str(tmp_path / "a/folder/that/does/not/exist/yet")) > 0
+    assert machine.memory_bytes() > 0
+    assert machine.free_bytes(str(tmp_path / "a/folder/that/does/not/exist/yet")) > 0
 
 
 def test_missing_cpus_are_named_with_the_key_to_lower() -> None:
-    (sentence,) = machine.lacking(Resources(workers=1, cpus=100_000))
+    (sentence,) = machine.missing_resources(Resources(workers=1, cpus=100_000))
     assert "100000 CPUs" in sentence
     assert "lower resources.workers (1)" in sentence

@@ -7,14 +7,14 @@ import pytest
 from cpp.naming import word_lists
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
-from pipelines.engine.inputs import shards
+from pipelines.engine.inputs import input_shards
 from pipelines.engine.plan import upstream
 from pipelines.graph import plan
 from tests.support.datasets import Dataset
 
 
 def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
-    return {(t.step, t.shard): t.key for step in plan(load(dataset.config, overrides)) for t in step.tasks}
+    return {(t.step, t.shard): t.fingerprint for step in plan(load(dataset.config, overrides)) for t in step.tasks}
 
 
 SHOWN = ("hashes", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots")
@@ -150,6 +150,6 @@ def test_paths_of_images_and_of_their_annotations_start_from_data(pictures: Data
     for name in ("of/a.jpg", "captions.json"):
         (pictures.folder / name).touch()
     config = load(pictures.config, ["images={format: coco, path: [of], annotations: [captions.json]}"])
-    (shard,) = (file.path for file in shards(config)["images"].values())
+    (shard,) = (file.path for file in input_shards(config)["images"].values())
     assert shard.path == f"{pictures.folder}/of"
     assert [path for path, _ in shard.annotations] == [f"{pictures.folder}/captions.json"]

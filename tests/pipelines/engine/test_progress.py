@@ -11,7 +11,7 @@ from rich.table import Table
 
 from cpp.files.tables import Counts
 from pipelines.engine.executor import Result
-from pipelines.engine.progress import FEW, Progress, show
+from pipelines.engine.progress import FEW, Progress, print_table
 
 
 def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tuple[list[str], list[dict[str, object]]]:
@@ -19,13 +19,13 @@ def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tup
     screen = io.StringIO()
     (folder / "events.jsonl").write_text('{"torn')  # by a run that was killed
     with Progress(folder, Console(file=screen, width=200)) as progress:
-        progress.begin("encode", shards, 0)
+        progress.start_step("encode", shards, 0)
         assert "to do" in (folder / "run.log").read_text()  # at once, for who looks or where the run is killed
         for i in range(shards):
             counts, error = (None, "ValueError: no [key]") if i in failed else (Counts(10, 8, 2), None)
-            progress.shard(Result(f"{i:05d}", 0.1, counts, error), "key")
+            progress.finish_shard(Result(f"{i:05d}", 0.1, counts, error), "key")
         assert progress._rows == 10 * (shards - len(failed))  # that came in, of which the rate is told
-        progress.end()
+        progress.finish_step()
     lines = (folder / "run.log").read_text().splitlines()
     assert screen.getvalue().splitlines() == [line.split(" ", 1)[1] for line in lines]  # a log is of many days
     assert all(datetime.fromisoformat(" ".join(line.split()[:2])) for line in lines)
@@ -60,7 +60,7 @@ def test_what_keys_and_messages_hold_is_shown_and_never_obeyed(
     evil = "\x1b[2J\x07:cat:[b]é"
     table = Table("image")
     table.add_row(evil)
-    show(table)
+    print_table(table)
     with Progress(tmp_path) as progress:
         progress.line(evil)
     told = [capsys.readouterr().out, (tmp_path / "run.log").read_text()]

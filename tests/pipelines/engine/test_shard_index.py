@@ -18,8 +18,8 @@ from cpp.sources.vectors import vector_shards
 from cpp.store.local import Store
 from cpp.store.results import File, Product, fingerprint
 from pipelines.engine import row_counts, shard_index
-from pipelines.engine.plan import step
-from pipelines.engine.row_counts import AccountingError, Accounts
+from pipelines.engine.plan import plan_step
+from pipelines.engine.row_counts import AccountingError, RowAccounting
 from pipelines.engine.shard_index import Listed, Made, Names, Paths, aligned, common, digest
 from pipelines.engine.stage import Given, Stage, Work
 
@@ -78,10 +78,10 @@ def test_results_are_a_mapping_like_a_dict_of_files() -> None:
 
 def test_keys_are_fingerprints_of_step_shard_and_what_it_is_made_from(tmp_path: Path) -> None:
     files = {"features": {name: File(name, fingerprint(name)) for name in UNSORTED}}
-    planned = step("copy", Copy(), files, Store(tmp_path))
+    planned = plan_step("copy", Copy(), files, Store(tmp_path))
     base = fingerprint("copy", 1, {}, {})
     expected = [fingerprint(base, name, {"features": fingerprint(name)}) for name in UNSORTED]
-    assert [task.key for task in planned.tasks] == expected
+    assert [task.fingerprint for task in planned.tasks] == expected
     assert [task.files for task in planned.tasks] == [{"features": name} for name in UNSORTED]
     assert [task.outputs["copy"] for task in planned.todo] == [
         str(Store(tmp_path).path(Copy.products[0], name, key)) for name, key in zip(UNSORTED, expected, strict=True)
@@ -95,7 +95,7 @@ def test_a_shard_is_worked_on_where_all_that_it_is_made_from_is_there(tmp_path: 
     files = {
         kind: {name: File(name, kind) for name in names} for kind, names in (("features", UNSORTED), ("votes", "ba"))
     }
-    assert list(step("two", Two(), files, Store(tmp_path)).names) == ["b", "a"]
+    assert list(plan_step("two", Two(), files, Store(tmp_path)).names) == ["b", "a"]
 
 
 def test_results_of_many_shards_take_few_bytes() -> None:
@@ -158,41 +158,41 @@ def test_inputs_and_plans_of_many_shards_take_few_bytes(tmp_path: Path) -> None:
 def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_counts, "MANY", 3)
     store, files = Store(tmp_path), {"features": {name: File(name, fingerprint(name)) for name in UNSORTED}}
-    for rows, task in enumerate(step("copy", Copy(), files, store).tasks):
+    for rows, task in enumerate(plan_step("copy", Copy(), files, store).tasks):
         with store.commit(task.outputs) as out:
             write(pa.table({"key": ["k"] * rows}), out["copy"], Counts(rows + 2, rows, 2))
-    planned = step("copy", Copy(), files, store)
+    planned = plan_step("copy", Copy(), files, store)
     assert planned.complete
     counted = Counts(20, 10, 10)
-    assert Accounts(store).check(planned) == counted
+    assert RowAccounting(store).check(planned) == counted
     opened: list[str] = []
     real = row_counts.read_counts
     monkeypatch.setattr(row_counts, "read_counts", lambda path: opened.append(path) or real(path))
-    assert Accounts(store).check(planned) == counted
+    assert RowAccounting(store).check(planned) == counted
     assert not opened
     (kept,) = (tmp_path / "cache" / "accounts").iterdir()
     kept.chmod(0o644)
     kept.write_bytes(kept.read_bytes()[:-1])
-    assert Accounts(store).check(planned) == counted
+    assert RowAccounting(store).check(planned) == counted
     assert len(opened) == 5
     for lost in (0, 1):  # of the step before, whose rows are other ones than when the sums were made
-        after = Accounts(store)
+        after = RowAccounting(store)
         after._out["features"] = planned.names, np.arange(2, 7) - lost
         assert after._came("features", Names(["ö", "a"])).tolist() == [6 - lost, 3 - lost]
         with pytest.raises(AccountingError, match="{'features': 1} came in; counted 2 in") if lost else nullcontext():
             assert after.check(planned) == counted
-    path = Path(planned.made["copy"]["a"].path)
+    path = Path(planned.outputs["copy"]["a"].path)
     whole, stat = path.read_bytes(), path.stat()
     path.chmod(0o644)
     path.write_bytes(whole[:-1])  # cut off, at a time that no clock says
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(AccountingError, match="is damaged"):
-        Accounts(store).check(planned)
+        RowAccounting(store).check(planned)
     path.unlink()
-    assert Accounts(store)._kept(planned, planned.results()) is None
+    assert RowAccounting(store)._kept(planned, planned.results()) is None
     write(pa.table({"key": ["k"] * 7}), path, Counts(8, 8))
     with pytest.raises(AccountingError, match="copy, shard a: rows do not add up: the source came in; counted 8 in"):
-        Accounts(store).check(planned)
+        RowAccounting(store).check(planned)
 
 
 def test_every_file_of_a_shard_is_looked_for_and_its_rows_are_counted(
@@ -203,15 +203,15 @@ def test_every_file_of_a_shard_is_looked_for_and_its_rows_are_counted(
 
     monkeypatch.setattr(row_counts, "MANY", 3)
     store, files = Store(tmp_path), {"features": {name: File(name, fingerprint(name)) for name in UNSORTED}}
-    for task in step("both", Both(), files, store).tasks:
+    for task in plan_step("both", Both(), files, store).tasks:
         with store.commit(task.outputs) as out:
             for name, rows in (("copy", 3), ("left", 2)):
                 write(pa.table({"key": ["k"] * rows}), out[name], Counts(5, 3, 2))
-    planned = step("both", Both(), files, store)
-    assert Accounts(store).check(planned) == Counts(25, 15, 10)
-    left = Path(planned.made["left"]["a"].path)
+    planned = plan_step("both", Both(), files, store)
+    assert RowAccounting(store).check(planned) == Counts(25, 15, 10)
+    left = Path(planned.outputs["left"]["a"].path)
     left.unlink()
-    assert [task.shard for task in step("both", Both(), files, store).todo] == ["a"]
+    assert [task.shard for task in plan_step("both", Both(), files, store).todo] == ["a"]
     for counts, said in (
         (Counts(5, 4, 1), "rows do not add up: its files are of attempts that went"),  # one image more
         (Counts(5, 3, 1), "rows do not add up: the source came in; counted 5 in, 3 out, 1 rejected"),
@@ -219,4 +219,4 @@ def test_every_file_of_a_shard_is_looked_for_and_its_rows_are_counted(
         left.unlink(missing_ok=True)
         write(pa.table({"key": ["k"]}), left, counts)
         with pytest.raises(AccountingError, match=f"both, shard a: {said}"):
-            Accounts(store).check(planned)
+            RowAccounting(store).check(planned)

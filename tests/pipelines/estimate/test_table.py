@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from pipelines.__main__ import app
 from pipelines.config.load import load
 from pipelines.engine import machine
-from pipelines.engine.event_log import Spent
+from pipelines.engine.event_log import StepTotals
 from pipelines.engine.plan import Step
 from pipelines.estimate import table
 from pipelines.estimate.rates import RATES
@@ -37,15 +37,15 @@ def test_a_step_over_shards_takes_the_measured_time_shared_by_the_workers(datase
 
 def test_the_log_comes_before_the_measured_rate(dataset: Dataset) -> None:
     config, step, store = planned(dataset, "project")
-    line = remain(config, step, 1000, Spent(seconds=20.0, rows=500, shards=2), store)
+    line = remain(config, step, 1000, StepTotals(seconds=20.0, rows=500, shards=2), store)
     assert (line.seconds, line.source) == (20.0, "log")  # 25 rows a second on two workers
-    without_rows = remain(config, step, 1000, Spent(seconds=20.0, rows=0, shards=2), store)
+    without_rows = remain(config, step, 1000, StepTotals(seconds=20.0, rows=0, shards=2), store)
     assert without_rows.seconds == 15.0  # 10 s a shard
 
 
 def test_a_step_that_runs_once_takes_what_it_took(dataset: Dataset) -> None:
     config, step, store = planned(dataset, "fit")
-    assert remain(config, step, 1000, Spent(seconds=20.0, rows=100, shards=1), store).seconds == 20.0
+    assert remain(config, step, 1000, StepTotals(seconds=20.0, rows=100, shards=1), store).seconds == 20.0
     assert remain(config, step, 1000, None, store).seconds is None
 
 
@@ -74,8 +74,8 @@ def test_the_command_prints_a_table_and_the_totals_and_writes_nothing(dataset: D
 
 def test_what_does_not_fit_is_named_with_the_key_to_change(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load(dataset.config, ["partition.n_clusters=200", "resources.workers=2"])
-    monkeypatch.setattr(machine, "free", lambda folder: 10)
-    monkeypatch.setattr(machine, "memory", lambda: 2_000_000_000)
+    monkeypatch.setattr(machine, "free_bytes", lambda folder: 10)
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 2_000_000_000)
     lines = [Remaining("features", 160, 3, 1.0, 8e9, "measured"), Remaining("codes", 160, 3, 1.0, 1e9, "measured")]
     clusters, disk, *rest = table._misfits(config, 160, lines)
     assert clusters == "partition.n_clusters is 200, but the partition sees 160 rows only: lower it"
