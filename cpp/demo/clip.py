@@ -1,6 +1,6 @@
 """The demonstration's small CLIP: two towers of open_clip, trained on drawings with open_clip's own loss.
 
-Knows the drawings and open_clip; knows no shard and no stage. After `register()`, open_clip's
+Knows no shards and no stages. After `register()`, open_clip's
 `create_model_and_transforms(MODEL, pretrained=str(WEIGHTS))` and `get_tokenizer(MODEL)` work as for any other model.
 """
 
@@ -28,9 +28,9 @@ from cpp.demo.drawing import KINDS, draw, draw_nothing
 
 WEIGHTS = ASSETS / f"{MODEL}.safetensors"
 SEED = 20_000  # of the drawings and of the training; the demonstration's own drawings have another
-CAPTIONED = 0.2  # share of the texts that are the caption of their own drawing; the others say what it is, no more
+CAPTIONED = 0.2  # share of the texts that are the caption of their own drawing; the others only name it
 DRAWINGS, EPOCHS, RATE = 1500, 12, 3e-3  # of the training: drawings of each kind, passes, highest learning rate
-UNMET = "zebra"  # stands for every word that training does not meet, and is met least of all
+UNMET = "zebra"  # stands for every word that does not occur in training
 TEXTS: list[str | Callable[[str], str]] = [
     *open_clip.OPENAI_IMAGENET_TEMPLATES,
     *("{}", "a {}", "the {}", "a drawing of a {}", "a picture of a {}", "a cartoon of a {}", "clip art of a {}") * 4,
@@ -38,7 +38,7 @@ TEXTS: list[str | Callable[[str], str]] = [
 
 
 def register() -> None:
-    """Make the model's name known to open_clip. Once in a process is enough, more does no harm."""
+    """Register the model's configuration with open_clip. Repeated calls have no effect."""
     if MODEL not in open_clip.list_models():
         open_clip.add_model_config(WEIGHTS.with_suffix(".json"))
 
@@ -56,7 +56,7 @@ class Drawn(NamedTuple):
 
 
 def drawn(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -> Drawn:
-    """`n` new drawings of every kind, and `n` empty scenes, which are said to show a word that has no meaning.
+    """`n` new drawings of every kind, and `n` empty scenes, which are captioned with a word that has no meaning.
 
     `preprocess` is open_clip's transform up to the tensor, without the normalisation.
     """

@@ -1,7 +1,7 @@
-"""The demonstration's data: drawings with captions, copies and broken files, in tars as img2dataset has them.
+"""The demonstration's data: drawings with captions, near-duplicates and broken files, in tars as img2dataset has them.
 
-Writes; knows no stage. All chance comes from a generator that is passed, so an equal seed gives equal bytes (with one
-version of Pillow and NumPy).
+Knows no stage. All random choices come from the caller's generator, so an equal seed gives equal bytes (with equal
+versions of Pillow and NumPy).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from cpp.demo.drawing import KINDS, draw
 ASSETS = Path(__file__).parent / "assets"
 MODEL = "cpp-demo"
 SEED = 1  # of the demonstration; the small CLIP is trained on drawings of another seed
-COPIES = 60  # one picture of so many comes a second time, encoded again or moved by a pixel or two
-RARE = ("key", "guitar", "cactus")  # ten times rarer than the others
+COPIES = 60  # one picture in 60 has a near-duplicate: encoded again and moved by a pixel or two
+RARE = ("balloon", "cactus")  # ten times rarer than the others
 
 
 class Sample(NamedTuple):
-    """One picture as a shard holds it. `jpeg` may be broken; `width` and `height` are those of the whole picture."""
+    """One picture of a shard. `jpeg` may be broken; `width` and `height` are those of the intact picture."""
 
     kind: str
     caption: str
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
 
 def counts(n: int) -> dict[str, int]:
-    """How many of `n` drawings are of each kind: as equal as can be, but ten times fewer of the `RARE` ones."""
+    """How many of `n` drawings show each kind: about equal numbers, but ten times fewer of the `RARE` kinds."""
     common = [kind for kind in KINDS if kind not in RARE]
     rare = max(1, round(n / (10 * len(common) + len(RARE))))
     rest, left = divmod(n - rare * len(RARE), len(common))
@@ -50,7 +50,7 @@ def counts(n: int) -> dict[str, int]:
 
 
 def samples(n: int, rng: Generator) -> list[Sample]:
-    """`n` drawings as JPEG, near-duplicates of some (n / 60) and a broken file for each way in `DAMAGE`, shuffled."""
+    """`n` drawings as JPEG, n / 60 near-duplicates and one broken file for each kind of `DAMAGE`, shuffled."""
     kinds = [kind for kind, count in counts(n).items() for _ in range(count)]
     result = []
     for kind in kinds:
@@ -68,15 +68,15 @@ def samples(n: int, rng: Generator) -> list[Sample]:
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """The file of a picture."""
+    """The picture as a JPEG file."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return file.getvalue()
 
 
 DAMAGE: tuple[Callable[[bytes], bytes], ...] = (
-    lambda data: data[: len(data) // 2],  # a download that broke off
-    lambda data: data[:200],  # and one that broke off in the header
+    lambda data: data[: len(data) // 2],  # an interrupted download
+    lambda data: data[:200],  # interrupted in the header
     lambda data: b"",
     lambda data: b"<html><body>404 Not Found</body></html>\n",
     lambda data: b"\xff\xd8" + data[-1:1:-1],  # begins as a JPEG does
@@ -86,8 +86,8 @@ DAMAGE: tuple[Callable[[bytes], bytes], ...] = (
 def write(folder: Path, n: int, shard_size: int, rng: Generator) -> list[Path]:
     """Draw `n` pictures (and what `samples` adds) into tars `00000.tar`, `00001.tar`, ... of `shard_size` pictures.
 
-    As img2dataset has it, a picture is `KEY.jpg`, `KEY.txt` (its caption) and `KEY.json`; its kind is the field `class`
-    of the JSON, meant for scoring alone. Returns the tars; `folder` is made. Any file of the same name is replaced.
+    As in img2dataset's output, a picture is `KEY.jpg`, `KEY.txt` (its caption) and `KEY.json`. Its kind is the field
+    `class` of the JSON, for scoring only. Creates `folder`, replaces files of the same name, and returns the tars.
     """
     if not 1 <= shard_size <= 10_000:
         raise ValueError(f"shard_size is {shard_size}, must be from 1 to 10000")
@@ -104,7 +104,7 @@ def write(folder: Path, n: int, shard_size: int, rng: Generator) -> list[Path]:
 
 
 def members(shard: int, part: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the files of a shard."""
+    """The names and contents of the files of a shard."""
     for i, sample in enumerate(part):
         key = f"{shard:05d}{i:04d}"
         facts = {
@@ -123,7 +123,7 @@ def members(shard: int, part: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
 
 
 def main(out: Path, n: int = 3000, shard_size: int = 512, seed: int = SEED) -> None:
-    """Make the folder OUT with all that the demonstration needs: tars of drawings, the model, and words for names."""
+    """Write the demonstration's data to the folder OUT: tars of drawings, the model, and a list of words."""
     for path in write(out / "images", n, shard_size, np.random.default_rng(seed)):
         typer.echo(path)
     (out / "model").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Backgrounds of the demonstration's drawings, with the words for them, and clutter."""
+"""Backgrounds of the demonstration's drawings with the words that captions use for them, and clutter."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageOps, ImageStat
 
-from cpp.demo.pen import BLACK, COLOURS, WHITE, WOOD, Colour, Pen, mix, pick, turned
+from cpp.demo.pen import BLACK, COLOURS, WHITE, Colour, Pen, mix, pick, turned
 
 
 def ramp(size: tuple[int, int], top: Colour, bottom: Colour) -> Image.Image:
-    """A colour that passes into another from top to bottom."""
+    """A vertical gradient from one colour to another."""
     column = Image.linear_gradient("L").resize((1, size[1]))
     return ImageOps.colorize(column, top, bottom).resize(size, Image.Resampling.NEAREST)
 
@@ -45,20 +45,6 @@ def spots(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
         for x in range(row % 2 * step // 2, size[0] + step, step):
             draw.ellipse((x - step // 5, y - step // 5, x + step // 5, y + step // 5), fill=other)
     return image
-
-
-def checks(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
-    step, other = int(rng.integers(30, 60)), np.array(mix(colour, WHITE, rng.uniform(0.15, 0.4)), np.uint8)
-    rows, columns = np.indices((-(-size[1] // step), -(-size[0] // step)))
-    board = np.where(((rows + columns) % 2)[..., None] == 0, np.array(colour, np.uint8), other)
-    whole = (board.shape[1] * step, board.shape[0] * step)
-    return Image.fromarray(board).resize(whole, Image.Resampling.NEAREST).crop((0, 0, *size))
-
-
-def grain(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
-    noise = rng.normal(0, 22, (size[1] // 6, size[0] // 6, 1))
-    coarse = Image.fromarray((noise + np.array(colour)).clip(0, 255).astype(np.uint8))
-    return coarse.resize(size, Image.Resampling.BILINEAR)
 
 
 def sky(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
@@ -100,21 +86,8 @@ def night(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
     return image
 
 
-def room(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
-    wall, (w, h) = mix(colour, WHITE, 0.4), size
-    image, floor = Image.new("RGB", size, wall), int(h * rng.uniform(0.65, 0.8))
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((0, floor, w, h), fill=(176, 128, 84))
-    draw.rectangle((0, floor - 9, w, floor), fill=mix(wall, WHITE, 0.6))
-    for board in range(-w, 2 * w, w // 5):
-        draw.line((w / 2 + (board - w / 2) * 0.6, floor, board, h), fill=(150, 104, 66), width=3)
-    x = rng.uniform(0, 0.75) * w
-    draw.rectangle((x, h * 0.08, x + w * 0.22, h * 0.32), fill=(206, 232, 250), outline=WOOD, width=8)
-    return image
-
-
 class Scene(NamedTuple):
-    """A background and what a caption says of it, with {colour} where it has one of its own."""
+    """A background and phrases for captions; {colour} stands for the name of its colour."""
 
     draw: Callable[[tuple[int, int], Colour, Generator], Image.Image]
     says: tuple[str, ...]
@@ -125,18 +98,15 @@ SCENES = (
     Scene(gradient, ("on a {colour} background", "on a shaded {colour} background")),
     Scene(stripes, ("on a striped background", "in front of {colour} stripes")),
     Scene(spots, ("on a spotted background", "in front of {colour} spots")),
-    Scene(checks, ("on a checked background", "on a {colour} tablecloth")),
-    Scene(grain, ("on grainy paper", "on rough {colour} paper")),
     Scene(sky, ("in the sky", "in front of clouds", "under a blue sky")),
     Scene(meadow, ("in a meadow", "on green grass", "outside")),
     Scene(sea, ("by the sea", "in front of the water")),
     Scene(night, ("at night", "under the stars", "in the dark")),
-    Scene(room, ("in a room", "indoors", "in front of a {colour} wall")),
 )
 
 
 def background(size: tuple[int, int], away_from: Colour, rng: Generator) -> tuple[Image.Image, Colour, str]:
-    """A scene whose mean colour is well away from that of the thing, that colour, and what a caption says of it."""
+    """A scene whose mean colour differs well from that of the thing, the mean colour, and a phrase for the caption."""
     while True:
         scene, name = pick(rng, SCENES), pick(rng, tuple(COLOURS))
         image = scene.draw(size, mix(COLOURS[name], WHITE, rng.uniform(0.0, 0.5)), rng)
