@@ -23,11 +23,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from cpp.clustering.layers import build, fine
 from cpp.clustering.partition import BATCH, HALF_STEPS, Method
 from cpp.nearest import Nearest
-from cpp.rate_reduction import fit
+from cpp.rate_reduction import fit, recipes
 from cpp.rate_reduction.head import Codes, Head
 from cpp.rate_reduction.sinkhorn import membership
 
-RECIPES: dict[str, type[fit.Discriminant | fit.Paper]] = {"discriminant": fit.Discriminant, "paper": fit.Paper}
+RECIPES: dict[str, type[recipes.Discriminant | recipes.Paper]] = {
+    "discriminant": recipes.Discriminant,
+    "paper": recipes.Paper,
+}
+    "discriminant": recipes.Discriminant,
+    "paper": recipes.Paper,
+}
 DIRECTIONS = 32  # leading ones of the codes, that coding lengths are measured in
 
 
@@ -36,8 +42,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
     Parameters: `n_clusters` is K; None takes that of the least coding length. `recipe` is "discriminant", our map in
     closed form, or "paper", the published training; `settings` are keys of the recipe
-    (`cpp.rate_reduction.fit.Discriminant`,
-    `cpp.rate_reduction.fit.Paper`), such as {"epochs": 5}.
+    (`cpp.rate_reduction.recipes.Discriminant`,
+    `cpp.rate_reduction.recipes.Paper`), such as {"epochs": 5}.
     `method`, `eta` and `landmarks` are those of `cpp.clustering.partition.partition`. `device` is "cpu" or "cuda".
     `random_state` draws what is random.
 

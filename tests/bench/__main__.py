@@ -12,8 +12,9 @@ import torch
 
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import compressed_rate
-from cpp.rate_reduction.fit import Paper, objective
+from cpp.rate_reduction.fit import objective
 from cpp.rate_reduction.head import Codes
+from cpp.rate_reduction.recipes import Paper
 from cpp.rate_reduction.sinkhorn import membership, sinkhorn
 from tests.bench import heading
 from tests.bench import step as step_memory

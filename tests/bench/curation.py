@@ -21,7 +21,8 @@ from cpp.curation import balance, outliers
 from cpp.files.top_rows import Best
 from cpp.nearest import Nearest, kmeans
 from cpp.rate_reduction.coding_rate import Moments
-from cpp.rate_reduction.fit import Discriminant, fit
+from cpp.rate_reduction.fit import fit
+from cpp.rate_reduction.recipes import Discriminant
 from tests.bench import heading
 
 Floats = NDArray[np.float32]

@@ -23,8 +23,9 @@ from cpp.clustering.drift import Profile
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
-from cpp.rate_reduction.fit import Discriminant, fit
+from cpp.rate_reduction.fit import fit
 from cpp.rate_reduction.head import Head
+from cpp.rate_reduction.recipes import Discriminant
 from tests.bench import heading
 from tests.bench.head import SETS, read
 

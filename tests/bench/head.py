@@ -25,8 +25,9 @@ from torch.nn.functional import normalize
 from cpp.clustering.partition import Method, partition
 from cpp.evaluation.metrics import scores
 from cpp.nearest import nearest_rows
-from cpp.rate_reduction.fit import Discriminant, Paper, fit
+from cpp.rate_reduction.fit import fit
 from cpp.rate_reduction.head import Codes, Head
+from cpp.rate_reduction.recipes import Discriminant, Paper
 from cpp.sources.vectors import read_vectors
 from tests.bench import heading
 from tests.bench.peers import Clustering, Clusters, peers

@@ -25,7 +25,8 @@ from cpp.naming import names as naming
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import vote
 from cpp.nearest import Nearest
-from cpp.rate_reduction.fit import Discriminant, fit
+from cpp.rate_reduction.fit import fit
+from cpp.rate_reduction.recipes import Discriminant
 from cpp.sources.vectors import read_words
 from tests.bench import heading
 from tests.bench.head import SETS, read

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 import cpp.rate_reduction.sinkhorn
-from cpp.rate_reduction.fit import Paper, objective
+from cpp.rate_reduction.fit import objective
 from cpp.rate_reduction.head import TwoHeads
+from cpp.rate_reduction.recipes import Paper
 from tests.support.published import published_sinkhorn
 
 SETTINGS = Paper(hidden=2048, dim=1024, columns=32, eta=0.12)  # the paper's for ImageNet, with drawn columns

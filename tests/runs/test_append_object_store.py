@@ -24,6 +24,7 @@ def append(dataset: Dataset, folder: Path, *more: object) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_on_ray_and_on_s3_shards_are_appended_as_on_a_disk(
     dataset: Dataset, new: list[Path], s3: ObjectStore, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.browser import look
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[2] / "configs" / "caltech101.yaml"
 ALONE = "resources.workers=1"  # threads that wait for each other are slow where the second core is busy
 

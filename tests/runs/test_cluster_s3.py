@@ -16,6 +16,7 @@ from tests.support.runs import QUICK, files
 pytestmark = pytest.mark.ray
 
 
+@pytest.mark.slow
 def test_a_run_on_s3_that_loses_a_node_in_the_middle_of_a_step_gives_the_bytes_of_one_on_a_disk(
     s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,6 +199,7 @@ def test_a_stage_has_its_threads_and_what_it_says_when_it_cannot_be_opened_is_wi
     assert "hidden" not in str(found.value)
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_the_shard_leaves_nothing_half_and_goes_on_with_room(dataset: Dataset) -> None:
     """RLIMIT_FSIZE stands for the disk: a write past it fails as one without room does."""
     command = [sys.executable, "-m", "pipelines", "run", str(dataset.config), "import", "--local"]

@@ -41,6 +41,7 @@ def shown(folder: Path) -> dict[str, bytes]:
     return files(folder)
 
 
+@pytest.mark.slow
 def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_run_on_a_disk(
     on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, tmp_path: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
             assert s3.environment[secret].encode() not in fs.cat_file(path), path
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(
     on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, impatient: None, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def tasks(store: Store, step: str, n: int = 8) -> list[Task]:
     return [Task(step, s, "k", {"text": s}, {"copy": str(store.path(PRODUCT, s, step))}) for s in names]
 
 
+@pytest.mark.slow
 def test_killed_workers_are_replaced_and_their_shards_made_whole(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     todo, lethal = tasks(store, "once"), ("s2", "s5", "s6")  # as many as one shard may end
@@ -131,6 +132,7 @@ def test_killed_workers_are_replaced_and_their_shards_made_whole(pool: tuple[Poo
     assert [(tmp_path / f"deaths-{name}").read_text() for name in lethal] == ["x"] * 3
 
 
+@pytest.mark.slow
 def test_a_shard_that_kills_three_times_is_given_up_and_takes_no_other_with_it(
     pool: tuple[Pool, Store], said: list[str], tmp_path: Path
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_stage_that_cannot_be_opened_fails_at_once_with_its_cause(pool: tuple[
     assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after")))) == 8
 
 
+@pytest.mark.slow
 def test_a_run_on_ray_gives_the_bytes_of_a_run_without(pictures: Dataset, pool: tuple[Pool, Store]) -> None:
     pool[0].__exit__()  # one Ray at a time in a process
     workers = ["resources.workers=2"]
@@ -191,6 +194,7 @@ def test_a_run_on_ray_gives_the_bytes_of_a_run_without(pictures: Dataset, pool: 
     assert files(pictures.root) == files(other)
 
 
+@pytest.mark.slow
 def test_workers_that_do_not_start_at_once_are_started_again(tmp_path: Path) -> None:
     ray.shutdown()
     store = Late(tmp_path)

@@ -80,6 +80,7 @@ def mark(folder: str, name: str) -> None:
         file.write("x")
 
 
+@pytest.mark.slow
 def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_not_when_one_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +107,7 @@ def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_
     assert (tmp_path / "works").read_text() == "of rank 0"
 
 
+@pytest.mark.slow
 def test_a_training_on_ranks_gives_the_head_of_one_process_within_rounding(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ SETS = {
 CHECKED = 25  # images of a shard that open_clip encodes one by one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_rows_captions_and_vectors(name: str, real_data: Path, model: Path, tmp_path: Path) -> None:
     weights = str(model / "weights.safetensors")

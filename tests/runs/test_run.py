@@ -143,6 +143,7 @@ def test_allow_failed_goes_on_without_and_mending_redoes_what_it_must(dataset: D
     assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == dataset.rows
 
 
+@pytest.mark.slow
 def test_what_is_shown_is_of_one_complete_run(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     go(dataset)
     before, page = files(dataset.root), (dataset.root / "report.html").read_bytes()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer.main
 
-from cpp.rate_reduction.fit import Paper
+from cpp.rate_reduction.recipes import Paper
 from pipelines.__main__ import app
 
 FOLDER = Path(__file__).parents[1] / "golden"

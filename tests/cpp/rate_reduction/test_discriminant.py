@@ -11,8 +11,9 @@ from torch.nn.functional import normalize
 from cpp.clustering.partition import partition
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.discriminant import discriminant
-from cpp.rate_reduction.fit import Discriminant, Paper, fit
+from cpp.rate_reduction.fit import fit
 from cpp.rate_reduction.head import Codes, Head
+from cpp.rate_reduction.recipes import Discriminant, Paper
 from tests.support.vectors import nuisance
 
 

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from cpp.clustering.partition import spectral
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.coding_rate import coding_rate, compressed_rate
-from cpp.rate_reduction.fit import Paper, batches, objective, train
+from cpp.rate_reduction.fit import batches, objective, train
 from cpp.rate_reduction.head import Codes, TwoHeads
+from cpp.rate_reduction.recipes import Paper
 from cpp.rate_reduction.sinkhorn import membership
 from tests.support.golden import LOSS
 from tests.support.golden import TRAINING as SMALL

@@ -23,6 +23,7 @@ def faults(tab: Tab) -> list[str]:
     return [f"{v['id']}: {v['nodes'][0]['html'][:200]} {v['nodes'][0]['failureSummary'][:300]}" for v in found]
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
@@ -207,6 +208,7 @@ def test_nothing_moves_on_a_page_of_five_hundred_clusters(tmp_path: Path) -> Non
     assert tab.said == tab.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
     file = written(made(5000), tmp_path, beside=made(PAGED + 1))
@@ -229,6 +231,7 @@ def test_five_thousand_clusters_stay_usable(tmp_path: Path) -> None:
         assert faults(tab) == []
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_what_comes_after_five_thousand_clusters_stays_where_it_is_when_a_link_leads_to_it(tmp_path: Path) -> None:
     with opened(written(made(5000), tmp_path)) as tab:

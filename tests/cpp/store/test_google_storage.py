@@ -43,6 +43,7 @@ def fetch(folder: str, to: Path) -> dict[str, bytes]:
     return files(to)
 
 
+@pytest.mark.slow
 def test_a_run_and_an_export_on_gs_have_the_bytes_of_those_on_a_disk(gs: GoogleStore, tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "data", (20, 20, 12))
     assert Run(load(dataset.config, QUICK), local=True).go()

@@ -266,6 +266,7 @@ def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
     assert "refit is not due" in said
 
 
+@pytest.mark.slow
 def test_an_append_that_is_stopped_and_killed_goes_on_to_the_same_bytes(dataset: Dataset) -> None:
     new = new_vectors(dataset, "new", 2)
     for number in range(1, 8):  # enough of them to be stopped within a step

@@ -108,6 +108,7 @@ def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Data
     assert not dataset.root.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "state"), [(signal.SIGTERM, 130, "interrupted"), (signal.SIGKILL, -9, "running")]
 )

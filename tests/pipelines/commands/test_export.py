@@ -371,6 +371,7 @@ def colour(name: str) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_ray_and_this_process_write_equal_bytes(done: Dataset) -> None:
     export(done, "webdataset")
     code, said = call("export", done.config, "--format", "webdataset", "--to", done.folder / "ray")

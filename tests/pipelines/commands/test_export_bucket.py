@@ -74,6 +74,7 @@ def test_a_run_on_s3_is_exported_into_its_folder_and_to_this_machine(
     assert files(f"{root}/export/webdataset") == files(tmp_path / "disk") == files(tmp_path / "here")
 
 
+@pytest.mark.slow
 def test_an_export_to_s3_that_is_killed_goes_on_where_it_was(
     done: Dataset, s3: ObjectStore, impatient: None, tmp_path: Path
 ) -> None:

@@ -84,7 +84,7 @@ def test_a_missing_key_is_said(dataset: Dataset) -> None:
 
 
 def test_more_clusters_than_fine_groups_are_an_error_before_the_start(dataset: Dataset) -> None:
-    said = "partition: there are 5 fine groups, too few for 9 clusters: set partition.fine to several times 9"
+    said = "partition: 5 fine groups are too few for 9 clusters: set partition.fine to several times 9"
     assert said in fault(dataset, "partition={n_clusters: 5, layers: [2, 9]}")
     assert said in fault(dataset, "partition={n_clusters: 9, fine: 5}")
     both = "partition.candidates is a way to find K: set n_clusters and fine to null"

@@ -84,6 +84,7 @@ def places(pool: Pool, store: Store, stage: Stage, step: str, n: int = 6) -> lis
     return [Path(task.outputs["place"]).read_text().split() for task in tasks]
 
 
+@pytest.mark.slow
 def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nodes: Cluster, tmp_path: Path) -> None:
     store = Store(tmp_path)
     resources = Resources(ray_address=nodes.address, workers=1, gpus=1, cpu_workers=2)
@@ -100,6 +101,7 @@ def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nod
         assert len({*code.split(os.pathsep)} - {str(cluster.CODE)}) == 2, code
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undisturbed_one(
     nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +133,7 @@ def test_the_loss_of_a_node_is_not_held_against_its_shards(nodes: Cluster, tmp_p
         assert "10 times" in str(runner._hopeless([lost.node_id] * runner.LOSSES))
 
 
+@pytest.mark.slow
 def test_a_node_that_cannot_see_the_run_folder_or_has_other_versions_is_refused(
     nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from cpp.rate_reduction.coding_rate import compressed_rate
-from cpp.rate_reduction.fit import Paper, train
+from cpp.rate_reduction.fit import train
+from cpp.rate_reduction.recipes import Paper
 
 pytestmark = pytest.mark.ray
 
