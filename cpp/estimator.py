@@ -31,9 +31,6 @@ RECIPES: dict[str, type[recipes.Discriminant | recipes.Paper]] = {
     "discriminant": recipes.Discriminant,
     "paper": recipes.Paper,
 }
-    "discriminant": recipes.Discriminant,
-    "paper": recipes.Paper,
-}
 DIRECTIONS = 32  # leading ones of the codes, that coding lengths are measured in
 
 
