@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipelines.commands import status as state
 from pipelines.config.errors import UserError
 from pipelines.config.load import Config, load
 from pipelines.engine import plan as planning
+from pipelines.engine.executor import DISK_FULL
 from pipelines.engine.progress import Screen, print_table
 from pipelines.engine.row_counts import AccountingError
 from pipelines.estimate.table import estimate as estimate_run
@@ -250,9 +250,9 @@ def _go(this: Run) -> None:
     except (AccountingError, ConnectionError) as error:
         raise _exit(str(error), FAILED) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in DISK_FULL:
             raise
-        said = f"no space left for {this.store.address} ({error}): make room and run the same command again"
+        said = f"no space left for {this.store.address} ({error}): free some and run the same command again"
         raise _exit(said, FAILED) from None
     except KeyboardInterrupt:
         raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None

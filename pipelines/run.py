@@ -20,7 +20,7 @@ from cpp.store.connect import open_store
 from cpp.store.results import File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.engine import event_log
+from pipelines.engine import event_log, machine
 from pipelines.engine.executor import OpenError, Result, run_in_process
 from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Step, plan_step, upstream
@@ -251,13 +251,13 @@ class Run:
     def _record(self, state: str, started: str) -> None:
         """Write `run.json`: what was asked, with what, and what came of it."""
         event_log.append(self.store.root / "events.jsonl", "run", state=state)
-        seconds = event_log.seconds_by_step(self.store.root / "events.jsonl")
+        totals = event_log.totals_by_step(self.store.root / "events.jsonl")
         steps = {}
         for name, outcome in self.outcomes.items():
             counts = outcome.counts._asdict() if outcome.counts else {}
             about = {"shards": outcome.shards, "done": outcome.done, "reused": outcome.reused, **counts}
             waits = {"waits_for": outcome.waits_for} if outcome.waits_for else {}
-            steps[name] = {**about, **waits, "seconds": round(seconds.get(name, 0.0), 3)}
+            steps[name] = {**about, **waits, "seconds": round(totals[name].seconds if name in totals else 0.0, 3)}
         failed = [
             {"step": name, "shard": r.shard, "error": r.error, "traceback": f"failed/{name}-{r.shard}.txt"}
             for name, outcome in self.outcomes.items()
@@ -272,7 +272,7 @@ class Run:
             "steps": steps,
             "failed": failed,
             "seed": self.config.seed,
-            "versions": event_log.versions(),
+            "versions": machine.versions(),
             "config": self.config.dump(),
         }
         path = self.store.root / "run.json"

@@ -1,4 +1,4 @@
-"""How a step is carried out: stages, plans, shards, one attempt at a shard, row accounting, events, progress.
+"""The engine: stages, plans, tasks, their execution in one process, row accounting, the event log and progress.
 
-May import the library and `config`. Does not know Ray or any particular stage.
+May import the library and `pipelines.config`. Does not know Ray or any particular stage.
 """

@@ -1,52 +1,37 @@
-"""What happened, for people and for programs: `run.log` and `events.jsonl`. Nothing in a run depends on them.
+"""The event log `events.jsonl`: one JSON object per line, oldest first, for all runs in a run folder.
 
-`events.jsonl` has one JSON object a line, the oldest first, over all runs of the folder. All have `time` (ISO 8601, in
-UTC) and `event`:
-  run    state: running, done, failed or interrupted
-  step   step, shards (to do), reused (done already): a step starts
-  shard  step, shard, key (fingerprint), seconds, error (null, or what went wrong), and where it went well rows_in,
-         rows_out, rejected: a shard of the step ended
-A line that is cut off is the last of a run that was killed.
+Every event has `time` (ISO 8601, UTC) and `event`:
+  run    state (running, done, failed or interrupted): a run started or ended
+  step   step, shards (to do), reused (done before): a step started
+  shard  step, shard, key (fingerprint), seconds, error (null or a message) and, without an error, rows_in, rows_out,
+         rejected: a task ended
+The last line may be cut off if the run was killed. No result depends on the log.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PACKAGES = (
-    "cpp-at-scale",
-    "torch",
-    "faiss-gpu",
-    "faiss-cpu",
-    "open_clip_torch",
-    "webdataset",
-    "pyarrow",
-    "ray",
-    "scikit-learn",
-)
-
 
 def utc_now() -> str:
-    """The time as ISO 8601, in UTC, to the millisecond."""
+    """The current UTC time as ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def append(path: Path, event: str, **fields: Any) -> None:
-    """Add one event to a JSON-lines file."""
+    """Append one event."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"time": utc_now(), "event": event, **fields}) + "\n")
 
 
 def end_last_line(path: Path) -> None:
-    """End the last line of a log whose writer was killed within it, so that the next event has a line of its own."""
+    """End a last line that was cut off, so that the next event starts on a new line."""
     if path.exists() and path.stat().st_size:
         with path.open("r+b") as file:
             file.seek(-1, 2)
@@ -54,55 +39,49 @@ def end_last_line(path: Path) -> None:
                 file.write(b"\n")
 
 
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the events of a log, without lines that were cut off. Yield nothing if the file does not exist."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except ValueError:  # the process was killed while it wrote this line
+                continue
+            yield event
+
+
 class StepTotals(NamedTuple):
-    """What a step took: seconds of work, rows that came in, shards; over the last time that each shard was computed."""
+    """Seconds of work, input rows and shards of a step. A shard that was computed twice counts the last time only."""
 
     seconds: float
     rows: int
     shards: int
 
 
-def seconds_by_step(path: Path) -> dict[str, float]:
-    """Seconds of work of each step."""
-    return {step: spent.seconds for step, spent in totals_by_step(path).items()}
-
-
 def totals_by_step(path: Path) -> dict[str, StepTotals]:
-    """What each step took, in the order in which they were first worked on. Keeps some 16 bytes a shard and step."""
-    number: dict[str, int] = {}
-    last: dict[str, tuple[array[float], array[int]]] = {}  # seconds, negative where there are none, and rows; by shard
+    """Totals of each step, in the order in which the steps first ran. Uses 16 bytes of memory per shard and step."""
+    index: dict[str, int] = {}  # shard -> position in the arrays
+    last: dict[str, tuple[array[float], array[int]]] = {}  # step -> seconds (negative: not computed) and rows by shard
     for event in read(path):
         if event.get("event") != "shard" or event.get("error") is not None:
             continue
-        at = number.setdefault(event["shard"], len(number))
+        i = index.setdefault(event["shard"], len(index))
         seconds, rows = last.setdefault(event["step"], (array("d"), array("q")))
-        missing = at + 1 - len(seconds)
+        missing = i + 1 - len(seconds)
         seconds.extend([-1.0] * missing)
         rows.extend([0] * missing)
-        seconds[at], rows[at] = event["seconds"], event.get("rows_in", 0)
+        seconds[i], rows[i] = event["seconds"], event.get("rows_in", 0)
     return {
         step: StepTotals(sum(s for s in seconds if s >= 0), sum(rows), sum(s >= 0 for s in seconds))
         for step, (seconds, rows) in last.items()
     }
 
 
-def read(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
-    """The events of a log from the byte `start` on; none where there is no log."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        file.seek(start)
-        for line in file:
-            try:
-                event = json.loads(line)
-            except ValueError:  # the last line of a run that was killed
-                continue
-            yield event
-
-
 @dataclass
 class StepProgress:
-    """The last step that was started: `shards` to do, of which `done` ended, `failed` of them badly; times in UTC."""
+    """Progress of one step: of `shards` to do, `done` have ended, `failed` of them with an error. Times are in UTC."""
 
     step: str
     shards: int
@@ -114,45 +93,29 @@ class StepProgress:
     rows: int = 0
 
     def sentence(self, until: datetime | None = None) -> str:
-        """How far it is, and up to now, or to `until`, how fast."""
+        """Describe progress and pace from the start of the step to `until`, by default now."""
         seconds = max(((until or datetime.now(UTC)) - self.started).total_seconds(), 1e-3)
-        said = f"{self.step}: {format_pace(self.done, self.shards, self.rows, seconds)}"
-        return said + (f", {self.failed:,} FAILED" if self.failed else "")
+        failures = f", {self.failed:,} FAILED" if self.failed else ""
+        return f"{self.step}: {format_pace(self.done, self.shards, self.rows, seconds)}{failures}"
 
 
 def last_step(path: Path) -> StepProgress | None:
-    """What the log says of the step that was started last, None where its last run has started none."""
-    start = at = 0
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                new = b'"event": "run"' in line and b'"running"' in line
-                start = at if new or b'"event": "step"' in line else start
-                at += len(line)
-    found: StepProgress | None = None
-    for event in read(path, start):
+    """Progress of the step that the last run started last; None if that run has started no step."""
+    progress: StepProgress | None = None
+    for event in read(path):
         time = datetime.fromisoformat(event["time"])
-        if event["event"] == "step":
-            found = StepProgress(event["step"], event["shards"], event["reused"], time, time)
-        elif event["event"] == "shard" and found:
-            found.done, found.last = found.done + 1, time
-            found.failed += event["error"] is not None
-            found.rows += event.get("rows_in", 0)
-    return found
+        if event["event"] == "run" and event["state"] == "running":
+            progress = None
+        elif event["event"] == "step":
+            progress = StepProgress(event["step"], event["shards"], event["reused"], time, time)
+        elif event["event"] == "shard" and progress:
+            progress.done, progress.last = progress.done + 1, time
+            progress.failed += event["error"] is not None
+            progress.rows += event.get("rows_in", 0)
+    return progress
 
 
 def format_pace(done: int, shards: int, rows: int, seconds: float) -> str:
-    """Shards done, rows a second and the time left, in words."""
+    """Format shards done, rows per second and the remaining time."""
     left = f", {timedelta(seconds=round(seconds / done * (shards - done)))} left" if 0 < done < shards else ""
     return f"{done:,}/{shards:,} shards, {rows / seconds:,.0f} rows/s{left}"
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results can depend on, as far as they are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

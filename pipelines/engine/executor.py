@@ -1,4 +1,4 @@
-"""One attempt at one shard, and the runner without Ray: the tasks of a step one after the other in this process."""
+"""Runs one task, and the runner without Ray: the tasks of a step one after another in this process."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from cpp.store.local import Store
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Given, Stage, Work
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 @dataclass(frozen=True)
 class Result:
-    """How an attempt ended: with counts, or with an error in one line and its traceback."""
+    """The result of a task: row counts, or an error in one line with its traceback."""
 
     shard: str
     seconds: float
@@ -31,25 +33,26 @@ class Result:
 
     @classmethod
     def failed(cls, shard: str, error: BaseException, seconds: float = 0.0) -> Result:
-        said = "".join(traceback.format_exception_only(error)).strip()
-        whole = "".join(traceback.format_exception(error))
-        return cls(shard, seconds, None, credentials.redacted(said), credentials.redacted(whole))
+        """The result of a task that raised `error`, without credentials in its texts."""
+        message = "".join(traceback.format_exception_only(error)).strip()
+        trace = "".join(traceback.format_exception(error))
+        return cls(shard, seconds, None, credentials.redacted(message), credentials.redacted(trace))
 
 
 class OpenError(RuntimeError):
-    """A stage could not be opened, so that none of its shards can be worked on. The message carries the cause."""
+    """A stage could not be opened, so none of its shards can be processed. The message is the traceback."""
 
 
 def open_stage(stage: Stage, given: Given) -> Work:
-    """The stage ready to work, with the threads it was given."""
+    """Limit this process to `given.threads` threads and open the stage."""
     torch.set_num_threads(given.threads)
     threadpoolctl.threadpool_limits(given.threads)
-    scratch.forget()  # what the stage before had
+    scratch.forget()  # local copies that the previous stage kept
     return stage.open(given)
 
 
 def run_task(work: Work, task: Task, store: Store) -> Result:
-    """Work on a shard. Its files appear together or not at all; an exception becomes a result."""
+    """Process one shard. All its files appear together or not at all; an exception becomes a failed result."""
     start = time.perf_counter()
     try:
         with store.commit(task.outputs) as out, store.brought(task.files) as files:
@@ -58,29 +61,29 @@ def run_task(work: Work, task: Task, store: Store) -> Result:
                 raise RuntimeError(
                     f"rows do not add up: {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected"
                 )
-    except Exception as error:  # whatever a shard does, the others go on
-        return Result.failed(task.shard, _explained(error, task, store), time.perf_counter() - start)
+    except Exception as error:  # one failed shard must not stop the others
+        return Result.failed(task.shard, _explain(error, task, store), time.perf_counter() - start)
     return Result(task.shard, time.perf_counter() - start, counts)
 
 
-def _explained(error: Exception, task: Task, store: Store) -> Exception:
-    """An error with its cause and what to do, where the cause is a full disk or a damaged file of the run."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        said: Exception = OSError(
-            f"no space left in {store.scratch()} ({error}): make room and run the same command again"
-        )
-        said.__cause__ = error
-        return said
-    for path in task.files.values():
-        if isinstance(path, str) and path.startswith(f"{store.address}/cache/") and (wrong := damage(path)):
-            said = RuntimeError(f"{path} is damaged: {wrong}. Remove it and run again: it is made anew")
-            said.__cause__ = error
-            return said
-    return error
+def _explain(error: Exception, task: Task, store: Store) -> Exception:
+    """Replace an error by one that names cause and fix if the disk is full or an input from the cache is damaged."""
+    explained: Exception | None = None
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        explained = OSError(f"no space left in {store.scratch()} ({error}): free some and run the same command again")
+    else:
+        for path in task.files.values():
+            if isinstance(path, str) and path.startswith(f"{store.address}/cache/") and (reason := damage(path)):
+                explained = RuntimeError(f"{path} is damaged: {reason}. Remove it and run again to recompute it")
+                break
+    if explained is None:
+        return error
+    explained.__cause__ = error
+    return explained
 
 
 def run_in_process(stage: Stage, given: Given, tasks: Sequence[Task], store: Store) -> Iterator[Result]:
-    """The runner of `--local`: results in the order of the tasks. OpenError where the stage cannot be opened."""
+    """Yield the results in the order of the tasks (`--local`). Raises OpenError if the stage cannot be opened."""
     try:
         work = open_stage(stage, given)
     except Exception as error:

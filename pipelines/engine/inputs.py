@@ -1,4 +1,4 @@
-"""A configuration -> the files that a run starts from, by kind and shard, with fingerprints of what is in them."""
+"""Lists the input files of a configuration by kind and shard, with their fingerprints. Reads no images or vectors."""
 
 from __future__ import annotations
 
@@ -15,61 +15,63 @@ from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Label
 from pipelines.engine.shard_index import Listed
 
-LONG = ("webdataset", "parquet", "table")  # formats whose shards are a few plain values each, and may be very many
+MANY_SHARDS = ("webdataset", "parquet", "table")  # formats with so many shards that they are kept in a table
 
 
 def input_files(config: Config) -> dict[str, Mapping[str, File]]:
-    """Files that the run starts from, by kind and shard. ConfigError names the key whose files are not there."""
-    found = input_shards(config)
+    """All input files, by kind and shard. ConfigError, with the key, if they do not exist or cannot be read."""
+    files = input_shards(config)
     if config.label:
-        found |= _vocabulary(config, config.label)
-    # The log tells the report how long things took: it is read, but a change of it makes nothing stale.
-    found["events"] = {WHOLE: File(f"{config.root.rstrip('/')}/events.jsonl", "")}
-    return found
+        files |= _vocabulary(config, config.label)
+    # The report reads the event log for the times of the steps; the empty fingerprint keeps it from becoming stale.
+    files["events"] = {WHOLE: File(f"{config.root.rstrip('/')}/events.jsonl", "")}
+    return files
 
 
 def _vocabulary(config: Config, label: Label) -> dict[str, Mapping[str, File]]:
-    """What `label.vocabulary` and `label.exclude` name: folders, files of words, lists of the packages, words."""
-    named = {word: File(word, word_lists.edition(word)) for word in label.vocabulary if word in word_lists.LISTS}
-    paths = [config.locate(word) for word in label.vocabulary if word not in {*named, CAPTIONS}]
+    """The inputs of `label.vocabulary` and `label.exclude`: folders, word list files, built-in lists, and words."""
+    built_in = {word: File(word, word_lists.edition(word)) for word in label.vocabulary if word in word_lists.LISTS}
+    names = {*built_in, CAPTIONS}
+    paths = [config.locate(word) for word in label.vocabulary if word not in names]
     lists = [path for path in paths if path.endswith(".txt")]
-    if not config.encode and (words := [*lists, *(word for word in label.vocabulary if word in {*named, CAPTIONS})]):
+    if not config.encode and (words := [*lists, *(word for word in label.vocabulary if word in names)]):
         raise ConfigError(
             f"label.vocabulary: {words[0]} is a list of words, which only a run with `encode` can use: "
-            "take a folder with names.txt and embeddings.npy of the model that made the vectors"
+            "name a folder with names.txt and embeddings.npy of the model that made the vectors"
         )
-    found: dict[str, Mapping[str, File]] = {"named": named}
+    files: dict[str, Mapping[str, File]] = {"named": built_in}
     hint = f"; it may also be one of {', '.join([*word_lists.LISTS, CAPTIONS])}"
-    with _naming("label.vocabulary", config, hint):
+    with _config_errors("label.vocabulary", config, hint):
         folders = [path for path in paths if path not in lists]
-        found["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
-        found["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
-    with _naming("label.exclude", config):
-        barred = [
-            w for e in label.exclude for w in (vectors.read_lines(config.locate(e)) if e.endswith(".txt") else [e])
-        ]
-    found["exclude"] = {word: File(word, word) for word in barred}  # such a word is all that there is to it
-    return found
+        files["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
+        files["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
+    excluded = list[str]()
+    with _config_errors("label.exclude", config):
+        for word in label.exclude:
+            excluded += vectors.read_lines(config.locate(word)) if word.endswith(".txt") else [word]
+    files["exclude"] = {word: File(word, word) for word in excluded}  # a word is its own fingerprint
+    return files
 
 
 def input_shards(config: Config) -> dict[str, Mapping[str, File]]:
-    """The shards alone, by kind."""
+    """The shards of images, or of vectors with their metadata and images, by kind. ConfigError as `input_files`."""
     if config.import_:
-        with _naming("import", config):
+        with _config_errors("import", config):
             images = config.import_.images and config.locate(config.import_.images)
-            found = vectors.vector_shards(config.locate(config.import_.path), images)
-            return {kind: Listed(files) for kind, files in found.items()}
-    assert config.images is not None  # the config has one of the two  # noqa: S101
+            shards = vectors.vector_shards(config.locate(config.import_.path), images)
+            return {kind: Listed(files) for kind, files in shards.items()}
+    assert config.images is not None  # a configuration has `import` or `images`  # noqa: S101
     i = config.images
-    with _naming("images", config):
+    with _config_errors("images", config):
         paths, annotations = (tuple(config.locate(path) for path in group) for group in (i.path, i.annotations))
-        described = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
-        files = ((name, File(shard, shard.fingerprint)) for name, shard in sources.listed(described))
-        return {"images": Listed(files) if i.format in LONG else dict(files)}
+        source = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
+        named = ((name, File(shard, shard.fingerprint)) for name, shard in sources.listed(source))
+        return {"images": Listed(named) if i.format in MANY_SHARDS else dict(named)}
 
 
 @contextmanager
-def _naming(key: str, config: Config, hint: str = "") -> Iterator[None]:
+def _config_errors(key: str, config: Config, hint: str = "") -> Iterator[None]:
+    """Turn errors of the file system and of the inputs into a ConfigError that names the key."""
     try:
         yield
     except ValueError as error:
@@ -77,8 +79,8 @@ def _naming(key: str, config: Config, hint: str = "") -> Iterator[None]:
     except Exception as error:
         if not filesystem.is_failure(error):
             raise
-        said = credentials.redacted(f"{type(error).__name__}: {error}")
+        message = credentials.redacted(f"{type(error).__name__}: {error}")
         raise ConfigError(
-            f"{key}: cannot be read ({said}; relative paths start from `data`, now {config.data!r}): correct the path "
-            "or address, or what may read it: permissions, or credentials (AWS_*, GOOGLE_APPLICATION_CREDENTIALS)"
+            f"{key}: cannot be read ({message}; relative paths start from `data`, now {config.data!r}): correct the "
+            "path or address, or grant access: file permissions, or credentials (AWS_*, GOOGLE_APPLICATION_CREDENTIALS)"
         ) from error

@@ -1,30 +1,44 @@
-"""What this machine has, and what a run asks of it that it has not. Knows no stages and no Ray."""
+"""CPUs, GPUs, memory, free disk space and package versions of this machine. Knows no stage and no Ray."""
 
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from pipelines.config.sections import Resources
 
-LIMIT = Path("/sys/fs/cgroup/memory.max")  # of the container that this process is in
+CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+# Packages that results can depend on.
+PACKAGES = (
+    "cpp-at-scale",
+    "torch",
+    "faiss-gpu",
+    "faiss-cpu",
+    "open_clip_torch",
+    "webdataset",
+    "pyarrow",
+    "ray",
+    "scikit-learn",
+)
 
 
 def memory_bytes() -> int:
-    """Bytes of main memory that processes here can have together."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Main memory that this container or machine can use."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        return min(whole, int(LIMIT.read_text()))
-    except (OSError, ValueError):  # there is no container, or it has no limit
-        return whole
+        return min(installed, int(CONTAINER_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return installed
 
 
 def free_bytes(folder: str) -> int:
-    """Bytes that are free on the disk of a folder, which may not exist yet."""
+    """Free disk space under a folder, which need not exist yet."""
     path = Path(folder).absolute()
     while not path.exists():
         path = path.parent
@@ -32,15 +46,26 @@ def free_bytes(folder: str) -> int:
 
 
 def missing_resources(r: Resources) -> Iterator[str]:
-    """Sentences about CPUs and GPUs that workers here would ask for and that are not there."""
-    for kind, asked, have, key in (
+    """Yield a sentence for each kind of resource of which the workers need more than this machine has."""
+    for kind, needed, available, key in (
         ("CPU", r.workers * r.cpus, os.cpu_count() or 1, "workers"),
         ("CPU", r.cpu_workers or 0, os.cpu_count() or 1, "cpu_workers"),
         ("GPU", r.workers * r.gpus, torch.cuda.device_count(), "workers"),
     ):
-        if asked > have:
+        if needed > available:
             yield (
-                f"resources: the workers together ask for {asked:g} {kind}s and this machine has {have}: "
+                f"resources: the workers need {needed:g} {kind}s and this machine has {available}: "
                 f"lower resources.{key} ({getattr(r, key)}) or resources.{kind.lower()}s, or join a cluster "
                 "(resources.ray_address)"
             )
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of those of PACKAGES that are installed."""
+    installed = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            installed[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return installed

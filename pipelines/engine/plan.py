@@ -1,4 +1,4 @@
-"""A configuration -> steps, shards and fingerprints: what there is to do, without doing any of it."""
+"""From a configuration to steps, shards and fingerprints: what remains to be done. Computes no results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard
 
 @dataclass(frozen=True)
 class Task:
-    """One shard of one step: what it reads, what it writes, and the fingerprint that its results are keyed by."""
+    """One shard of one step: its input files, its output files and the fingerprint of its results."""
 
     step: str
     shard: str
@@ -32,28 +32,29 @@ class Task:
 
 
 class Tasks(Sequence[Task]):
-    """The tasks of a step, those at the places `at`: each is made when it is asked for."""
+    """The tasks of a step for the shards with these indices. Each task is built on access, to save memory."""
 
-    def __init__(self, step: Step, at: NDArray[np.intp]) -> None:
-        self._step, self._at = step, at
+    def __init__(self, step: Step, indices: NDArray[np.intp]) -> None:
+        self._step, self._indices = step, indices
 
     def __len__(self) -> int:
-        return len(self._at)
+        return len(self._indices)
 
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
-            return Tasks(self._step, self._at[i])
-        s, place = self._step, int(self._at[i])
-        shard, key = s.names[place], text(s.fingerprints[place])
-        outputs = {name: files.file(place).path for name, files in s.outputs.items()}
-        return Task(s.name, shard, key, {kind: files[shard].path for kind, files in s.each.items()}, outputs)
+            return Tasks(self._step, self._indices[i])
+        step, index = self._step, int(self._indices[i])
+        shard = step.names[index]
+        inputs = {kind: files[shard].path for kind, files in step.each.items()}
+        outputs = {name: files.file(index).path for name, files in step.outputs.items()}
+        return Task(step.name, shard, text(step.fingerprints[index]), inputs, outputs)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a run over its shards: their names and keys, and which of them have their files.
+    """A stage in a run, with its shards and their fingerprints; `exists` marks the shards whose results exist.
 
-    `each` are the files that it takes shard by shard, `made` those that it makes of all shards, done or not.
+    `each` has the input files that the stage reads shard by shard, `outputs` the files of all shards, finished or not.
     """
 
     name: str
@@ -66,65 +67,67 @@ class Step:
 
     @property
     def tasks(self) -> Tasks:
+        """All tasks."""
         return Tasks(self, np.arange(len(self.names)))
 
     @property
     def todo(self) -> Tasks:
-        """The tasks that are not done."""
+        """The tasks without results."""
         return Tasks(self, np.flatnonzero(~self.exists))
 
     @functools.cached_property
     def done(self) -> Names:
-        """The names of the shards whose files are there."""
+        """The names of the finished shards."""
         return self.names.where(self.exists)
 
     @property
     def complete(self) -> bool:
+        """Whether all shards are finished."""
         return bool(self.exists.all())
 
     def results(self) -> dict[str, Made]:
-        """The files of the shards that are done, by product and shard."""
+        """The files of the finished shards, by product and shard."""
         done = self.done
         return {name: Made(done, files.numbers[self.exists], files.path) for name, files in self.outputs.items()}
 
 
 def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
-    """A stage over the files that there are: its shards, and which of them are done."""
+    """Plan a stage over existing files: its shards are those that all its `each` inputs have."""
     each = {kind: files[kind] for kind in stage.each if files.get(kind)}
     whole = {kind: digest(files[kind]) for kind in stage.whole if files.get(kind)}
     base = fingerprint(name, stage.version, stage.settings(), whole)
     names = common(list(each.values())) if each else Names([WHOLE])
-    made_from = [aligned(of, names) for of in each.values()]
+    inputs = [aligned(shard_files, names) for shard_files in each.values()]
     numbers = (
-        int(fingerprint(base, shard, dict(zip(each, mine, strict=True))), 16)
-        for shard, *mine in zip(names, *made_from, strict=True)
+        int(fingerprint(base, shard, dict(zip(each, marks, strict=True))), 16)
+        for shard, *marks in zip(names, *inputs, strict=True)
     )
-    keys = np.fromiter(numbers, np.uint64, len(names))
-    made = {p.name: Made(names, keys, functools.partial(store.path, p)) for p in stage.products}
-    there = np.ones(len(names), bool)
+    fingerprints = np.fromiter(numbers, np.uint64, len(names))
+    outputs = {p.name: Made(names, fingerprints, functools.partial(store.path, p)) for p in stage.products}
+    exists = np.ones(len(names), bool)
     for product in stage.products:
-        there &= _there(store, product, made[product.name])
-    return Step(name, stage, names, keys, there, each, made)
+        exists &= _existing(store, product, outputs[product.name])
+    return Step(name, stage, names, fingerprints, exists, each, outputs)
 
 
-def _there(store: Store, product: Product, made: Made) -> NDArray[np.bool_]:
-    """Which of the files of a product are there."""
-    return np.isin(hashes(path.rpartition("/")[2] for path in Paths(made)), hashes(store.listing(product)))
+def _existing(store: Store, product: Product, files: Made) -> NDArray[np.bool_]:
+    """Mark the files that the store lists."""
+    return np.isin(hashes(path.rpartition("/")[2] for path in Paths(files)), hashes(store.listing(product)))
 
 
 def plan_steps(stages: Mapping[str, Stage], files: Files, store: Store) -> list[Step]:
-    """The same from the stages, and the files that they start from."""
-    there: dict[str, Mapping[str, File]] = dict(files)
-    found = []
+    """Plan stages in order; each reads `files` and the outputs of the stages before it, finished or not."""
+    available: dict[str, Mapping[str, File]] = dict(files)
+    steps = []
     for name, stage in stages.items():
-        planned = plan_step(name, stage, there, store)
-        found.append(planned)
-        there |= planned.outputs
-    return found
+        step = plan_step(name, stage, available, store)
+        steps.append(step)
+        available |= step.outputs
+    return steps
 
 
 def upstream(names: list[str], steps: Mapping[str, Stage]) -> list[str]:
-    """The named steps and all that they need, in order; all where none is named. ConfigError for an unknown one."""
+    """The named steps and those that they depend on, in order; all if no name is given. ConfigError if unknown."""
     for name in names:
         if name not in steps:
             raise ConfigError(f"there is no step {name!r} in this run; its steps are {', '.join(steps)}")

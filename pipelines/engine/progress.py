@@ -1,6 +1,6 @@
-"""What a person sees while a run works: a bar in a terminal, and lines there and in `run.log`.
+"""Shows the progress of a run: a bar in a terminal, lines in the terminal and in `run.log`, events in `events.jsonl`.
 
-A shard is a line; of a step with many shards every few seconds one, and all that fail. `events.jsonl` has every shard.
+Each shard of a step has a line; a step with many shards has one every few seconds, and one for each failed shard.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from rich.text import Text
 from pipelines.engine import event_log
 from pipelines.engine.executor import Result
 
-FEW = 100  # shards of a step that have a line each
-WIDEST = 10_000  # columns of a table in a file
-EVERY = 10.0  # seconds between two lines of a step with more
+FEW = 100  # shards of a step up to which each has a line
+WIDEST = 10_000  # characters per line of a table in a file
+EVERY = 10.0  # seconds between two lines of a step with more shards
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 class Screen(Console):
-    """A terminal that shows keys, names and messages as they are: none can move its cursor or become an emoji."""
+    """A console that prints keys and messages as they are: no control sequences, no emoji codes."""
 
-    def __init__(self, **how: Any) -> None:
-        super().__init__(highlight=False, emoji=False, **how)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, emoji=False, **options)
 
-    def render_str(self, text: str, **how: Any) -> Text:
-        """As Rich does, but without control characters."""
-        return super().render_str(_visible(text), **how)
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Render a string without control characters."""
+        return super().render_str(_escape_controls(text), **options)
 
 
 def print_table(table: Table) -> None:
-    """Print a table; in a file, or to a program, as wide as it is: what is cut off there cannot be made visible."""
+    """Print a table. A file or a pipe gets lines of full width, because a reader could not widen it."""
     console = Screen(markup=False)
     if not console.is_terminal:
         console.width = max(console.width, console.measure(table, options=console.options.update(width=WIDEST)).maximum)
@@ -48,7 +48,7 @@ def print_table(table: Table) -> None:
 
 
 class Progress:
-    """Lines on the terminal, lines in `run.log`, events in `events.jsonl`, all of the folder `root`."""
+    """Progress of the steps of one run, on the terminal and in the files of the folder `root`. A context manager."""
 
     def __init__(self, root: Path, console: Console | None = None) -> None:
         self.events = root / "events.jsonl"
@@ -72,51 +72,50 @@ class Progress:
         self._log.close()
 
     def line(self, text: str) -> None:
-        """Say one line, with the time."""
+        """Print one line with the time, and append it to `run.log`."""
         now = datetime.now()
         self._console.print(f"{now:%H:%M:%S} {text}", markup=False)
-        self._log.write(f"{now:%Y-%m-%d %H:%M:%S} {_visible(text)}\n")
+        self._log.write(f"{now:%Y-%m-%d %H:%M:%S} {_escape_controls(text)}\n")
         self._log.flush()
 
     def start_step(self, step: str, shards: int, reused: int) -> None:
-        """A step starts on `shards` shards; `reused` more are there already."""
+        """Report that a step starts on `shards` shards and reuses the results of `reused` others."""
         self._step, self._shards, self._done, self._rows, self._start = step, shards, 0, 0, time.monotonic()
-        self._said = -math.inf
+        self._last_line = -math.inf
         self._task = self._bar.add_task(step, total=shards, rate="")
         already = f", {reused:,} done already" if reused else ""
         self.line(f"{step}: {shards:,} {'shard' if shards == 1 else 'shards'} to do{already}")
         event_log.append(self.events, "step", step=step, shards=shards, reused=reused)
 
-    def finish_shard(self, result: Result, key: str) -> None:
-        """A shard of the step ended, well or not."""
+    def finish_shard(self, result: Result, fingerprint: str) -> None:
+        """Report the result of a shard."""
+        counts = result.counts
         self._done += 1
-        self._rows += result.counts.rows_in if result.counts else 0
+        self._rows += counts.rows_in if counts else 0
         now = time.monotonic()
         rate = event_log.format_pace(self._done, self._shards, self._rows, max(now - self._start, 1e-9))
         self._bar.update(self._task, advance=1, rate=rate)
-        if result.counts:
-            rejected = f", {result.counts.rejected:,} rejected" if result.counts.rejected else ""
-            said = f"{result.counts.rows_in:,} rows{rejected} in {result.seconds:.1f} s"
-        else:
-            said = f"FAILED: {result.error}"
-        shown = self._shards <= FEW or self._done == self._shards or now - self._said >= EVERY
-        if shown or result.error:
-            self.line(f"{self._step} {result.shard}: {said} ({rate})")
-            self._said = now
-        counts = result.counts._asdict() if result.counts else {}
-        fields = {
-            "step": self._step,
-            "shard": result.shard,
-            "key": key,
-            "seconds": round(result.seconds, 3),
-            "error": result.error,
-        }
-        event_log.append(self.events, "shard", **fields, **counts)
+        if self._shards <= FEW or self._done == self._shards or now - self._last_line >= EVERY or result.error:
+            rejected = f", {counts.rejected:,} rejected" if counts and counts.rejected else ""
+            done = f"{counts.rows_in:,} rows{rejected} in {result.seconds:.1f} s" if counts else ""
+            self.line(f"{self._step} {result.shard}: {done or f'FAILED: {result.error}'} ({rate})")
+            self._last_line = now
+        event_log.append(
+            self.events,
+            "shard",
+            step=self._step,
+            shard=result.shard,
+            key=fingerprint,
+            seconds=round(result.seconds, 3),
+            error=result.error,
+            **(counts._asdict() if counts else {}),
+        )
 
     def finish_step(self) -> None:
-        """The step has come to its end."""
+        """Remove the bar of the step."""
         self._bar.remove_task(self._task)
 
 
-def _visible(text: str) -> str:
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+def _escape_controls(text: str) -> str:
+    """Replace control characters by their escape sequences, such as \\x1b."""
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)

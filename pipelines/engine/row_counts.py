@@ -1,8 +1,7 @@
-"""Rows in equal rows out plus rejected, for every shard that is done: what the files say themselves, checked, summed.
+"""Row accounting: check rows_in == rows_out + rejected, and between steps, from each file's footer.
 
-Of a step with many shards the sums are kept with the other results, under a name that is made of the names, sizes and
-times of change of all files that they were read from. Where a file was made anew, changed or cut off there is no such
-name and all footers are read again, so what is kept cannot be out of date.
+The counts of a step with many shards are stored in the cache, under a fingerprint of the names, sizes and modification
+times of the files that they were read from. If one of these files changes, the footers of all are read again.
 """
 
 from __future__ import annotations
@@ -23,123 +22,128 @@ from cpp.store.results import Product, fingerprint
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import Made, Names, Paths
 
-THREADS = 16  # that wait for footers
-MANY = 1000  # shards: of fewer the footers are read in no time
+THREADS = 16  # footers read at the same time
+MANY = 1000  # shards from which on the counts are stored
 ACCOUNTS = Product("accounts")
 
 Rows = NDArray[np.int64]  # `[shards, 3]`: the fields of `Counts`
 
 
 class AccountingError(RuntimeError):
-    """Rows went missing, or came from nowhere."""
+    """Rows are missing, or there are more than came in."""
 
 
 class DamagedError(AccountingError):
-    """Results that were whole once and are cut off or overwritten: `files` are their products, paths and why."""
+    """Result files are cut off or overwritten. `files` lists their product, path and damage."""
 
     def __init__(self, step: str, files: list[tuple[Product, str, str]]) -> None:
         self.files = files
-        _, path, why = files[0]
+        _, path, reason = files[0]
         others = f", and {len(files) - 1} more" if files[1:] else ""
-        super().__init__(f"{step}: {path} is damaged ({why}){others}. Remove it and run again: it is made anew")
+        super().__init__(f"{step}: {path} is damaged ({reason}){others}. Remove it and run again to recompute it")
 
 
 class RowAccounting:
-    """The rows of every shard, as far as steps were checked."""
+    """Checks the steps of a run in order, and remembers the output rows of each shard for the steps that follow."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._out: dict[str, tuple[Names, Rows]] = {}  # product -> shards, and rows that came out of each
+        self._rows_out: dict[str, tuple[Names, NDArray[np.int64]]] = {}  # product -> shards and output rows of each
 
     def check(self, step: Step) -> Counts | None:
-        """Check that for every shard that is done all rows are there, and add them up. None for what runs once.
+        """Check all finished shards and return the sum of their counts; None for a step that runs once.
 
-        AccountingError where they are not, DamagedError where files cannot be read.
+        Raises AccountingError if rows do not add up, DamagedError if files cannot be read.
         """
         if not step.stage.each:
             return None
         results = step.results()
-        kept = self._kept(step, results)
-        counts = self._read(kept) if kept else None
+        stored = self._stored_path(step, results)
+        counts = self._load(stored) if stored else None
         if counts is None:
-            counts = self._counted(step, results)
-            if kept:
-                with self._store.commit({ACCOUNTS.name: kept}) as out:
+            counts = self._count(step, results)
+            if stored:
+                with self._store.commit({ACCOUNTS.name: stored}) as out:
                     columns = dict(zip(Counts._fields, counts.T, strict=True))
                     tables.write(pa.table(columns), out[ACCOUNTS.name])
         main = step.stage.products[0]
         if main.rows:
-            self._out[main.name] = results[main.name].names, counts[:, 1]
+            self._rows_out[main.name] = results[main.name].names, counts[:, 1]
         return Counts(*counts.sum(axis=0).tolist())
 
-    def _kept(self, step: Step, results: Mapping[str, Made]) -> str | None:
-        """Where the sums of a step are kept, None where they are not."""
+    def _stored_path(self, step: Step, results: Mapping[str, Made]) -> str | None:
+        """The file for the counts of a step; None if they are not stored."""
         if len(step.done) < MANY:
             return None
-        stamps = [self._store.stamp(Paths(made)) for made in results.values()]
+        stamps = [self._store.stamp(Paths(files)) for files in results.values()]
         if None in stamps:
             return None
-        came = {kind: fingerprint(self._out[kind][1].tolist()) for kind in step.stage.each if kind in self._out}
-        return str(self._store.path(ACCOUNTS, step.name, fingerprint(stamps, came)))
+        rows_in = {
+            kind: fingerprint(self._rows_out[kind][1].tolist()) for kind in step.stage.each if kind in self._rows_out
+        }
+        return str(self._store.path(ACCOUNTS, step.name, fingerprint(stamps, rows_in)))
 
-    def _read(self, path: str) -> Rows | None:
+    def _load(self, path: str) -> Rows | None:
         if Path(path).name not in self._store.listing(ACCOUNTS) or damage(path):
             return None
         with scratch.borrowed(path) as local:
             table = tables.read(local)
         return np.stack([table[field].to_numpy() for field in Counts._fields], axis=1)
 
-    def _counted(self, step: Step, results: Mapping[str, Made]) -> Rows:
-        """The counts of every shard, which all its files have in their footers."""
-        found, damaged = list[Rows](), []
+    def _count(self, step: Step, results: Mapping[str, Made]) -> Rows:
+        """Read and check the counts of every shard, which the footers of all its tables repeat."""
+        counts, damaged = list[Rows](), []
         for product in step.stage.products:
-            made = results[product.name]
+            files = results[product.name]
             if product.suffix != ".parquet":
-                ends = zip(Paths(made), ahead(damage, Paths(made), THREADS, 4 * THREADS), strict=True)
-                damaged += [(product, path, why) for path, why in ends if why]
+                reasons = zip(Paths(files), ahead(damage, Paths(files), THREADS, 4 * THREADS), strict=True)
+                damaged += [(product, path, reason) for path, reason in reasons if reason]
                 continue
-            came = {kind: self._came(kind, made.names) for kind in step.stage.each if kind in self._out}
-            rows = np.zeros((len(made), len(Counts._fields)), np.int64)
-            for i, footer in enumerate(ahead(_footer, Paths(made), THREADS, 4 * THREADS)):
+            rows_in = {kind: self._rows_in(kind, files.names) for kind in step.stage.each if kind in self._rows_out}
+            rows = np.zeros((len(files), len(Counts._fields)), np.int64)
+            for i, footer in enumerate(ahead(_read_footer, Paths(files), THREADS, 4 * THREADS)):
                 if isinstance(footer, str):
-                    damaged.append((product, made.file(i).path, footer))
+                    damaged.append((product, files.file(i).path, footer))
                     continue
-                _balance(step.name, product, made, i, *footer, {k: int(of[i]) for k, of in came.items()})
-                rows[i] = footer[0]
-            found.append(rows)
+                rows[i], n_rows = footer
+                source = {kind: int(column[i]) for kind, column in rows_in.items()}
+                if problem := _imbalance(product, footer[0], n_rows, source):
+                    raise AccountingError(
+                        f"{step.name}, shard {files.names[i]}: {problem}. Remove {files.file(i).path} and run again"
+                    )
+            counts.append(rows)
         if damaged:
             raise DamagedError(step.name, damaged)
-        if not found:
+        if not counts:
             return np.zeros((len(step.done), len(Counts._fields)), np.int64)
-        for i in np.flatnonzero((np.stack(found) != found[0]).any(axis=(0, 2))).tolist():
-            paths = ", ".join(made.file(i).path for made in results.values())
+        for i in np.flatnonzero((np.stack(counts) != counts[0]).any(axis=(0, 2))).tolist():
+            paths = ", ".join(files.file(i).path for files in results.values())
             raise AccountingError(
-                f"{step.name}, shard {step.done[i]}: rows do not add up: its files are of attempts that went "
-                f"differently. Remove {paths} and run again"
+                f"{step.name}, shard {step.done[i]}: rows do not add up: its files have different counts, so they are "
+                f"from different attempts. Remove {paths} and run again"
             )
-        return found[0]
+        return counts[0]
 
-    def _came(self, kind: str, names: Names) -> Rows:
-        """The rows of these shards that came out of the step that made `kind`."""
-        known, out = self._out[kind]
-        return out if known is names else out[[known.at(name) for name in names]]
+    def _rows_in(self, kind: str, names: Names) -> NDArray[np.int64]:
+        """Input rows of these shards: the output rows of the step that wrote `kind`."""
+        shards, rows = self._rows_out[kind]
+        return rows if shards is names else rows[[shards.at(name) for name in names]]
 
 
-def _footer(path: str) -> tuple[Counts, int] | str:
-    """The counts and the rows of a file, or what is wrong with it."""
+def _read_footer(path: str) -> tuple[Counts, int] | str:
+    """Counts and number of rows of a table, or its damage."""
     try:
         return read_counts(path)
     except ValueError as error:
         return damage(path) or str(error.__cause__ or error)
 
 
-def _balance(
-    step: str, product: Product, made: Made, i: int, counts: Counts, rows: int, came: Mapping[str, int]
-) -> None:
-    expected = {"out": counts.rows_out, "rejected": counts.rejected, None: rows}[product.rows]
-    if not counts.balanced or rows != expected or set(came.values()) - {counts.rows_in}:
-        raise AccountingError(
-            f"{step}, shard {made.names[i]}: rows do not add up: {dict(came) or 'the source'} came in; "
-            f"counted {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected; "
-            f"{product.name} has {rows} rows. Remove {made.file(i).path} and run again"
-        )
+def _imbalance(product: Product, counts: Counts, n_rows: int, source: Mapping[str, int]) -> str | None:
+    """Describe a table whose rows do not add up; `source` has the rows of its shard in each input."""
+    expected = {"out": counts.rows_out, "rejected": counts.rejected, None: n_rows}[product.rows]
+    if counts.balanced and n_rows == expected and not set(source.values()) - {counts.rows_in}:
+        return None
+    return (
+        f"rows do not add up: {dict(source) or 'the source'} came in; counted {counts.rows_in} in, "
+        f"{counts.rows_out} out, {counts.rejected} rejected; {product.name} has {n_rows} rows"
+    )

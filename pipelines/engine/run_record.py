@@ -1,4 +1,4 @@
-"""What a run says of itself in `run.json`."""
+"""Reads `run.json`, the record of the last run in a run folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from cpp.store.local import Store
 
 
 def read_run_record(store: Store) -> dict[str, Any]:
-    """What `run.json` says of the last run."""
+    """The content of `run.json`; the state "never started" if it does not exist or is damaged."""
     path = store.log("run.json")
     if not path.exists() or damage(str(path)):
         return {"state": "never started", "failed": []}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record

@@ -1,4 +1,4 @@
-"""What a stage is: settings and one method. It knows no Ray, no resume and no final names."""
+"""The base class of stages: settings, inputs, products and one method. Knows no Ray, no resume and no final names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cpp.files.tables import Counts
 from cpp.store.results import Product
 
 Work = Callable[[Mapping[str, Any], Mapping[str, Path]], Counts]
-"""`work(files, out)`: read the shard's files (by the names in `each`), write its products (by name), count the rows."""
+"""`work(files, out)` reads a shard's files (by the names in `each`), writes its products (by name), counts rows."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a worker has before its first shard: the inputs it takes whole, and how it is to work.
+    """The inputs that every worker of a stage reads whole, and how it works: threads, device, batch sizes.
 
-    `whole` maps the names in the stage's `whole` to their files in shard order; an optional input may be absent. They
-    may be on an object store: `file` and `files` give local copies, `tables.batches` reads them where they are.
+    `whole` maps the names in the stage's `whole` to their files in shard order; an optional input may be absent. The
+    files may be on an object store: `file` and `files` return local copies, `tables.batches` reads them remotely.
     """
 
     whole: Mapping[str, Sequence[str]]
@@ -33,25 +33,25 @@ class Given:
     batch: int
     image_batch: int
     prefetch: int
-    cache: Path | None = None  # folder for what saves work the next time and changes no result; None: there is none
+    cache: Path | None = None  # folder for intermediate files that save work in later runs; changes no result
 
     def file(self, kind: str) -> str:
-        """The one file of an input that a step made which runs once."""
+        """A local copy of the only file of an input."""
         (path,) = self.whole[kind]
         return scratch.kept(path)
 
     def files(self, kind: str) -> Iterator[str]:
-        """The files of an input one after the other: each is at hand until the next is asked for."""
+        """Yield local copies of the files of an input. Each exists until the next one is requested."""
         for path in self.whole.get(kind, ()):
             with scratch.borrowed(path) as local:
                 yield local
 
 
 class Stage(ABC):
-    """A frozen dataclass of settings. A change of its code that changes its results raises `version`.
+    """A frozen dataclass of settings. Increase `version` when a change of the code changes the results.
 
-    `each` names the inputs that are taken shard by shard (empty: the stage runs once), `whole` those taken whole.
-    `gpu` says that it works on `given.device`: where a run has GPUs, its workers have them in such stages only.
+    `each` names the inputs that are read shard by shard (if empty, the stage runs once), `whole` those that every
+    worker reads whole. `gpu` is true if the stage computes on `given.device`; only such stages get GPUs.
     """
 
     version: ClassVar[int]
@@ -62,13 +62,13 @@ class Stage(ABC):
 
     @abstractmethod
     def open(self, given: Given) -> Work:
-        """Load what is expensive, once for each worker, and return what works on a shard."""
+        """Load models and inputs, once for each worker, and return the function that processes a shard."""
 
     def settings(self) -> dict[str, Any]:
-        """The settings as JSON can say them: what a result is keyed by, and what `plan` shows."""
+        """The settings as JSON values. They are part of the fingerprint, and `plan` prints them."""
         flat: dict[str, Any] = {}
         for field in fields(self):  # type: ignore[arg-type]  # every stage is a dataclass, which the base is not
             value = getattr(self, field.name)
-            said = to_jsonable_python(value)
-            flat |= said if isinstance(value, BaseModel) else {field.name: said}
+            plain = to_jsonable_python(value)
+            flat |= plain if isinstance(value, BaseModel) else {field.name: plain}
         return flat

@@ -23,7 +23,7 @@ from cpp.files import credentials, filesystem
 from cpp.store.local import Store
 from pipelines.config.errors import ConfigError
 from pipelines.config.sections import Resources
-from pipelines.engine import event_log, machine
+from pipelines.engine import machine
 
 ANSWER = 120  # seconds in which a node says that it is there, busy as it may be; Ray notices in some 15 that it is not
 CODE = Path(__file__).parents[2]
@@ -154,7 +154,7 @@ def token(store: Store) -> Path | None:
 def about(token: Path | None) -> Node:
     """The node of this worker."""
     seen = token is None or token.exists()
-    return Node(ray.get_runtime_context().get_node_id(), socket.gethostname(), event_log.versions(), seen)
+    return Node(ray.get_runtime_context().get_node_id(), socket.gethostname(), machine.versions(), seen)
 
 
 def check(node: Node, root: str) -> None:
@@ -164,7 +164,7 @@ def check(node: Node, root: str) -> None:
             f"root: the node {node.host} does not see {root}, and what it made would be lost: set root to a folder on "
             "a disk that all nodes share (NFS, a volume), or to s3:// or gs://"
         )
-    here = event_log.versions()
+    here = machine.versions()
     differ = [
         f"{package} {version} (here {here[package]})"
         for package, version in node.versions.items()

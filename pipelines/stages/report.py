@@ -23,7 +23,8 @@ from cpp.report import summary as report_summary
 from cpp.report.cards import Picture
 from cpp.report.summary import Facts, summary
 from cpp.store.results import Product
-from pipelines.engine.event_log import totals_by_step, versions
+from pipelines.engine.event_log import totals_by_step
+from pipelines.engine.machine import versions
 from pipelines.engine.stage import Given, Stage, Work
 from pipelines.stages.artifacts import read_how, read_moments, read_tree
 

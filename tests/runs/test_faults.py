@@ -118,7 +118,7 @@ def test_a_file_of_which_one_bit_is_another_is_named_when_it_is_read(
     assert not go(dataset).ok
     (said,) = [line for line in capsys.readouterr().out.splitlines() if says in line]
     assert f"{path} is damaged (" in said
-    assert "Remove it and run again: it is made anew" in said
+    assert "Remove it and run again" in said
     path.unlink()
     assert go(dataset).ok
     assert files(dataset.root) == before
@@ -155,8 +155,8 @@ def test_what_clocks_say_of_results_does_not_matter(done: Dataset) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (OSError(errno.ENOSPC, "full"), "no space left in .*cache/tmp .*make room and run the same command again"),
-        (OSError(errno.EDQUOT, "quota"), "no space left in .*cache/tmp .*make room and run the same command again"),
+        (OSError(errno.ENOSPC, "full"), "no space left in .*cache/tmp .*free some and run the same command again"),
+        (OSError(errno.EDQUOT, "quota"), "no space left in .*cache/tmp .*free some and run the same command again"),
         (ValueError("https://me:hidden@host is bad"), r"ValueError: https://\*\*\*@host is bad$"),
         (KeyError("word"), "KeyError: 'word'$"),
         (None, "RuntimeError: rows do not add up: 3 in, 1 out, 1 rejected$"),
@@ -206,7 +206,7 @@ def test_a_full_disk_fails_the_shard_leaves_nothing_half_and_goes_on_with_room(d
     full = subprocess.run(["prlimit", "--fsize=4096", *command], capture_output=True, text=True, check=False)
     assert full.returncode == 1, full.stderr
     assert "no space left in" in full.stdout
-    assert "make room and run the same command again" in full.stdout
+    assert "free some and run the same command again" in full.stdout
     assert list((dataset.root / "cache" / "tmp").iterdir()) == []
     small = [path.name[:5] for path in (dataset.root / "cache/features").iterdir()]
     assert small == ["00002"]  # which fits

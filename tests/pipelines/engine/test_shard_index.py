@@ -177,8 +177,8 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     assert len(opened) == 5
     for lost in (0, 1):  # of the step before, whose rows are other ones than when the sums were made
         after = RowAccounting(store)
-        after._out["features"] = planned.names, np.arange(2, 7) - lost
-        assert after._came("features", Names(["ö", "a"])).tolist() == [6 - lost, 3 - lost]
+        after._rows_out["features"] = planned.names, np.arange(2, 7) - lost
+        assert after._rows_in("features", Names(["ö", "a"])).tolist() == [6 - lost, 3 - lost]
         with pytest.raises(AccountingError, match="{'features': 1} came in; counted 2 in") if lost else nullcontext():
             assert after.check(planned) == counted
     path = Path(planned.outputs["copy"]["a"].path)
@@ -189,7 +189,7 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(AccountingError, match="is damaged"):
         RowAccounting(store).check(planned)
     path.unlink()
-    assert RowAccounting(store)._kept(planned, planned.results()) is None
+    assert RowAccounting(store)._stored_path(planned, planned.results()) is None
     write(pa.table({"key": ["k"] * 7}), path, Counts(8, 8))
     with pytest.raises(AccountingError, match="copy, shard a: rows do not add up: the source came in; counted 8 in"):
         RowAccounting(store).check(planned)
@@ -213,7 +213,7 @@ def test_every_file_of_a_shard_is_looked_for_and_its_rows_are_counted(
     left.unlink()
     assert [task.shard for task in plan_step("both", Both(), files, store).todo] == ["a"]
     for counts, said in (
-        (Counts(5, 4, 1), "rows do not add up: its files are of attempts that went"),  # one image more
+        (Counts(5, 4, 1), "rows do not add up: its files have different counts"),  # one image more
         (Counts(5, 3, 1), "rows do not add up: the source came in; counted 5 in, 3 out, 1 rejected"),
     ):
         left.unlink(missing_ok=True)

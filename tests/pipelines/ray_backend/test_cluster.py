@@ -16,7 +16,7 @@ from cpp.store.results import Product
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.config.sections import Resources
-from pipelines.engine import event_log
+from pipelines.engine import machine
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Given, Stage, Work
 from pipelines.ray_backend import cluster
@@ -143,9 +143,9 @@ def test_a_node_that_cannot_see_the_run_folder_or_has_other_versions_is_refused(
         with pytest.raises(ConfigError, match=r"^root: the node .* does not see .* on a disk that all"):
             places(pool, store, Place(), "unseen")
     with monkeypatch.context() as patch, Pool(store, resources) as pool:
-        versions = event_log.versions()
+        versions = machine.versions()
         patch.setattr(
-            event_log, "versions", lambda: {**versions, "torch": "1.0", "pyarrow": versions["pyarrow"] + "+cpu"}
+            machine, "versions", lambda: {**versions, "torch": "1.0", "pyarrow": versions["pyarrow"] + "+cpu"}
         )
         with pytest.raises(ConfigError, match=r"has torch [^,]+ \(here 1.0\), .* install requirements.lock"):
             places(pool, store, Place(), "versions")
