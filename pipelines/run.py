@@ -27,7 +27,7 @@ from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
 from pipelines.engine.run_record import read_run_record
-from pipelines.engine.shard_index import Paths
+from pipelines.engine.shard_index import FilePaths
 from pipelines.engine.stage import Given, Stage
 from pipelines.graph import pipeline
 
@@ -187,7 +187,7 @@ class Run:
         threads = r.cpus
         if not planned.stage.each and not joined:  # a step that runs once has the machine to itself
             threads *= r.workers
-        whole = {kind: Paths(self.files[kind]) for kind in planned.stage.whole if self.files.get(kind)}
+        whole = {kind: FilePaths(self.files[kind]) for kind in planned.stage.whole if self.files.get(kind)}
         device = "cuda" if r.gpus and planned.stage.gpu else "cpu"
         cache = None if filesystem.is_remote(self.config.root) else self.store.root / "cache"
         given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
@@ -225,7 +225,7 @@ class Run:
         """Make the stable names show what there is of a stage: nothing where it was not started."""
         for product in stage.products:
             files = self.files.get(product.name, {})
-            self.store.publish(product, zip(files, Paths(files), strict=True))
+            self.store.publish(product, zip(files, FilePaths(files), strict=True))
 
     def _quarantine(self, name: str, result: Result) -> None:
         path = self.store.root / "failed" / f"{name}-{result.shard}.txt"
@@ -241,7 +241,7 @@ class Run:
         if "assign" in counted:
             found["clustered"] = counted["assign"].rows_out
             if "label" in self.stages and (clusters := self.files.get("clusters")):
-                with scratch.borrowed(next(iter(clusters.values())).path) as path:
+                with scratch.local_copy(next(iter(clusters.values())).path) as path:
                     table = tables.read(path, columns=["layer", "size"])
                 for layer in table.group_by("layer").aggregate([("size", "sum")]).to_pylist():
                     if (members := layer["size_sum"]) != found["clustered"]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cpp.files.iterables import ahead
+from cpp.files.iterables import map_threads
 from cpp.sources.samples import Reason, Rejected, Sample
 
 # without those that run a program or follow a path (EPS, WMF, ...)
@@ -155,7 +155,7 @@ def prepare(
 
     A bad image is rejected with its reason. An exception of `samples` is raised after what comes before it.
     """
-    return ahead(partial(_prepare, transforms=transforms, limits=limits), samples, threads, waiting)
+    return map_threads(partial(_prepare, transforms=transforms, limits=limits), samples, threads, waiting)
 
 
 def _prepare(sample: Sample, transforms: Sequence[Preprocess], limits: Limits) -> Prepared:

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from cpp.export.folder import MARK, Folder
 from cpp.files import scratch, tables
 from cpp.files.filesystem import REQUESTS
-from cpp.files.iterables import ahead
-from cpp.store.bucket_folder import Objects, last
+from cpp.files.iterables import map_threads
+from cpp.store.bucket_folder import BucketObjects, basename
 
 LEASE = ".lease"
 
@@ -27,22 +27,22 @@ class BucketFolder(Folder):
 
     def __init__(self, address: str, one_file: bool) -> None:
         super().__init__(address.rstrip("/"), one_file)
-        self._objects = Objects(self.address, "folder", "name with --to one in")
+        self._objects = BucketObjects(self.address, "folder", "name with --to one in")
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=scratch.folder()) as folder:
             path = Path(folder) / name
             yield path
-            with self._objects.explained():
+            with self._objects.explain_errors():
                 self._objects.put(path, name)
 
     def place(self, shard: str, images: Iterable[tuple[str, bytes | Path]]) -> None:
         def put(image: tuple[str, bytes | Path]) -> None:
-            with self._objects.explained():
+            with self._objects.explain_errors():
                 self._objects.write(cast("bytes", image[1]), image[0])
 
-        for _ in ahead(put, images, REQUESTS, REQUESTS):
+        for _ in map_threads(put, images, REQUESTS, REQUESTS):
             pass
 
     def settle(self) -> None:
@@ -50,21 +50,21 @@ class BucketFolder(Folder):
 
     @contextmanager
     def claim(self, format: str) -> Iterator[None]:
-        with self._objects.explained():
-            entries = {last(entry["name"].rstrip("/")) for entry in self._objects.entries("")} - {LEASE}
+        with self._objects.explain_errors():
+            entries = {basename(entry["name"].rstrip("/")) for entry in self._objects.entries("")} - {LEASE}
             there = self._format() if MARK in entries else None
         self._check(format, entries, there)
         with self._objects.writing(LEASE, print):
             yield
 
     def footers(self, parts: Sequence[str]) -> Iterator[pq.FileMetaData]:
-        return ahead(tables.read_footer, map(self.path, parts), REQUESTS, REQUESTS)
+        return map_threads(tables.read_footer, map(self.path, parts), REQUESTS, REQUESTS)
 
     def _names(self) -> Iterator[str]:
-        with self._objects.explained():
+        with self._objects.explain_errors():
             found = self._objects.below("")
         yield from found
 
     def _remove(self, names: Iterable[str]) -> None:
-        with self._objects.explained():
+        with self._objects.explain_errors():
             self._objects.remove(names)

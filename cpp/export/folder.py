@@ -137,7 +137,7 @@ class Folder:
     def _format(self) -> str | None:
         """The format of the export that is there, None where the mark is not ours."""
         try:
-            with filesystem.opened(self.path(MARK)) as file:
+            with filesystem.open_file(self.path(MARK)) as file:
                 said = json.loads(file.read())
         except ValueError:
             return None

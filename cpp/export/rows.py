@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cpp.export.classes import Class
 from cpp.export.filters import Filter, Passed, passing
 from cpp.files import tables
-from cpp.sources.shards import MAX_BYTES, ImageShard, pick
+from cpp.sources.shards import MAX_BYTES, ImageShard, select_samples
 
 GONE = "whose image is no longer in its shard"
 
@@ -127,7 +127,7 @@ def find(
     seen = Counter[str]()
     if not wanted or shard.images is None:
         return
-    for sample in pick(shard.images, frozenset(key for key, _ in wanted), max_bytes):
+    for sample in select_samples(shard.images, frozenset(key for key, _ in wanted), max_bytes):
         row = wanted.pop((sample.key, seen[sample.key]), None)
         seen[sample.key] += 1
         if row is not None:

@@ -69,7 +69,7 @@ def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
     return fs, str(name)
 
 
-def entries(folder: str) -> Iterator[Mapping[str, Any]]:
+def list_folder(folder: str) -> Iterator[Mapping[str, Any]]:
     """What is in a folder, as fsspec describes it: on this machine one by one, and a link is what it leads to, if any.
 
     FileNotFoundError or NotADirectoryError where there is no such folder.
@@ -102,7 +102,7 @@ def is_file(entry: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def opened(path: str, attempts: int = ATTEMPTS) -> Iterator[Any]:
+def open_file(path: str, attempts: int = ATTEMPTS) -> Iterator[Any]:
     """A file to read bytes from."""
     fs, name = connect(path, attempts)
     with _named(path), fs.open(name, "rb") as file:
@@ -135,7 +135,7 @@ class _Handler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no type
             return pa.PythonFile(self.fs.open(path, mode="rb", cache_type="none"), mode="r")
 
 
-def for_arrow(paths: Sequence[str]) -> tuple[list[str], Any]:
+def arrow_filesystem(paths: Sequence[str]) -> tuple[list[str], Any]:
     """Paths as pyarrow takes them, with the file system that they are on; None for this machine's."""
     if not paths or not is_remote(paths[0]):
         return list(paths), None
@@ -143,13 +143,13 @@ def for_arrow(paths: Sequence[str]) -> tuple[list[str], Any]:
     return [str(fs._strip_protocol(path)) for path in paths], pafs.PyFileSystem(_Handler(fs))
 
 
-def is_failure(error: Exception) -> bool:
+def is_storage_error(error: Exception) -> bool:
     """Whether it is an error of the storage; a full disk on this machine, or a fault in a program, is none."""
     if isinstance(error, OSError):
         return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return type(error).__module__.partition(".")[0] in _CLIENTS
 
 
-def is_refusal(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Whether the storage would say the same again: no bucket, no right, no credentials."""
     return isinstance(error, PermissionError | FileNotFoundError) or "Credential" in type(error).__name__

@@ -13,7 +13,7 @@ PARQUET, TAIL = b"PAR1", 64
 def damage(path: str) -> str | None:
     """What is wrong with a file, None where nothing is or its kind has no ends to tell by. It may be remote."""
     try:
-        with filesystem.opened(path) as file:
+        with filesystem.open_file(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             head = bytes(file.read(8))

@@ -19,7 +19,7 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def ahead(function: Callable[[T], R], items: Iterable[T], threads: int, waiting: int) -> Iterator[R]:
+def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, waiting: int) -> Iterator[R]:
     """`map(function, items)` in `threads` threads; at most `waiting` items are begun and not yet taken.
 
     An exception of `function` or of `items` is raised in its place, after all results that come before it.

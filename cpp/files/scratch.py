@@ -40,7 +40,7 @@ def folder() -> Path:
     return mine
 
 
-def fetch(address: str, into: Path) -> str:
+def download(address: str, into: Path) -> str:
     """A copy of a file in a folder, with its name."""
     fs, name = filesystem.connect(address)
     path = str(into / PurePosixPath(name).name)
@@ -49,25 +49,25 @@ def fetch(address: str, into: Path) -> str:
 
 
 @contextmanager
-def borrowed(path: str) -> Iterator[str]:
+def local_copy(path: str) -> Iterator[str]:
     """A local path of a file for the time of the block: itself, or a copy that is removed afterwards."""
     if not filesystem.is_remote(path):
         yield path
         return
     with tempfile.TemporaryDirectory(dir=folder()) as into:
-        yield fetch(path, Path(into))
+        yield download(path, Path(into))
 
 
-def kept(path: str) -> str:
+def cached_copy(path: str) -> str:
     """A local path of a file: itself, or a copy that is fetched once and stays until `forget`."""
     if not filesystem.is_remote(path):
         return path
     if path not in _kept:
-        _kept[path] = fetch(path, Path(tempfile.mkdtemp(dir=folder())))
+        _kept[path] = download(path, Path(tempfile.mkdtemp(dir=folder())))
     return _kept[path]
 
 
-def forget() -> None:
+def clear_copies() -> None:
     """Remove the copies that were kept."""
     while _kept:
         shutil.rmtree(Path(_kept.popitem()[1]).parent, ignore_errors=True)

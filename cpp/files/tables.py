@@ -65,7 +65,7 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float16]:
     return np.concatenate(rows) if rows else np.empty((0, dim), np.float16)
 
 
-def joined(table: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> NDArray[np.float16]:
+def join_vectors(table: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> NDArray[np.float16]:
     """Vector columns side by side, `[n, sum of d]`: of unit rows unit rows again, in which each counts the same."""
     parts = [matrix(table[column]) for column in columns]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) / np.float16(len(parts) ** 0.5)
@@ -75,26 +75,26 @@ def write(
     table: pa.Table,
     path: Path,
     counts: Counts | None = None,
-    about: Mapping[str, str] | None = None,
-    group: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    row_group_size: int | None = None,
 ) -> None:
-    """Write Parquet, with the counts of the shard and what else is said `about` it in its metadata.
+    """Write Parquet with the row counts of the shard and further `metadata` in its footer.
 
-    `group` rows lie together, so that of an ordered table a part can be read. Every page has a checksum.
+    A `row_group_size` lets a reader skip parts of an ordered table. Every page has a checksum.
     """
-    metadata = dict(about or {})
+    footer = dict(metadata or {})
     if counts is not None:
-        metadata[COUNTS_KEY] = json.dumps(counts._asdict())
-    table = table.replace_schema_metadata(metadata)
-    scalars = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]  # no two vectors are the same
+        footer[COUNTS_KEY] = json.dumps(counts._asdict())
+    table = table.replace_schema_metadata(footer)
+    scalars = [f.name for f in table.schema if not pa.types.is_fixed_size_list(f.type)]  # vectors do not repeat
     pq.write_table(
-        table, path, compression="zstd", use_dictionary=scalars, row_group_size=group, write_page_checksum=True
+        table, path, compression="zstd", use_dictionary=scalars, row_group_size=row_group_size, write_page_checksum=True
     )
 
 
 def read(path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file of a run, or some columns of it. ValueError where a page is not what was written."""
-    (name,), filesystem = remote.for_arrow([path])
+    (name,), filesystem = remote.arrow_filesystem([path])
     with _damage_said(path):
         return pq.read_table(name, columns=columns, filesystem=filesystem, page_checksum_verification=True)
 
@@ -113,7 +113,7 @@ def read_counts(path: str) -> tuple[Counts, int]:
 
 def read_footer(path: str) -> pq.FileMetaData:
     """What a Parquet file says of itself. ValueError where it is damaged."""
-    (name,), filesystem = remote.for_arrow([path])
+    (name,), filesystem = remote.arrow_filesystem([path])
     with _damage_said(path):
         return pq.read_metadata(name, filesystem=filesystem)
 
@@ -131,7 +131,7 @@ def _damage_said(path: str) -> Iterator[None]:
 
 def read_schema(path: str) -> pa.Schema:
     """The columns of a Parquet file, and what its metadata says."""
-    (name,), filesystem = remote.for_arrow([path])
+    (name,), filesystem = remote.arrow_filesystem([path])
     return pq.read_schema(name, filesystem=filesystem)
 
 
@@ -159,11 +159,11 @@ def batches(
 
 
 def _dataset(paths: Sequence[str], schema: pa.Schema | None = None) -> ds.Dataset:
-    names, filesystem = remote.for_arrow(paths)
+    names, filesystem = remote.arrow_filesystem(paths)
     return ds.dataset(names, schema, format=CHECKED, filesystem=filesystem)
 
 
-def aligned(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, ...]]:
+def align_batches(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, ...]]:
     """Batches of several streams of rows that belong together row for row, cut so that they have the same rows.
 
     ValueError where one stream has fewer rows.
@@ -187,10 +187,12 @@ def aligned(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch
 
 def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
     """At most `n` rows `[n, d]` of vector columns, `joined`; which ones says `sampled`."""
-    return np.concatenate([joined(batch, columns) for batch in sampled(paths, columns, n, seed, prefetch)])
+    return np.concatenate([join_vectors(batch, columns) for batch in sample_batches(paths, columns, n, seed, prefetch)])
 
 
-def sampled(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> Iterator[pa.RecordBatch]:
+def sample_batches(
+    paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int
+) -> Iterator[pa.RecordBatch]:
     """At most `n` rows, drawn over all files without replacement, in their order; at least one batch.
 
     Which rows is a function of the row counts, `n` and `seed` alone. Only rows that were drawn are kept in memory.

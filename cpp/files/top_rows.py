@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 PENDING = 1 << 18  # rows that wait until the best are looked for again
 
 
-class Best:
+class TopRows:
     """The surest rows of each cluster, `n` of it or `[n_clusters]`, kept while rows pass by.
 
     Of equal confidence (NaN is the least) the higher score comes first, of equal scores the lower lot, then the earlier
@@ -61,7 +61,7 @@ class Best:
         return found[:, rank < self.n[cluster]]
 
 
-class Least:
+class SmallestRows:
     """The `n` rows of each cluster with the least value, kept while batches of rows pass by."""
 
     def __init__(self, n: int) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cpp.files.tables import batches, matrix
-from cpp.files.top_rows import Least
+from cpp.files.top_rows import SmallestRows
 from cpp.naming.votes import Likeness
 
 
@@ -24,7 +24,7 @@ def nearest_images(
 
     One pass, in memory that does not grow with the files. ValueError where the dimensions differ.
     """
-    least, start = Least(n), 0
+    least, start = SmallestRows(n), 0
     for batch in batches(features, ["key", column], prefetch):
         X = matrix(batch[column]).astype(np.float32)
         if X.shape[1] != len(text_d):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cpp.files.top_rows import Least
+from cpp.files.top_rows import SmallestRows
 
 KINDS = {"typical": 8, "borderline": 4, "odd": 4}  # members of a cluster that are shown, at most
 SHOWN = 100_000  # members of all clusters together, about
@@ -34,7 +34,7 @@ def choose(batches: Iterable[pa.RecordBatch], n_clusters: int) -> pa.Table:
     """
     many = {kind: _share(n, n_clusters) for kind, n in KINDS.items()}
     enough = sum(many.values())  # of each kind, so that enough are left where a member is of several
-    kept = {kind: Least(enough) for kind in KINDS}
+    kept = {kind: SmallestRows(enough) for kind in KINDS}
     seen = 0
     for batch in batches:
         rows = np.arange(seen, seen := seen + len(batch))
@@ -49,7 +49,7 @@ def _share(n: int, n_clusters: int) -> int:
     return max(1, min(n, n * SHOWN // (sum(KINDS.values()) * max(n_clusters, 1))))
 
 
-def _once(kept: dict[str, Least], many: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _once(kept: dict[str, SmallestRows], many: dict[str, int]) -> Iterator[dict[str, Any]]:
     taken: set[int] = set()
     counts: dict[tuple[int, str], int] = {}
     sizes: dict[int, int] = {}

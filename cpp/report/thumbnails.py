@@ -12,8 +12,8 @@ import pyarrow as pa
 from PIL import Image, ImageFile, ImageOps
 
 from cpp.encoding.images import eight_bits, open_image
-from cpp.files.iterables import ahead
-from cpp.sources.shards import find_images
+from cpp.files.iterables import map_threads
+from cpp.sources.shards import iter_images
 
 LARGE, MIDDLE, SMALL = 160, 112, 72  # pixels of the longer side
 MANY = 200  # clusters on one page, above which their pictures are of the middle size
@@ -57,8 +57,8 @@ def make(image_shard: str | None, wanted: Collection[Wanted], large: int, thread
     for image in wanted:
         known = by_key.get(image.key)
         by_key[image.key] = image if known is None else _both(known, image)
-    found = find_images(image_shard, by_key) if image_shard is not None else ()
-    pictures = dict(ahead(partial(_sizes, by_key=by_key, large=large), found, threads, WAITING * threads))
+    found = iter_images(image_shard, by_key) if image_shard is not None else ()
+    pictures = dict(map_threads(partial(_sizes, by_key=by_key, large=large), found, threads, WAITING * threads))
     rows = []
     for key, image in by_key.items():
         large_picture, small_picture = pictures.get(key, (None, None))

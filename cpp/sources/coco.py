@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from cpp.files import filesystem
-from cpp.sources.folder import Address, fetch
-from cpp.sources.samples import Reason, Sample, plain
+from cpp.sources.folder import Address, read_addresses
+from cpp.sources.samples import Reason, Sample, to_column_value
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CocoShard:
             else Address(name, f"{self.path}/{name}", dict(known.get(name, {})))
             for name in sorted(absent | set(self.names))
         )
-        return fetch(addresses, max_bytes)
+        return read_addresses(addresses, max_bytes)
 
 
 @lru_cache(maxsize=1)  # a worker reads many shards of one set
@@ -51,12 +51,12 @@ def read_annotations(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, 
     by_id: dict[Any, dict[str, Any]] = {}
     for path, _ in files:
         try:
-            with filesystem.opened(path) as file:
+            with filesystem.open_file(path) as file:
                 content = json.load(file)
             categories = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
             for image in content["images"]:
                 about = by_id.setdefault(image["id"], {"image_id": image["id"]})
-                about |= {name: plain(value) for name, value in image.items() if name != "id"}
+                about |= {name: to_column_value(value) for name, value in image.items() if name != "id"}
             for annotation in content["annotations"]:
                 _add(by_id[annotation["image_id"]], annotation, categories)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -66,7 +66,7 @@ def read_annotations(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, 
 
 def _add(about: dict[str, Any], annotation: dict[str, Any], categories: dict[Any, str]) -> None:
     if "caption" in annotation:
-        caption = plain(str(annotation["caption"]).strip())
+        caption = to_column_value(str(annotation["caption"]).strip())
         about.setdefault("caption", caption)
         about.setdefault("captions", []).append(caption)
     if "category_id" in annotation:

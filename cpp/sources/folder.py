@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cpp.files import filesystem
-from cpp.files.iterables import ahead
+from cpp.files.iterables import map_threads
 from cpp.sources.samples import Reason, Sample
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
@@ -40,7 +40,7 @@ class FolderShard:
 
     def read(self, max_bytes: int) -> Iterator[Sample]:
         """Samples in the order of the names, which are the keys. A file directly in `path` has no label."""
-        return fetch(
+        return read_addresses(
             (
                 Address(name, f"{self.path}/{name}", {"label": _label(name)} if self.labels else {})
                 for name in self.names
@@ -54,7 +54,7 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
-def fetch(addresses: Iterable[Address], max_bytes: int) -> Iterator[Sample]:
+def read_addresses(addresses: Iterable[Address], max_bytes: int) -> Iterator[Sample]:
     """Read images, some at a time, in order. A missing file, or a web address that fails, is a row with a reason.
 
     OSError, naming the file, where storage fails otherwise; ImportError where fsspec lacks what a protocol needs.
@@ -66,7 +66,7 @@ def fetch(addresses: Iterable[Address], max_bytes: int) -> Iterator[Sample]:
             return Sample(address.key, None, address.metadata, data)
         return Sample(address.key, data, address.metadata)
 
-    return ahead(one, addresses, THREADS, WAITING)
+    return map_threads(one, addresses, THREADS, WAITING)
 
 
 def _read(address: str, max_bytes: int) -> bytes | Reason:
@@ -78,7 +78,7 @@ def _read(address: str, max_bytes: int) -> bytes | Reason:
         if path.exists() and not (path.is_file() or path.is_dir()):
             return Reason.SPECIAL  # a pipe would be waited for, a device read without end
     try:
-        with filesystem.opened(address, ATTEMPTS) as file:
+        with filesystem.open_file(address, ATTEMPTS) as file:
             size = getattr(file, "size", None)
             if size is not None and size > max_bytes:
                 return Reason.TOO_MANY_BYTES

@@ -16,7 +16,7 @@ from typing import Any
 from braceexpand import braceexpand
 
 from cpp.files import credentials, filesystem
-from cpp.files.iterables import ahead
+from cpp.files.iterables import map_threads
 from cpp.store.results import fingerprint
 
 CHANGED = ("ETag", "etag", "mtime", "LastModified", "updated")
@@ -49,13 +49,13 @@ def expand(paths: Sequence[str]) -> list[Entry]:
     return list(found.items())
 
 
-def beside(files: Sequence[str], suffix: str) -> dict[str, Entry]:
+def siblings(files: Sequence[str], suffix: str) -> dict[str, Entry]:
     """For each of the files that has one, the file of the same name with another suffix in the same folder."""
     there = _named([_beside(path, suffix) for path in files])
     return {path: (other, there[other]) for path in files if (other := _beside(path, suffix)) in there}
 
 
-def below(folder: str, wanted: Callable[[str], bool]) -> dict[str, str]:
+def find_files(folder: str, wanted: Callable[[str], bool]) -> dict[str, str]:
     """Files anywhere under a folder whose names are `wanted`: path relative to it -> fingerprint, sorted.
 
     Hidden files and folders are left out.
@@ -90,7 +90,7 @@ def _lines(path: str) -> list[str]:
     if name == path and not path.endswith(".txt"):
         return [path]
     try:
-        with filesystem.opened(name) as file:
+        with filesystem.open_file(name) as file:
             lines = io.TextIOWrapper(file, encoding="utf-8").read().splitlines()
     except FileNotFoundError:
         raise ValueError(f"the list {name} of images.path does not exist") from None
@@ -133,7 +133,7 @@ def _named(paths: Sequence[str]) -> Files:
     """Those of the files that are there. Each of their folders is listed once, but on http."""
     found = dict[str, str]()
     probed = [path for path in paths if path.startswith(HTTP)]
-    for path, info in zip(probed, ahead(_probe, probed, PROBES, 4 * PROBES), strict=True):
+    for path, info in zip(probed, map_threads(_probe, probed, PROBES, 4 * PROBES), strict=True):
         found |= {path: identity(path, info)} if info is not None else {}
     folders = defaultdict[str, dict[str, str]](dict)
     for path in paths:
@@ -160,7 +160,7 @@ def _probe(path: str) -> Mapping[str, Any] | None:
 def _entries(folder: str) -> Iterator[Mapping[str, Any]]:
     """What is in a folder; nothing where there is no such folder."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        yield from filesystem.entries(folder)
+        yield from filesystem.list_folder(folder)
 
 
 def _url(fs: Any, path: str, pattern: str) -> str:

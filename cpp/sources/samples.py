@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-OURS = re.compile(r"key|embedding(_\d+)?|image_shard|cluster(_\d+)?|score|second|margin")  # columns of our own tables
+# column names that the tables of a run use themselves
+RESERVED = re.compile(r"key|embedding(_\d+)?|image_shard|cluster(_\d+)?|score|second|margin")
 INT64 = range(-(2**63), 2**63)
 EXACT = 2**53  # largest of the whole numbers that float64 holds exactly
 
@@ -58,7 +59,7 @@ class Sample:
     reason: Reason | None = None
 
 
-def plain(value: Any) -> Any:
+def to_column_value(value: Any) -> Any:
     """A value that one Arrow column can hold: a scalar, text, a list of texts; anything else becomes JSON text.
 
     ValueError for text that UTF-8 cannot say (half of a surrogate pair).
@@ -69,8 +70,10 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and value in INT64):
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return [plain(item) for item in value]
-    return plain(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value))
+        return [to_column_value(item) for item in value]
+    return to_column_value(
+        json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)
+    )
 
 
 def read_json(data: bytes) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def read_json(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
         if isinstance(value, dict):
-            return {plain(name): plain(item) for name, item in value.items()}
+            return {to_column_value(name): to_column_value(item) for name, item in value.items()}
     except (ValueError, RecursionError):
         pass
     raise Rejected(Reason.BAD_JSON)
@@ -101,7 +104,7 @@ def read_label(data: bytes) -> int | str:
         return text
 
 
-def merge(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merge_metadata(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Both together. A field of `more` that `known` has with another value is kept as `source_NAME`."""
     for name, value in more.items():
         title = name
@@ -111,7 +114,7 @@ def merge(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+def metadata_columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
     """Metadata of rows -> Arrow columns in the order in which the fields first appear; a missing field is null.
 
     A column is bool, int64, double or list<string> where all its values are, and string otherwise (a value that is no
@@ -125,7 +128,7 @@ def columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> dict[
         if name == "key" and all(value in (None, key) for key, value in zip(keys, values, strict=True)):
             continue
         title = name
-        while OURS.fullmatch(title) or (title != name and title in taken):
+        while RESERVED.fullmatch(title) or (title != name and title in taken):
             title = f"source_{title}"
         taken.add(title)
         found[title] = _column(values)

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from cpp.sources import table as rows
 from cpp.sources.coco import CocoShard
 from cpp.sources.folder import FolderShard, is_image
-from cpp.sources.paths import Entry, below, beside, expand
+from cpp.sources.paths import Entry, expand, find_files, siblings
 from cpp.sources.samples import Sample
 from cpp.sources.table import TableShard
 from cpp.sources.tar import TarShard
@@ -46,10 +46,10 @@ class Images:
 
 def shards(images: Images) -> dict[str, ImageShard]:
     """The shards by name, in order. ValueError, naming the setting, where there is nothing or it does not fit."""
-    return dict(listed(images))
+    return dict(iter_shards(images))
 
 
-def listed(images: Images) -> Iterator[tuple[str, ImageShard]]:
+def iter_shards(images: Images) -> Iterator[tuple[str, ImageShard]]:
     """The same one by one."""
     if images.shard_size < 1:
         raise ValueError(f"images.shard_size is {images.shard_size}, it must be at least 1")
@@ -70,7 +70,7 @@ def listed(images: Images) -> Iterator[tuple[str, ImageShard]]:
         yield f"{name}-images" if name == WHOLE else name, shard
 
 
-def read(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
+def read_samples(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
     """The samples of a shard in the order of the input; an image of more than `max_bytes` is a row with a reason.
 
     ValueError, naming the file, where the shard is damaged: after the samples before the damage, never silently short.
@@ -80,13 +80,13 @@ def read(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
 
 def read_images(shard: str | ImageShard, keys: Iterable[str]) -> dict[str, bytes]:
     """Bytes of the images of the given keys in a shard, or at its `path`, as far as they are there."""
-    return dict(find_images(shard, keys))
+    return dict(iter_images(shard, keys))
 
 
-def find_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def iter_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """The same one by one, in the order of the shard. Stops at the last."""
     wanted = set(keys)
-    for sample in pick(shard, frozenset(wanted), MAX_BYTES) if wanted else ():
+    for sample in select_samples(shard, frozenset(wanted), MAX_BYTES) if wanted else ():
         if sample.key in wanted and sample.image is not None:
             wanted.remove(sample.key)
             yield sample.key, sample.image
@@ -94,7 +94,7 @@ def find_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[
                 return
 
 
-def pick(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
+def select_samples(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
     """The samples of the given keys in the order of the shard, each as often as it is there."""
     return (sample for sample in _near(shard, keys, max_bytes) if sample.key in keys)
 
@@ -104,17 +104,17 @@ def _near(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iter
     if isinstance(shard, str) and shard.endswith(".tar"):
         shard = TarShard(shard, "")
     elif isinstance(shard, str):
-        shard = TableShard.at(shard) or FolderShard(shard, "", tuple(sorted(keys)))
+        shard = TableShard.from_path(shard) or FolderShard(shard, "", tuple(sorted(keys)))
     if isinstance(shard, TableShard | TarShard):
         return shard.pick(keys, max_bytes)
     if isinstance(shard, FolderShard):
         shard = replace(shard, names=tuple(name for name in shard.names if name in keys))
-    return read(shard, max_bytes)
+    return read_samples(shard, max_bytes)
 
 
 def _tars(images: Images) -> Iterator[tuple[str, ImageShard]]:
     files = expand(images.path)
-    tables = beside([path for path, _ in files], ".parquet")
+    tables = siblings([path for path, _ in files], ".parquet")
     for name, (path, identity) in zip(_names(files), files, strict=True):
         table, about = tables.get(path, (None, ""))
         yield name, TarShard(path, fingerprint(identity, about), table)
@@ -160,7 +160,7 @@ def _pieces(images: Images) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
     if len(images.path) != 1:
         raise ValueError(f"images.path names {len(images.path)} folders, images.format {images.format} takes one")
     path = images.path[0].rstrip("/")
-    files = list(below(path, is_image).items())
+    files = list(find_files(path, is_image).items())
     if not files:
         raise ValueError(f"the folder {path} of images.path has no images")
     for start in range(0, len(files), images.shard_size):

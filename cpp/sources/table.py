@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from cpp.files import filesystem
-from cpp.sources.folder import Address, fetch
-from cpp.sources.samples import Reason, Sample, plain
+from cpp.sources.folder import Address, read_addresses
+from cpp.sources.samples import Reason, Sample, to_column_value
 
 BATCH = 64  # rows that are unpacked at a time
 BUFFER = 1 << 20  # bytes that are read at a time; without it a whole row group, which may be the whole file
@@ -48,7 +48,7 @@ class TableShard:
         return f"{self.table}#{urlencode(given)}&rows={self.start}-{self.stop}"
 
     @classmethod
-    def at(cls, path: str) -> TableShard | None:
+    def from_path(cls, path: str) -> TableShard | None:
         """The shard of a `path`, without its fingerprint; None where the path is not one of a table."""
         table, _, query = path.rpartition("#")
         given = dict(parse_qsl(query, keep_blank_values=True))
@@ -89,12 +89,12 @@ class TableShard:
 
     def _samples(self, rows: Iterator[Row], max_bytes: int) -> Iterator[Sample]:
         if self.addresses:
-            return fetch((self._address(*row) for row in rows), max_bytes)
+            return read_addresses((self._address(*row) for row in rows), max_bytes)
         return (self._sample(*row, max_bytes) for row in rows)
 
     def _about(self, batch: pa.RecordBatch, i: int, row: int) -> tuple[str, dict[str, Any]]:
         kept = [f.name for f in batch.schema if not _holds_bytes(f.type) and f.name != self.key]
-        metadata = {name: plain(batch.column(name)[i].as_py()) for name in kept}
+        metadata = {name: to_column_value(batch.column(name)[i].as_py()) for name in kept}
         return self._key(batch, i, row), metadata
 
     def _sample(self, batch: pa.RecordBatch, i: int, row: int, max_bytes: int) -> Sample:
@@ -194,7 +194,7 @@ def _parquet_batches(
 
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    with filesystem.opened(path) as file:
+    with filesystem.open_file(path) as file:
         try:
             yield file
         except (pa.ArrowException, OSError) as error:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cpp.files import filesystem
-from cpp.sources.samples import Reason, Rejected, Sample, merge, read_json, read_label, read_text
+from cpp.sources.samples import Reason, Rejected, Sample, merge_metadata, read_json, read_label, read_text
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 METADATA_EXTENSIONS = ("txt", "cls", "json")
@@ -80,7 +80,7 @@ class TarShard:
 def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> Iterator[_Member]:
     """Files of a tar; with `keys` the content only of those that may be of samples with one of these."""
     prefixes = None if keys is None else {_split(key)[0] for key in keys}
-    with filesystem.opened(tar) as file, _damage(tar), _open(file, seek=keys is not None) as stream:
+    with filesystem.open_file(tar) as file, _damage(tar), _open(file, seek=keys is not None) as stream:
         for info in stream:
             stream.members = []  # tarfile would keep every header
             name = info.name.rpartition("/")[2]
@@ -177,7 +177,7 @@ class _Group:
         if "cls" in self.members:
             metadata["label"] = read_label(self._text("cls", Reason.BAD_TEXT))
         if "json" in self.members:
-            merge(metadata, read_json(self._text("json", Reason.BAD_JSON)))
+            merge_metadata(metadata, read_json(self._text("json", Reason.BAD_JSON)))
 
     def _text(self, extension: str, reason: Reason) -> bytes:
         data = self.members[extension]
@@ -255,7 +255,7 @@ class _Parquet:
 
 
 def _parquet(path: str, read: Any) -> Any:
-    with filesystem.opened(path) as file:
+    with filesystem.open_file(path) as file:
         try:
             return read(file)
         except (pa.ArrowException, OSError) as error:

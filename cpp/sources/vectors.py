@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cpp.files import filesystem
 from cpp.files.tables import REJECTED, matrix_column
-from cpp.sources.samples import OURS
+from cpp.sources.samples import RESERVED
 from cpp.store.results import File, fingerprint
 
 _NUMBER = re.compile(r"(\d+)\.[^.]+$")
@@ -50,7 +50,7 @@ def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[
     return {name: files.shards() for name, files in parts.items()}
 
 
-def tracked(path: str, *names: str) -> File:
+def source_file(path: str, *names: str) -> File:
     """A file, or a folder of which files are named, with a fingerprint of sizes and times of change (or etags)."""
     return File(path, fingerprint(*(_identity(*_info(f"{path}/{name}" if name else path)) for name in names)))
 
@@ -59,18 +59,18 @@ def vector_dim(paths: Iterable[str]) -> int | None:
     """Dimension of the first .npy file whose header can be read, None where none can."""
     for path in paths:
         try:
-            return header(path)[1]
+            return read_header(path)[1]
         except (ValueError, OSError):
             continue
     return None
 
 
-def header(path: str) -> tuple[int, int, np.dtype[Any]]:
+def read_header(path: str) -> tuple[int, int, np.dtype[Any]]:
     """Of an .npy file with a matrix: the byte at which its numbers begin, its columns, the type of a number.
 
     ValueError for any other file.
     """
-    with filesystem.opened(path) as file:
+    with filesystem.open_file(path) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
@@ -81,7 +81,7 @@ def header(path: str) -> tuple[int, int, np.dtype[Any]]:
 
 def read_vectors(path: str) -> NDArray[np.floating]:
     """A float matrix `[n, d]` from an .npy file. ValueError for anything else in it."""
-    with filesystem.opened(path) as file:
+    with filesystem.open_file(path) as file:
         try:
             X = np.load(file, allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
@@ -104,7 +104,7 @@ def import_vectors(
         raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(about)}; they must be equal")
     if X.shape[1] != dim:
         raise ValueError(f"{vectors} has dimension {X.shape[1]}, the first file {dim}; they must be equal")
-    if taken := [name for name in about.column_names if OURS.fullmatch(name) and name != "key"]:
+    if taken := [name for name in about.column_names if RESERVED.fullmatch(name) and name != "key"]:
         raise ValueError(f"{metadata} has a column {taken[0]!r}, a name that results use: rename it")
     if key is not None and key not in about.column_names:
         raise ValueError(
@@ -126,7 +126,7 @@ def import_vectors(
 
 def read_metadata(path: str) -> pa.Table:
     """All columns of a Parquet file. ValueError where it cannot be read."""
-    with filesystem.opened(path) as file:
+    with filesystem.open_file(path) as file:
         try:
             return pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
@@ -135,7 +135,7 @@ def read_metadata(path: str) -> pa.Table:
 
 def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
     """Words and their vectors: `names.txt` (one a line) and `embeddings.npy` of the same length."""
-    with filesystem.opened(f"{folder}/names.txt") as file:
+    with filesystem.open_file(f"{folder}/names.txt") as file:
         names = [line.strip() for line in file.read().decode().splitlines()]
     X = read_vectors(f"{folder}/embeddings.npy")
     if len(names) != len(X):
@@ -152,7 +152,7 @@ def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
 def read_lines(path: str) -> list[str]:
     """The lines of a text file in UTF-8 that are not empty. ValueError where it cannot be read."""
     try:
-        with filesystem.opened(path) as file:
+        with filesystem.open_file(path) as file:
             return [line.strip() for line in io.TextIOWrapper(file, "utf-8-sig") if line.strip()]
     except FileNotFoundError:
         raise ValueError(f"the file {path} does not exist") from None
@@ -183,7 +183,7 @@ def _numbered(folder: str, suffix: str) -> _Numbered:
     place = str(fs.unstrip_protocol(root)) if filesystem.is_remote(folder) else root
     numbers, names, marks = array("q"), list[bytes](), array("Q")
     try:
-        for entry in filesystem.entries(place):
+        for entry in filesystem.list_folder(place):
             name = str(entry["name"]).rpartition("/")[2]
             if not (name.endswith(suffix) and filesystem.is_file(entry)):
                 continue

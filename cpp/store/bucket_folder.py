@@ -22,7 +22,7 @@ Infos = dict[str, Mapping[str, Any]]  # objects of a folder by name
 
 
 @dataclass(frozen=True)
-class Objects:
+class BucketObjects:
     """What lies below `address`, which errors call `what`; `remedy` is how a person names another."""
 
     address: str
@@ -61,7 +61,7 @@ class Objects:
 
     def infos(self, folder: str) -> Infos:
         """The objects among them, by their names."""
-        return {last(entry["name"]): entry for entry in self.entries(folder) if entry["type"] == "file"}
+        return {basename(entry["name"]): entry for entry in self.entries(folder) if entry["type"] == "file"}
 
     def below(self, folder: str) -> Infos:
         """All objects below a folder, by their path from this one."""
@@ -83,7 +83,7 @@ class Objects:
     def writing(self, folder: str, tell: Callable[[str], None]) -> Iterator[Lease]:
         """Be the one who holds the lease until the end of the block. LockedError where another is, or takes it over."""
         lease = self.lease(folder)
-        with self.explained():
+        with self.explain_errors():
             lease.take(tell)
         lease.keep()
         try:
@@ -92,19 +92,19 @@ class Objects:
             lease.check()  # it was the lease that interrupted
             raise
         finally:
-            with self.explained():
+            with self.explain_errors():
                 lease.release()
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def explain_errors(self) -> Iterator[None]:
         """Errors of the store with the address and what to do."""
         try:
             yield
         except Exception as error:
-            if not filesystem.is_failure(error):
+            if not filesystem.is_storage_error(error):
                 raise
             said = credentials.redacted(f"{type(error).__name__}: {error}")
-            if filesystem.is_refusal(error):
+            if filesystem.is_permanent(error):
                 raise PermissionError(
                     f"cannot use the {self.what} {self.address} ({said}): {self.remedy} a bucket that is there, and "
                     "credentials that may list, read, write and delete in it (AWS_*, GOOGLE_APPLICATION_CREDENTIALS)"
@@ -122,5 +122,5 @@ def check_writable(path: str) -> None:
         raise ValueError(f"{path} cannot be written to: name a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
 
 
-def last(path: str) -> str:
+def basename(path: str) -> str:
     return path.rpartition("/")[2]

@@ -67,11 +67,11 @@ class Store:
         return folder
 
     @contextmanager
-    def brought(self, files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def local_files(self, files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The files of a task, those that steps have made at local paths, for the time of the block."""
         yield files
 
-    def stamp(self, paths: Iterable[str]) -> str | None:
+    def version_digest(self, paths: Iterable[str]) -> str | None:
         """What is another when one of these files is made anew, changed or cut off; None where the store cannot say."""
         found = hashlib.sha256()
         try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cpp.files import scratch
-from cpp.store.bucket_folder import Infos, Objects, last
+from cpp.store.bucket_folder import BucketObjects, Infos, basename
 from cpp.store.hard_links import files_of
 from cpp.store.lease import Lease
 from cpp.store.local import Store
@@ -39,7 +39,7 @@ class Bucket(Store):
 
     def __init__(self, root: str) -> None:
         self.address = root.rstrip("/")
-        self._objects = Objects(self.address, "run folder", "set `root` to")
+        self._objects = BucketObjects(self.address, "run folder", "set `root` to")
         self._lease: Lease | None = None
         self._saved: dict[str, tuple[int, int]] = {}  # size and time of change of a file when it was saved
         self._saving = threading.Lock()
@@ -52,12 +52,12 @@ class Bucket(Store):
         return Path(tempfile.mkdtemp(dir=scratch.folder(), prefix="run-"))
 
     def listing(self, product: Product) -> set[str]:
-        with self._objects.explained():
+        with self._objects.explain_errors():
             return set(self._objects.infos(f"cache/{product.name}"))
 
     def results(self, product: Product) -> dict[str, Result]:
         """The same; here stable names are copies, and show what has the same content by the store's listings."""
-        with self._objects.explained():
+        with self._objects.explain_errors():
             made = self._objects.infos(f"cache/{product.name}")
             if not product.suffix:
                 return {name: self._folder(product, name) for name in made}
@@ -73,7 +73,7 @@ class Bucket(Store):
         return Result(sum(info["size"] for _, info in files.values()), shown)
 
     def remove(self, product: Product, names: Iterable[str]) -> None:
-        with self._objects.explained():
+        with self._objects.explain_errors():
             self._check()
             paths = [f"cache/{product.name}/{name}" for name in names]
             self._objects.remove(paths)
@@ -85,17 +85,17 @@ class Bucket(Store):
         return scratch.folder()
 
     @contextmanager
-    def brought(self, files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def local_files(self, files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         with ExitStack() as stack:
             yield {
-                kind: stack.enter_context(scratch.borrowed(file))
+                kind: stack.enter_context(scratch.local_copy(file))
                 if isinstance(file, str) and file.startswith(f"{self.address}/")
                 else file
                 for kind, file in files.items()
             }
 
     def _appear(self, written: Mapping[str, Path]) -> None:
-        with self._objects.explained():
+        with self._objects.explain_errors():
             for target, path in written.items():
                 if path.is_dir():
                     files = {str(part.relative_to(path)): part for part in files_of(path)}
@@ -105,7 +105,7 @@ class Bucket(Store):
                     self._objects.put(path, target)
 
     def publish(self, product: Product, paths: Iterable[tuple[str, str]]) -> None:
-        with self._objects.explained():
+        with self._objects.explain_errors():
             self._check()
             there, wanted = (self._of_files if product.suffix else self._of_folder)(product, dict(paths))
             old = [name for name, (_, info) in wanted.items() if not _same(info, there.get(name))]
@@ -119,7 +119,7 @@ class Bucket(Store):
         there = {name: info for name, info in self._objects.infos("").items() if name in ours}
         folder = {f"{product.name}/{name}": info for name, info in self._objects.infos(product.name).items()}
         there |= {name: info for name, info in folder.items() if name in ours}
-        return there, {_stable(product, shard): (path, made[last(path)]) for shard, path in paths.items()}
+        return there, {_stable(product, shard): (path, made[basename(path)]) for shard, path in paths.items()}
 
     def _of_folder(self, product: Product, paths: Mapping[str, str]) -> tuple[Infos, Wanted]:
         made = self._objects.below(f"cache/{product.name}")
@@ -149,12 +149,12 @@ class Bucket(Store):
                 self._lease = None
 
     def holder(self) -> str | None:
-        with self._objects.explained():
+        with self._objects.explain_errors():
             return self._objects.lease(LEASE).holder()
 
     def save(self) -> None:
         """Copy what has changed in `root` to the bucket, and remove what is gone of the tracebacks there."""
-        with self._saving, self._objects.explained():
+        with self._saving, self._objects.explain_errors():
             self._check()
             changed = {}
             for path in self._logs():
@@ -170,7 +170,7 @@ class Bucket(Store):
                 del self._saved[name]
 
     def log(self, name: str) -> Path:
-        with self._objects.explained(), contextlib.suppress(FileNotFoundError):
+        with self._objects.explain_errors(), contextlib.suppress(FileNotFoundError):
             self._fetch(name)
         return self.root / name
 

@@ -28,7 +28,7 @@ from pipelines.config.load import Config
 from pipelines.engine import plan
 from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Step
-from pipelines.engine.shard_index import Keys
+from pipelines.engine.shard_index import Fingerprints
 from pipelines.engine.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]
@@ -40,7 +40,7 @@ class Folder:
     """A run folder: the keys of the results that configurations refer to, and the products that they make."""
 
     store: Store
-    keys: list[Keys] = field(default_factory=list)
+    keys: list[Fingerprints] = field(default_factory=list)
     products: set[str] = field(default_factory=set)
 
     def refer(

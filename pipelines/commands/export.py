@@ -21,9 +21,9 @@ from cpp.export.rows import Layer, Shard
 from cpp.files import tables
 from cpp.files.credentials import check_address
 from cpp.files.filesystem import is_remote
-from cpp.files.scratch import borrowed
+from cpp.files.scratch import local_copy
 from cpp.files.tables import Counts
-from cpp.files.top_rows import Best
+from cpp.files.top_rows import TopRows
 from cpp.sources.shards import MAX_BYTES
 from cpp.sources.tar import TarShard
 from cpp.store.bucket_folder import check_writable
@@ -118,7 +118,7 @@ def numbers(text: str | None) -> frozenset[int] | None:
 def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, File]]) -> Export:
     """What there is to write. ConfigError names the option that does not fit the run."""
     (clusters,) = files["clusters"].values()
-    with borrowed(clusters.path) as path:
+    with local_copy(clusters.path) as path:
         rows = tables.read(path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
     main = next(row["layer"] for row in rows if row["main"])
     layers = sorted({row["layer"] for row in rows})
@@ -190,7 +190,7 @@ class Survey(NamedTuple):
 def survey(whole: Export, found: Sequence[Shard]) -> Survey:
     """Which classes an export has, and the rows that are among the surest of their cluster over the whole set."""
     n_clusters, n = 1 + max((c.cluster for c in whole.classes), default=0), whole.wanted.per_cluster
-    kept = Best(n, n_clusters) if n is not None else None
+    kept = TopRows(n, n_clusters) if n is not None else None
     clusters, starts = set[int](), [0]
     for shard in found:
         with _at_hand(shard) as local:
@@ -247,7 +247,7 @@ def _at_hand(shard: Shard) -> Iterator[Shard]:
     """A shard whose tables are on this machine."""
     with ExitStack() as stack:
         paths = {kind: getattr(shard, kind) for kind in ("assignments", "labels", "rejected", "drop")}
-        yield replace(shard, **{kind: path and stack.enter_context(borrowed(path)) for kind, path in paths.items()})
+        yield replace(shard, **{kind: path and stack.enter_context(local_copy(path)) for kind, path in paths.items()})
 
 
 def _folder(config: Config, wanted: Wanted) -> str:

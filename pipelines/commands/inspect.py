@@ -29,7 +29,7 @@ PREFETCH = 4
 def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
     """The clusters of a layer, by default the main one. ConfigError where it, or a finished run, is not there."""
     (file,) = finished(config, ["clusters"], command)["clusters"].values()
-    with scratch.borrowed(file.path) as path:
+    with scratch.local_copy(file.path) as path:
         rows = tables.read(path).to_pylist()
     layers = sorted({row["layer"] for row in rows})
     if layer is not None and layer not in layers:

@@ -25,7 +25,7 @@ from cpp.rate_reduction.head import Head
 from cpp.sources import shards as sources
 from cpp.sources import vectors
 from cpp.sources.folder import FolderShard, is_image
-from cpp.sources.paths import below
+from cpp.sources.paths import find_files
 from cpp.store.connect import open_store
 from cpp.store.local import Store
 from cpp.store.results import File
@@ -108,7 +108,7 @@ def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
             raise ConfigError(f"predict: {error}") from error
         done = _work(config, what, steps, {**files, **new}, open_store(folder))
         parts = [_rows(done, shard) for shard in next(iter(new.values()))]
-    with scratch.borrowed(next(iter(made["clusters"].values())).path) as path:
+    with scratch.local_copy(next(iter(made["clusters"].values())).path) as path:
         clusters = files_tables.read(path).to_pylist()
     names = {row["cluster"]: called(row) for row in clusters if row["main"]}
     return Predicted(pa.concat_tables(parts, promote_options="permissive"), names)
@@ -158,7 +158,7 @@ def _source(
 
 def _images(shard_size: int, what: str, is_folder: bool) -> dict[str, File]:
     if is_folder:
-        if not below(what, is_image):
+        if not find_files(what, is_image):
             raise ConfigError(f"the folder {what} has no images: name one that has, or a single tar")
         found: Mapping[str, sources.ImageShard] = sources.shards(sources.Images("folder", (what,), shard_size))
     elif what.endswith(".tar"):
@@ -190,7 +190,7 @@ def _from_vectors(
         )
     dim = vectors.vector_dim(file.path for file in shards["vectors"].values())
     (head,) = files["head"].values()
-    with scratch.borrowed(head.path) as path:
+    with scratch.local_copy(head.path) as path:
         expected = Head.load(path).in_dim
     if dim not in (None, expected):
         raise ConfigError(

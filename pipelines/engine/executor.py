@@ -47,7 +47,7 @@ def open_stage(stage: Stage, given: Given) -> Work:
     """Limit this process to `given.threads` threads and open the stage."""
     torch.set_num_threads(given.threads)
     threadpoolctl.threadpool_limits(given.threads)
-    scratch.forget()  # local copies that the previous stage kept
+    scratch.clear_copies()  # local copies that the previous stage kept
     return stage.open(given)
 
 
@@ -55,7 +55,7 @@ def run_task(work: Work, task: Task, store: Store) -> Result:
     """Process one shard. All its files appear together or not at all; an exception becomes a failed result."""
     start = time.perf_counter()
     try:
-        with store.commit(task.outputs) as out, store.brought(task.files) as files:
+        with store.commit(task.outputs) as out, store.local_files(task.files) as files:
             counts = work(files, out)
             if not counts.balanced:
                 raise RuntimeError(

@@ -13,7 +13,7 @@ from cpp.store.results import WHOLE, File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Label
-from pipelines.engine.shard_index import Listed
+from pipelines.engine.shard_index import InputFiles
 
 MANY_SHARDS = ("webdataset", "parquet", "table")  # formats with so many shards that they are kept in a table
 
@@ -43,8 +43,8 @@ def _vocabulary(config: Config, label: Label) -> dict[str, Mapping[str, File]]:
     hint = f"; it may also be one of {', '.join([*word_lists.LISTS, CAPTIONS])}"
     with _config_errors("label.vocabulary", config, hint):
         folders = [path for path in paths if path not in lists]
-        files["vocabulary"] = {f: vectors.tracked(f, "names.txt", "embeddings.npy") for f in folders}
-        files["wordlists"] = {path: vectors.tracked(path, "") for path in lists}
+        files["vocabulary"] = {f: vectors.source_file(f, "names.txt", "embeddings.npy") for f in folders}
+        files["wordlists"] = {path: vectors.source_file(path, "") for path in lists}
     excluded = list[str]()
     with _config_errors("label.exclude", config):
         for word in label.exclude:
@@ -59,14 +59,14 @@ def input_shards(config: Config) -> dict[str, Mapping[str, File]]:
         with _config_errors("import", config):
             images = config.import_.images and config.locate(config.import_.images)
             shards = vectors.vector_shards(config.locate(config.import_.path), images)
-            return {kind: Listed(files) for kind, files in shards.items()}
+            return {kind: InputFiles(files) for kind, files in shards.items()}
     assert config.images is not None  # a configuration has `import` or `images`  # noqa: S101
     i = config.images
     with _config_errors("images", config):
         paths, annotations = (tuple(config.locate(path) for path in group) for group in (i.path, i.annotations))
         source = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
-        named = ((name, File(shard, shard.fingerprint)) for name, shard in sources.listed(source))
-        return {"images": Listed(named) if i.format in MANY_SHARDS else dict(named)}
+        named = ((name, File(shard, shard.fingerprint)) for name, shard in sources.iter_shards(source))
+        return {"images": InputFiles(named) if i.format in MANY_SHARDS else dict(named)}
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def _config_errors(key: str, config: Config, hint: str = "") -> Iterator[None]:
     except ValueError as error:
         raise ConfigError(f"{key}: {error} (relative paths start from `data`, now {config.data!r}){hint}") from error
     except Exception as error:
-        if not filesystem.is_failure(error):
+        if not filesystem.is_storage_error(error):
             raise
         message = credentials.redacted(f"{type(error).__name__}: {error}")
         raise ConfigError(

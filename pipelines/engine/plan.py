@@ -14,7 +14,16 @@ from cpp.store.hard_links import hashes
 from cpp.store.local import Store
 from cpp.store.results import WHOLE, File, Product, fingerprint
 from pipelines.config.errors import ConfigError
-from pipelines.engine.shard_index import Keys, Made, Names, Paths, aligned, common, digest, text
+from pipelines.engine.shard_index import (
+    FilePaths,
+    Fingerprints,
+    ShardFiles,
+    ShardNames,
+    aligned_fingerprints,
+    common_shards,
+    digest,
+    fingerprint_text,
+)
 from pipelines.engine.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]  # name of a product or source -> shard -> file
@@ -47,7 +56,7 @@ class Tasks(Sequence[Task]):
         shard = step.names[index]
         inputs = {kind: files[shard].path for kind, files in step.each.items()}
         outputs = {name: files.file(index).path for name, files in step.outputs.items()}
-        return Task(step.name, shard, text(step.fingerprints[index]), inputs, outputs)
+        return Task(step.name, shard, fingerprint_text(step.fingerprints[index]), inputs, outputs)
 
 
 @dataclass(frozen=True)
@@ -59,11 +68,11 @@ class Step:
 
     name: str
     stage: Stage
-    names: Names
-    fingerprints: Keys
+    names: ShardNames
+    fingerprints: Fingerprints
     exists: NDArray[np.bool_]
     each: Files
-    outputs: Mapping[str, Made]
+    outputs: Mapping[str, ShardFiles]
 
     @property
     def tasks(self) -> Tasks:
@@ -76,7 +85,7 @@ class Step:
         return Tasks(self, np.flatnonzero(~self.exists))
 
     @functools.cached_property
-    def done(self) -> Names:
+    def done(self) -> ShardNames:
         """The names of the finished shards."""
         return self.names.where(self.exists)
 
@@ -85,10 +94,10 @@ class Step:
         """Whether all shards are finished."""
         return bool(self.exists.all())
 
-    def results(self) -> dict[str, Made]:
+    def results(self) -> dict[str, ShardFiles]:
         """The files of the finished shards, by product and shard."""
         done = self.done
-        return {name: Made(done, files.numbers[self.exists], files.path) for name, files in self.outputs.items()}
+        return {name: ShardFiles(done, files.numbers[self.exists], files.path) for name, files in self.outputs.items()}
 
 
 def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
@@ -96,23 +105,23 @@ def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
     each = {kind: files[kind] for kind in stage.each if files.get(kind)}
     whole = {kind: digest(files[kind]) for kind in stage.whole if files.get(kind)}
     base = fingerprint(name, stage.version, stage.settings(), whole)
-    names = common(list(each.values())) if each else Names([WHOLE])
-    inputs = [aligned(shard_files, names) for shard_files in each.values()]
+    names = common_shards(list(each.values())) if each else ShardNames([WHOLE])
+    inputs = [aligned_fingerprints(shard_files, names) for shard_files in each.values()]
     numbers = (
         int(fingerprint(base, shard, dict(zip(each, marks, strict=True))), 16)
         for shard, *marks in zip(names, *inputs, strict=True)
     )
     fingerprints = np.fromiter(numbers, np.uint64, len(names))
-    outputs = {p.name: Made(names, fingerprints, functools.partial(store.path, p)) for p in stage.products}
+    outputs = {p.name: ShardFiles(names, fingerprints, functools.partial(store.path, p)) for p in stage.products}
     exists = np.ones(len(names), bool)
     for product in stage.products:
         exists &= _existing(store, product, outputs[product.name])
     return Step(name, stage, names, fingerprints, exists, each, outputs)
 
 
-def _existing(store: Store, product: Product, files: Made) -> NDArray[np.bool_]:
+def _existing(store: Store, product: Product, files: ShardFiles) -> NDArray[np.bool_]:
     """Mark the files that the store lists."""
-    return np.isin(hashes(path.rpartition("/")[2] for path in Paths(files)), hashes(store.listing(product)))
+    return np.isin(hashes(path.rpartition("/")[2] for path in FilePaths(files)), hashes(store.listing(product)))
 
 
 def plan_steps(stages: Mapping[str, Stage], files: Files, store: Store) -> list[Step]:

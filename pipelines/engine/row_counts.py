@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from cpp.files import scratch, tables
 from cpp.files.integrity import damage
-from cpp.files.iterables import ahead
+from cpp.files.iterables import map_threads
 from cpp.files.tables import Counts, read_counts
 from cpp.store.local import Store
 from cpp.store.results import Product, fingerprint
 from pipelines.engine.plan import Step
-from pipelines.engine.shard_index import Made, Names, Paths
+from pipelines.engine.shard_index import FilePaths, ShardFiles, ShardNames
 
 THREADS = 16  # footers read at the same time
 MANY = 1000  # shards from which on the counts are stored
@@ -48,7 +48,9 @@ class RowAccounting:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._rows_out: dict[str, tuple[Names, NDArray[np.int64]]] = {}  # product -> shards and output rows of each
+        self._rows_out: dict[
+            str, tuple[ShardNames, NDArray[np.int64]]
+        ] = {}  # product -> shards and output rows of each
 
     def check(self, step: Step) -> Counts | None:
         """Check all finished shards and return the sum of their counts; None for a step that runs once.
@@ -71,11 +73,11 @@ class RowAccounting:
             self._rows_out[main.name] = results[main.name].names, counts[:, 1]
         return Counts(*counts.sum(axis=0).tolist())
 
-    def _stored_path(self, step: Step, results: Mapping[str, Made]) -> str | None:
+    def _stored_path(self, step: Step, results: Mapping[str, ShardFiles]) -> str | None:
         """The file for the counts of a step; None if they are not stored."""
         if len(step.done) < MANY:
             return None
-        stamps = [self._store.stamp(Paths(files)) for files in results.values()]
+        stamps = [self._store.version_digest(FilePaths(files)) for files in results.values()]
         if None in stamps:
             return None
         rows_in = {
@@ -86,22 +88,24 @@ class RowAccounting:
     def _load(self, path: str) -> Rows | None:
         if Path(path).name not in self._store.listing(ACCOUNTS) or damage(path):
             return None
-        with scratch.borrowed(path) as local:
+        with scratch.local_copy(path) as local:
             table = tables.read(local)
         return np.stack([table[field].to_numpy() for field in Counts._fields], axis=1)
 
-    def _count(self, step: Step, results: Mapping[str, Made]) -> Rows:
+    def _count(self, step: Step, results: Mapping[str, ShardFiles]) -> Rows:
         """Read and check the counts of every shard, which the footers of all its tables repeat."""
         counts, damaged = list[Rows](), []
         for product in step.stage.products:
             files = results[product.name]
             if product.suffix != ".parquet":
-                reasons = zip(Paths(files), ahead(damage, Paths(files), THREADS, 4 * THREADS), strict=True)
+                reasons = zip(
+                    FilePaths(files), map_threads(damage, FilePaths(files), THREADS, 4 * THREADS), strict=True
+                )
                 damaged += [(product, path, reason) for path, reason in reasons if reason]
                 continue
             rows_in = {kind: self._rows_in(kind, files.names) for kind in step.stage.each if kind in self._rows_out}
             rows = np.zeros((len(files), len(Counts._fields)), np.int64)
-            for i, footer in enumerate(ahead(_read_footer, Paths(files), THREADS, 4 * THREADS)):
+            for i, footer in enumerate(map_threads(_read_footer, FilePaths(files), THREADS, 4 * THREADS)):
                 if isinstance(footer, str):
                     damaged.append((product, files.file(i).path, footer))
                     continue
@@ -124,7 +128,7 @@ class RowAccounting:
             )
         return counts[0]
 
-    def _rows_in(self, kind: str, names: Names) -> NDArray[np.int64]:
+    def _rows_in(self, kind: str, names: ShardNames) -> NDArray[np.int64]:
         """Input rows of these shards: the output rows of the step that wrote `kind`."""
         shards, rows = self._rows_out[kind]
         return rows if shards is names else rows[[shards.at(name) for name in names]]

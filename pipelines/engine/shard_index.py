@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from cpp.files.iterables import batched
 from cpp.store.results import File
 
-Keys = NDArray[np.uint64]  # fingerprints as numbers
+Fingerprints = NDArray[np.uint64]  # fingerprints as numbers
 BLOCK = 1000  # files that are Python's objects at a time
 
 
-class Names(Sequence[str]):
+class ShardNames(Sequence[str]):
     """The names of shards in order, each once. As a sequence, and as a set that is asked by bisection."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -65,19 +65,19 @@ class Names(Sequence[str]):
         except KeyError:
             return False
 
-    def same(self, other: Names) -> bool:
+    def same(self, other: ShardNames) -> bool:
         """Whether the other has these names in this order."""
         return self is other or np.array_equal(self._raw, other._raw)
 
-    def where(self, kept: NDArray[np.bool_]) -> Names:
+    def where(self, kept: NDArray[np.bool_]) -> ShardNames:
         """Those that are marked; these themselves where all are, so that products go on sharing them."""
-        return self if kept.all() else Names(self[int(i)] for i in np.flatnonzero(kept))
+        return self if kept.all() else ShardNames(self[int(i)] for i in np.flatnonzero(kept))
 
 
-class Made(Mapping[str, File]):
+class ShardFiles(Mapping[str, File]):
     """The files of a product by shard: their keys, and from a shard and its key the path."""
 
-    def __init__(self, names: Names, keys: Keys, path: Callable[[str, str], str]) -> None:
+    def __init__(self, names: ShardNames, keys: Fingerprints, path: Callable[[str, str], str]) -> None:
         self.names, self.numbers, self.path = names, keys, path
 
     def __len__(self) -> int:
@@ -91,15 +91,15 @@ class Made(Mapping[str, File]):
 
     def file(self, place: int) -> File:
         """The file of the shard at a place."""
-        key = text(self.numbers[place])
+        key = fingerprint_text(self.numbers[place])
         return File(self.path(self.names[place], key), key)
 
     def paths(self) -> Iterator[Any]:
         """The paths of all in order."""
-        return map(self.path, self.names, texts(self.numbers))
+        return map(self.path, self.names, fingerprint_texts(self.numbers))
 
 
-class Listed(Made):
+class InputFiles(ShardFiles):
     """Inputs by shard. Their paths, which are strings or dataclasses of plain values, are the rows of a table."""
 
     def __init__(self, files: Iterable[tuple[str, File]]) -> None:
@@ -112,10 +112,10 @@ class Listed(Made):
             rows = ({"path": f.path} if self._kind is str else vars(f.path) for _, f in some)
             tables.append(pa.Table.from_pylist(list(rows)))
         self._table = pa.concat_tables(tables, promote_options="default").combine_chunks()
-        super().__init__(Names(names), np.array(keys, np.uint64), self._of)
+        super().__init__(ShardNames(names), np.array(keys, np.uint64), self._of)
 
     def file(self, place: int) -> File:
-        return File(self._path(place), text(self.numbers[place]))
+        return File(self._path(place), fingerprint_text(self.numbers[place]))
 
     def paths(self) -> Iterator[Any]:
         for batch in self._table.to_batches(BLOCK):
@@ -131,41 +131,41 @@ class Listed(Made):
         return row["path"] if self._kind is str else self._kind(**row)
 
 
-class Paths(Sequence[str]):
+class FilePaths(Sequence[str]):
     """The paths of files in the order of their shards."""
 
     def __init__(self, files: Mapping[str, File]) -> None:
-        self._files = files if isinstance(files, Made) else list(files.values())
+        self._files = files if isinstance(files, ShardFiles) else list(files.values())
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Any]:
         files = self._files
-        return files.paths() if isinstance(files, Made) else (file.path for file in files)
+        return files.paths() if isinstance(files, ShardFiles) else (file.path for file in files)
 
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
         files = self._files
-        return (files.file(at) if isinstance(files, Made) else files[at]).path
+        return (files.file(at) if isinstance(files, ShardFiles) else files[at]).path
 
 
-def text(key: np.uint64 | int) -> str:
+def fingerprint_text(key: np.uint64 | int) -> str:
     """A key as it stands in the names of files."""
     return f"{key:016x}"
 
 
-def texts(keys: Keys) -> Iterator[str]:
+def fingerprint_texts(keys: Fingerprints) -> Iterator[str]:
     """The same of many."""
     for start in range(0, len(keys), BLOCK):
-        yield from map(text, keys[start : start + BLOCK].tolist())
+        yield from map(fingerprint_text, keys[start : start + BLOCK].tolist())
 
 
 def fingerprints(files: Mapping[str, File]) -> Iterator[str]:
     """The fingerprints of files in the order of their shards."""
-    if isinstance(files, Made):
-        return texts(files.numbers)
+    if isinstance(files, ShardFiles):
+        return fingerprint_texts(files.numbers)
     return (file.fingerprint for file in files.values())
 
 
@@ -177,25 +177,25 @@ def digest(files: Mapping[str, File]) -> str:
     return found.hexdigest()
 
 
-def common(files: Sequence[Mapping[str, File]]) -> Names:
+def common_shards(files: Sequence[Mapping[str, File]]) -> ShardNames:
     """The names of the shards that are in all of these, in the order of the first."""
     first = files[0]
-    names = first.names if isinstance(first, Made) else Names(first)
+    names = first.names if isinstance(first, ShardFiles) else ShardNames(first)
     rest = [other for other in files[1:] if not _same(other, names)]
     if not rest:
         return names
     return names.where(np.fromiter((all(name in other for other in rest) for name in names), bool, len(names)))
 
 
-def aligned(files: Mapping[str, File], names: Names) -> Iterator[str]:
+def aligned_fingerprints(files: Mapping[str, File], names: ShardNames) -> Iterator[str]:
     """The fingerprints of the files of these shards."""
     if _same(files, names):
         return fingerprints(files)
     return (files[name].fingerprint for name in names)
 
 
-def _same(files: Mapping[str, File], names: Names) -> bool:
+def _same(files: Mapping[str, File], names: ShardNames) -> bool:
     """Whether the files are of these shards, in this order."""
-    if isinstance(files, Made):
+    if isinstance(files, ShardFiles):
         return files.names.same(names)
     return len(files) == len(names) and all(map(operator.eq, files, names))

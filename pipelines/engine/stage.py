@@ -38,12 +38,12 @@ class Given:
     def file(self, kind: str) -> str:
         """A local copy of the only file of an input."""
         (path,) = self.whole[kind]
-        return scratch.kept(path)
+        return scratch.cached_copy(path)
 
     def files(self, kind: str) -> Iterator[str]:
         """Yield local copies of the files of an input. Each exists until the next one is requested."""
         for path in self.whole.get(kind, ()):
-            with scratch.borrowed(path) as local:
+            with scratch.local_copy(path) as local:
                 yield local
 
 

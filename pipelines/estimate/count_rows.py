@@ -20,7 +20,7 @@ from cpp.sources.table import TableShard
 from cpp.sources.tar import TarShard
 from pipelines.config.load import Config
 from pipelines.engine.inputs import input_shards
-from pipelines.engine.shard_index import Paths
+from pipelines.engine.shard_index import FilePaths
 
 TARS_COUNTED = 8  # tars, spread evenly over all, whose `_stats.json` gives the number of images
 
@@ -38,8 +38,8 @@ def count_rows(config: Config) -> InputRows:
     """Count the inputs. ConfigError if there are none; OSError or ValueError if they cannot be listed."""
     files = input_shards(config)
     if config.import_:
-        return _count_vectors(list(Paths(files["vectors"])))
-    images: list[Any] = list(Paths(files["images"]))
+        return _count_vectors(list(FilePaths(files["vectors"])))
+    images: list[Any] = list(FilePaths(files["images"]))
     if isinstance(images[0], TarShard):
         return _count_tars(images)
     rows = sum(s.stop - s.start if isinstance(s, TableShard) else len(s.names) for s in images)
@@ -50,7 +50,7 @@ def _count_vectors(paths: list[str]) -> InputRows:
     sizes = _sizes(paths)
     for path in paths:
         try:
-            start, dim, dtype = vectors.header(path)
+            start, dim, dtype = vectors.read_header(path)
         except (ValueError, OSError):
             continue
         rows = sum(max(sizes[path] - start, 0) // (dim * dtype.itemsize) for path in paths)
@@ -75,7 +75,7 @@ def _count_tars(tars: list[TarShard]) -> InputRows:
 def _successes(tar: str) -> int | None:
     """The number of images that img2dataset recorded for a tar; None without its record."""
     try:
-        with filesystem.opened(f"{tar.removesuffix('.tar')}_stats.json") as file:
+        with filesystem.open_file(f"{tar.removesuffix('.tar')}_stats.json") as file:
             return int(json.load(file)["successes"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

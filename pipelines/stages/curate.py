@@ -19,7 +19,7 @@ from cpp.curation.decisions import Reason
 from cpp.curation.k_center import farthest_first
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.files.top_rows import Best
+from cpp.files.top_rows import TopRows
 from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Given, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_tree
@@ -85,7 +85,7 @@ class Balance(Stage):
 
     def _first(self, given: Given, tree: TreeFile, taken: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows that come first in their clusters, ascending: the surest, or those drawn by lot."""
-        best = Best(taken, tree.finest)
+        best = TopRows(taken, tree.finest)
         for rows in self._rows(given, tree, lots=True):
             at = np.flatnonzero(rows.stays)
             sure, score = (rows.confidence[at], rows.score[at])
@@ -115,7 +115,7 @@ class Balance(Stage):
         columns |= {"labels": ["confidence"], "outliers": ["outlier"], "duplicates": ["kept"]}
         there = [kind for kind in columns if kind in given.whole]
         streams = (tables.batches(given.whole[kind], columns[kind], given.prefetch) for kind in there)
-        for parts in tables.aligned(*streams):
+        for parts in tables.align_batches(*streams):
             of = dict(zip(there, parts, strict=True))
             assigned, n = of["assignments"], len(parts[0])
             gone = leaving(of.get("duplicates"), of.get("outliers"), self.threshold)
@@ -156,7 +156,7 @@ def _apart(
         tables.batches(given.whole["assignments"], [tree.column(tree.finest), "key", "image_shard"], given.prefetch),
     )
     first, parts = 0, list[tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.float64]]]()
-    for codes, assigned in tables.aligned(*streams):
+    for codes, assigned in tables.align_batches(*streams):
         low, high = np.searchsorted(drawn, [first, first + len(codes)])
         if high > low:
             at = pa.array(drawn[low:high] - first)

@@ -15,7 +15,7 @@ from cpp.curation.duplicate_groups import Keep
 from cpp.curation.outliers import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.files.top_rows import Least
+from cpp.files.top_rows import SmallestRows
 from cpp.report import balance_page, cards, duplicates_page, outliers_page, section_page, thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Given, Stage, Work
@@ -39,7 +39,7 @@ class OutliersPage(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             counts = np.zeros(outliers_page.BARS, np.int64)
             kinds = list(outliers_page.SHOWN)
-            kept = Least(max(outliers_page.SHOWN.values()))
+            kept = SmallestRows(max(outliers_page.SHOWN.values()))
             for odd, known in _aligned(given, "outliers", ["outlier", *PARTS], ["key", "image_shard", "cluster"]):
                 at = (odd["outlier"].to_numpy() * outliers_page.BARS).astype(np.int64)
                 counts += np.bincount(at.clip(0, outliers_page.BARS - 1), minlength=outliers_page.BARS)
@@ -57,7 +57,7 @@ class OutliersPage(Stage):
 
         return work
 
-    def _shown(self, kept: Least, kinds: list[str], given: Given) -> list[dict[str, Any]]:
+    def _shown(self, kept: SmallestRows, kinds: list[str], given: Given) -> list[dict[str, Any]]:
         """The oddest images of each kind, the oddest first, with their pictures and the names of their clusters."""
         names, counted = _names(given), dict.fromkeys(kinds, 0)
         found = []
@@ -88,7 +88,7 @@ class BalancePage(Stage):
             names = _names(given)
             sizes = [row["size"] for row in _clusters(given)]
             wanted = np.array(balance_page.shown(np.array(sizes)))
-            kept = Least(balance_page.IMAGES)
+            kept = SmallestRows(balance_page.IMAGES)
             for batch, reason in _decided(given):
                 cluster = batch["cluster"].to_numpy()
                 stays = np.array([why is None for why in reason], np.bool_)
@@ -124,7 +124,9 @@ def _decided(given: Given) -> Iterator[tuple[pa.RecordBatch, list[str | None]]]:
 def _aligned(given: Given, kind: str, columns: list[str], known: list[str]) -> Iterator[tuple[pa.RecordBatch, ...]]:
     """Columns of a product beside those of ASSIGNMENTS, row for row."""
     wanted = {kind: columns, "assignments": known}
-    return tables.aligned(*(tables.batches(given.whole[name], some, given.prefetch) for name, some in wanted.items()))
+    return tables.align_batches(
+        *(tables.batches(given.whole[name], some, given.prefetch) for name, some in wanted.items())
+    )
 
 
 def _clusters(given: Given) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ class Growth(Stage):
         came = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
         columns = {"codes": ["code"], "assignments": COLUMNS}
         streams = (tables.batches(given.whole[kind], some, given.prefetch) for kind, some in columns.items())
-        for codes, about in tables.aligned(*streams):
+        for codes, about in tables.align_batches(*streams):
             cluster, score, margin = (about[column].to_numpy() for column in COLUMNS)
             new.add(cluster, score, margin)
             close = score >= fine.reach

@@ -49,7 +49,7 @@ class Scatter(Stage):
 
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            X = tables.joined(tables.read(files["features"], columns=self.embeddings), self.embeddings)
+            X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
             known, second = _known(files, self.similarity, self.bytes)
             known |= {"vector_hash": pa.array(exact_copies.hashes(X)), "vector": tables.matrix_column(X)}
             table = pa.table({**known, "row": np.arange(len(X)), "guest": pa.repeat(False, len(X))})
@@ -59,7 +59,7 @@ class Scatter(Stage):
                 as_guests = pa.repeat(True, len(guests))
                 table = pa.concat_tables([table, guests.set_column(len(guests.schema) - 1, "guest", as_guests)])
             table = table.sort_by([("cluster", "ascending"), ("guest", "ascending"), ("row", "ascending")])
-            tables.write(table, out["scattered"], Counts(len(X), len(X)), group=LYING)
+            tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=LYING)
             return Counts(len(X), len(X))
 
         return work

@@ -81,7 +81,7 @@ class Encode(Stage):
                 rejected.append({"key": key, "row": row, "reason": str(reason)})
 
             def pixels() -> Iterator[tuple[NDArray[np.uint8], ...]]:
-                read = shards.read(shard, limits.max_bytes)
+                read = shards.read_samples(shard, limits.max_bytes)
                 prepared = images.prepare(read, [m.preprocess for m in models], limits, given.threads, waiting)
                 for row, item in enumerate(prepared):
                     if item.pixels is None:
@@ -103,7 +103,7 @@ class Encode(Stage):
                 "key": pa.array(keys, pa.string()),
                 **{c: tables.matrix_column(X[finite]) for c, X in zip(self.encoders, matrices, strict=True)},
                 "image_shard": pa.repeat(pa.scalar(shard.path, pa.string()), len(rows)),
-                **samples.columns(keys, [metadata for _, _, metadata in rows]),
+                **samples.metadata_columns(keys, [metadata for _, _, metadata in rows]),
             }
             counts = Counts(rows_in, len(rows), len(rejected))
             tables.write(pa.table(columns), out["features"], counts, about)

@@ -42,7 +42,7 @@ class Evaluate(Stage):
             rows = metrics.labelled(assignments, self.label, given.prefetch)
             sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, given.prefetch)
             batches = tables.batches(features, self.embeddings, given.prefetch)
-            vectors = (tables.joined(batch, self.embeddings) for batch in batches)
+            vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
             baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
             methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
             found = {

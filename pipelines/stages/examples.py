@@ -55,7 +55,7 @@ class Map(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             drawn = tsne_map.POINTS, self.seed, given.prefetch
             Z = tables.sample_rows(given.whole["codes"], ["code"], *drawn)
-            about = tables.sampled(given.whole["assignments"], ["key", "image_shard", "cluster"], *drawn)
+            about = tables.sample_batches(given.whole["assignments"], ["key", "image_shard", "cluster"], *drawn)
             table = pa.Table.from_batches(list(about))
             x, y = tsne_map.embed(Z, self.seed).T
             tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map"])

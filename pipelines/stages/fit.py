@@ -75,7 +75,7 @@ class Project(Stage):
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
-            Z = head.project(torch.from_numpy(tables.joined(table, self.embeddings)), given.batch).Z
+            Z = head.project(torch.from_numpy(tables.join_vectors(table, self.embeddings)), given.batch).Z
             counts = Counts(len(table), len(Z))
             tables.write(pa.table({"key": table["key"], "code": tables.matrix_column(Z.numpy())}), out["codes"], counts)
             return counts

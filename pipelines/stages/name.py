@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from cpp.clustering import choose_k, quality
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.files.top_rows import Least
+from cpp.files.top_rows import SmallestRows
 from cpp.naming import caption_phrases, cluster_table
 from cpp.naming import names as naming
 from cpp.naming.vocabulary import Vocabulary
@@ -127,7 +127,7 @@ class Label(Stage):
         columns = {K: tree.column(K) for K in tree.clusters}
         sizes = {K: np.zeros(K, np.int64) for K in columns}
         small = np.zeros(tree.main, np.int64)
-        typical, finest = Least(cluster_table.EXAMPLES), columns[tree.finest]
+        typical, finest = SmallestRows(cluster_table.EXAMPLES), columns[tree.finest]
         wanted = [*columns.values(), "margin", "score", "key"]
         for batch in tables.batches(given.whole["assignments"], wanted, given.prefetch):
             for K, column in columns.items():

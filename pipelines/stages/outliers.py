@@ -56,7 +56,7 @@ class Oddities(Stage):
             cluster = torch.from_numpy(assigned["cluster"].to_numpy().astype(np.int64))
             parts = {
                 "margin": assigned["margin"].to_numpy(),
-                "density": density(tables.joined(table, self.embeddings), given.batch),
+                "density": density(tables.join_vectors(table, self.embeddings), given.batch),
                 "residual": residual(torch.from_numpy(Z), cluster),
                 "caption": self._fit(files["features"], model, given.image_batch),
             }

@@ -62,7 +62,7 @@ class Hashes(Stage):
     def open(self, given: Given) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
-            found = exact_copies.hashes(tables.joined(table, self.embeddings))
+            found = exact_copies.hashes(tables.join_vectors(table, self.embeddings))
             counts = Counts(len(table), len(found))
             tables.write(pa.table({"key": table["key"], "hash": found}), out["hashes"], counts)
             return counts

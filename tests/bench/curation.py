@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cpp.clustering import layers
 from cpp.curation import balance, outliers
-from cpp.files.top_rows import Best
+from cpp.files.top_rows import TopRows
 from cpp.nearest import Nearest, kmeans
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.fit import fit
@@ -85,7 +85,7 @@ def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float,
 def subset(cluster: NDArray[np.int64], total: int, power: float, first: NDArray[np.floating]) -> NDArray[np.int64]:
     """Rows that a balanced subset takes, of each cluster those of the largest values in `first`."""
     sizes = np.bincount(cluster)
-    best = Best(balance.down([], sizes, total, power), len(sizes))
+    best = TopRows(balance.down([], sizes, total, power), len(sizes))
     best.add(np.arange(len(cluster)), cluster, np.zeros(len(cluster)), first)
     return best.rows()
 

@@ -139,7 +139,7 @@ def first(tar: Path, n: int, folder: Path) -> str:
 
 
 def pictures(shard: sources.ImageShard) -> Iterator[Image.Image]:
-    return (Image.open(io.BytesIO(sample.image or b"")) for sample in sources.read(shard))
+    return (Image.open(io.BytesIO(sample.image or b"")) for sample in sources.read_samples(shard))
 
 
 def rows(data: Path) -> Iterator[tuple[str, float, float]]:
@@ -149,7 +149,7 @@ def rows(data: Path) -> Iterator[tuple[str, float, float]]:
         yield memory(tar)
         cc3m = first(data / "cc3m-img2dataset/00000.tar", 400, Path(folder))
         (shard,) = sources.shards(Images("webdataset", (cc3m,))).values()
-        yield decoding("cc3m", [sample.image or b"" for sample in sources.read(shard)])
+        yield decoding("cc3m", [sample.image or b"" for sample in sources.read_samples(shard)])
         yield decoding("coco", [path.read_bytes() for path in sorted((data / "coco-mini/val2017").iterdir())])
         weights = random_weights("ViT-B-32", Path(folder))
         yield encoding(cc3m, weights, "fp32")

@@ -10,7 +10,7 @@ from typing import Any
 
 from cpp.sources import shards
 from cpp.sources.samples import Reason, Sample
-from cpp.sources.shards import Images, ImageShard, read
+from cpp.sources.shards import Images, ImageShard, read_samples
 from tests.support.pictures import encoded, picture, png
 
 JPEG = encoded(picture(), "JPEG")
@@ -48,7 +48,7 @@ def only(format: shards.Format, *path: str, **settings: Any) -> ImageShard:
 
 
 def samples(path: Path | str, max_bytes: int = shards.MAX_BYTES) -> list[Sample]:
-    return list(read(only("webdataset", str(path)), max_bytes))
+    return list(read_samples(only("webdataset", str(path)), max_bytes))
 
 
 def about(found: Iterable[Sample]) -> list[tuple[str, Mapping[str, Any]]]:

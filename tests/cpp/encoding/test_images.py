@@ -188,7 +188,7 @@ def test_what_is_no_picture_or_of_a_format_that_is_not_read_has_no_extension() -
 def test_real_photographs_give_the_pixels_of_open_clip(real_data: Path, path: str, kind: shards.Format) -> None:
     shard = next(iter(shards.shards(shards.Images(kind, (str(real_data / path),))).values()))
     n = 25 if kind == "folder" else 120
-    data = [sample.image for sample, _ in zip(shards.read(shard), range(n), strict=False)]
+    data = [sample.image for sample, _ in zip(shards.read_samples(shard), range(n), strict=False)]
     squash = PreprocessCfg(size=256, mean=(0.5,) * 3, std=(0.5,) * 3, resize_mode="squash")  # SigLIP's
     assert all(image is not None and same(image, PreprocessCfg()) for image in data)
     assert all(image is not None and same(image, squash) for image in data[:: n // 12])

@@ -5,7 +5,7 @@ import pytest
 
 from cpp.export.filters import Filter, passing
 from cpp.files import top_rows
-from cpp.files.top_rows import Best
+from cpp.files.top_rows import TopRows
 
 
 def test_what_does_not_pass_is_counted_once_with_its_reason() -> None:
@@ -31,7 +31,7 @@ def test_the_best_are_those_of_one_sort_over_everything(
     confidence = rng.integers(0, 4, m) / 4
     confidence[rng.random(m) < 0.2] = np.nan
     score = (rng.integers(0, 3, m) / 3).astype(np.float32)
-    best = Best(n, K)
+    best = TopRows(n, K)
     for part in np.array_split(np.arange(m), rng.integers(1, 40)):
         best.add(part, cluster[part], confidence[part], score[part])
     expected = []
@@ -44,7 +44,7 @@ def test_the_best_are_those_of_one_sort_over_everything(
 
 def test_memory_is_that_of_the_best_not_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(top_rows, "PENDING", 100)
-    best = Best(5, 2)
+    best = TopRows(5, 2)
     for i in range(50):
         rows = np.arange(i * 100, (i + 1) * 100)
         best.add(rows, rows % 2, rows / 5000, np.zeros(100))
@@ -53,9 +53,9 @@ def test_memory_is_that_of_the_best_not_of_the_rows(monkeypatch: pytest.MonkeyPa
 
 
 def test_no_rows_and_no_sense() -> None:
-    assert Best(3, 2).rows().tolist() == []
+    assert TopRows(3, 2).rows().tolist() == []
     with pytest.raises(ValueError, match="per_cluster is 0, must be at least 1"):
-        Best(0, 2)
+        TopRows(0, 2)
 
 
 def test_what_curation_dropped_is_looked_at_first() -> None:
@@ -66,7 +66,7 @@ def test_what_curation_dropped_is_looked_at_first() -> None:
 
 
 def test_clusters_may_give_different_numbers_and_lots_decide_between_equals() -> None:
-    best = Best(np.array([2, 0, 1]), 3)
+    best = TopRows(np.array([2, 0, 1]), 3)
     row, cluster, same = np.arange(7), np.array([0, 0, 0, 1, 2, 2, 2]), np.zeros(7)
     best.add(row, cluster, same, same, np.array([3.0, 1, 2, 0, 5, 4, 6]))
     best.add(row + 7, cluster, same, same, np.array([0.5, 9, 9, 9, 9, 9, 9]))

@@ -64,7 +64,7 @@ def test_what_errors_say_is_without_secrets(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_refused_file_is_named(s3: ObjectStore, of: str) -> None:
     filesystem.connect("s3://bucket")[0].pipe_file("bucket/a.tar", bytes(1000))
     s3.fault = lambda method, path: "403" if (of, path) == (method, "/bucket/a.tar") else None
-    with pytest.raises(PermissionError, match=r"s3://bucket/a\.tar"), filesystem.opened("s3://bucket/a.tar") as file:
+    with pytest.raises(PermissionError, match=r"s3://bucket/a\.tar"), filesystem.open_file("s3://bucket/a.tar") as file:
         file.read()
 
 

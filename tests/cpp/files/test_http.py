@@ -131,7 +131,9 @@ def test_faults_that_pass_are_not_noticed(
     server.fault = once(fault)
     (batch,) = tables.batches([f"{server.url}/m.parquet"], ["key"], 1)
     assert batch["key"].to_pylist() == ["a", "b"]
-    assert Path(scratch.fetch(f"{server.url}/m.parquet", scratch.folder())).read_bytes() == server.files["/m.parquet"]
+    assert (
+        Path(scratch.download(f"{server.url}/m.parquet", scratch.folder())).read_bytes() == server.files["/m.parquet"]
+    )
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -154,11 +156,11 @@ def test_a_tar_that_breaks_off_in_the_middle_is_read_on_from_there(
 def test_a_server_that_fails_for_good_is_not_taken_for_one_without_the_file(server: Server) -> None:
     """Of a tar whose table cannot be looked for it is not known that it has none."""
     server.files["/0.tar"] = b"tar"
-    assert paths.beside([f"{server.url}/0.tar"], ".parquet") == {}
+    assert paths.siblings([f"{server.url}/0.tar"], ".parquet") == {}
     assert len(server.requests) == 2  # HEAD and GET: it is not there
     server.fault = lambda number, method, path: 503 if path.endswith(".parquet") else None
     with pytest.raises(ConnectionError, match=r"0\.parquet did not answer after 8 attempts .*503"):
-        paths.beside([f"{server.url}/0.tar"], ".parquet")
+        paths.siblings([f"{server.url}/0.tar"], ".parquet")
 
 
 def test_a_server_that_says_when_to_ask_again_is_asked_then(server: Server) -> None:

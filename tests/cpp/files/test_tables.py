@@ -11,8 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpp.files.tables import Counts, aligned, batches, joined, matrix, matrix_column, read_counts, sample_rows, write
-from cpp.files.top_rows import Least
+from cpp.files.tables import (
+    Counts,
+    align_batches,
+    batches,
+    join_vectors,
+    matrix,
+    matrix_column,
+    read_counts,
+    sample_rows,
+    write,
+)
+from cpp.files.top_rows import SmallestRows
 
 
 def files(tmp_path: Path, rows: tuple[int, ...]) -> list[str]:
@@ -95,9 +105,9 @@ def test_joined_columns_are_unit_rows_in_which_each_counts_the_same() -> None:
     A, B = np.eye(3, 4, dtype=np.float16), np.roll(np.eye(3, 2, dtype=np.float16), 1, axis=0)
     B[0] = 0, 1
     table = pa.table({"a": matrix_column(A), "b": matrix_column(B)})
-    both = joined(table, ["b", "a"])
+    both = join_vectors(table, ["b", "a"])
     np.testing.assert_allclose(both * np.sqrt(2), np.concatenate([B, A], axis=1), atol=1e-3)
-    assert np.array_equal(joined(table, ["a"]), A)
+    assert np.array_equal(join_vectors(table, ["a"]), A)
 
 
 def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
@@ -108,7 +118,7 @@ def test_no_rows_at_all_is_an_error(tmp_path: Path) -> None:
 def test_least_keeps_the_least_of_each_cluster_over_batches() -> None:
     rng = np.random.default_rng(0)
     value, cluster = rng.permutation(200).astype(float), rng.integers(0, 5, 200)
-    least = Least(3)
+    least = SmallestRows(3)
     for part in np.array_split(np.arange(200), 7):
         least.add(value[part], pa.record_batch({"cluster": cluster[part], "row": part}))
     for k in range(5):
@@ -123,9 +133,9 @@ def test_streams_of_rows_that_belong_together_are_cut_alike() -> None:
         for n in sizes:
             yield pa.record_batch({name: np.arange(first, first := first + n)})
 
-    found = list(aligned(stream("a", 3, 0, 4), stream("b", 1, 6)))
+    found = list(align_batches(stream("a", 3, 0, 4), stream("b", 1, 6)))
     assert [batch.num_rows for batch, _ in found] == [1, 2, 4]
     assert all(a["a"].equals(b["b"]) for a, b in found)
-    assert list(aligned(stream("a"), stream("b", 0))) == []
+    assert list(align_batches(stream("a"), stream("b", 0))) == []
     with pytest.raises(ValueError, match="1 of 2 streams of rows are longer"):
-        list(aligned(stream("a", 3), stream("b", 2)))
+        list(align_batches(stream("a", 3), stream("b", 2)))

@@ -18,7 +18,7 @@ from cpp.sources import folder as folders
 from cpp.sources import shards as sources
 from cpp.sources import table as rows
 from cpp.sources.samples import Reason
-from cpp.sources.shards import Images, find_images, pick, read, read_images
+from cpp.sources.shards import Images, iter_images, read_images, read_samples, select_samples
 from cpp.sources.table import TableShard
 from tests.support.tars import JPEG, about, only, samples, write_images, write_tar
 
@@ -79,7 +79,7 @@ def test_any_file_system_of_fsspec_will_do(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG), ("a.txt", b"words")])
     shard = only("webdataset", f"file://{tmp_path}/*.tar")
     assert shard.path == f"file://{tar}"
-    assert about(read(shard)) == [("a", {"caption": "words"})]
+    assert about(read_samples(shard)) == [("a", {"caption": "words"})]
 
 
 def test_tars_of_the_same_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
@@ -135,13 +135,13 @@ def test_what_is_wrong_is_said_with_the_setting(tmp_path: Path, settings: Images
 def test_a_folder_is_cut_in_order_and_its_folders_are_labels_when_asked(tmp_path: Path) -> None:
     names = ["b/2.JPG", "a/1.png", "a/x/3.jpeg", "0.webp", ".hidden/4.jpg", "a/.5.jpg", "notes.txt"]
     shards = sources.shards(Images("folder", (write_images(tmp_path, names),), shard_size=3, labels=True))
-    assert [[s.key for s in read(shard)] for shard in shards.values()] == [
+    assert [[s.key for s in read_samples(shard)] for shard in shards.values()] == [
         ["0.webp", "a/1.png", "a/x/3.jpeg"],
         ["b/2.JPG"],
     ]
-    labels = [s.metadata["label"] for shard in shards.values() for s in read(shard)]
+    labels = [s.metadata["label"] for shard in shards.values() for s in read_samples(shard)]
     assert labels == [None, "a", "a/x", "b"]
-    assert all(s.metadata == {} for s in read(only("folder", str(tmp_path))))
+    assert all(s.metadata == {} for s in read_samples(only("folder", str(tmp_path))))
 
 
 def test_files_that_go_away_or_are_too_large_are_rows_with_a_reason(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_files_that_go_away_or_are_too_large_are_rows_with_a_reason(tmp_path: Pa
     (tmp_path / "3.jpg").write_bytes(bytes(9000))
     (tmp_path / "4.jpg").unlink()
     (tmp_path / "4.jpg").symlink_to("/dev/null")
-    found = list(read(shard, max_bytes=8000))
+    found = list(read_samples(shard, max_bytes=8000))
     assert [s.reason for s in found] == [None, Reason.MISSING, Reason.TOO_MANY_BYTES, Reason.SPECIAL]
 
 
@@ -168,12 +168,12 @@ def coco(folder: Path) -> Images:
 
 def test_coco_gives_captions_categories_and_the_images_that_are_not_there(tmp_path: Path) -> None:
     shards = list(sources.shards(coco(tmp_path)).values())
-    found = [[(s.key, s.reason) for s in read(shard)] for shard in shards]
+    found = [[(s.key, s.reason) for s in read_samples(shard)] for shard in shards]
     assert found == [
         [("1.jpg", None), ("3.jpg", None)],
         [("4.jpg", Reason.MISSING), ("5.jpg", None), ("7.jpg", Reason.MISSING), ("9.jpg", None)],
     ]
-    rows = {s.key: s.metadata for shard in shards for s in read(shard)}
+    rows = {s.key: s.metadata for shard in shards for s in read_samples(shard)}
     assert rows["3.jpg"] == {
         "image_id": 3,
         "width": 9,
@@ -191,7 +191,7 @@ def test_a_file_that_is_not_cocos_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"captions\.json is not a COCO annotation file .* correct images\.annotations"
     ):
-        list(read(next(iter(sources.shards(settings).values()))))
+        list(read_samples(next(iter(sources.shards(settings).values()))))
 
 
 @pytest.mark.parametrize("struct", [True, False])
@@ -204,18 +204,18 @@ def test_parquet_with_bytes_as_hugging_face_has_them(tmp_path: Path, struct: boo
     pq.write_table(table, tmp_path / "train.parquet", row_group_size=2)
     shards = sources.shards(Images("parquet", (f"{tmp_path}/*.parquet",), shard_size=3, column="image", key="id"))
     assert list(shards) == ["train-00000", "train-00001", "train-00002"]
-    found = [s for shard in shards.values() for s in read(shard)]
+    found = [s for shard in shards.values() for s in read_samples(shard)]
     assert [s.key for s in found] == [f"k{i}" for i in range(7)]
     assert [s.image for s in found] == [*data[:6], None]
     assert found[6].reason == Reason.NO_IMAGE
     assert found[2].metadata == {"label": 2} | ({"path": "2.jpg"} if struct else {})
     numbered = only("parquet", f"{tmp_path}/train.parquet", column="image")
-    assert [s.key for s in read(numbered)][:2] == ["train/0", "train/1"]
+    assert [s.key for s in read_samples(numbered)][:2] == ["train/0", "train/1"]
 
 
 def test_the_only_column_of_bytes_is_found(tmp_path: Path) -> None:
     pq.write_table(pa.table({"png": [JPEG], "n": [1]}), tmp_path / "a.parquet")
-    assert [s.image for s in read(only("parquet", f"{tmp_path}/a.parquet"))] == [JPEG]
+    assert [s.image for s in read_samples(only("parquet", f"{tmp_path}/a.parquet"))] == [JPEG]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
@@ -235,7 +235,7 @@ def test_a_table_of_addresses(tmp_path: Path, suffix: str) -> None:
     else:
         table.to_pandas().to_csv(tmp_path / f"t.{suffix}", sep="\t" if suffix == "tsv" else ",", index=False)
     shards = sources.shards(Images("table", (f"{tmp_path}/t.{suffix}",), shard_size=4, column="where"))
-    found = [s for shard in shards.values() for s in read(shard)]
+    found = [s for shard in shards.values() for s in read_samples(shard)]
     assert [s.key for s in found] == [f"t/{i}" for i in range(6)]
     assert [s.reason for s in found] == [
         None,
@@ -270,7 +270,7 @@ def test_pictures_of_a_table_are_found_by_key_without_reading_the_rest(
     expected = {names[4]: data[4], "t/6": data[6], names[7]: data[7]}
     assert read_images(first.path, wanted) == read_images(first, wanted) == expected
     assert read_images(second.path, [names[8], names[4]]) == {names[8]: data[8]}
-    assert list(find_images(first.path, [])) == []
+    assert list(iter_images(first.path, [])) == []
 
 
 def test_a_row_group_is_never_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,8 +283,8 @@ def test_a_row_group_is_never_read_at_once(tmp_path: Path, monkeypatch: pytest.M
     table = pa.table({"image": [JPEG + bytes(100_000) for _ in range(200)]})
     pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, write_batch_size=1)
     shard, asked = only("parquet", f"{tmp_path}/t.parquet"), list[int]()
-    monkeypatch.setattr(rows.filesystem, "opened", Counted)
-    next(read(shard))
+    monkeypatch.setattr(rows.filesystem, "open_file", Counted)
+    next(read_samples(shard))
     assert max(asked) < 2 * rows.BUFFER
     assert sum(asked) < 10_000_000
 
@@ -318,9 +318,9 @@ def test_of_a_table_of_addresses_only_the_wanted_are_fetched(
 @pytest.mark.parametrize("addresses", [True, False])
 def test_the_path_of_a_table_says_all_that_reading_it_takes(key: str | None, addresses: bool) -> None:
     shard = TableShard("s3://b/x#bytes=y&rows=1-2.parquet", "", 3, 70, "bytes=image&key#", addresses, key)
-    assert TableShard.at(shard.path) == shard
+    assert TableShard.from_path(shard.path) == shard
     for path in ("a/b", "a#b", "a#bytes=b", "a#rows=1-2", "a#bytes=b&rows=1-x", ""):
-        assert TableShard.at(path) is None
+        assert TableShard.from_path(path) is None
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_real_tars_are_read_whole_and_as_webdataset_reads_them(
 def test_real_coco_is_read_whole(real_data: Path) -> None:
     folder = real_data / "coco-mini"
     settings = Images("coco", (f"{folder}/val2017",), shard_size=30, annotations=(f"{folder}/annotations/*.json",))
-    found = [sample for shard in sources.shards(settings).values() for sample in read(shard)]
+    found = [sample for shard in sources.shards(settings).values() for sample in read_samples(shard)]
     assert len(found) == 79
     assert all(s.reason is None and len(s.metadata["captions"]) == 5 for s in found)
     truth = json.loads((folder / "annotations/captions_val2017.json").read_text())["annotations"]
@@ -362,9 +362,9 @@ def test_a_key_is_picked_as_often_as_it_is_there(tmp_path: Path) -> None:
     """`read_images` has one image for a key; what tells rows of one key apart has to see every one."""
     names = ["a.jpg", "b.jpg", "a.jpg", "c.jpg", "a.jpg"]
     tar = write_tar(tmp_path / "s.tar", [(name, f"{i}".encode() * 3) for i, name in enumerate(names)])
-    picked = [(s.key, s.image, s.reason) for s in pick(tar, frozenset("ac"), 10)]
+    picked = [(s.key, s.image, s.reason) for s in select_samples(tar, frozenset("ac"), 10)]
     assert picked == [("a", b"000", None), ("a", b"222", None), ("c", b"333", None), ("a", b"444", None)]
-    assert [s.reason for s in pick(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
+    assert [s.reason for s in select_samples(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
     assert read_images(tar, ["a"]) == {"a": b"000"}
 
 

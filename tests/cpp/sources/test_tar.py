@@ -12,7 +12,7 @@ import webdataset
 
 from cpp.encoding import images
 from cpp.sources.samples import Sample
-from cpp.sources.shards import read, read_images
+from cpp.sources.shards import read_images, read_samples
 from cpp.sources.tar import DamagedTarError, TarShard
 from tests.support.tars import DAMAGE, JPEG, Files, about, damaged_files, entry, only, samples, write_images, write_tar
 
@@ -87,7 +87,7 @@ def test_names_with_dots_repeated_keys_and_second_images_are_all_kept(tmp_path: 
 
 def test_a_tar_of_one_prefix_is_not_held_in_memory(tmp_path: Path) -> None:
     files = [(f"www.site.{i}.{ext}", str(i).encode()) for i in range(100) for ext in ("jpg", "txt")]
-    stream = read(only("webdataset", write_tar(tmp_path / "a.tar", files)))
+    stream = read_samples(only("webdataset", write_tar(tmp_path / "a.tar", files)))
     found = list(stream)
     assert about(found) == [(f"www.site.{i}", {"caption": str(i)}) for i in range(100)]
 
@@ -98,7 +98,7 @@ def test_the_table_beside_a_tar_adds_what_the_samples_lack(tmp_path: Path) -> No
     table = {"key": ["01", "02", "03"], "caption": ["other", "failed", "third"], "punsafe": [0.25, 0.5, None]}
     pq.write_table(pa.table(table), tmp_path / "00000.parquet")
     shard = only("webdataset", tar)
-    assert about(read(shard)) == [
+    assert about(read_samples(shard)) == [
         ("01", {"caption": "own", "punsafe": 0.25}),
         ("03", {"caption": "third", "punsafe": None}),
     ]
@@ -110,7 +110,7 @@ def test_a_shard_with_every_kind_of_damage_gives_the_undamaged_rows_and_a_reason
     hidden: Files = [("a/.DS_Store", b"x"), ("._whole.jpg", b"x"), ("__meta__/x.json", b"x")]
     tar = write_tar(tmp_path / "bad.tar", [(entry("folder", tarfile.DIRTYPE), b""), *hidden, *damaged_files()])
     clip = images.Preprocess((32, 32), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    stream = read(only("webdataset", tar), max_bytes=150_000)
+    stream = read_samples(only("webdataset", tar), max_bytes=150_000)
     done = list(images.prepare(stream, [clip], images.Limits(), threads=2, waiting=8))
     assert [(item.key, item.reason) for item in done] == [(key, why) for key, (_, why) in DAMAGE.items()]
     assert all((item.pixels is None) == (item.reason is not None) for item in done)
@@ -125,7 +125,7 @@ def test_a_tar_cut_anywhere_gives_the_rows_before_the_cut_and_an_error(tmp_path:
         (tmp_path / "cut.tar").write_bytes(whole[:end])
         found = list[Sample]()
         with pytest.raises(DamagedTarError, match=r"cut\.tar is cut short or damaged"):
-            found.extend(read(only("webdataset", str(tmp_path / "cut.tar"))))
+            found.extend(read_samples(only("webdataset", str(tmp_path / "cut.tar"))))
         assert [(s.key, s.image) for s in found] == [(str(i), JPEG) for i in range(len(found))]
         assert len(found) >= end // member - 1
     assert len(samples(tmp_path / "a.tar")) == 4
@@ -198,7 +198,7 @@ def test_picked_samples_are_those_that_are_read_and_a_plain_tar_is_read_where_th
         def __exit__(self, *exc: object) -> None:
             self.file.close()
 
-    monkeypatch.setattr("cpp.sources.tar.filesystem.opened", Opened)
+    monkeypatch.setattr("cpp.sources.tar.filesystem.open_file", Opened)
     assert [sample for sample in shard.pick(keys, 1 << 20) if sample.key in keys] == expected
     if mode == "w":
         assert taken < 0.2 * path.stat().st_size

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cpp.files.tables import matrix
-from cpp.sources.vectors import import_vectors, read_vectors, read_words, tracked, vector_dim, vector_shards
+from cpp.sources.vectors import import_vectors, read_vectors, read_words, source_file, vector_dim, vector_shards
 from tests.support.datasets import Dataset
 
 
@@ -41,9 +41,9 @@ def test_fingerprints_follow_the_file(dataset: Dataset) -> None:
     after = {kind: dict(files) for kind, files in vector_shards(folder, f"{folder}/images").items()}
     assert {(s, k) for k in before for s in before[k] if before[k][s] != after[k][s]} == {("00001", "vectors")}
     words = str(dataset.folder / "words")
-    first = tracked(words, "names.txt", "embeddings.npy")
+    first = source_file(words, "names.txt", "embeddings.npy")
     (dataset.folder / "words/names.txt").write_text("other words\n")
-    assert tracked(words, "names.txt", "embeddings.npy").fingerprint != first.fingerprint
+    assert source_file(words, "names.txt", "embeddings.npy").fingerprint != first.fingerprint
 
 
 def test_folders_that_do_not_pair_are_errors_that_name_the_file(dataset: Dataset) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cpp.files import filesystem, scratch
 from cpp.store import lease
-from cpp.store.bucket_folder import Objects
+from cpp.store.bucket_folder import BucketObjects
 from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
@@ -59,7 +59,7 @@ def test_files_appear_together_and_nothing_is_left_behind(store: Store) -> None:
             path.write_text("x")
         assert there(store) == {}
     assert set(store.listing(CODES)) == set(store.listing(SIDE)) == {"0-k.txt"}
-    assert store.stamp(targets.values()) is None  # no sums are kept: a bucket does not say what changed
+    assert store.version_digest(targets.values()) is None  # no sums are kept: a bucket does not say what changed
     with contextlib.suppress(KeyError), store.commit(targets) as out:
         out["codes"].write_text("half")
         raise KeyError
@@ -111,7 +111,7 @@ def test_a_folder_is_there_when_all_its_files_are(store: Store, monkeypatch: pyt
 
     for request in ("put", "write"):
         with monkeypatch.context() as patch:
-            patch.setattr(Objects, request, away)
+            patch.setattr(BucketObjects, request, away)
             with pytest.raises(ConnectionError, match="bucket/run did not answer"):
                 write()
         assert set(store.listing(PLOTS)) == set()
@@ -140,12 +140,12 @@ def test_what_is_shown_already_is_not_copied_again(s3: ObjectStore) -> None:
 
 def test_files_of_steps_are_at_hand_while_they_are_needed(store: Store) -> None:
     path = make(store, CODES, "0", "k", "text")
-    with store.brought({"codes": path, "images": "s3://elsewhere/a.tar", "named": 3}) as files:
+    with store.local_files({"codes": path, "images": "s3://elsewhere/a.tar", "named": 3}) as files:
         assert Path(files["codes"]).read_text() == "text"
         assert (files["images"], files["named"]) == ("s3://elsewhere/a.tar", 3)
     assert not Path(files["codes"]).exists()
-    kept = scratch.kept(path)
-    assert scratch.kept(path) == kept
+    kept = scratch.cached_copy(path)
+    assert scratch.cached_copy(path) == kept
     open_stage(Fitted(), Given({}, 1, "cpu", 1, 1, 1))  # the next step
     assert not Path(kept).exists()
 
@@ -327,7 +327,7 @@ def test_faults_that_pass_are_not_noticed(s3: ObjectStore, fault: Fault, monkeyp
     s3.fault = once
     target = make(store, CODES, "0", "k", "text" * 1000)
     store.publish(CODES, {"0": target}.items())
-    with store.brought({"codes": target}) as files:
+    with store.local_files({"codes": target}) as files:
         assert Path(files["codes"]).read_text() == "text" * 1000
     s3.reset()
     assert there(store)["codes/0.txt"] == "text" * 1000
@@ -346,10 +346,13 @@ def test_what_fails_for_good_is_one_error_with_the_address_and_the_remedy(s3: Ob
     with pytest.raises(PermissionError, match="s3://no-such-bucket/run .*set `root` to a bucket that is there"):
         open_store("s3://no-such-bucket/run").lock().__enter__()
     assert there(store) == {}
-    with pytest.raises(ConnectionError, match=r"https://\*\*\*@host refused"), Objects("s3://b", "", "").explained():
+    with (
+        pytest.raises(ConnectionError, match=r"https://\*\*\*@host refused"),
+        BucketObjects("s3://b", "", "").explain_errors(),
+    ):
         raise OSError("https://user:hidden@host refused")
     with (
         pytest.raises(ZeroDivisionError),
-        Objects("s3://b", "", "").explained(),
+        BucketObjects("s3://b", "", "").explain_errors(),
     ):  # a fault of ours is none of the store
         raise ZeroDivisionError

@@ -20,7 +20,15 @@ from cpp.store.results import File, Product, fingerprint
 from pipelines.engine import row_counts, shard_index
 from pipelines.engine.plan import plan_step
 from pipelines.engine.row_counts import AccountingError, RowAccounting
-from pipelines.engine.shard_index import Listed, Made, Names, Paths, aligned, common, digest
+from pipelines.engine.shard_index import (
+    FilePaths,
+    InputFiles,
+    ShardFiles,
+    ShardNames,
+    aligned_fingerprints,
+    common_shards,
+    digest,
+)
 from pipelines.engine.stage import Given, Stage, Work
 
 UNSORTED = ["b", "a", "c-10", "c-9", "ö"]
@@ -39,13 +47,13 @@ class Copy(Stage):
         pytest.fail("it is only planned for")
 
 
-def made(names: list[str]) -> Made:
-    return Made(Names(names), np.arange(len(names), dtype=np.uint64), "{}/{}".format)
+def made(names: list[str]) -> ShardFiles:
+    return ShardFiles(ShardNames(names), np.arange(len(names), dtype=np.uint64), "{}/{}".format)
 
 
 @pytest.mark.parametrize("names", [UNSORTED, sorted(UNSORTED), []])
 def test_names_are_a_sequence_and_a_set(names: list[str]) -> None:
-    found = Names(names)
+    found = ShardNames(names)
     assert list(found) == names
     assert [found.at(name) for name in names] == list(range(len(names)))
     assert not any(name in found for name in ("", "z", "0", "c", 5))
@@ -54,15 +62,15 @@ def test_names_are_a_sequence_and_a_set(names: list[str]) -> None:
 
 
 def test_products_share_names_until_some_are_missing() -> None:
-    names = Names(UNSORTED)
+    names = ShardNames(UNSORTED)
     assert names.where(np.ones(5, bool)) is names
     assert list(names.where(np.array([1, 0, 0, 1, 1], bool))) == ["b", "c-9", "ö"]
     a = made(UNSORTED)
-    assert common([a, Made(a.names, a.numbers, a.path)]) is a.names
+    assert common_shards([a, ShardFiles(a.names, a.numbers, a.path)]) is a.names
     some = [dict.fromkeys(names, File("", "")) for names in (["a", "ö", "x"], ["b", "ö"], UNSORTED[:2])]
-    assert list(common([a, some[0]])) == ["a", "ö"]
-    assert list(common([a, *some[:2]])) == ["ö"]
-    assert list(common([a, some[2]])) == UNSORTED[:2]
+    assert list(common_shards([a, some[0]])) == ["a", "ö"]
+    assert list(common_shards([a, *some[:2]])) == ["ö"]
+    assert list(common_shards([a, some[2]])) == UNSORTED[:2]
 
 
 def test_results_are_a_mapping_like_a_dict_of_files() -> None:
@@ -71,9 +79,12 @@ def test_results_are_a_mapping_like_a_dict_of_files() -> None:
     assert dict(found) == expected
     assert list(found.values()) == list(expected.values())
     paths = [file.path for file in expected.values()]
-    assert list(Paths(found)) == list(Paths(expected)) == paths
-    assert Paths(found)[1:3] == paths[1:3]
-    assert list(aligned(found, Names(["ö", "a"]))) == [expected["ö"].fingerprint, expected["a"].fingerprint]
+    assert list(FilePaths(found)) == list(FilePaths(expected)) == paths
+    assert FilePaths(found)[1:3] == paths[1:3]
+    assert list(aligned_fingerprints(found, ShardNames(["ö", "a"]))) == [
+        expected["ö"].fingerprint,
+        expected["a"].fingerprint,
+    ]
 
 
 def test_keys_are_fingerprints_of_step_shard_and_what_it_is_made_from(tmp_path: Path) -> None:
@@ -101,8 +112,8 @@ def test_a_shard_is_worked_on_where_all_that_it_is_made_from_is_there(tmp_path: 
 def test_results_of_many_shards_take_few_bytes() -> None:
     names = [f"{i:05d}" for i in range(10_000)]
     numbers = np.arange(len(names), dtype=np.uint64)
-    shared = Names(names)
-    assert len(pickle.dumps([Made(shared, numbers + i, str) for i in range(10)])) < 100 * len(names)
+    shared = ShardNames(names)
+    assert len(pickle.dumps([ShardFiles(shared, numbers + i, str) for i in range(10)])) < 100 * len(names)
 
 
 @pytest.mark.parametrize(
@@ -117,19 +128,22 @@ def test_results_of_many_shards_take_few_bytes() -> None:
 def test_inputs_in_a_table_are_what_they_were(path: Callable[[str], object], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard_index, "BLOCK", 2)
     expected = {name: File(path(name), fingerprint(name)) for name in UNSORTED}
-    found = pickle.loads(pickle.dumps(Listed(iter(expected.items()))))  # noqa: S301 - its own
+    found = pickle.loads(pickle.dumps(InputFiles(iter(expected.items()))))  # noqa: S301 - its own
     assert dict(found) == expected
-    assert list(Paths(found)) == [file.path for file in expected.values()]
-    assert Paths(found)[3] == expected["c-9"].path
+    assert list(FilePaths(found)) == [file.path for file in expected.values()]
+    assert FilePaths(found)[3] == expected["c-9"].path
     assert digest(found) == digest(expected)
-    assert list(aligned(found, Names(["ö", "a"]))) == [expected["ö"].fingerprint, expected["a"].fingerprint]
+    assert list(aligned_fingerprints(found, ShardNames(["ö", "a"]))) == [
+        expected["ö"].fingerprint,
+        expected["a"].fingerprint,
+    ]
 
 
 @pytest.mark.parametrize("names", [("b", "a-0", "b"), ("a-0", "b", "b")])
 def test_two_inputs_of_one_name_are_an_error(names: tuple[str, ...]) -> None:
     files = [(name, File(name, fingerprint(name))) for name in names]
     with pytest.raises(ValueError, match="two files would both be the shard b: rename one"):
-        Listed(files)
+        InputFiles(files)
 
 
 def test_a_digest_follows_every_file_and_their_order() -> None:
@@ -147,7 +161,7 @@ def test_inputs_and_plans_of_many_shards_take_few_bytes(tmp_path: Path) -> None:
         for i in range(3000):
             (tmp_path / folder / f"{i}.{suffix}").touch()
     tracemalloc.start()
-    found = {kind: Listed(files) for kind, files in vector_shards(str(tmp_path)).items()}
+    found = {kind: InputFiles(files) for kind, files in vector_shards(str(tmp_path)).items()}
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found["vectors"]) == 3000
@@ -178,7 +192,7 @@ def test_sums_are_kept_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.
     for lost in (0, 1):  # of the step before, whose rows are other ones than when the sums were made
         after = RowAccounting(store)
         after._rows_out["features"] = planned.names, np.arange(2, 7) - lost
-        assert after._rows_in("features", Names(["ö", "a"])).tolist() == [6 - lost, 3 - lost]
+        assert after._rows_in("features", ShardNames(["ö", "a"])).tolist() == [6 - lost, 3 - lost]
         with pytest.raises(AccountingError, match="{'features': 1} came in; counted 2 in") if lost else nullcontext():
             assert after.check(planned) == counted
     path = Path(planned.outputs["copy"]["a"].path)

@@ -92,7 +92,7 @@ def test_bad_pictures_are_rejected_with_a_reason(
 @pytest.mark.parametrize("format", ["parquet", "table"])
 def test_pictures_in_tables_are_on_the_page(pictures: Dataset, format: str, key: str) -> None:
     tars = shards.shards(Images("webdataset", (f"{pictures.folder}/data/images/*.tar",)))
-    found = [sample for tar in tars.values() for sample in shards.read(tar)]
+    found = [sample for tar in tars.values() for sample in shards.read_samples(tar)]
     (pictures.folder / "files").mkdir()
     for sample in found:
         (pictures.folder / f"files/{sample.key}.jpg").write_bytes(sample.image or b"")
