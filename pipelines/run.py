@@ -200,7 +200,7 @@ class Run:
                 results: Iterator[Result] = run_in_process(planned.stage, given, todo, self.store)
             else:
                 workers = self._workers()
-                results = (workers.together if joined else workers.results)(planned.stage, given, todo)
+                results = (workers.results_from_ranks if joined else workers.results)(planned.stage, given, todo)
             for result in results:
                 self.progress.finish_shard(result, products[result.shard].fingerprint)
                 if result.error:

@@ -13,3 +13,7 @@ class ConfigError(UserError):
 
 class ResourceError(UserError):
     """The machine or the cluster cannot run the workers that the configuration asks for."""
+
+
+class ClusterError(UserError):
+    """The Ray cluster does not answer, or one of its nodes cannot work on this run."""

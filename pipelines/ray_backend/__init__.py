@@ -1,4 +1,4 @@
-"""The pool of Ray workers, distributed training, and the cluster: the only door to Ray.
+"""The Ray backend: a pool of workers, distributed training, and the cluster. Only this folder imports Ray.
 
-May import the library, `config` and `engine`. Does not know any particular stage.
+May import the library, `pipelines.config` and `pipelines.engine`. Does not know any particular stage.
 """

@@ -1,9 +1,9 @@
-"""The runner on Ray: a pool of actors that live from step to step, each with one shard at a time.
+"""The runner on Ray: a pool of actors that live from step to step and process one shard at a time each.
 
-Why not Ray Data, which was tried first (2.60): it starts new processes for every step, which for nine steps costs more
-than the work of a small run; it takes a class that cannot be constructed for a lost worker; it retries a lost task for
-ever, or, limited, counts the death of a worker against every shard that waits on it; it gives up after half an hour in
-which no shard ends. What it would give, blocks of data between operators, is not needed: shards travel as file names.
+Ray Data was tried first (2.60). It starts new processes for every step, which for nine steps costs more than the work
+of a small run. It mistakes a class that cannot be constructed for a lost worker. It retries a lost task without limit
+or, with a limit, counts the death of a worker against every shard that waits for it. It gives up after half an hour in
+which no shard ends. Its main benefit, blocks of data between operators, is not needed: shards travel as file names.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from ray.exceptions import RayError
 
 from cpp.files import credentials
 from cpp.store.local import Store
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import ResourceError
 from pipelines.config.sections import Resources
 from pipelines.engine.executor import OpenError, Result, open_stage, run_task
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Given, Stage, Work
 from pipelines.ray_backend import cluster
 
-ATTEMPTS = 3  # a shard that ends its worker so many times, on nodes that live on, is given up
-LOSSES = 10  # so is one that is lost so many times with its node: it may be what ends the nodes
-PATIENCE = 15 * 60  # seconds without any worker after which the run ends; a GPU node of a cloud takes some minutes
+ATTEMPTS = 3  # workers killed by a shard, on nodes that stay alive, after which the shard is given up
+LOSSES = 10  # workers lost in all, with their nodes or not, after which it is given up: it may be what ends the nodes
+PATIENCE = 15 * 60  # seconds to wait for a first worker; a cloud needs some minutes to start a GPU node
 
 
 class _Worker:
-    """A process that works on shards. It opens a stage when it meets a shard of it, and forgets the one before."""
+    """The Ray actor. It opens a stage at the first shard of a step, and drops the stage of the step before."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.open: tuple[str, Work] | None = None  # of this step
+        self.open: tuple[str, Work] | None = None  # step, and its open stage
 
     def ready(self, token: Path | None) -> cluster.Node:
-        """Where the process is, as soon as it is up."""
-        return cluster.about(token)
+        """Return as soon as the process is up."""
+        return cluster.this_node(token)
 
     def run_task(self, stage: Stage, given: Sequence[ray.ObjectRef[Given]], threads: int, task: Task) -> Result | str:
-        """The result of a shard, or the traceback of a stage that cannot be opened."""
+        """Process a shard. Returns the traceback if the stage cannot be opened."""
         if self.open is None or self.open[0] != task.step:
             self.open = None
             if torch.cuda.is_available():
@@ -59,77 +59,76 @@ class _Worker:
 
 
 @dataclass(frozen=True)
-class _Member:
+class _ReadyWorker:
     """A worker that is up."""
 
     actor: Any
     node: cluster.Node
 
 
-class _Crew:
-    """Workers of one size: `members` are up, `starting` are those that have no place yet or are on their way."""
+class _Group:
+    """`size` workers with equal CPUs and GPUs. `starting` maps the pending call of `ready` to its actor."""
 
     def __init__(self, store: Store, size: int, cpus: int, gpus: float, token: Path | None) -> None:
         self.size, self.cpus, self.gpus = size, cpus, gpus
         actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
-        self._new: Callable[[], Any] = lambda: actor.remote(store)
+        self._new_actor: Callable[[], Any] = lambda: actor.remote(store)
         self._token = token
-        self.members: list[_Member] = []
+        self.ready: list[_ReadyWorker] = []
         self.starting: dict[Any, Any] = {}
-        self._failed = 0  # starts in a row
+        self._failures = 0  # failed starts since the last success
         for _ in range(size):
             self._start()
 
     def _start(self) -> None:
-        actor = self._new()
+        actor = self._new_actor()
         self.starting[actor.ready.remote(self._token)] = actor
 
-    def arrive(self, ref: Any) -> _Member | None:
-        """The member that has come up. ConfigError where none does, each worker having tried ATTEMPTS times."""
+    def finish_start(self, ref: Any) -> _ReadyWorker | None:
+        """The worker that came up, or None if it failed and another one starts in its place.
+
+        Raises ResourceError if no worker comes up in ATTEMPTS starts of each.
+        """
         actor = self.starting.pop(ref)
         try:
-            member = _Member(actor, ray.get(ref))
+            worker = _ReadyWorker(actor, ray.get(ref))
         except RayError as error:
-            self._failed += 1
-            if self._failed >= ATTEMPTS * self.size:
-                raise ConfigError(f"resources: no worker could start: {cluster.cause(error)}") from error
+            self._failures += 1
+            if self._failures >= ATTEMPTS * self.size:
+                raise ResourceError(f"resources: no worker could start: {cluster.loss_reason(error)}") from error
             self._start()
             return None
-        self._failed = 0
-        self.members.append(member)
-        return member
+        self._failures = 0
+        self.ready.append(worker)
+        return worker
 
-    def replace(self, member: _Member) -> None:
-        """Start another worker in the place of one that was lost."""
-        self.members.remove(member)
+    def replace(self, worker: _ReadyWorker) -> None:
+        """Start another worker in place of a lost one."""
+        self.ready.remove(worker)
         with contextlib.suppress(RayError):
-            ray.kill(member.actor)  # it may be there all the same, behind a network that is not
+            ray.kill(worker.actor)  # it may still run if only the network failed
         self._start()
 
-    def on(self, node: cluster.Node) -> int:
-        """How many of its members are on the node."""
-        return sum(member.node.id == node.id for member in self.members)
-
-    def dismiss(self) -> None:
-        """End all workers, so that others have their CPUs and GPUs."""
-        for actor in (*self.starting.values(), *(member.actor for member in self.members)):
+    def stop(self) -> None:
+        """Stop all workers to free their CPUs and GPUs."""
+        for actor in (*self.starting.values(), *(worker.actor for worker in self.ready)):
             ray.kill(actor)
 
 
 class Pool:
-    """The workers of a run, on a Ray of our own or on a cluster. A context manager.
+    """The workers of a run, on a local Ray instance or on a cluster. A context manager; `log` receives lines.
 
-    Steps that need no GPU have workers of their own, which hold none. Where a cluster has no room for all workers the
-    others start as nodes join. `tell` takes lines for the log.
+    Steps that need no GPU run on separate workers without one. If a cluster cannot hold all workers yet, the others
+    start as nodes join.
     """
 
-    def __init__(self, store: Store, resources: Resources, tell: Callable[[str], None] = print) -> None:
-        """ConfigError where the machine has less than the workers ask for, or no cluster answers."""
-        self._store, self._resources, self._tell = store, resources, tell
-        self._crew: tuple[bool, _Crew] | None = None  # with GPUs or without
+    def __init__(self, store: Store, resources: Resources, log: Callable[[str], None] = print) -> None:
+        """Raises ResourceError or ClusterError if Ray cannot start, see `pipelines.ray_backend.cluster.start`."""
+        self._store, self._resources, self._log = store, resources, log
+        self._group: tuple[bool, _Group] | None = None  # whether its workers have GPUs, and the workers
         cluster.start(resources)
         if resources.ray_address:
-            tell(f"joined the Ray cluster at {resources.ray_address}: {cluster.said()}")
+            log(f"joined the Ray cluster at {resources.ray_address}: {cluster.describe()}")
 
     def __enter__(self) -> Self:
         return self
@@ -137,119 +136,115 @@ class Pool:
     def __exit__(self, *exc: object) -> None:
         ray.shutdown()
 
-    def _crew_for(self, stage: Stage) -> _Crew:
-        """The workers for a stage, those of the other size being sent away."""
+    def _group_for(self, stage: Stage) -> _Group:
+        """The workers for a stage. Stops the others if they have another size."""
         gpu = stage.gpu and self._resources.gpus > 0
-        if self._crew and self._crew[0] == gpu:
-            return self._crew[1]
-        self._dismiss()
+        if self._group and self._group[0] == gpu:
+            return self._group[1]
+        self._stop_group()
         size, cpus, gpus = self._resources.workers_for(gpu)
         joined = self._resources.ray_address is not None
-        now = cluster.room(cpus, gpus) if joined else size
-        later = f", {now} of them now, the others as nodes join: the cluster has {cluster.said()}" if now < size else ""
-        self._tell(f"starting {size} workers with {cpus} CPUs and {gpus:g} GPUs{later}")
-        crew = _Crew(self._store, size, cpus, gpus, cluster.token(self._store) if joined else None)
-        self._crew = gpu, crew
-        return crew
+        now = cluster.capacity(cpus, gpus) if joined else size
+        later = f"; {now} now, the others as nodes join: the cluster has {cluster.describe()}" if now < size else ""
+        self._log(f"starting {size} workers with {cpus} CPUs and {gpus:g} GPUs each{later}")
+        group = _Group(self._store, size, cpus, gpus, cluster.create_token(self._store) if joined else None)
+        self._group = gpu, group
+        return group
 
-    def _dismiss(self) -> None:
-        if self._crew:
-            self._crew[1].dismiss()
-        self._crew = None
+    def _stop_group(self) -> None:
+        if self._group:
+            self._group[1].stop()
+        self._group = None
 
     def results(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
-        """Results in the order in which shards end. OpenError, with its traceback, where the stage cannot be opened.
+        """Yield the results in the order in which shards end. Raises OpenError if the stage cannot be opened.
 
-        A worker that is lost is replaced and its shard tried again, see `_hopeless`.
+        A lost worker is replaced and its shard retried, see `_reason_to_give_up`.
         """
-        crew = self._crew_for(stage)
-        todo, idle = deque(range(len(tasks))), deque(crew.members)
-        losses: defaultdict[str, list[str]] = defaultdict(list)  # the nodes on which a shard was lost
-        running: dict[Any, tuple[_Member, int]] = {}
-        # a step that runs once has our own machine to itself; in a cluster it has the CPUs of its worker, however many
-        # others are up by then: the last bits of what it makes depend on its threads
-        threads = crew.cpus * (1 if stage.each or self._resources.ray_address else crew.size)
+        group = self._group_for(stage)
+        todo, idle = deque(range(len(tasks))), deque(group.ready)
+        losses: defaultdict[int, list[cluster.Node]] = defaultdict(list)  # task -> nodes on which its workers were lost
+        running: dict[Any, tuple[_ReadyWorker, int]] = {}
+        # On one machine a step that runs once gets the CPUs of all workers. On a cluster it gets those of one worker,
+        # however many are up: the last bits of its results depend on the number of threads.
+        threads = group.cpus * (1 if stage.each or self._resources.ray_address else group.size)
         shared = [ray.put(given)]
         while todo or running:
             while todo and idle:
-                member, at = idle.popleft(), todo.popleft()
-                running[member.actor.attempt.remote(stage, shared, threads, tasks[at])] = (member, at)
-            for done in self._wait(crew, list(running)):
-                if done in crew.starting:
-                    if arrived := self._arrive(crew, done):
-                        idle.append(arrived)
+                worker, i = idle.popleft(), todo.popleft()
+                running[worker.actor.run_task.remote(stage, shared, threads, tasks[i])] = worker, i
+            for ref in self._wait(group, list(running)):
+                if ref in group.starting:
+                    if new_worker := self._finish_start(group, ref):
+                        idle.append(new_worker)
                     continue
-                member, at = running.pop(done)
-                task = tasks[at]
+                worker, i = running.pop(ref)
                 try:
-                    result = ray.get(done)
-                    idle.append(member)
+                    result = ray.get(ref)
+                    idle.append(worker)
                 except RayError as error:
-                    crew.replace(member)
-                    losses[task.shard].append(member.node.id)
-                    if not (said := _hopeless(losses[task.shard])):
-                        self._tell(f"{task.step} {task.shard}: lost with its worker on {member.node.host}, tried again")
-                        todo.append(at)
-                        continue
-                    said = f"given up: {said} ({cluster.cause(error)})"
-                    result = Result(
-                        task.shard, 0.0, None, said, credentials.redacted(str(error))
-                    )  # it lists command lines
+                    group.replace(worker)
+                    losses[i].append(worker.node)
+                    result = self._after_loss(tasks[i], losses[i], error)
                 if isinstance(result, str):
                     raise OpenError(result.strip())
-                yield result
+                if result is None:
+                    todo.append(i)
+                else:
+                    yield result
 
-    def _wait(self, crew: _Crew, running: Sequence[Any]) -> list[Any]:
-        """What has ended of the shards, and of the starts of workers. ConfigError where there is no worker for long."""
-        done: list[Any] = ray.wait([*running, *crew.starting], timeout=None if running else PATIENCE)[0]
-        if not done:
-            raise ConfigError(
-                f"resources: no worker has found a place in {PATIENCE / 60:.0f} minutes. It asks for {crew.cpus} CPUs "
-                f"and {crew.gpus:g} GPUs of one node, the cluster has {cluster.said()}: add such nodes, or lower "
-                "resources.cpus or resources.gpus"
+    def _wait(self, group: _Group, running: Sequence[Any]) -> list[Any]:
+        """Wait for a task or a start of a worker to end. ResourceError if no worker comes up within PATIENCE."""
+        ended: list[Any] = ray.wait([*running, *group.starting], timeout=None if running else PATIENCE)[0]
+        if not ended:
+            raise ResourceError(
+                f"resources: no worker could be placed within {PATIENCE / 60:.0f} minutes. Each needs {group.cpus} "
+                f"CPUs and {group.gpus:g} GPUs on one node; the cluster has {cluster.describe()}: add larger nodes, or "
+                "lower resources.cpus or resources.gpus"
             )
-        return done
+        return ended
 
-    def _arrive(self, crew: _Crew, ref: Any) -> _Member | None:
-        member = crew.arrive(ref)
-        if member and self._resources.ray_address:
-            cluster.check(member.node, self._store.address)
-            if crew.on(member.node) == 1:
-                self._tell(f"workers are up on the node {member.node.host}")
-        return member
+    def _finish_start(self, group: _Group, ref: Any) -> _ReadyWorker | None:
+        """As `_Group.finish_start`. On a cluster, also check and log the worker's node."""
+        worker = group.finish_start(ref)
+        if worker and self._resources.ray_address:
+            cluster.check_node(worker.node, self._store.address)
+            if sum(other.node.id == worker.node.id for other in group.ready) == 1:
+                self._log(f"workers are up on node {worker.node.host}")
+        return worker
 
-    def together(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
-        """Results in the order of the tasks, on each of which all workers work at once, as ranks
-        (`pipelines.ray_backend.train`).
+    def _after_loss(self, task: Task, nodes: Sequence[cluster.Node], error: RayError) -> Result | None:
+        """A failed result if the task is given up, None if it is retried; `nodes` are those of its lost workers."""
+        if reason := _reason_to_give_up([node.id for node in nodes]):
+            message = f"given up: {reason} ({cluster.loss_reason(error)})"
+            trace = credentials.redacted(str(error))  # which contains command lines
+            return Result(task.shard, 0.0, None, message, trace)
+        self._log(
+            f"{task.step} {task.shard}: the worker on node {nodes[-1].host} was killed while it processed this shard "
+            f"(attempt {len(nodes)}); retrying"
+        )
+        return None
 
-        The workers end, so that the ranks have their CPUs and GPUs. Others start afterwards.
+    def results_from_ranks(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
+        """Yield the results in the order of the tasks; all workers share each task as ranks of one training.
+
+        Stops the workers first, so that the ranks get their CPUs and GPUs. See `pipelines.ray_backend.train`.
         """
         from pipelines.ray_backend import train
 
-        self._dismiss()
-        r = self._resources
-
-        def scaling() -> dict[str, Any]:
-            workers = min(r.workers, max(cluster.room(r.cpus, r.gpus), 1)) if r.ray_address else r.workers
-            resources = {"CPU": r.cpus, "GPU": r.gpus}
-            return {"num_workers": workers, "use_gpu": r.gpus > 0, "resources_per_worker": resources}
-
-        def anew() -> None:
-            ray.shutdown()
-            cluster.start(r)
-
-        yield from train.results(stage, given, tasks, self._store, scaling, anew, ATTEMPTS)
+        self._stop_group()
+        yield from train.results(stage, given, tasks, self._store, self._resources, ATTEMPTS)
 
 
-def _hopeless(nodes: Sequence[str]) -> str | None:
-    """Why a shard that was lost on these nodes is given up; None where it is tried again.
+def _reason_to_give_up(nodes: Sequence[str]) -> str | None:
+    """Why a shard whose workers were lost on these nodes is given up; None if it is retried.
 
-    The death of a node is not the fault of its shards: of a hundred spot machines some are taken away every hour.
+    A shard is not to blame for the loss of a node: of a hundred spot machines, some are taken away every hour.
     """
     if len(nodes) >= LOSSES:
-        return f"it was lost with its worker or its node {LOSSES} times"
+        return f"its worker or its node was lost {LOSSES} times"
     if len(nodes) >= ATTEMPTS:
-        there = cluster.alive(nodes)
-        if sum(node in there for node in nodes) >= ATTEMPTS:
-            return f"it ended its worker {ATTEMPTS} times"
+        answering = cluster.alive(nodes)
+        if sum(node in answering for node in nodes) >= ATTEMPTS:
+            return f"its worker was killed {ATTEMPTS} times"
     return None

@@ -1,8 +1,7 @@
-"""One shard worked on by several processes together: ranks of torch.distributed, started by Ray Train.
+"""Processes one shard in several processes together: ranks of torch.distributed, started by Ray Train.
 
-How the ranks share the work is the library's affair (`cpp.rate_reduction.fit.train`); all of them do all of the
-stage's work, and what
-the first one writes is kept. Knows no stage.
+`cpp.rate_reduction.fit.train` divides the work between the ranks. All ranks run the whole stage, and only the files of
+the first rank are kept. Knows no stage.
 """
 
 from __future__ import annotations
@@ -17,55 +16,58 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 
 from cpp.files import credentials
 from cpp.store.local import Store
+from pipelines.config.sections import Resources
 from pipelines.engine.executor import Result, run_in_process
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Given, Stage
 from pipelines.ray_backend import cluster
 
-_train: Any = ray.train  # its type hints are those of its version 1, which is not what runs
+_train: Any = ray.train  # its type hints are those of version 1, but version 2 runs
 _ENVIRONMENT = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # it would move the ranks to a folder of its own, where relative paths lead nowhere
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would warn of itself on the terminal
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # keep the working directory of the ranks, for relative paths
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it would print warnings about itself
 }
 
 
 def results(
-    stage: Stage,
-    given: Given,
-    tasks: Sequence[Task],
-    store: Store,
-    scaling: Callable[[], Mapping[str, Any]],
-    anew: Callable[[], None],
-    attempts: int,
+    stage: Stage, given: Given, tasks: Sequence[Task], store: Store, resources: Resources, attempts: int
 ) -> Iterator[Result]:
-    """Results in the order of the tasks, by ranks as Ray Train's ScalingConfig takes them, `scaling` for each start.
+    """Yield the results in the order of the tasks, each processed by all ranks together.
 
-    An exception of a rank is the result. Where a rank is lost without one all start again, `attempts` times in all.
-    `anew` brings another Ray after each: after some errors Ray Train does not give back what its ranks had.
+    An exception in a rank is a failed result. After a lost rank all start again, at most `attempts` times in all. Ray
+    restarts after each attempt, because after some errors Ray Train does not free the resources of its ranks.
     """
     os.environ |= _ENVIRONMENT
     parent = store.scratch().absolute()
     for task in tasks:
-        for start in range(1, attempts + 1):
+        for attempt in range(1, attempts + 1):
             with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as scratch:
-                outcome = _once(stage, given, task, store, scaling(), Path(scratch))
-                anew()  # nobody writes to the folder any more when it goes
+                outcome = _run_ranks(stage, given, task, store, _scaling(resources), Path(scratch))
+                ray.shutdown()  # before the folder is removed, so that no rank still writes to it
+                cluster.start(resources)
             if isinstance(outcome, Result):
                 break
-            said = f"given up: it lost a rank {start} times ({cluster.cause(outcome)})"
-            given_up = Result(task.shard, 0.0, None, said, credentials.redacted(str(outcome)))
+            message = f"given up: a rank was lost {attempt} times ({cluster.loss_reason(outcome)})"
+            given_up = Result(task.shard, 0.0, None, message, credentials.redacted(str(outcome)))
         yield outcome if isinstance(outcome, Result) else given_up
 
 
-def _once(
+def _scaling(r: Resources) -> dict[str, Any]:
+    """Arguments of Ray Train's ScalingConfig: as many ranks as workers, at most as many as the cluster holds now."""
+    workers = min(r.workers, max(cluster.capacity(r.cpus, r.gpus), 1)) if r.ray_address else r.workers
+    return {"num_workers": workers, "use_gpu": r.gpus > 0, "resources_per_worker": {"CPU": r.cpus, "GPU": r.gpus}}
+
+
+def _run_ranks(
     stage: Stage, given: Given, task: Task, store: Store, scaling: Mapping[str, Any], scratch: Path
 ) -> Result | Exception:
-    """The result of one start of all ranks, or how one of them was lost."""
+    """Start all ranks once. Returns the result, or Ray Train's error if a rank was lost."""
     trainer = _train.torch.TorchTrainer(
         _rank,
         train_loop_config={"stage": stage, "given": given, "task": task, "store": store, "scratch": scratch},
@@ -73,7 +75,7 @@ def _once(
         run_config=_train.RunConfig(
             name="ranks",
             storage_path=str(scratch),
-            # exceptions and lost ranks are told apart here; its own retries do not
+            # its retries would not distinguish exceptions from lost ranks
             failure_config=_train.FailureConfig(max_failures=0, controller_failure_limit=1),
             logging_config=_train.LoggingConfig(log_level="CRITICAL"),
         ),
@@ -81,24 +83,21 @@ def _once(
     try:
         result: Result = _in_thread(trainer.fit).return_value
     except _train.TrainingFailedError as error:
-        return _failure(error, scratch)
+        return _failed_result(error, scratch) or error
     return result
 
 
-def _failure(error: Exception, scratch: Path) -> Result | Exception:
-    """The first exception that stopped the ranks; `error` itself where a rank that stopped has left none.
-
-    A rank that is lost on its way to the stage is to Ray Train a failure of its own, of no rank.
-    """
-    said = [scratch / f"failed-{rank}.json" for rank in getattr(error, "worker_failures", ())]
-    if not said or not all(path.exists() for path in said):
-        return error
-    first = min(said, key=lambda path: path.stat().st_mtime_ns)
+def _failed_result(error: Exception, scratch: Path) -> Result | None:
+    """The result of the rank that failed first; None if a rank was lost, also on its way to the stage."""
+    records = [scratch / f"failed-{rank}.json" for rank in getattr(error, "worker_failures", ())]
+    if not records or not all(path.exists() for path in records):
+        return None
+    first = min(records, key=lambda path: path.stat().st_mtime_ns)
     return Result(**json.loads(first.read_text()))
 
 
 def _rank(job: Mapping[str, Any]) -> Result:
-    """One rank. The first writes the task's files, the others' go with `scratch`."""
+    """The function of each rank. The first writes the task's files; the others write to `scratch`."""
     rank, task, store, scratch = _train.get_context().get_world_rank(), job["task"], job["store"], job["scratch"]
     if rank:
         store = Store(scratch / f"rank-{rank}")
@@ -111,7 +110,7 @@ def _rank(job: Mapping[str, Any]) -> Result:
 
 
 def _in_thread(work: Callable[[], Any]) -> Any:
-    """`work()` in a thread: in the main one Ray Train takes Ctrl-C for itself, and never gives it back."""
+    """Call `work` in a thread: in the main thread Ray Train replaces the handler of Ctrl-C and does not restore it."""
     future = Future[Any]()
 
     def run() -> None:
@@ -120,5 +119,5 @@ def _in_thread(work: Callable[[], Any]) -> Any:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()  # a daemon, so that Ctrl-C ends the process
     return future.result()

@@ -16,7 +16,7 @@ from ray._common.usage import usage_lib
 from cpp.files.tables import Counts
 from cpp.store.local import Store
 from cpp.store.results import Product
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import ResourceError
 from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine.executor import OpenError
@@ -141,7 +141,7 @@ def test_a_shard_that_kills_three_times_is_given_up_and_takes_no_other_with_it(
     assert {r.shard for r in results if r.error is None} == {f"s{i}" for i in range(8)} - {"s1"}
     (lost,) = [r for r in results if r.error]
     assert lost.shard == "s1"
-    assert re.fullmatch(r"given up: it ended its worker 3 times \(.{,200}\)", str(lost.error))
+    assert re.fullmatch(r"given up: its worker was killed 3 times \(.{,200}\)", str(lost.error))
     assert (tmp_path / "deaths-s1").read_text() == "xxx"
     assert not Path(store.path(PRODUCT, "s1", "poison")).exists()
     assert [line.partition(":")[0] for line in said if line.startswith("poison ")] == ["poison s1"] * 2
@@ -213,10 +213,10 @@ def test_workers_that_cannot_start_end_the_run_with_what_to_change(
     said = (
         r"^resources: no worker could start: .* running low on memory\..*: lower resources.workers or resources.batch$"
     )
-    with Pool(Store(tmp_path), Resources(workers=1)) as workers, pytest.raises(ConfigError, match=said):
+    with Pool(Store(tmp_path), Resources(workers=1)) as workers, pytest.raises(ResourceError, match=said):
         list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(Store(tmp_path), "memory")))
 
 
 def test_more_workers_than_there_are_cpus_are_refused(dataset: Dataset) -> None:
-    with pytest.raises(ConfigError, match=r"ask for 9000 CPUs and this machine has .*: lower resources.workers"):
+    with pytest.raises(ResourceError, match=r"need 9000 CPUs and this machine has .*: lower resources.workers"):
         Run(load(dataset.config, ["resources.workers=9000", "name=again"])).go()

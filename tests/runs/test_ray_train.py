@@ -94,11 +94,11 @@ def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_
     ]
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **SMALL})
     with Pool(store, Resources(ray_address=nodes.address, workers=3)) as workers:  # more than it holds
-        lost, bad, good = workers.together(Broken(str(tmp_path)), GIVEN, todo)
+        lost, bad, good = workers.results_from_ranks(Broken(str(tmp_path)), GIVEN, todo)
     nodes.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert signal.getsignal(signal.SIGINT) is meant  # which Ray Train would take for itself
-    assert re.fullmatch(r"given up: it lost a rank 2 times \(The actor .{,300}\)", str(lost.error))
+    assert re.fullmatch(r"given up: a rank was lost 2 times \(The actor .{,300}\)", str(lost.error))
     assert (tmp_path / "dies").read_text() == "xx"
     assert bad.error == "ValueError: the second rank of 2 is bad"
     assert "Traceback" in str(bad.traceback)

@@ -15,22 +15,22 @@ SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
 
 
 def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another: bool = False) -> list[str]:
-    """Take a node away once its worker is up, and add another; says when. No shard ends before workers are up."""
-    waits, arrive, up, disturbed = Pool._wait, Pool._arrive, set[str](), list[str]()
+    """Remove a node once its worker is up, and add another. The list gets an item then. No shard ends before."""
+    wait, finish_start, up, disturbed = Pool._wait, Pool._finish_start, set[str](), list[str]()
 
-    def up_first(pool: Pool, crew: Any, running: Sequence[Any]) -> list[Any]:
+    def wait_for_nodes(pool: Pool, group: Any, running: Sequence[Any]) -> list[Any]:
         if len(up) == 2 and not disturbed:
             disturbed.append("now")
             nodes.remove_node(lost, allow_graceful=False)
             if another:
                 nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
-        return waits(pool, crew, () if len(up) < 2 + another else running)
+        return wait(pool, group, () if len(up) < 2 + another else running)
 
-    def arrived(pool: Pool, crew: Any, ref: Any) -> Any:
-        member = arrive(pool, crew, ref)
-        up.update([member.node.id] if member else [])
-        return member
+    def record_node(pool: Pool, group: Any, ref: Any) -> Any:
+        worker = finish_start(pool, group, ref)
+        up.update([worker.node.id] if worker else [])
+        return worker
 
-    monkeypatch.setattr(Pool, "_wait", up_first)
-    monkeypatch.setattr(Pool, "_arrive", arrived)
+    monkeypatch.setattr(Pool, "_wait", wait_for_nodes)
+    monkeypatch.setattr(Pool, "_finish_start", record_node)
     return disturbed

@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 from cpp.files.tables import Counts
 from cpp.store.local import Store
 from cpp.store.results import Product
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import ClusterError, ConfigError, ResourceError
 from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine import machine
@@ -112,9 +112,9 @@ def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undistu
     assert disturbed
     lines = (dataset.root / "run.log").read_text().splitlines()
     assert any("joined the Ray cluster at" in line and "2 nodes with 2 CPUs and 1 GPUs" in line for line in lines)
-    assert any("starting 3 workers with 1 CPUs and 0 GPUs, 2 of them now" in line for line in lines)
-    assert any("lost with its worker on" in line for line in lines)
-    assert sum("workers are up on the node" in line for line in lines) == 3  # of the third node as well
+    assert any("starting 3 workers with 1 CPUs and 0 GPUs each; 2 now" in line for line in lines)
+    assert any("was killed while it processed this shard (attempt 1); retrying" in line for line in lines)
+    assert sum("workers are up on node" in line for line in lines) == 3  # of the third node as well
     other = tmp_path / "other"
     assert Run(load(dataset.config, [f"root={other}", "resources.workers=1"]), local=True).go()
     assert files(dataset.root) == files(other)
@@ -126,11 +126,11 @@ def test_the_loss_of_a_node_is_not_held_against_its_shards(nodes: Cluster, tmp_p
         nodes.remove_node(lost, allow_graceful=False)
         head = nodes.head_node.node_id
         assert cluster.alive([head, lost.node_id]) == {head}
-        assert (cluster.room(1, 0), cluster.room(1, 1)) == (2, 1)
-        assert cluster.said() == "2 nodes with 2 CPUs and 1 GPUs"
-        assert runner._hopeless([lost.node_id, lost.node_id, lost.node_id, head, head]) is None
-        assert runner._hopeless([head, lost.node_id, head, head]) == "it ended its worker 3 times"
-        assert "10 times" in str(runner._hopeless([lost.node_id] * runner.LOSSES))
+        assert (cluster.capacity(1, 0), cluster.capacity(1, 1)) == (2, 1)
+        assert cluster.describe() == "2 nodes with 2 CPUs and 1 GPUs"
+        assert runner._reason_to_give_up([lost.node_id, lost.node_id, lost.node_id, head, head]) is None
+        assert runner._reason_to_give_up([head, lost.node_id, head, head]) == "its worker was killed 3 times"
+        assert "10 times" in str(runner._reason_to_give_up([lost.node_id] * runner.LOSSES))
 
 
 @pytest.mark.slow
@@ -139,15 +139,15 @@ def test_a_node_that_cannot_see_the_run_folder_or_has_other_versions_is_refused(
 ) -> None:
     store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=1)
     with monkeypatch.context() as patch, Pool(store, resources) as pool:
-        patch.setattr(cluster, "token", lambda store: tmp_path / "on another disk")
-        with pytest.raises(ConfigError, match=r"^root: the node .* does not see .* on a disk that all"):
+        patch.setattr(cluster, "create_token", lambda store: tmp_path / "on another disk")
+        with pytest.raises(ClusterError, match=r"^root: the node .* does not see .* on a disk that all"):
             places(pool, store, Place(), "unseen")
     with monkeypatch.context() as patch, Pool(store, resources) as pool:
         versions = machine.versions()
         patch.setattr(
             machine, "versions", lambda: {**versions, "torch": "1.0", "pyarrow": versions["pyarrow"] + "+cpu"}
         )
-        with pytest.raises(ConfigError, match=r"has torch [^,]+ \(here 1.0\), .* install requirements.lock"):
+        with pytest.raises(ClusterError, match=r"has torch [^,]+ \(here 1.0\), .* install .* requirements.lock"):
             places(pool, store, Place(), "versions")
 
 
@@ -157,15 +157,15 @@ def test_workers_that_find_no_place_end_the_run_after_a_while(
     monkeypatch.setattr(runner, "PATIENCE", 0.5)
     lines = list[str]()
     store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=2, cpus=64)
-    said = "asks for 64 CPUs and 0 GPUs of one node, the cluster has .* nodes with"
-    with Pool(store, resources, lines.append) as pool, pytest.raises(ConfigError, match=said):
+    said = "needs 64 CPUs and 0 GPUs on one node; the cluster has .* nodes with"
+    with Pool(store, resources, lines.append) as pool, pytest.raises(ResourceError, match=said):
         places(pool, store, Place(), "large")
-    assert "starting 2 workers with 64 CPUs and 0 GPUs, 0 of them now" in lines[1]
+    assert "starting 2 workers with 64 CPUs and 0 GPUs each; 0 now" in lines[1]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no-such-host.invalid:6379"])
 def test_an_address_where_nothing_answers_is_one_clear_error(dataset: Dataset, address: str) -> None:
-    with pytest.raises(ConfigError, match=f"ray_address: cannot join a Ray cluster at '{address}' .*null starts a Ray"):
+    with pytest.raises(ClusterError, match=f"ray_address: cannot join a Ray cluster at '{address}' .*null to start a"):
         Run(load(dataset.config, [f"resources.ray_address={address}"])).go()
 
 
@@ -182,4 +182,4 @@ def test_addresses_and_roots_that_cannot_be_of_a_cluster_are_said_at_once(datase
 def test_room_for_workers_with_parts_of_a_gpu_is_rounded_as_a_person_reckons(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"Alive": alive, "Resources": {"CPU": 200.0, "GPU": 7.0}} for alive in (True, False)]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    assert [cluster.room(1, gpus) for gpus in (0.07, 0.14, 1, 0)] == [100, 50, 7, 200]
+    assert [cluster.capacity(1, gpus) for gpus in (0.07, 0.14, 1, 0)] == [100, 50, 7, 200]
