@@ -10,8 +10,8 @@ help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo "Variables: CONFIG=$(CONFIG)  DATA=folder of the inputs  STEPS='fit label'  OVERRIDES='label.top=3 seed=1'  ARGS=--local"
 
-demo: .venv/ready runs/demo-data/words.txt ## Draw 3,000 pictures and cluster and name them: no data, weights or network needed
-	$(PYTHON) -m pipelines run configs/demo.yaml $(or $(ARGS),--local)
+demo: .venv/ready ## Draw 3,000 pictures, cluster and name them: no data, weights or network needed
+	$(PYTHON) -m pipelines demo $(ARGS)
 demo-model: .venv/ready ## Train the demonstration's small CLIP again, ten to twenty minutes
 	$(PYTHON) -m cpp.demo.clip
 install: .venv/ready ## Make .venv with the locked dependencies
@@ -74,9 +74,6 @@ clean-results: .venv/ready ## List results of CONFIG's folder that it does not r
 	$(PYTHON) -m pipelines clean $(CONFIG) $(SET) $(ARGS)
 clean: ## Remove .venv and caches, not results
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache
-
-runs/demo-data/words.txt: cpp/demo/assets/cpp-demo.safetensors cpp/demo/assets/cpp-demo.json | .venv/ready
-	$(PYTHON) -m cpp.demo.dataset runs/demo-data
 
 .venv/ready: requirements.lock pyproject.toml
 	python3 -m venv .venv

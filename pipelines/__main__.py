@@ -1,50 +1,43 @@
-"""The command line: `python -m pipelines run|append|plan|status|names|search|predict|export|clean CONFIG`."""
+"""The command line, `cpp-at-scale COMMAND`: declares the commands and their options, and calls `pipelines.commands`."""
 
 from __future__ import annotations
 
+import json
 import signal
-from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
 from cpp.export.dataset import Format
 from cpp.export.filters import Filter
-from cpp.store.lease import LockedError
 from pipelines import graph
-from pipelines.commands import append as appending
-from pipelines.commands import appended as commands_appended
-from pipelines.commands import clean as cleaning
-from pipelines.commands import export as exporting
-from pipelines.commands import inspect
-from pipelines.commands import predict as predicting
-from pipelines.commands import status as state
-from pipelines.config.errors import UserError
+from pipelines.commands import append as append_command
+from pipelines.commands import appended, inspect, status
+from pipelines.commands import clean as clean_command
+from pipelines.commands import export as export_command
+from pipelines.commands import init as init_command
+from pipelines.commands import predict as predict_command
+from pipelines.commands.terminal import FAILED, console, execute, exit_codes, print_lines, print_steps
 from pipelines.config.load import Config, load
 from pipelines.engine import plan as planning
-from pipelines.engine.executor import DISK_FULL
-from pipelines.engine.progress import Screen, print_table
-from pipelines.engine.row_counts import AccountingError
+from pipelines.engine.inputs import input_files
+from pipelines.engine.progress import print_table
 from pipelines.estimate.table import estimate as estimate_run
 from pipelines.run import Run
-
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
-STORAGE = (PermissionError, ConnectionError)  # of the run folder, with the remedy in their message
-
-T = TypeVar("T")
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
 )
-console = Screen(soft_wrap=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
 Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as label.top=3.")
 ]
+Local = Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")]
+AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="Continue without the shards that failed.")]
 
 
 @app.command()
@@ -52,47 +45,86 @@ def run(
     config: ConfigFile,
     steps: Steps = None,
     overrides: Overrides = None,
-    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
-    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on without shards that failed.")] = False,
+    local: Local = False,
+    allow_failed: AllowFailed = False,
 ) -> None:
     """Bring a run up to date. Exit code 1: something failed; 2: a wrong command or configuration; 130: interrupted."""
-    try:
+    with exit_codes():
         loaded = load(config, overrides or ())
         this = Run(loaded, steps or (), local, allow_failed)
-    except (UserError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-    _go(this)
-    for line in commands_appended.waiting(loaded):
-        console.print(line, markup=False)
+    execute(this)
+    print_lines(appended.waiting(loaded))
+
+
+@app.command()
+def demo(local: Annotated[bool, typer.Option("--local/--ray", help="Work in this process, or on Ray.")] = True) -> None:
+    """Draw 3,000 pictures into runs/demo-data, cluster them and name the clusters in runs/demo."""
+    from cpp.demo import dataset
+
+    folder = Path("runs/demo-data")
+    if not (folder / "words.txt").exists():
+        dataset.main(folder)
+    with exit_codes():
+        this = Run(load(str(files("cpp.demo") / "assets" / "demo.yaml")), (), local)
+    execute(this)
+
+
+@app.command()
+def init(
+    inputs: Annotated[str, typer.Argument(help="A folder, file or address of tars, images, COCO, vectors or a table.")],
+    to: Annotated[Path, typer.Option("--to", help="The new YAML file.")] = Path("config.yaml"),
+) -> None:
+    """Look at the inputs and write a commented configuration for them."""
+    with exit_codes():
+        print_lines(init_command.init(inputs, to))
+
+
+@app.command()
+def validate(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Check a configuration and its inputs without starting anything. Every fault is named. Exit code 2: invalid."""
+    with exit_codes():
+        loaded = load(config, overrides or ())
+        inputs = input_files(loaded)
+        shards = len(inputs["vectors" if loaded.import_ else "images"])
+    console.print(f"{config} is valid: {shards:,} input shards, results go to {loaded.root}", markup=False)
+
+
+@app.command()
+def schema(
+    to: Annotated[Path | None, typer.Option("--to", help="Write to this file; without it, print.")] = None,
+) -> None:
+    """Print the JSON schema of a configuration, which editors use to complete and check keys."""
+    text = json.dumps(Config.model_json_schema(by_alias=True), indent=1) + "\n"
+    if to:
+        to.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text, nl=False)
 
 
 @app.command()
 def append(
     config: ConfigFile,
     shards: Annotated[
-        list[str] | None, typer.Option("--shards", help="New inputs, as images.path or import.path has them.")
+        list[str] | None, typer.Option("--shards", help="New inputs, written as images.path or import.path.")
     ] = None,
     images: Annotated[
         str | None, typer.Option("--images", help="Folder with the tars of new vectors, as import.images.")
     ] = None,
     overrides: Overrides = None,
-    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
-    allow_failed: Annotated[bool, typer.Option("--allow-failed", help="Go on without shards that failed.")] = False,
+    local: Local = False,
+    allow_failed: AllowFailed = False,
 ) -> None:
     """Take new shards through a finished run's head, clusters and names, into ROOT/appended. Exit codes as `run`.
 
     Nothing of the run is computed again. Without --shards: bring up to date what was appended before.
     """
-    try:
-        again = _again(config, overrides)
-        this, said = appending.append(load(config, overrides or ()), shards or (), images, again, local, allow_failed)
-    except (UserError, LockedError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-    for line in said:
-        console.print(line, markup=False)
-    _go(this)
-    for line in state.growth(this.config):
-        console.print(line, markup=False)
+    with exit_codes():
+        again = _arguments(config, overrides)
+        loaded = load(config, overrides or ())
+        this, lines = append_command.append(loaded, shards or (), images, again, local, allow_failed)
+    print_lines(lines)
+    execute(this)
+    print_lines(status.growth(this.config))
 
 
 @app.command()
@@ -106,117 +138,98 @@ def plan(
     ] = None,
 ) -> None:
     """Print every step, its settings, where it writes, and how many of its shards are done. Writes nothing."""
-    loaded = _load(config, overrides)
-    planned = _planned(loaded, steps or [])
-    _print(loaded, planned, verbose=True)
-    if estimate:
-        estimated = _wrong(lambda: estimate_run(loaded, planned, price))
-        print_table(estimated.table)
-        for line in estimated.sentences:
-            console.print(line, markup=False)
+    with exit_codes():
+        loaded = load(config, overrides or ())
+        planned = _planned(loaded, steps or [])
+        print_steps(loaded, planned, verbose=True)
+        if estimate:
+            estimated = estimate_run(loaded, planned, price)
+            print_table(estimated.table)
+            print_lines(estimated.sentences)
 
 
-@app.command()
-def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
-    """Print how far a run is, whether it is going on now, and what failed."""
-    loaded = _load(config, overrides)
-    try:
-        said = [*state.lines(loaded)]
-    except STORAGE as error:
-        raise _exit(str(error), WRONG) from None
-    for line in said:
-        console.print(line, markup=False)
-    planned = _planned(loaded, steps or [])
-    _print(loaded, planned, verbose=False)
-    for line in [*state.stale(loaded, planned), *state.faults(loaded)]:
-        console.print(line, markup=False)
-    if appended := _wrong(lambda: commands_appended.status(loaded)):
-        for line in state.lines(appended.config):
-            console.print(line, markup=False)
-        _print(appended.config, appended.plan(), verbose=False)
-        for line in [*state.faults(appended.config), *state.growth(appended.config)]:
-            console.print(line, markup=False)
+@app.command("status")
+def print_status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
+    """Print the progress of a run, whether it is running now, and what failed."""
+    with exit_codes():
+        loaded = load(config, overrides or ())
+        print_lines([*status.lines(loaded)])
+        planned = _planned(loaded, steps or [])
+        print_steps(loaded, planned, verbose=False)
+        print_lines([*status.stale(loaded, planned), *status.faults(loaded)])
+        if later := appended.status(loaded):
+            print_lines(status.lines(later.config))
+            print_steps(later.config, later.plan(), verbose=False)
+            print_lines([*status.faults(later.config), *status.growth(later.config)])
 
 
 @app.command()
 def names(
     config: ConfigFile,
-    layer: Annotated[int | None, typer.Option("--layer", help="Of this layer, by its clusters.")] = None,
+    layer: Annotated[int | None, typer.Option("--layer", help="The layer with this number of clusters.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Print the clusters of a finished run, the largest first: names, how sure they are, and why."""
-    try:
-        table = inspect.names(load(config, overrides or ()), layer, _again(config, overrides))
-    except (UserError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-    print_table(table)
+    """Print the clusters of a finished run by size: their names, the confidence, and the evidence."""
+    with exit_codes():
+        print_table(inspect.names(load(config, overrides or ()), layer, _arguments(config, overrides)))
 
 
 @app.command()
 def search(
     config: ConfigFile,
-    text: Annotated[str, typer.Argument(help="A sentence, or without a text tower a word of the vocabulary.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="So many clusters and images.")] = 10,
+    text: Annotated[str, typer.Argument(help="A sentence; without a text tower, a word of the vocabulary.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of clusters and of images to print.")] = 10,
     overrides: Overrides = None,
 ) -> None:
     """Print the clusters and images of a finished run that are nearest to a sentence."""
-    try:
-        found = inspect.nearest(load(config, overrides or ()), text, n, _again(config, overrides))
-    except (UserError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-    for table in found:
-        print_table(table)
+    with exit_codes():
+        for table in inspect.nearest(load(config, overrides or ()), text, n, _arguments(config, overrides)):
+            print_table(table)
 
 
 @app.command()
 def predict(
     config: ConfigFile,
     what: Annotated[str, typer.Argument(help="An image, a folder of images, a tar, or an .npy file of vectors.")],
-    to: Annotated[Path | None, typer.Option("--to", help="Write all rows, to a .parquet or .csv file.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Write all rows to this .parquet or .csv file.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Print the clusters of a finished run that images or vectors are in. Exit code 1: none of them can be used."""
-    try:
-        to = to and predicting.writable(to)
-        found = predicting.predict(load(config, overrides or ()), what, _again(config, overrides))
+    """Print the clusters of a finished run that images or vectors belong to. Exit code 1: none of them can be used."""
+    with exit_codes():
+        to = to and predict_command.writable(to)
+        predicted = predict_command.predict(load(config, overrides or ()), what, _arguments(config, overrides))
         if to:
-            predicting.write(found.rows, to)
-    except (UserError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-    except KeyboardInterrupt:
-        raise _exit("interrupted", INTERRUPTED) from None
-    print_table(found.table())
-    for line in [*found.lines(), *([f"all rows are in {to}"] if to else [])]:
-        console.print(line, markup=False)
-    if found.rejected == len(found.rows):
+            predict_command.write(predicted.rows, to)
+    print_table(predicted.table())
+    print_lines([*predicted.lines(), *([f"all rows are in {to}"] if to else [])])
+    if predicted.rejected == len(predicted.rows):
         raise typer.Exit(FAILED)
 
 
 @app.command()
 def export(
     config: ConfigFile,
-    format: Annotated[Format, typer.Option("--format", help="What the data set is to be.")],
-    to: Annotated[str | None, typer.Option("--to", help="New or empty folder; ROOT/export/FORMAT without.")] = None,
-    layer: Annotated[int | None, typer.Option("--layer", help="Classes from this layer, by its clusters.")] = None,
-    clusters: Annotated[str | None, typer.Option("--clusters", help="Only these, such as 3,17.")] = None,
-    min_confidence: Annotated[float | None, typer.Option("--min-confidence", min=0, max=1)] = None,
-    per_cluster: Annotated[int | None, typer.Option("--per-cluster", min=1, help="At most, the surest.")] = None,
-    links: Annotated[bool, typer.Option("--links/--copies", help="imagefolder: links to a folder's files.")] = False,
-    curated: Annotated[bool, typer.Option("--curated", help="Without what the run's curation dropped.")] = False,
+    format: Annotated[Format, typer.Option("--format", help="Layout of the data set.")],
+    to: Annotated[str | None, typer.Option("--to", help="New or empty folder; default ROOT/export/FORMAT.")] = None,
+    layer: Annotated[int | None, typer.Option("--layer", help="Classes from the layer of this size.")] = None,
+    clusters: Annotated[str | None, typer.Option("--clusters", help="Only these clusters, such as 3,17.")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option("--min-confidence", min=0, max=1, help="Only images of this confidence or more.")
+    ] = None,
+    per_cluster: Annotated[
+        int | None, typer.Option("--per-cluster", min=1, help="At most this many images of each cluster, the surest.")
+    ] = None,
+    links: Annotated[bool, typer.Option("--links/--copies", help="imagefolder: link to the source files.")] = False,
+    curated: Annotated[bool, typer.Option("--curated", help="Leave out images that the run's curation drops.")] = False,
     overrides: Overrides = None,
-    local: Annotated[bool, typer.Option("--local", help="In this process, without Ray.")] = False,
+    local: Local = False,
 ) -> None:
-    """Write a finished run as a labelled data set, or go on where that stopped. Exit codes as those of `run`."""
-    try:
-        only = exporting.numbers(clusters)
-        wanted = exporting.Wanted(format, to, layer, Filter(only, min_confidence, per_cluster), links, curated)
-        summary = exporting.go(load(config, overrides or ()), wanted, _again(config, overrides), local)
-    except (UserError, LockedError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-    except KeyboardInterrupt:
-        raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
-    for line in summary.lines():
-        console.print(line, markup=False)
+    """Write a finished run as a labelled data set, or resume an interrupted export. Exit codes as those of `run`."""
+    with exit_codes():
+        chosen = Filter(export_command.numbers(clusters), min_confidence, per_cluster)
+        wanted = export_command.Wanted(format, to, layer, chosen, links, curated)
+        summary = export_command.go(load(config, overrides or ()), wanted, _arguments(config, overrides), local)
+    print_lines(summary.lines())
     if summary.failed or not summary.images:
         raise typer.Exit(FAILED)
 
@@ -227,99 +240,30 @@ def clean(
         list[Path], typer.Argument(metavar="CONFIG...", help="Every configuration of the folder that is still in use.")
     ],
     overrides: Overrides = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove the results; without it they are only listed.")] = False,
 ) -> None:
     """List the results in a run folder that none of these configurations refers to, and with --yes remove them."""
-    try:
-        loaded = [load(config, overrides or ()) for config in configs]
-        for line in cleaning.clean(loaded, yes):
-            console.print(line, markup=False)
-    except (UserError, LockedError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
+    with exit_codes():
+        print_lines(clean_command.clean([load(config, overrides or ()) for config in configs], yes))
 
 
-def _go(this: Run) -> None:
-    """Run, say how it went, and leave with the exit code that says the same."""
-    try:
-        try:
-            ok = this.go()
-        finally:
-            _summary(this)
-    except (UserError, LockedError, PermissionError) as error:
-        raise _exit(str(error), WRONG) from None
-    except (AccountingError, ConnectionError) as error:
-        raise _exit(str(error), FAILED) from None
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        said = f"no space left for {this.store.address} ({error}): free some and run the same command again"
-        raise _exit(said, FAILED) from None
-    except KeyboardInterrupt:
-        raise _exit("interrupted; run the same command again to go on", INTERRUPTED) from None
-    if not ok:
-        raise typer.Exit(FAILED)
-
-
-def _again(config: Path, overrides: list[str] | None) -> list[str]:
-    """The arguments that name a run."""
+def _arguments(config: Path, overrides: list[str] | None) -> list[str]:
+    """The arguments that name a run, for messages."""
     return [str(config), *(part for setting in overrides or () for part in ("--set", setting))]
 
 
-def _load(config: Path, overrides: list[str] | None) -> Config:
-    return _wrong(lambda: load(config, overrides or ()))
-
-
-def _wrong(ask: Callable[[], T]) -> T:
-    """What is asked for, or the end with the exit code of a wrong configuration."""
-    try:
-        return ask()
-    except (UserError, *STORAGE) as error:
-        raise _exit(str(error), WRONG) from None
-
-
 def _planned(config: Config, names: list[str]) -> list[planning.Step]:
-    planned = _wrong(lambda: graph.plan(config))
-    wanted = _wrong(lambda: planning.upstream(names, {step.name: step.stage for step in planned}))
-    return [step for step in planned if step.name in wanted]
+    """The named steps and those that they need, planned."""
+    planned = graph.plan(config)
+    needed = planning.upstream(names, {step.name: step.stage for step in planned})
+    return [step for step in planned if step.name in needed]
 
 
-def _print(config: Config, steps: Sequence[planning.Step], verbose: bool) -> None:
-    for step in steps:
-        console.print(f"{step.name:15} {len(step.done):,} of {len(step.names):,} shards done", markup=False)
-        if verbose:
-            one = not step.stage.each
-            for product in step.stage.products:
-                where = f"{product.name}{product.suffix}" if one else f"{product.name}/*{product.suffix}"
-                console.print(f"    writes {config.root.rstrip('/')}/{where}", markup=False)
-            for key, value in step.stage.settings().items():
-                lines = str(value).count("\n")
-                console.print(f"    {key}: {f'({lines} lines)' if lines else value}", markup=False)
-
-
-def _summary(this: Run) -> None:
-    if not this.outcomes:
-        return
-    columns = ("shards", "reused", "rows in", "rows out", "rejected", "state")
-    table = Table(Column("step", no_wrap=True), *columns, box=None, header_style="dim", pad_edge=False)
-    for name, o in this.outcomes.items():
-        rows = [f"{n:,}" for n in o.counts] if o.counts else ["", "", ""]
-        if not o.waits_for:
-            went = "ok" if o.ok else f"{len(o.failed):,} FAILED"
-            table.add_row(name, f"{o.done:,}/{o.shards:,}", f"{o.reused:,}", *rows, went)
-    print_table(table)
-    for line in state.faults(this.config):
-        console.print(line, markup=False)
-    if any(outcome.waits_for for outcome in this.outcomes.values()):
-        console.print("mend or remove what failed and run the same command again, or go on without it: --allow-failed")
-    if "report" in this.outcomes and this.outcomes["report"].ok:
-        console.print(f"look at {this.store.address}/report.html", markup=False)
-
-
-def _exit(message: str, code: int) -> typer.Exit:
-    Screen(stderr=True, soft_wrap=True).print(message, markup=False)
-    return typer.Exit(code)
+def main() -> None:
+    """The console script: SIGTERM, which schedulers send, interrupts a run as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send is an interruption like any other
-    app()
+    main()

@@ -47,7 +47,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "pipelines.run": LIBRARY | RUN,
     "pipelines.estimate": LIBRARY | RUN,
     "pipelines.commands": LIBRARY | RUN | {"pipelines.estimate"},
-    "pipelines.__main__": LIBRARY | RUN | {"pipelines.estimate", "pipelines.commands"},
+    "pipelines.__main__": LIBRARY | RUN | {"pipelines.estimate", "pipelines.commands", "cpp.demo"},
 }
 
 

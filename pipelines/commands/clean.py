@@ -32,7 +32,7 @@ from pipelines.engine.shard_index import Fingerprints
 from pipelines.engine.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]
-MADE: tuple[Callable[[Step], Files], ...] = (attrgetter("made"), Step.results)  # if all is done; as far as it is
+MADE: tuple[Callable[[Step], Files], ...] = (attrgetter("outputs"), Step.results)  # if all is done; as far as it is
 
 
 @dataclass

@@ -62,7 +62,7 @@ def test_run_then_status_then_run_again(dataset: Dataset) -> None:
     assert call("status", dataset.config)[1].startswith("Coloured things: never started")
     code, said = call("run", dataset.config, "--local")
     assert code == 0
-    assert f"look at {dataset.root}/report.html" in said
+    assert f"open {dataset.root}/report.html" in said
     code, said = call("status", dataset.config)
     assert said.startswith("Coloured things: done")
     assert "report          1 of 1 shards done" in said
@@ -82,7 +82,7 @@ def test_failures_exit_with_one_and_say_which_and_why(dataset: Dataset) -> None:
     (dataset.folder / "data/img_emb/img_emb_0.npy").write_bytes(b"broken")
     code, said = call("run", dataset.config, "project", "--local")
     assert code == 1
-    assert "go on without it: --allow-failed" in said
+    assert "continue without them: --allow-failed" in said
     assert "failed: import 00000: ValueError" in said
     assert "failed/import-00000.txt" in said
     assert "failed: import 00000" in call("status", dataset.config)[1]
@@ -96,7 +96,7 @@ def test_tables_in_files_are_never_cut_off(dataset: Dataset, monkeypatch: pytest
 
 def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Dataset) -> None:
     more = {"search": ["red"], "predict": ["new.npy"], "export": ["--format", "csv"]}
-    for command in golden.command_line():
+    for command in set(golden.command_line()) - {"demo", "init", "schema"}:  # which take no configuration
         code, said = call(command, dataset.config, *more.get(command, []), "--set", "fit.epoch=3")
         assert code == 2
         assert "nearest valid key: fit.epochs" in said
