@@ -22,7 +22,7 @@ from cpp.rate_reduction.coding_rate import Moments
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from pipelines.commands import status
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import ResourceError
 from pipelines.config.load import load
 from pipelines.engine.row_counts import AccountingError
 from pipelines.run import Run, in_ranks
@@ -212,7 +212,7 @@ def test_clusters_that_lose_images_fail_the_run_loudly(dataset: Dataset) -> None
     table = pq.read_table(path)
     path.unlink()
     write(table.set_column(4, "size", pa.array([1] * len(table))), path)
-    with pytest.raises(AccountingError, match="160 images were assigned, the clusters have 4"):
+    with pytest.raises(AccountingError, match="160 images were assigned, but the clusters have 4"):
         run.totals()
 
 
@@ -260,7 +260,7 @@ def test_only_training_on_whole_gpus_is_done_by_all_workers_together(dataset: Da
 
 def test_gpus_that_are_not_there_are_said_at_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="resources.gpus is 1 and this machine has no GPU: set it to 0"):
+    with pytest.raises(ResourceError, match="resources.gpus is 1 and this machine has no GPU: set it to 0"):
         Run(load(dataset.config, ["resources.gpus=1"]), local=True)
 
 
