@@ -27,7 +27,7 @@ from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
 from pipelines.engine.run_record import read_run_record, write_run_record
 from pipelines.engine.shard_index import FilePaths
-from pipelines.engine.stage import Given, Stage
+from pipelines.engine.stage import Context, Stage
 from pipelines.graph import pipeline
 
 if TYPE_CHECKING:
@@ -194,20 +194,19 @@ class Run:
         threads = r.cpus
         if not planned.stage.each and not ranks:  # a step that runs once gets all CPUs
             threads *= r.workers
-        whole = {kind: FilePaths(self.files[kind]) for kind in planned.stage.whole if self.files.get(kind)}
-        device = "cuda" if r.gpus and planned.stage.gpu else "cpu"
         cache = None if filesystem.is_remote(self.config.root) else self.store.root / "cache"
-        given = Given(whole, threads, device, r.batch, r.image_batch, r.prefetch, cache)
+        stage = planned.stage
+        context = Context.create(stage.whole, self.files, r, gpu=stage.gpu, threads=threads, cache=cache)
         self.store.save()  # so that the report can read the event log
         todo, products = planned.todo, next(iter(planned.outputs.values()))
         self.progress.start_step(planned.name, len(todo), len(planned.done))
         errors = {}
         try:
             if self.local:
-                results: Iterator[Result] = run_in_process(planned.stage, given, todo, self.store)
+                results: Iterator[Result] = run_in_process(stage, context, todo, self.store)
             else:
                 pool = self._start_pool()
-                results = (pool.results_from_ranks if ranks else pool.results)(planned.stage, given, todo)
+                results = (pool.results_from_ranks if ranks else pool.results)(stage, context, todo)
             for result in results:
                 self.progress.finish_shard(result, products[result.shard].fingerprint)
                 if result.error:

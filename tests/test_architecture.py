@@ -139,4 +139,4 @@ def test_files_stay_small() -> None:
 def test_a_stage_that_works_on_a_device_says_that_it_needs_a_gpu(name: str) -> None:
     for stage in (node for node in ast.parse(MODULES[name].read_text()).body if isinstance(node, ast.ClassDef)):
         body = "\n".join(ast.unparse(part) for part in stage.body[1:])  # without the docstring
-        assert ("given.device" in body) == ("gpu = True" in body), stage.name
+        assert ("context.device" in body) == ("gpu = True" in body), stage.name

@@ -36,7 +36,7 @@ from pipelines.config.load import Config
 from pipelines.engine.executor import Result, run_in_process
 from pipelines.engine.plan import Task
 from pipelines.engine.progress import Progress
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 
 NEEDED = ("assignments", "clusters", "labels")
 CURATED = ("keep", "drop")
@@ -94,7 +94,7 @@ class Write(Stage):
     export: Export
     to: str
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         folder = self.export.folder(self.to)
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
@@ -293,12 +293,12 @@ def _write(config: Config, store: Store, stage: Write, tasks: Sequence[Task], re
 
 def _results(config: Config, stage: Write, tasks: Sequence[Task], store: Store, local: bool) -> Iterator[Result]:
     r = config.resources
-    given = Given({}, r.cpus, "cpu", r.batch, r.image_batch, r.prefetch)
+    context = Context.create(stage.whole, {}, r)
     if local:
-        yield from run_in_process(stage, given, tasks, store)
+        yield from run_in_process(stage, context, tasks, store)
         return
     from pipelines.ray_backend.pool import Pool
 
     only = {"workers": min(r.workers, len(tasks)), "gpus": 0.0, "cpu_workers": None}
     with Pool(store, r.model_copy(update=only)) as pool:
-        yield from pool.results(stage, given, tasks)
+        yield from pool.results(stage, context, tasks)

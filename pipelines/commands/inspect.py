@@ -18,7 +18,7 @@ from pipelines.commands.appended import together
 from pipelines.commands.finished_run import finished
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.engine.stage import Given, Stage
+from pipelines.engine.stage import Context, Stage
 from pipelines.graph import pipeline
 from pipelines.stages.artifacts import read_said, read_tree
 from pipelines.stages.words import Words
@@ -65,12 +65,12 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
         raise ConfigError("search: this run has no words to search by: it needs `label:` in its configuration")
     files, later = together(config, ["clusters", "labels"], command)
     stages = pipeline(config, files)
-    given = Given({kind: [f.path for f in files[kind].values()] for kind in files}, 1, "cpu", 8192, 64, PREFETCH)
-    tree = read_tree(given)
-    vocabulary, _, likeness = read_said(given, tree)
+    context = Context.create(files, files, config.resources)
+    tree = read_tree(context)
+    vocabulary, _, likeness = read_said(context, tree)
     text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
     merged = likeness.merge(choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
-    rows = {row["cluster"]: row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]}
+    rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
         clusters.add_row(str(k), called(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")

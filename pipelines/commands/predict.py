@@ -37,7 +37,7 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.engine import plan
 from pipelines.engine.executor import OpenError, run_in_process
-from pipelines.engine.stage import Given, Stage
+from pipelines.engine.stage import Context, Stage
 from pipelines.stages.encode import Import
 
 SHOWN = 20  # rows that are printed
@@ -204,14 +204,11 @@ def _from_vectors(
 
 def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, store: Store) -> Files:
     """Every step on all shards, and the files that there are then. ConfigError where a shard cannot be read."""
-    r = config.resources
     for name, stage in steps.items():
         planned = plan.plan_step(name, stage, files, store)
-        whole = {kind: [file.path for file in files[kind].values()] for kind in stage.whole if files.get(kind)}
-        device = "cuda" if r.gpus and stage.gpu else "cpu"
-        given = Given(whole, r.cpus, device, r.batch, r.image_batch, r.prefetch)
+        context = Context.create(stage.whole, files, config.resources, gpu=stage.gpu)
         try:
-            for result in run_in_process(stage, given, planned.tasks, store):
+            for result in run_in_process(stage, context, planned.tasks, store):
                 if result.error:
                     raise ConfigError(f"predict: {what} failed in step {name}: {result.error}")
         except OpenError as error:

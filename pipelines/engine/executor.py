@@ -16,7 +16,7 @@ from cpp.files.integrity import damage
 from cpp.files.tables import Counts
 from cpp.store.local import Store
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -43,12 +43,12 @@ class OpenError(RuntimeError):
     """A stage could not be opened, so none of its shards can be processed. The message is the traceback."""
 
 
-def open_stage(stage: Stage, given: Given) -> Work:
-    """Limit this process to `given.threads` threads and open the stage."""
-    torch.set_num_threads(given.threads)
-    threadpoolctl.threadpool_limits(given.threads)
+def open_stage(stage: Stage, context: Context) -> Work:
+    """Limit this process to `context.threads` threads and open the stage."""
+    torch.set_num_threads(context.threads)
+    threadpoolctl.threadpool_limits(context.threads)
     scratch.clear_copies()  # local copies that the previous stage kept
-    return stage.open(given)
+    return stage.open(context)
 
 
 def run_task(work: Work, task: Task, store: Store) -> Result:
@@ -82,10 +82,10 @@ def _explain(error: Exception, task: Task, store: Store) -> Exception:
     return explained
 
 
-def run_in_process(stage: Stage, given: Given, tasks: Sequence[Task], store: Store) -> Iterator[Result]:
+def run_in_process(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[Result]:
     """Yield the results in the order of the tasks (`--local`). Raises OpenError if the stage cannot be opened."""
     try:
-        work = open_stage(stage, given)
+        work = open_stage(stage, context)
     except Exception as error:
         raise OpenError(credentials.redacted(traceback.format_exc().strip())) from error
     for task in tasks:

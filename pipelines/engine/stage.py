@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,14 +13,16 @@ from pydantic_core import to_jsonable_python
 
 from cpp.files import scratch
 from cpp.files.tables import Counts
-from cpp.store.results import Product
+from cpp.store.results import File, Product
+from pipelines.config.sections import Resources
+from pipelines.engine.shard_index import FilePaths
 
 Work = Callable[[Mapping[str, Any], Mapping[str, Path]], Counts]
 """`work(files, out)` reads a shard's files (by the names in `each`), writes its products (by name), counts rows."""
 
 
 @dataclass(frozen=True)
-class Given:
+class Context:
     """The inputs that every worker of a stage reads whole, and how it works: threads, device, batch sizes.
 
     `whole` maps the names in the stage's `whole` to their files in shard order; an optional input may be absent. The
@@ -34,6 +36,23 @@ class Given:
     image_batch: int
     prefetch: int
     cache: Path | None = None  # folder for intermediate files that save work in later runs; changes no result
+
+    @classmethod
+    def create(
+        cls,
+        kinds: Iterable[str],
+        files: Mapping[str, Mapping[str, File]],
+        resources: Resources,
+        *,
+        gpu: bool = False,
+        threads: int | None = None,
+        cache: Path | None = None,
+    ) -> Context:
+        """Read these kinds of `files` whole, as far as they exist. `threads` is by default that of one worker."""
+        r = resources
+        whole = {kind: FilePaths(files[kind]) for kind in kinds if files.get(kind)}
+        device = "cuda" if gpu and r.gpus else "cpu"
+        return cls(whole, threads or r.cpus, device, r.batch, r.image_batch, r.prefetch, cache)
 
     def file(self, kind: str) -> str:
         """A local copy of the only file of an input."""
@@ -51,7 +70,7 @@ class Stage(ABC):
     """A frozen dataclass of settings. Increase `version` when a change of the code changes the results.
 
     `each` names the inputs that are read shard by shard (if empty, the stage runs once), `whole` those that every
-    worker reads whole. `gpu` is true if the stage computes on `given.device`; only such stages get GPUs.
+    worker reads whole. `gpu` is true if the stage computes on `context.device`; only such stages get GPUs.
     """
 
     version: ClassVar[int]
@@ -61,7 +80,7 @@ class Stage(ABC):
     gpu: ClassVar[bool] = False
 
     @abstractmethod
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         """Load models and inputs, once for each worker, and return the function that processes a shard."""
 
     def settings(self) -> dict[str, Any]:

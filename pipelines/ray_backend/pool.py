@@ -26,7 +26,7 @@ from pipelines.config.errors import ResourceError
 from pipelines.config.sections import Resources
 from pipelines.engine.executor import OpenError, Result, open_stage, run_task
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.ray_backend import cluster
 
 ATTEMPTS = 3  # workers killed by a shard, on nodes that stay alive, after which the shard is given up
@@ -45,14 +45,16 @@ class _Worker:
         """Return as soon as the process is up."""
         return cluster.this_node(token)
 
-    def run_task(self, stage: Stage, given: Sequence[ray.ObjectRef[Given]], threads: int, task: Task) -> Result | str:
+    def run_task(
+        self, stage: Stage, context: Sequence[ray.ObjectRef[Context]], threads: int, task: Task
+    ) -> Result | str:
         """Process a shard. Returns the traceback if the stage cannot be opened."""
         if self.open is None or self.open[0] != task.step:
             self.open = None
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             try:
-                self.open = task.step, open_stage(stage, replace(ray.get(given[0]), threads=threads))
+                self.open = task.step, open_stage(stage, replace(ray.get(context[0]), threads=threads))
             except Exception:
                 return credentials.redacted(traceback.format_exc())
         return run_task(self.open[1], task, self.store)
@@ -156,7 +158,7 @@ class Pool:
             self._group[1].stop()
         self._group = None
 
-    def results(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
+    def results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[Result]:
         """Yield the results in the order in which shards end. Raises OpenError if the stage cannot be opened.
 
         A lost worker is replaced and its shard retried, see `_reason_to_give_up`.
@@ -168,7 +170,7 @@ class Pool:
         # On one machine a step that runs once gets the CPUs of all workers. On a cluster it gets those of one worker,
         # however many are up: the last bits of its results depend on the number of threads.
         threads = group.cpus * (1 if stage.each or self._resources.ray_address else group.size)
-        shared = [ray.put(given)]
+        shared = [ray.put(context)]
         while todo or running:
             while todo and idle:
                 worker, i = idle.popleft(), todo.popleft()
@@ -225,7 +227,7 @@ class Pool:
         )
         return None
 
-    def results_from_ranks(self, stage: Stage, given: Given, tasks: Sequence[Task]) -> Iterator[Result]:
+    def results_from_ranks(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[Result]:
         """Yield the results in the order of the tasks; all workers share each task as ranks of one training.
 
         Stops the workers first, so that the ranks get their CPUs and GPUs. See `pipelines.ray_backend.train`.
@@ -233,7 +235,7 @@ class Pool:
         from pipelines.ray_backend import train
 
         self._stop_group()
-        yield from train.results(stage, given, tasks, self._store, self._resources, ATTEMPTS)
+        yield from train.results(stage, context, tasks, self._store, self._resources, ATTEMPTS)
 
 
 def _reason_to_give_up(nodes: Sequence[str]) -> str | None:

@@ -25,7 +25,7 @@ from cpp.store.local import Store
 from pipelines.config.sections import Resources
 from pipelines.engine.executor import Result, run_in_process
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Given, Stage
+from pipelines.engine.stage import Context, Stage
 from pipelines.ray_backend import cluster
 
 _train: Any = ray.train  # its type hints are those of version 1, but version 2 runs
@@ -36,7 +36,7 @@ _ENVIRONMENT = {
 
 
 def results(
-    stage: Stage, given: Given, tasks: Sequence[Task], store: Store, resources: Resources, attempts: int
+    stage: Stage, context: Context, tasks: Sequence[Task], store: Store, resources: Resources, attempts: int
 ) -> Iterator[Result]:
     """Yield the results in the order of the tasks, each processed by all ranks together.
 
@@ -48,7 +48,7 @@ def results(
     for task in tasks:
         for attempt in range(1, attempts + 1):
             with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as scratch:
-                outcome = _run_ranks(stage, given, task, store, _scaling(resources), Path(scratch))
+                outcome = _run_ranks(stage, context, task, store, _scaling(resources), Path(scratch))
                 ray.shutdown()  # before the folder is removed, so that no rank still writes to it
                 cluster.start(resources)
             if isinstance(outcome, Result):
@@ -65,12 +65,12 @@ def _scaling(r: Resources) -> dict[str, Any]:
 
 
 def _run_ranks(
-    stage: Stage, given: Given, task: Task, store: Store, scaling: Mapping[str, Any], scratch: Path
+    stage: Stage, context: Context, task: Task, store: Store, scaling: Mapping[str, Any], scratch: Path
 ) -> Result | Exception:
     """Start all ranks once. Returns the result, or Ray Train's error if a rank was lost."""
     trainer = _train.torch.TorchTrainer(
         _rank,
-        train_loop_config={"stage": stage, "given": given, "task": task, "store": store, "scratch": scratch},
+        train_loop_config={"stage": stage, "context": context, "task": task, "store": store, "scratch": scratch},
         scaling_config=_train.ScalingConfig(**scaling),
         run_config=_train.RunConfig(
             name="ranks",
@@ -102,7 +102,7 @@ def _rank(job: Mapping[str, Any]) -> Result:
     if rank:
         store = Store(scratch / f"rank-{rank}")
         task = replace(task, outputs={name: str(store.root / name) for name in task.outputs})
-    (result,) = run_in_process(job["stage"], job["given"], [task], store)
+    (result,) = run_in_process(job["stage"], job["context"], [task], store)
     if result.error:
         (scratch / f"failed-{rank}.json").write_text(json.dumps(asdict(result)))
         raise RuntimeError(result.error)

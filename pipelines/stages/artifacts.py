@@ -18,7 +18,7 @@ from cpp.clustering.choose_k import PARTS
 from cpp.files import tables
 from cpp.sources import vectors
 from pipelines.config import sections
-from pipelines.engine.stage import Given
+from pipelines.engine.stage import Context
 
 if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
@@ -40,9 +40,9 @@ SHARD = 40  # bits of the place of a row below the number of its shard
 FACTS = ("score", "pixels", "caption")
 
 
-def number_of(path: str, given: Given) -> int:
+def number_of(path: str, context: Context) -> int:
     """Which of the shards a file of rows by cluster is of."""
-    return [Path(other).name for other in given.whole["scattered"]].index(Path(path).name)
+    return [Path(other).name for other in context.whole["scattered"]].index(Path(path).name)
 
 
 class Model(sections.Encoder):
@@ -81,33 +81,33 @@ class TreeFile:
         return "cluster" if n_clusters == self.main else f"cluster_{n_clusters}"
 
 
-def read_tree(given: Given) -> TreeFile:
-    path = given.file("tree")
+def read_tree(context: Context) -> TreeFile:
+    path = context.file("tree")
     arrays, about = load_file(path), _metadata(path, "tree")
     clusters = dict(zip(about["layers"], arrays["clusters"], strict=True))
     return TreeFile(about, arrays["bits"], arrays["draws"], clusters)
 
 
-def read_fine(given: Given) -> layers.Fine:
+def read_fine(context: Context) -> layers.Fine:
     """What `Partition` wrote."""
-    read: dict[str, Any] = load_file(given.file("groups"))
-    return layers.Fine(**read, **read_how(given))
+    read: dict[str, Any] = load_file(context.file("groups"))
+    return layers.Fine(**read, **read_how(context))
 
 
-def read_how(given: Given) -> dict[str, Any]:
+def read_how(context: Context) -> dict[str, Any]:
     """How the sample was partitioned."""
-    return _metadata(given.file("groups"), "partition")
+    return _metadata(context.file("groups"), "partition")
 
 
-def read_parts(given: Given) -> Moments:
+def read_parts(context: Context) -> Moments:
     """Moments over all data of the fine groups, each in `PARTS` parts."""
-    arrays = load_file(given.file("moments"))
+    arrays = load_file(context.file("moments"))
     return Moments(*(torch.from_numpy(arrays[name]) for name in ("count", "sum", "gram")))
 
 
-def read_moments(given: Given, cluster: NDArray[np.int64]) -> Moments:
+def read_moments(context: Context, cluster: NDArray[np.int64]) -> Moments:
     """Moments over all data of clusters, by the cluster of each fine group."""
-    return read_parts(given).merge(torch.from_numpy(cluster).repeat_interleave(PARTS), int(cluster.max()) + 1)
+    return read_parts(context).merge(torch.from_numpy(cluster).repeat_interleave(PARTS), int(cluster.max()) + 1)
 
 
 def _metadata(path: str, key: str) -> dict[str, Any]:
@@ -119,42 +119,42 @@ def _metadata(path: str, key: str) -> dict[str, Any]:
 WAITING = 1 << 20  # votes of shards in memory until they are added up
 
 
-def read_said(given: Given, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness]:
+def read_said(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness]:
     """The words, and what all images say of them, by cluster of the finest layer."""
-    vocabulary, columns = read_vocabulary(given), [f.name for f in fields(Votes)]
+    vocabulary, columns = read_vocabulary(context), [f.name for f in fields(Votes)]
     parts, waiting = [Votes.total([])], 0
-    for batch in tables.batches(given.whole["votes"], columns, given.prefetch):
+    for batch in tables.batches(context.whole["votes"], columns, context.prefetch):
         parts.append(Votes(*(batch[column].to_numpy() for column in columns)))
         waiting += len(batch)
         if waiting > WAITING:
             parts, waiting = [Votes.total(parts)], 0
     likeness = Likeness.none(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
-    for path in given.files("likeness"):
+    for path in context.files("likeness"):
         part = load_file(path)
         present = part.pop("present")
         likeness.add_(present, Likeness(**part))
     return vocabulary, Votes.total(parts), likeness
 
 
-def read_vocabulary(given: Given) -> Vocabulary:
+def read_vocabulary(context: Context) -> Vocabulary:
     """One vocabulary from folders of words with vectors and from encoded words, without those that are excluded."""
-    parts = {folder: vectors.read_words(folder) for folder in given.whole.get("vocabulary", [])}
-    for path in given.files("words"):
+    parts = {folder: vectors.read_words(folder) for folder in context.whole.get("vocabulary", [])}
+    for path in context.files("words"):
         table = tables.read(path)
         parts["the encoder of this run"] = table["word"].to_pylist(), tables.matrix(table["embedding"])
     dims = {place: X.shape[1] for place, (_, X) in parts.items()}
     if len(set(dims.values())) > 1:
         raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
     words = [word for some, _ in parts.values() for word in some]
-    return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]), given.whole.get("exclude", []))
+    return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]), context.whole.get("exclude", []))
 
 
-def read_captions(given: Given, n_clusters: int) -> tuple[list[str], sparse.csr_array]:
+def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.csr_array]:
     """The mined phrases and the images of all shards that have them, `[n_clusters, n_phrases]`, of the finest layer."""
-    words = tables.read(given.file("mined"), columns=["phrase"])["phrase"].to_pylist()
+    words = tables.read(context.file("mined"), columns=["phrase"])["phrase"].to_pylist()
     shape = (n_clusters, len(words))
     counts = sparse.csr_array(shape, dtype=np.int64)
-    for batch in tables.batches(given.whole["captions"], ["cluster", "phrase", "images"], given.prefetch):
+    for batch in tables.batches(context.whole["captions"], ["cluster", "phrase", "images"], context.prefetch):
         row, column, images = (values.to_numpy() for values in batch.columns)
         counts += sparse.csr_array((images, (row, column)), shape)
     return words, counts

@@ -23,7 +23,7 @@ from cpp.nearest import Nearest
 from cpp.rate_reduction.head import Head
 from cpp.report import summary
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_fine, read_parts, read_tree
 
 
@@ -48,13 +48,13 @@ class Partition(Stage):
     embeddings: list[str]
     seed: int
 
-    def open(self, given: Given) -> Work:
-        head = Head.load(given.file("head"), given.device)
+    def open(self, context: Context) -> Work:
+        head = Head.load(context.file("head"), context.device)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            X = tables.sample_rows(given.whole["features"], self.embeddings, self.sample, self.seed, given.prefetch)
-            codes = head.project(torch.from_numpy(X), given.batch)
-            gpu = given.device == "cuda"
+            X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
+            codes = head.project(torch.from_numpy(X), context.batch)
+            gpu = context.device == "cuda"
             made = (
                 None if self.fine else self.n_clusters,
                 self.method,
@@ -83,14 +83,14 @@ class Measure(Stage):
     whole = ("codes", "groups")
     gpu = True
 
-    def open(self, given: Given) -> Work:
-        found = read_fine(given)
-        nearest = Nearest(found.centroids, given.device == "cuda")
+    def open(self, context: Context) -> Work:
+        found = read_fine(context)
+        nearest = Nearest(found.centroids, context.device == "cuda")
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            blocks = tables.batches(given.whole["codes"], ["code"], given.prefetch)
+            blocks = tables.batches(context.whole["codes"], ["code"], context.prefetch)
             codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
-            moments, rows = found.moments(codes, nearest, given.batch)
+            moments, rows = found.moments(codes, nearest, context.batch)
             arrays = {"count": moments.count_K, "sum": moments.sum_Kd, "gram": moments.gram_Kdd}
             save_file({name: array.numpy() for name, array in arrays.items()}, out["moments"])
             if alone := rows - int(moments.count_K.sum()):
@@ -113,10 +113,10 @@ class Layers(Stage):
     n_clusters: int | None
     layers: list[int] | Literal["auto"]
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            moments = read_parts(given)
-            fine = read_fine(given)
+            moments = read_parts(context)
+            fine = read_fine(context)
             chosen = len(fine.centroids) if fine.candidates else None
             found = layers.build(fine.e, moments, self.n_clusters or chosen, self.layers)
             draws = np.full((len(found.draws), found.tree.n_groups), np.nan)
@@ -149,14 +149,14 @@ class Assign(Stage):
     whole = ("groups", "tree")
     gpu = True
 
-    def open(self, given: Given) -> Work:
-        tree = read_tree(given)
-        nearest = Nearest(read_fine(given).centroids, given.device == "cuda", tree.clusters[tree.main])
+    def open(self, context: Context) -> Work:
+        tree = read_tree(context)
+        nearest = Nearest(read_fine(context).centroids, context.device == "cuda", tree.clusters[tree.main])
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             codes = tables.read(files["codes"])
             Z = tables.matrix(codes["code"]).astype(np.float32)
-            group, found = nearest.groups(Z, given.batch)
+            group, found = nearest.groups(Z, context.batch)
             others = {tree.column(K): of[group].astype(np.int32) for K, of in tree.clusters.items() if tree.main != K}
             names = pq.read_schema(files["features"]).names
             about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]

@@ -21,7 +21,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import TopRows
 from cpp.store.results import Product, shard_of
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_tree
 
 SEEN = 2048  # images of a cluster that the most diverse are chosen from
@@ -57,20 +57,22 @@ class Balance(Stage):
     threshold: float | None
     seed: int
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(given)
+            tree = read_tree(context)
             sizes, all_rows = np.zeros(tree.finest, np.int64), 0
-            for rows in self._rows(given, tree):
+            for rows in self._rows(context, tree):
                 sizes += np.bincount(rows.cluster[rows.stays], minlength=tree.finest)
                 all_rows += len(rows.cluster)
             finest = tree.clusters[tree.finest]
             coarser = [parents(finest, of) for K, of in tree.clusters.items() if tree.finest != K]
             taken = balance.down(coarser, sizes, self.size, self.power)
             chosen = (
-                self._diverse(given, tree, sizes, taken) if self.by == "diversity" else self._first(given, tree, taken)
+                self._diverse(context, tree, sizes, taken)
+                if self.by == "diversity"
+                else self._first(context, tree, taken)
             )
-            shards, starts = _shards(given)
+            shards, starts = _shards(context)
             cuts = np.searchsorted(chosen, starts)
             of = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
             kind = pa.schema([("shard", pa.string()), ("rows", pa.list_(pa.int64()))])
@@ -83,10 +85,10 @@ class Balance(Stage):
 
         return work
 
-    def _first(self, given: Given, tree: TreeFile, taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _first(self, context: Context, tree: TreeFile, taken: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows that come first in their clusters, ascending: the surest, or those drawn by lot."""
         best = TopRows(taken, tree.finest)
-        for rows in self._rows(given, tree, lots=True):
+        for rows in self._rows(context, tree, lots=True):
             at = np.flatnonzero(rows.stays)
             sure, score = (rows.confidence[at], rows.score[at])
             if self.by != "confidence":
@@ -95,26 +97,26 @@ class Balance(Stage):
         return best.rows()
 
     def _diverse(
-        self, given: Given, tree: TreeFile, sizes: NDArray[np.int64], taken: NDArray[np.int64]
+        self, context: Context, tree: TreeFile, sizes: NDArray[np.int64], taken: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Rows far from each other, of `SEEN` of each cluster drawn by lot; all by lot where more are taken. Sorted."""
         apart = taken < np.minimum(sizes, SEEN)
-        found = [self._first(given, tree, np.where(apart, 0, taken))]
+        found = [self._first(context, tree, np.where(apart, 0, taken))]
         seen = np.where(apart & (taken > 0), np.minimum(sizes, SEEN), 0)
         part = np.cumsum(seen) // HELD
         for number in np.unique(part[seen > 0]).tolist():
             mine = np.where(part == number, seen, 0)
-            drawn = self._first(given, tree, mine)
-            found.append(drawn[_apart(given, tree, drawn, taken, self.seed)])
+            drawn = self._first(context, tree, mine)
+            found.append(drawn[_apart(context, tree, drawn, taken, self.seed)])
         return np.sort(np.concatenate(found))
 
-    def _rows(self, given: Given, tree: TreeFile, lots: bool = False) -> Iterator[Rows]:
+    def _rows(self, context: Context, tree: TreeFile, lots: bool = False) -> Iterator[Rows]:
         """All rows in their order, with a column `lot` where it is wanted."""
         finest, first = tree.column(tree.finest), 0
         columns = {"assignments": [finest, "score", *(["key", "image_shard"] if lots else [])]}
         columns |= {"labels": ["confidence"], "outliers": ["outlier"], "duplicates": ["kept"]}
-        there = [kind for kind in columns if kind in given.whole]
-        streams = (tables.batches(given.whole[kind], columns[kind], given.prefetch) for kind in there)
+        there = [kind for kind in columns if kind in context.whole]
+        streams = (tables.batches(context.whole[kind], columns[kind], context.prefetch) for kind in there)
         for parts in tables.align_batches(*streams):
             of = dict(zip(there, parts, strict=True))
             assigned, n = of["assignments"], len(parts[0])
@@ -148,12 +150,14 @@ def leaving(
 
 
 def _apart(
-    given: Given, tree: TreeFile, drawn: NDArray[np.int64], taken: NDArray[np.int64], seed: int
+    context: Context, tree: TreeFile, drawn: NDArray[np.int64], taken: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
     """Of the rows `drawn`, ascending, those of each cluster that lie farthest from each other, as many as are taken."""
     streams = (
-        tables.batches(given.whole["codes"], ["code"], given.prefetch),
-        tables.batches(given.whole["assignments"], [tree.column(tree.finest), "key", "image_shard"], given.prefetch),
+        tables.batches(context.whole["codes"], ["code"], context.prefetch),
+        tables.batches(
+            context.whole["assignments"], [tree.column(tree.finest), "key", "image_shard"], context.prefetch
+        ),
     )
     first, parts = 0, list[tuple[NDArray[np.float16], NDArray[np.int64], NDArray[np.float64]]]()
     for codes, assigned in tables.align_batches(*streams):
@@ -172,9 +176,9 @@ def _apart(
     return np.concatenate([rows[farthest_first(Z[rows], int(taken[cluster[rows[0]]]))] for rows in groups])
 
 
-def _shards(given: Given) -> tuple[list[str], NDArray[np.int64]]:
+def _shards(context: Context) -> tuple[list[str], NDArray[np.int64]]:
     """Names of the shards in order, and where the rows of each begin, and the last end."""
-    paths = given.whole["assignments"]
+    paths = context.whole["assignments"]
     rows = [tables.read_counts(path)[1] for path in paths]
     return [shard_of(path) for path in paths], np.cumsum([0, *rows])
 
@@ -189,10 +193,10 @@ class Curate(Stage):
     whole = ("chosen",)
     threshold: float | None
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         chosen: dict[str, NDArray[np.int64]] | None = None
-        if "chosen" in given.whole:
-            table = tables.read(given.file("chosen"))
+        if "chosen" in context.whole:
+            table = tables.read(context.file("chosen"))
             rows = table["rows"].combine_chunks()
             cuts, flat = rows.offsets.to_numpy(), rows.values.to_numpy()
             names = table["shard"].to_pylist()
@@ -229,11 +233,11 @@ class Summary(Stage):
     whole = ("keep", "drop")
     asked: int | None
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            kept = sum(tables.read_counts(path)[1] for path in given.whole["keep"])
+            kept = sum(tables.read_counts(path)[1] for path in context.whole["keep"])
             dropped = Counter({reason.value: 0 for reason in Reason})
-            for batch in tables.batches(given.whole["drop"], ["reason"], given.prefetch):
+            for batch in tables.batches(context.whole["drop"], ["reason"], context.prefetch):
                 dropped.update(batch["reason"].to_pylist())
             rows = kept + dropped.total()
             found = {"images": rows, "kept": kept, "asked": self.asked, "dropped": dict(dropped)}

@@ -21,7 +21,7 @@ from cpp.files.tables import Counts
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import drift_page, section_page
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_fine, read_parts, read_tree
 
 COLUMNS = ["cluster", "score", "margin"]
@@ -36,10 +36,10 @@ class Fitted(Stage):
     each = ()
     whole = ("run_assignments", "tree")
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            found = Profile.none(read_tree(given).main)
-            for batch in tables.batches(given.whole["run_assignments"], COLUMNS, given.prefetch):
+            found = Profile.none(read_tree(context).main)
+            for batch in tables.batches(context.whole["run_assignments"], COLUMNS, context.prefetch):
                 found.add(*(batch[column].to_numpy() for column in COLUMNS))
             save_file({f.name: getattr(found, f.name) for f in fields(found)}, out["fitted"])
             return Counts(found.rows, found.rows)
@@ -59,20 +59,20 @@ class Growth(Stage):
     )  # fmt: skip
     title: str
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(given)
-            old, new = Profile(**load_file(given.file("fitted"))), Profile.none(tree.main)
-            came = self._came(given, tree, new)
+            tree = read_tree(context)
+            old, new = Profile(**load_file(context.file("fitted"))), Profile.none(tree.main)
+            came = self._came(context, tree, new)
             about = {
-                "fitted": old.about(_rows(given, "run_rejected"), old),
-                "appended": new.about(_rows(given, "rejected"), old),
+                "fitted": old.about(_rows(context, "run_rejected"), old),
+                "appended": new.about(_rows(context, "rejected"), old),
             }
-            cost = drift.bits(_by_part(given, tree), came, tree.about["e"])
+            cost = drift.bits(_by_part(context, tree), came, tree.about["e"])
             due = drift.reasons(about["fitted"], about["appended"], cost)
             said = {**about, "bits": _said(cost), "refit_due": bool(due), "reasons": due}
             out["growth"].write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-            table = _by_cluster(given, old, new)
+            table = _by_cluster(context, old, new)
             tables.write(table, out["growth_by_cluster"])
             page = drift_page.page(self.title, said, old, new, table.to_pylist())
             out["report"].write_text(section_page.render(page), encoding="utf-8")
@@ -80,13 +80,13 @@ class Growth(Stage):
 
         return work
 
-    def _came(self, given: Given, tree: TreeFile, new: Profile) -> Moments:
+    def _came(self, context: Context, tree: TreeFile, new: Profile) -> Moments:
         """Moments of the appended images that are close enough to count, by cluster; all are added to `new`."""
-        fine = read_fine(given)
+        fine = read_fine(context)
         p = fine.basis.shape[1]
         came = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
         columns = {"codes": ["code"], "assignments": COLUMNS}
-        streams = (tables.batches(given.whole[kind], some, given.prefetch) for kind, some in columns.items())
+        streams = (tables.batches(context.whole[kind], some, context.prefetch) for kind, some in columns.items())
         for codes, about in tables.align_batches(*streams):
             cluster, score, margin = (about[column].to_numpy() for column in COLUMNS)
             new.add(cluster, score, margin)
@@ -96,15 +96,15 @@ class Growth(Stage):
         return came
 
 
-def _by_part(given: Given, tree: TreeFile) -> Moments:
+def _by_part(context: Context, tree: TreeFile) -> Moments:
     """Moments of the clusters of the main layer over the fitted images, each in `PARTS` parts."""
     cluster = torch.from_numpy(tree.clusters[tree.main])
     into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))
-    return read_parts(given).merge(into, tree.main * PARTS)
+    return read_parts(context).merge(into, tree.main * PARTS)
 
 
-def _rows(given: Given, kind: str) -> int:
-    return sum(map(len, tables.batches(given.whole.get(kind, []), ["row"], given.prefetch)))
+def _rows(context: Context, kind: str) -> int:
+    return sum(map(len, tables.batches(context.whole.get(kind, []), ["row"], context.prefetch)))
 
 
 def _said(cost: Bits) -> dict[str, Any]:
@@ -114,9 +114,9 @@ def _said(cost: Bits) -> dict[str, Any]:
     return said | {"fitted_saved": saved[0], "appended_saved": saved[1]}
 
 
-def _by_cluster(given: Given, old: Profile, new: Profile) -> pa.Table:
+def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:
     """A row for each cluster of the main layer."""
-    rows = {row["cluster"]: row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]}
+    rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
     tops = {k: row["top"] for k, row in rows.items()}
     order = range(len(old.size_K))
 

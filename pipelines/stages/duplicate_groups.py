@@ -20,7 +20,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import thumbnails
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import FACTS, SHARD, number_of
 
 
@@ -45,14 +45,14 @@ class Group(Stage):
     keep: Keep
     neighbours: bool
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             curve, examples = Curve(self.lowest), Examples(self.lowest)
             by_kind, sizes = Counter[str](), Counter[int]()
             groups = 0
             path = out["duplicate_groups"]
             with pq.ParquetWriter(path, GROUPS, compression="zstd", write_page_checksum=True) as writer:
-                for linked, links in _forests(given, self.neighbours):
+                for linked, links in _forests(context, self.neighbours):
                     found = group(linked, links, self.threshold, self.keep)
                     writer.write_table(_table(linked, found, groups), row_group_size=4096)
                     groups += int(found.kept.sum())
@@ -63,7 +63,7 @@ class Group(Stage):
             columns = {"threshold": curve.thresholds, "dropped": curve.dropped, "groups": curve.groups}
             tables.write(pa.table(columns), out["duplicate_curve"])
             tables.write(_shown(examples), out["duplicate_examples"])
-            rows = sum(tables.read_counts(path)[0].rows_in for path in given.whole["similar_pairs"])
+            rows = sum(tables.read_counts(path)[0].rows_in for path in context.whole["similar_pairs"])
             said = {
                 "rows": rows,
                 "groups": groups,
@@ -90,9 +90,9 @@ GROUPS = pa.schema(
 )
 
 
-def _forests(given: Given, together: bool) -> Iterator[tuple[Linked, Links]]:
+def _forests(context: Context, together: bool) -> Iterator[tuple[Linked, Links]]:
     """Rows and pairs, task by task, or all in one."""
-    read = zip(given.files("similar_rows"), given.files("similar_pairs"), strict=True)
+    read = zip(context.files("similar_rows"), context.files("similar_pairs"), strict=True)
     parts = ((tables.read(rows), tables.read(pairs)) for rows, pairs in read)
     if not together:
         yield from (_linked(*part) for part in parts)
@@ -151,29 +151,29 @@ class Duplicates(Stage):
     whole = ("scattered", "duplicate_groups", "duplicate_examples")
     images: bool
 
-    def open(self, given: Given) -> Work:
-        shown = tables.read(given.file("duplicate_examples"), columns=["shard", "row"])
+    def open(self, context: Context) -> Work:
+        shown = tables.read(context.file("duplicate_examples"), columns=["shard", "row"])
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            number = number_of(files["scattered"], given)
+            number = number_of(files["scattered"], context)
             table = tables.read(files["assignments"], columns=["key", "image_shard"])
             mine = pc.field("shard") == number
-            found = [given.file("duplicate_groups")], GROUPS.names, given.prefetch, mine
+            found = [context.file("duplicate_groups")], GROUPS.names, context.prefetch, mine
             groups = pa.Table.from_batches(list(tables.batches(*found)), GROUPS)
             counts = Counts(len(table), len(table))
             tables.write(_duplicates(table["key"], groups), out["duplicates"], counts)
             rows = shown.filter(pc.equal(shown["shard"], number))["row"].unique().sort()
-            tables.write(self._pictures(table.take(rows), rows, number, given), out["duplicate_pictures"], counts)
+            tables.write(self._pictures(table.take(rows), rows, number, context), out["duplicate_pictures"], counts)
             return counts
 
         return work
 
-    def _pictures(self, some: pa.Table, rows: pa.Array, number: int, given: Given) -> pa.Table:
+    def _pictures(self, some: pa.Table, rows: pa.Array, number: int, context: Context) -> pa.Table:
         """Key and picture of some rows of a shard."""
         keys, places = some["key"].to_pylist(), some["image_shard"].to_pylist()
         wanted = [thumbnails.Wanted(key, large=True, small=False) for key in keys]
         place = places[0] if places and self.images else None
-        made = thumbnails.make(place, wanted, thumbnails.LARGE, given.threads)
+        made = thumbnails.make(place, wanted, thumbnails.LARGE, context.threads)
         by_key = dict(zip(made["key"].to_pylist(), made["large"].to_pylist(), strict=True))
         pictures = pa.array([by_key[key] for key in keys], pa.binary())
         at = {"shard": pa.repeat(number, len(some)), "row": rows}

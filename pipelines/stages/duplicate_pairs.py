@@ -27,7 +27,7 @@ from cpp.export import rows as export_rows
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import FACTS, SHARD, number_of, read_tree
 
 BUCKET = 1 << 16  # rows that are searched by one task, about, where there are shards enough
@@ -47,7 +47,7 @@ class Scatter(Stage):
     similarity: str | None
     bytes: bool
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
             known, second = _known(files, self.similarity, self.bytes)
@@ -113,17 +113,17 @@ class Search(Stage):
     whole = ("scattered", "moments", "tree")
     lowest: float
 
-    def open(self, given: Given) -> Work:
-        with safe_open(given.file("moments"), framework="numpy") as file:
+    def open(self, context: Context) -> Work:
+        with safe_open(context.file("moments"), framework="numpy") as file:
             parts = file.get_tensor("count")
-        tree = read_tree(given)
+        tree = read_tree(context)
         of_part = np.repeat(tree.clusters[tree.main], PARTS)
-        edges = buckets(np.bincount(of_part, weights=parts, minlength=tree.main), len(given.whole["scattered"]))
+        edges = buckets(np.bincount(of_part, weights=parts, minlength=tree.main), len(context.whole["scattered"]))
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            number = number_of(files["scattered"], given)
+            number = number_of(files["scattered"], context)
             with tempfile.TemporaryFile(dir=out["similar_pairs"].parent) as scratch:
-                rows, known = _read(given, int(edges[number]), int(edges[number + 1]), scratch)
+                rows, known = _read(context, int(edges[number]), int(edges[number + 1]), scratch)
                 pairs = duplicate_pairs.search(rows, self.lowest)
                 del rows
             place = known["place"]
@@ -154,15 +154,15 @@ def buckets(sizes: NDArray[np.number], n: int) -> NDArray[np.int64]:
 
 
 def _read(
-    given: Given, low: int, high: int, scratch: IO[bytes]
+    context: Context, low: int, high: int, scratch: IO[bytes]
 ) -> tuple[duplicate_pairs.Rows, dict[str, NDArray[Any]]]:
     """The rows of clusters `low` to `high` - 1 in all shards: vectors in a file, what is known of them in memory."""
     scalars = ("cluster", "guest", "row", "vector_hash", "bytes_hash", *FACTS)
     where = (pc.field("cluster") >= low) & (pc.field("cluster") < high)
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*scalars, "place")}
-    dim = tables.read_schema(given.whole["scattered"][0]).field("vector").type.list_size
-    for number, path in enumerate(given.whole["scattered"] if low < high else ()):
-        for batch in tables.batches([path], [*scalars, "vector"], given.prefetch, where):
+    dim = tables.read_schema(context.whole["scattered"][0]).field("vector").type.list_size
+    for number, path in enumerate(context.whole["scattered"] if low < high else ()):
+        for batch in tables.batches([path], [*scalars, "vector"], context.prefetch, where):
             scratch.write(tables.matrix(batch["vector"]).tobytes())
             for name in scalars:
                 parts[name].append(batch[name].to_numpy(zero_copy_only=False))

@@ -18,7 +18,7 @@ from cpp.files.tables import Counts
 from cpp.sources import samples, shards, vectors
 from cpp.sources.samples import Reason
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import Model
 
 
@@ -33,7 +33,7 @@ class Import(Stage):
     key: str | None
     dim: int
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             source = (files["vectors"], files["metadata"], files.get("images"))
             features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
@@ -62,15 +62,15 @@ class Encode(Stage):
     max_pixels: int
     max_aspect: float
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         from cpp.encoding import encoder
 
-        models = [model.open(given.device) for model in self.encoders.values()]
+        models = [model.open(context.device) for model in self.encoders.values()]
         about = {
             f"cpp.{column}": json.dumps(asdict(m.identity)) for column, m in zip(self.encoders, models, strict=True)
         }
         limits = images.Limits(self.max_bytes, self.max_pixels, self.max_aspect)
-        waiting = 2 * given.image_batch
+        waiting = 2 * context.image_batch
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
             shard = files["images"]
@@ -82,7 +82,7 @@ class Encode(Stage):
 
             def pixels() -> Iterator[tuple[NDArray[np.uint8], ...]]:
                 read = shards.read_samples(shard, limits.max_bytes)
-                prepared = images.prepare(read, [m.preprocess for m in models], limits, given.threads, waiting)
+                prepared = images.prepare(read, [m.preprocess for m in models], limits, context.threads, waiting)
                 for row, item in enumerate(prepared):
                     if item.pixels is None:
                         reject(item.key, row, item.reason or Reason.NO_IMAGE)
@@ -91,7 +91,7 @@ class Encode(Stage):
                         yield item.pixels
 
             empty = tuple(np.empty((0, model.dim), np.float16) for model in models)
-            parts = [empty, *encoder.encode(models, pixels(), given.image_batch)]
+            parts = [empty, *encoder.encode(models, pixels(), context.image_batch)]
             matrices = [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
             rows_in = len(kept) + len(rejected)
             finite = np.logical_and.reduce([np.isfinite(X).all(axis=1) for X in matrices])

@@ -18,7 +18,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming import names
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_said, read_tree
 
 
@@ -35,13 +35,13 @@ class Evaluate(Stage):
     embeddings: list[str]
     seed: int
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            features, assignments = given.whole["features"], given.whole["assignments"]
-            n_clusters = read_tree(given).main
-            rows = metrics.labelled(assignments, self.label, given.prefetch)
-            sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, given.prefetch)
-            batches = tables.batches(features, self.embeddings, given.prefetch)
+            features, assignments = context.whole["features"], context.whole["assignments"]
+            n_clusters = read_tree(context).main
+            rows = metrics.labelled(assignments, self.label, context.prefetch)
+            sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, context.prefetch)
+            batches = tables.batches(features, self.embeddings, context.prefetch)
             vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
             baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
             methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
@@ -77,16 +77,16 @@ class EvaluateNames(Stage):
     method: names.Method
     sure: float
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            classes = metrics.labelled(given.whole["assignments"], self.column, given.prefetch)
+            classes = metrics.labelled(context.whole["assignments"], self.column, context.prefetch)
             known, true = classes.known, classes.label[classes.known]
             columns = ["label", "confidence"]
-            labels = pa.Table.from_batches(list(tables.batches(given.whole["labels"], columns, given.prefetch)))
+            labels = pa.Table.from_batches(list(tables.batches(context.whole["labels"], columns, context.prefetch)))
             label, sure = (labels[column].to_numpy()[known] for column in columns)
             found = {
                 "names": self.column,
-                "clusters": self._clusters(given, classes.cluster[known], true),
+                "clusters": self._clusters(context, classes.cluster[known], true),
                 "labels": name_scores.label_scores(label, sure, true),
             }
             out["name_scores"].write_text(json.dumps(found, indent=2) + "\n")
@@ -94,10 +94,10 @@ class EvaluateNames(Stage):
 
         return work
 
-    def _clusters(self, given: Given, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
+    def _clusters(self, context: Context, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
         """Scores of the names of the main layer and of the published vote; with and without the true names."""
-        tree = read_tree(given)
-        vocabulary, votes, likeness = read_said(given, tree)
+        tree = read_tree(context)
+        vocabulary, votes, likeness = read_said(context, tree)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         sums = votes.merge(into), likeness.merge(into, tree.main), vocabulary
         truth = name_scores.true_names(true_n, cluster_n, tree.main)

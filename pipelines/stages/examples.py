@@ -16,7 +16,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import examples, run_page, thumbnails, tsne_map
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_tree
 
 CAPTIONS = ("caption", "captions")  # columns of text that stand beside an image, the first that is there
@@ -31,10 +31,10 @@ class Examples(Stage):
     each = ()
     whole = ("assignments", "tree")
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            batches = tables.batches(given.whole["assignments"], examples.COLUMNS, given.prefetch)
-            found = examples.choose(batches, read_tree(given).main)
+            batches = tables.batches(context.whole["assignments"], examples.COLUMNS, context.prefetch)
+            found = examples.choose(batches, read_tree(context).main)
             tables.write(found, out["examples"])
             return Counts(len(found), len(found))
 
@@ -51,11 +51,11 @@ class Map(Stage):
     whole = ("codes", "assignments")
     seed: int
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            drawn = tsne_map.POINTS, self.seed, given.prefetch
-            Z = tables.sample_rows(given.whole["codes"], ["code"], *drawn)
-            about = tables.sample_batches(given.whole["assignments"], ["key", "image_shard", "cluster"], *drawn)
+            drawn = tsne_map.POINTS, self.seed, context.prefetch
+            Z = tables.sample_rows(context.whole["codes"], ["code"], *drawn)
+            about = tables.sample_batches(context.whole["assignments"], ["key", "image_shard", "cluster"], *drawn)
             table = pa.Table.from_batches(list(about))
             x, y = tsne_map.embed(Z, self.seed).T
             tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map"])
@@ -74,13 +74,13 @@ class Thumbnails(Stage):
     whole = ("examples", "map")
     images: bool
 
-    def open(self, given: Given) -> Work:
-        shown = tables.read(given.file("examples"))
+    def open(self, context: Context) -> Work:
+        shown = tables.read(context.file("examples"))
         n_clusters = len(shown["cluster"].unique())
         side = thumbnails.side(n_clusters, run_page.PAGED)
         large = _places(shown)
         typical = _places(shown.filter(pc.equal(shown["kind"], "typical"))) if n_clusters > run_page.PAGED else set()
-        small = typical | _places(tables.read(given.file("map"), columns=["image_shard", "key"]))
+        small = typical | _places(tables.read(context.file("map"), columns=["image_shard", "key"]))
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -91,7 +91,7 @@ class Thumbnails(Stage):
                     wanted.setdefault(shard, []).append(thumbnails.Wanted(key, *sizes, thumbnails.caption(said)))
             wanted.setdefault(_image_shard(files["assignments"]), []).extend(_rejected(files["rejected"]))
             parts = [
-                thumbnails.make(shard if self.images else None, some, side, given.threads)
+                thumbnails.make(shard if self.images else None, some, side, context.threads)
                 for shard, some in wanted.items()
             ]
             rows = pq.read_metadata(files["assignments"]).num_rows

@@ -16,7 +16,7 @@ from cpp.rate_reduction.fit import StepRecord, fit
 from cpp.rate_reduction.head import Head
 from cpp.store.results import Product
 from pipelines.config import sections
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Fit(Stage):
     n_clusters: int | None  # where the recipe looks at it
     seed: int
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            features = given.whole["features"]
-            rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, given.prefetch)
-            found = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, given.device, _Teller())
+            features = context.whole["features"]
+            rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, context.prefetch)
+            found = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, context.device, _Teller())
             head, record = found
             head.save(out["head"])
             loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
@@ -70,12 +70,12 @@ class Project(Stage):
     gpu = True
     embeddings: list[str]
 
-    def open(self, given: Given) -> Work:
-        head = Head.load(given.file("head"), given.device)
+    def open(self, context: Context) -> Work:
+        head = Head.load(context.file("head"), context.device)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
-            Z = head.project(torch.from_numpy(tables.join_vectors(table, self.embeddings)), given.batch).Z
+            Z = head.project(torch.from_numpy(tables.join_vectors(table, self.embeddings)), context.batch).Z
             counts = Counts(len(table), len(Z))
             tables.write(pa.table({"key": table["key"], "code": tables.matrix_column(Z.numpy())}), out["codes"], counts)
             return counts

@@ -21,7 +21,7 @@ from cpp.naming import names as naming
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import Likeness, Votes, vote
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_captions, read_moments, read_said, read_tree, read_vocabulary
 
 
@@ -41,15 +41,15 @@ class Vote(Stage):
     embedding: str
     top: int
 
-    def open(self, given: Given) -> Work:
-        vocabulary, tree = read_vocabulary(given), read_tree(given)
+    def open(self, context: Context) -> Work:
+        vocabulary, tree = read_vocabulary(context), read_tree(context)
         finest = tree.column(tree.finest)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             features = tables.read(files["features"], columns=["key", self.embedding])
             X = torch.from_numpy(tables.matrix(features[self.embedding]))
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
-            said = vote(X, cluster, vocabulary, self.top, given.batch, given.device)
+            said = vote(X, cluster, vocabulary, self.top, context.batch, context.device)
             counts = Counts(len(X), len(cluster))
             columns = {f.name: getattr(said.votes, f.name) for f in fields(said.votes)}
             tables.write(pa.table(columns), out["votes"], counts)
@@ -85,12 +85,12 @@ class Label(Stage):
     top: int = 5
     sure: float = 0.5
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(given)
-            sizes, small, examples = self._counted(given, tree)
-            said = read_said(given, tree) if "votes" in given.whole else None
-            captions = read_captions(given, tree.finest) if "captions" in given.whole else None
+            tree = read_tree(context)
+            sizes, small, examples = self._counted(context, tree)
+            said = read_said(context, tree) if "votes" in context.whole else None
+            captions = read_captions(context, tree.finest) if "captions" in context.whole else None
             finest, parts = tree.clusters[tree.finest], []
             for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
                 of = tree.clusters[K]
@@ -99,7 +99,7 @@ class Label(Stage):
                     main=tree.main == K,
                     size=sizes[K],
                     names=said and self.names(*said, into, K),
-                    measures=quality.measures(read_moments(given, of), tree.about["e"]),
+                    measures=quality.measures(read_moments(context, of), tree.about["e"]),
                     parent=choose_k.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K,
                     captions=captions
                     and caption_phrases.distinctive(caption_phrases.merge(captions[1], into), captions[0], self.top),
@@ -121,7 +121,7 @@ class Label(Stage):
         return naming.names(votes.merge(into), merged, vocabulary, self.top, self.method, self.sure)
 
     def _counted(
-        self, given: Given, tree: TreeFile
+        self, context: Context, tree: TreeFile
     ) -> tuple[dict[int, NDArray[np.int64]], list[float], dict[int, dict[int, list[str]]]]:
         """Sizes and keys of examples, of every layer; of the main one the shares of members with a small margin."""
         columns = {K: tree.column(K) for K in tree.clusters}
@@ -129,7 +129,7 @@ class Label(Stage):
         small = np.zeros(tree.main, np.int64)
         typical, finest = SmallestRows(cluster_table.EXAMPLES), columns[tree.finest]
         wanted = [*columns.values(), "margin", "score", "key"]
-        for batch in tables.batches(given.whole["assignments"], wanted, given.prefetch):
+        for batch in tables.batches(context.whole["assignments"], wanted, context.prefetch):
             for K, column in columns.items():
                 sizes[K] += np.bincount(batch[column].to_numpy(), minlength=K)
             near = batch["margin"].to_numpy() < quality.SMALL
@@ -156,9 +156,9 @@ class Labels(Stage):
     whole = ("clusters", "vocabulary", "words", "exclude")
     embedding: str
 
-    def open(self, given: Given) -> Work:
-        vocabulary = read_vocabulary(given)
-        rows = [row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]]
+    def open(self, context: Context) -> Work:
+        vocabulary = read_vocabulary(context)
+        rows = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
         at = {word: i for i, word in enumerate(vocabulary.words)}
         guess = np.array([at[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
         means = [{int(w), *vocabulary.below[w]} for w in guess]

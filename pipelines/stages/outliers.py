@@ -18,7 +18,7 @@ from cpp.curation import outliers
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import Model, captions_of, read_fine, read_moments, read_tree
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ class Oddities(Stage):
     tower: Model | None  # of the column `embedding`, where captions are to be encoded
     seed: int
 
-    def open(self, given: Given) -> Work:
-        tree, fine = read_tree(given), read_fine(given)
-        drawn = tables.sample_rows(given.whole["features"], self.embeddings, self.sample, self.seed, given.prefetch)
-        density = outliers.Density(drawn, self.neighbours, given.device == "cuda")
-        residual = outliers.Residual(read_moments(given, tree.clusters[tree.main]), tree.about["e"])
-        model = self.tower.open(given.device) if self.tower else None
+    def open(self, context: Context) -> Work:
+        tree, fine = read_tree(context), read_fine(context)
+        drawn = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
+        density = outliers.Density(drawn, self.neighbours, context.device == "cuda")
+        residual = outliers.Residual(read_moments(context, tree.clusters[tree.main]), tree.about["e"])
+        model = self.tower.open(context.device) if self.tower else None
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
@@ -56,9 +56,9 @@ class Oddities(Stage):
             cluster = torch.from_numpy(assigned["cluster"].to_numpy().astype(np.int64))
             parts = {
                 "margin": assigned["margin"].to_numpy(),
-                "density": density(tables.join_vectors(table, self.embeddings), given.batch),
+                "density": density(tables.join_vectors(table, self.embeddings), context.batch),
                 "residual": residual(torch.from_numpy(Z), cluster),
-                "caption": self._fit(files["features"], model, given.image_batch),
+                "caption": self._fit(files["features"], model, context.image_batch),
             }
             counts = Counts(len(table), len(cluster))
             found = pa.table({"key": table["key"], **parts}, schema=outliers.ODDITIES)
@@ -107,11 +107,11 @@ class Scales(Stage):
     whole = ("oddities",)
     similarity: str | None
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             found = {part: np.zeros(outliers.BINS, np.int64) for part in outliers.PARTS}
             rows = 0
-            for batch in tables.batches(given.whole["oddities"], outliers.PARTS, given.prefetch):
+            for batch in tables.batches(context.whole["oddities"], outliers.PARTS, context.prefetch):
                 rows += len(batch)
                 for part in outliers.PARTS:
                     found[part] += outliers.tally(_column(batch, part))
@@ -135,8 +135,8 @@ class Outliers(Stage):
     each = ("oddities",)
     whole = ("scales",)
 
-    def open(self, given: Given) -> Work:
-        scales = load_file(given.file("scales"))
+    def open(self, context: Context) -> Work:
+        scales = load_file(context.file("scales"))
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["oddities"])

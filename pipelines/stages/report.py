@@ -25,7 +25,7 @@ from cpp.report.summary import Facts, summary
 from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_how, read_moments, read_tree
 
 
@@ -39,9 +39,9 @@ class Confusion(Stage):
     whole = ("assignments",)
     label: str
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            batches = tables.batches(given.whole["assignments"], ["cluster", self.label], given.prefetch)
+            batches = tables.batches(context.whole["assignments"], ["cluster", self.label], context.prefetch)
             found = confusion.count(batches, self.label)
             tables.write(found, out["confusion"])
             return Counts(len(found), len(found))
@@ -59,7 +59,7 @@ class Hashes(Stage):
     whole = ()
     embeddings: list[str]
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
             found = exact_copies.hashes(tables.join_vectors(table, self.embeddings))
@@ -79,10 +79,10 @@ class CountCopies(Stage):
     each = ()
     whole = ("hashes",)
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             counter = exact_copies.Counter()
-            for batch in tables.batches(given.whole["hashes"], ["hash"], given.prefetch):
+            for batch in tables.batches(context.whole["hashes"], ["hash"], context.prefetch):
                 counter.add(batch["hash"].to_numpy())
             found = counter.total()
             out["copies"].write_text(json.dumps(found._asdict()) + "\n")
@@ -111,9 +111,9 @@ class Report(Stage):
     images: bool
     beside: Mapping[str, str]
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            page = self._page(given)
+            page = self._page(context)
             out["report"].write_text(run_page.render(page), encoding="utf-8")
             out["pages"].mkdir()
             for name, html in run_page.pages(page):
@@ -122,22 +122,22 @@ class Report(Stage):
 
         return work
 
-    def _page(self, given: Given) -> run_page.Page:
-        tree = read_tree(given)
-        rows = tables.read(given.file("clusters")).to_pylist()
+    def _page(self, context: Context) -> run_page.Page:
+        tree = read_tree(context)
+        rows = tables.read(context.file("clusters")).to_pylist()
         main = [row for row in rows if row["main"]]
-        pictures, rejected = _thumbnails(given)
-        counted = tables.read(given.file("confusion")).to_pylist() if "confusion" in given.whole else []
-        shown = cards.members(tables.read(given.file("examples")), pictures)
+        pictures, rejected = _thumbnails(context)
+        counted = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
+        shown = cards.members(tables.read(context.file("examples")), pictures)
         found = cards.cards(main, shown, confusion.classes(counted))
         reasons = Counter(
             reason
-            for batch in tables.batches(given.whole["rejected"], ["reason"], given.prefetch)
+            for batch in tables.batches(context.whole["rejected"], ["reason"], context.prefetch)
             for reason in batch["reason"].to_pylist()
         )
-        spent = totals_by_step(Path(given.file("events")))
-        moments = read_moments(given, tree.clusters[tree.main])
-        loss = tables.read(given.file("loss"))
+        spent = totals_by_step(Path(context.file("events")))
+        moments = read_moments(context, tree.clusters[tree.main])
+        loss = tables.read(context.file("loss"))
         facts = Facts(
             clustered=sum(card.size for card in found),
             rejected=reasons.total(),
@@ -149,22 +149,22 @@ class Report(Stage):
             else None,
             seconds={name: step.seconds for name, step in spent.items()},
             rates={name: step.rows / step.seconds if step.seconds else None for name, step in spent.items()},
-            encoders=_encoders(given),
-            copies=Copies(**json.loads(Path(given.file("copies")).read_text())),
+            encoders=_encoders(context),
+            copies=Copies(**json.loads(Path(context.file("copies")).read_text())),
         )
         return run_page.Page(
             title=self.title,
-            summary=[*summary(facts), report_summary.how_partitioned(read_how(given))],
+            summary=[*summary(facts), report_summary.how_partitioned(read_how(context))],
             cards=found,
             rejected=[run_page.Rejected(why, n, rejected.get(why, [])) for why, n in reasons.most_common()],
             warnings=quality.warnings(moments, [card.size for card in found], tree.about["high"]),
             choice=tree.about["sentence"],
             length=length_curve.length_curve(tree.bits, tree.draws, tree.main),
             tree=length_curve.nested([row for row in rows if row["layer"] <= report.LISTED]),
-            plane=_plane(given),
+            plane=_plane(context),
             small={place: row["small"] for place, row in pictures.items() if row["small"]},
-            scores=_said(given, "scores"),
-            name_scores=_said(given, "name_scores"),
+            scores=_said(context, "scores"),
+            name_scores=_said(context, "name_scores"),
             confusion=confusion.confusion(counted) if counted else None,
             loss={name: loss[name].to_pylist() for name in loss.column_names},
             steps=[run_page.Step(name, *step) for name, step in spent.items()],
@@ -176,11 +176,11 @@ class Report(Stage):
         )
 
 
-def _thumbnails(given: Given) -> tuple[dict[tuple[str | None, str], dict[str, Any]], dict[str, list[Picture]]]:
+def _thumbnails(context: Context) -> tuple[dict[tuple[str | None, str], dict[str, Any]], dict[str, list[Picture]]]:
     """Rows of THUMBNAILS by shard and key, and examples of rejected images by reason."""
     pictures: dict[tuple[str | None, str], dict[str, Any]] = {}
     rejected: dict[str, list[Picture]] = {}
-    for batch in tables.batches(given.whole["thumbnails"], thumbnails.THUMBNAILS.names, given.prefetch):
+    for batch in tables.batches(context.whole["thumbnails"], thumbnails.THUMBNAILS.names, context.prefetch):
         for row in batch.to_pylist():
             if row["reason"] is None:
                 pictures[row["image_shard"], row["key"]] = row
@@ -189,22 +189,24 @@ def _thumbnails(given: Given) -> tuple[dict[tuple[str | None, str], dict[str, An
     return pictures, rejected
 
 
-def _said(given: Given, product: str) -> dict[str, Any] | None:
+def _said(context: Context, product: str) -> dict[str, Any] | None:
     """The content of a JSON file, None in a run that has none."""
-    found: dict[str, Any] | None = json.loads(Path(given.file(product)).read_text()) if product in given.whole else None
+    found: dict[str, Any] | None = (
+        json.loads(Path(context.file(product)).read_text()) if product in context.whole else None
+    )
     return found
 
 
-def _plane(given: Given) -> tsne_map.Plane:
-    table = tables.read(given.file("map"))
+def _plane(context: Context) -> tsne_map.Plane:
+    table = tables.read(context.file("map"))
     places = list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
     points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
     return tsne_map.plane(points, table["cluster"].to_pylist(), places)
 
 
-def _encoders(given: Given) -> dict[str, dict[str, str]]:
+def _encoders(context: Context) -> dict[str, dict[str, str]]:
     """What made the columns of vectors, as the first file of FEATURES says; nothing where they were given."""
-    said = tables.read_schema(given.whole["features"][0]).metadata or {}
+    said = tables.read_schema(context.whole["features"][0]).metadata or {}
     names = {
         key.decode().removeprefix("cpp."): value for key, value in said.items() if key.startswith(b"cpp.embedding")
     }
@@ -221,15 +223,15 @@ class Plots(Stage):
     whole = ("clusters", "tree", "examples", "map", "thumbnails")
     title: str
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(given)
-            main = [row for row in tables.read(given.file("clusters")).to_pylist() if row["main"]]
-            pictures, _ = _thumbnails(given)
-            found = cards.cards(main, cards.members(tables.read(given.file("examples")), pictures), {})
+            tree = read_tree(context)
+            main = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
+            pictures, _ = _thumbnails(context)
+            found = cards.cards(main, cards.members(tables.read(context.file("examples")), pictures), {})
             out["plots"].mkdir()
             length = length_curve.length_curve(tree.bits, tree.draws, tree.main)
-            for name, data in plots.draw(self.title, found, length, _plane(given)).items():
+            for name, data in plots.draw(self.title, found, length, _plane(context)).items():
                 (out["plots"] / name).write_bytes(data)
             return Counts(len(found), len(found))
 

@@ -17,7 +17,7 @@ from cpp.files.tables import Counts
 from cpp.naming import caption_phrases, vocabulary, word_lists
 from cpp.sources import vectors
 from cpp.store.results import Product, fingerprint
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import Model, captions_of, read_tree
 
 
@@ -31,7 +31,7 @@ class Phrases(Stage):
     whole = ()
     column: str
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             rows = pq.read_metadata(files["features"]).num_rows
             counts = Counts(rows, rows)
@@ -51,9 +51,9 @@ class Mine(Stage):
     whole = ("phrases",)
     column: str
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            found = caption_phrases.mine(caption_phrases.total(map(tables.read, given.files("phrases"))))
+            found = caption_phrases.mine(caption_phrases.total(map(tables.read, context.files("phrases"))))
             if not len(found):
                 raise ValueError(
                     f"label.captions: the metadata column {self.column!r} has no phrase that "
@@ -77,8 +77,8 @@ class Captions(Stage):
     whole = ("mined", "tree")
     column: str
 
-    def open(self, given: Given) -> Work:
-        mined, tree = tables.read(given.file("mined")), read_tree(given)
+    def open(self, context: Context) -> Work:
+        mined, tree = tables.read(context.file("mined")), read_tree(context)
         finest = tree.column(tree.finest)
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -110,28 +110,28 @@ class Words(Stage):
     templates: str | list[str]
     captions: bool  # whether mined phrases are words of the vocabulary
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         from cpp.encoding import encoder
 
-        model = self.encoder.open(given.device)
+        model = self.encoder.open(context.device)
         texts = encoder.templates(self.templates)
         space = fingerprint(model.identity.model, model.identity.sha256, self.encoder.precision, encoder.said_by(texts))
-        folder = given.cache / "text" / space if given.cache else None
+        folder = context.cache / "text" / space if context.cache else None
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
-            words = list(dict.fromkeys(word for raw in self._raw(given) if (word := vocabulary.clean(raw))))
+            words = list(dict.fromkeys(word for raw in self._raw(context) if (word := vocabulary.clean(raw))))
             if not words:
-                raise ValueError(f"label.vocabulary: there are no words in {', '.join(given.whole['wordlists'])}")
-            X = text_cache.encoded(words, lambda new: model.words(new, texts, given.image_batch), folder)
+                raise ValueError(f"label.vocabulary: there are no words in {', '.join(context.whole['wordlists'])}")
+            X = text_cache.encoded(words, lambda new: model.words(new, texts, context.image_batch), folder)
             tables.write(pa.table({"word": words, "embedding": tables.matrix_column(X)}), out["words"])
             return Counts(len(words), len(words))
 
         return work
 
-    def _raw(self, given: Given) -> Iterator[str]:
-        for path in given.whole.get("wordlists", []):
+    def _raw(self, context: Context) -> Iterator[str]:
+        for path in context.whole.get("wordlists", []):
             yield from vectors.read_lines(path)
-        for name in given.whole.get("named", []):
+        for name in context.whole.get("named", []):
             yield from word_lists.words(name)
-        for path in given.files("mined") if self.captions else ():
+        for path in context.files("mined") if self.captions else ():
             yield from tables.read(path, columns=["phrase"])["phrase"].to_pylist()

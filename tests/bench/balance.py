@@ -18,7 +18,7 @@ import pyarrow as pa
 from safetensors.numpy import save_file
 
 from cpp.files.tables import Counts, matrix_column, write
-from pipelines.engine.stage import Given
+from pipelines.engine.stage import Context
 from pipelines.stages.curate import Balance
 from tests.bench import heading
 
@@ -47,10 +47,10 @@ def run(folder: Path, shards: int, by: str) -> None:
         kind: [str(p) for p in sorted(folder.glob(f"{kind[0]}*-x.parquet"))[:shards]]
         for kind in ("assignments", "codes")
     }
-    given = Given({**whole, "tree": [str(folder / "tree")]}, 1, "cpu", 8192, 64, 4)
+    context = Context({**whole, "tree": [str(folder / "tree")]}, 1, "cpu", 8192, 64, 4)
     start = time.perf_counter()
     stage = Balance(SIZE, 0.0, by, None, 0)  # type: ignore[arg-type]
-    stage.open(given)({}, {"chosen": folder / "chosen", "shares": folder / "shares"})
+    stage.open(context)({}, {"chosen": folder / "chosen", "shares": folder / "shares"})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([time.perf_counter() - start, peak]))
 

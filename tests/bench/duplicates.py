@@ -28,7 +28,7 @@ from safetensors.numpy import save_file
 from cpp.clustering.choose_k import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
-from pipelines.engine.stage import Given, Stage
+from pipelines.engine.stage import Context, Stage
 from pipelines.stages.duplicate_groups import Duplicates, Group
 from pipelines.stages.duplicate_pairs import Scatter, Search
 from tests.bench import heading
@@ -96,13 +96,13 @@ def write(folder: Path, shards: int, spread: float) -> None:
 _work: dict[str, Callable[..., Counts]] = {}
 
 
-def one(stage: Stage, given: Given, files: dict[str, str], out: dict[str, Path]) -> float:
+def one(stage: Stage, context: Context, files: dict[str, str], out: dict[str, Path]) -> float:
     """One shard of a stage in a worker, which opens it once; its peak MiB until then."""
     torch.set_num_threads(1)
     threadpoolctl.threadpool_limits(1)
     name = type(stage).__name__
     if name not in _work:
-        _work[name] = stage.open(given)
+        _work[name] = stage.open(context)
     _work[name](files, out)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -127,13 +127,13 @@ def run(folder: Path, shards: int) -> dict[str, float]:
                 kind: sorted(map(str, (folder / kind).iterdir())) for kind in stage.whole if (folder / kind).is_dir()
             }
             whole |= {kind: [str(folder / kind)] for kind in ("moments", "tree")}
-            given = Given(whole, 1, "cpu", 8192, 64, 4)
+            context = Context(whole, 1, "cpu", 8192, 64, 4)
             start = time.perf_counter()
             tasks = [
                 pool.submit(
                     one,
                     stage,
-                    given,
+                    context,
                     {kind: str(folder / kind / shard) for kind in stage.each},
                     {p.name: folder / p.name / shard for p in stage.products},
                 )

@@ -27,7 +27,7 @@ from cpp.encoding.encoder import PRECISIONS
 from cpp.sources import shards as sources
 from cpp.sources.shards import Images
 from pipelines.engine.executor import open_stage
-from pipelines.engine.stage import Given, Work
+from pipelines.engine.stage import Context, Work
 from pipelines.stages.artifacts import Model
 from pipelines.stages.encode import Encode
 from tests.bench import heading
@@ -110,9 +110,9 @@ def opened_on(tar: str, model: str, weights: Path, precision: Precision) -> tupl
     """The stage as a worker with all cores opens it, and its shard."""
     settings = Model(model=model, pretrained=str(weights), precision=precision, weights="")
     stage = Encode({"embedding": settings}, LIMITS.max_bytes, LIMITS.max_pixels, LIMITS.max_aspect)
-    given = Given({}, threads=THREADS, device="cpu", batch=8192, image_batch=BATCH, prefetch=4)
+    context = Context({}, threads=THREADS, device="cpu", batch=8192, image_batch=BATCH, prefetch=4)
     (shard,) = sources.shards(Images("webdataset", (tar,))).values()
-    return open_stage(stage, given), shard
+    return open_stage(stage, context), shard
 
 
 def products(folder: str) -> dict[str, Path]:

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from cpp.clustering.layers import fine
 from cpp.files.tables import Counts, matrix_column, write
 from cpp.rate_reduction.head import Codes
-from pipelines.engine.stage import Given
+from pipelines.engine.stage import Context
 from pipelines.stages.cluster import Layers, Measure
 from tests.bench import heading
 
@@ -38,15 +38,15 @@ def run(folder: Path, shards: int) -> None:
     import torch
 
     codes = [str(path) for path in sorted(folder.glob("*.parquet"))[:shards]]
-    given = Given({"codes": codes, "groups": [str(folder / "groups")]}, 2, "cpu", 8192, 64, 4)
+    context = Context({"codes": codes, "groups": [str(folder / "groups")]}, 2, "cpu", 8192, 64, 4)
     start = time.perf_counter()
     torch.set_num_threads(2)
-    Measure().open(given)({}, {"moments": folder / f"moments{shards}"})
+    Measure().open(context)({}, {"moments": folder / f"moments{shards}"})
     measured = time.perf_counter() - start
-    given = Given(
+    context = Context(
         {"moments": [str(folder / f"moments{shards}")], "groups": [str(folder / "groups")]}, 2, "cpu", 1, 1, 1
     )
-    Layers(None, []).open(given)({}, {"tree": folder / f"tree{shards}"})
+    Layers(None, []).open(context)({}, {"tree": folder / f"tree{shards}"})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([measured, time.perf_counter() - start - measured, peak]))
 

@@ -26,7 +26,7 @@ from safetensors.numpy import load_file, save_file
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.rate_reduction.head import LinearHead
-from pipelines.engine.stage import Given, Stage
+from pipelines.engine.stage import Context, Stage
 from pipelines.stages.cluster import Assign, Measure
 from pipelines.stages.fit import Project
 from pipelines.stages.name import Label, Labels, Vote
@@ -102,10 +102,10 @@ def run(folder: Path, name: str, shards: int) -> None:
     whole = {k: [path(k, s) for s in called] if k in SHARDWISE else [path(k, "")] for k in stage.whole if k in there}
     if "vocabulary" in whole:
         whole["vocabulary"] = [str(folder / "words")]
-    given = Given(whole, THREADS, "cpu", 8192, 64, 4)
+    context = Context(whole, THREADS, "cpu", 8192, 64, 4)
     taken, bare, beside = 0.0, 0.0, 0.0
     start = time.process_time()
-    work = stage.open(given)
+    work = stage.open(context)
     taken += time.process_time() - start
     index = faiss.IndexFlatIP(DIM)
     index.add(load_file(folder / "groups")["centroids"])
@@ -144,14 +144,14 @@ def _alone(folder: Path, name: str, shards: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    if len(given) == 3 and given[1] == "prepare":
-        prepare(Path(given[0]), int(given[2]))
+    context = sys.argv[1:]
+    if len(context) == 3 and context[1] == "prepare":
+        prepare(Path(context[0]), int(context[2]))
         print("[]")
-    elif len(given) == 3 and given[1] in stages():
-        run(Path(given[0]), given[1], int(given[2]))
-    elif given:
-        main(Path(given[0]), [int(shards) for shards in given[1:]] or [100, 1000])
+    elif len(context) == 3 and context[1] in stages():
+        run(Path(context[0]), context[1], int(context[2]))
+    elif context:
+        main(Path(context[0]), [int(shards) for shards in context[1:]] or [100, 1000])
     else:
         with tempfile.TemporaryDirectory() as name:
             main(Path(name), [100, 1000])

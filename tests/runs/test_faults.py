@@ -25,7 +25,7 @@ from pipelines.config.load import load
 from pipelines.engine import row_counts
 from pipelines.engine.executor import OpenError, run_in_process, run_task
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Given, Work
+from pipelines.engine.stage import Context, Work
 from pipelines.run import AccountingError, Run
 from pipelines.stages.drift import Fitted
 from tests.support.datasets import Dataset, write_dataset
@@ -189,11 +189,11 @@ def test_a_stage_has_its_threads_and_what_it_says_when_it_cannot_be_opened_is_wi
     tmp_path: Path,
 ) -> None:
     class Closed(Fitted):
-        def open(self, given: Given) -> Work:
+        def open(self, context: Context) -> Work:
             raise FileNotFoundError("https://me:hidden@host is not there")
 
     with pytest.raises(OpenError, match=r"FileNotFoundError: https://\*\*\*@host is not there") as found:
-        list(run_in_process(Closed(), Given({}, 2, "cpu", 1, 1, 1), [], Store(tmp_path)))
+        list(run_in_process(Closed(), Context({}, 2, "cpu", 1, 1, 1), [], Store(tmp_path)))
     assert torch.get_num_threads() == 2
     assert {library["num_threads"] for library in threadpool_info()} == {2}
     assert "hidden" not in str(found.value)

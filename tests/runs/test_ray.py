@@ -21,7 +21,7 @@ from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine.executor import OpenError
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
 from tests.support.datasets import Dataset
@@ -29,7 +29,7 @@ from tests.support.runs import files
 
 pytestmark = pytest.mark.ray
 
-GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+GIVEN = Context({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 PRODUCT = Product("copy", ".txt")
 
 
@@ -48,7 +48,7 @@ class Fragile(Stage):
     waits: str = ""  # until there is a file `go`
     closed: bool = False
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         with (Path(self.folder) / "opened").open("a") as file:
             file.write("x")
         if self.closed:

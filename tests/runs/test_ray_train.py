@@ -23,7 +23,7 @@ from cpp.store.results import Product
 from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
 from tests.support.datasets import Dataset
@@ -31,7 +31,7 @@ from tests.support.ray_nodes import SMALL
 
 pytestmark = pytest.mark.ray
 
-GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+GIVEN = Context({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Broken(Stage):
     whole = ()
     folder: str
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             name = files["text"]
             if name == "works":

@@ -19,7 +19,7 @@ from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.results import WHOLE, Product
 from pipelines.engine.executor import open_stage
-from pipelines.engine.stage import Given
+from pipelines.engine.stage import Context
 from pipelines.stages.drift import Fitted
 from tests.support.leases import claimed
 from tests.support.object_store import Fault, ObjectStore
@@ -146,7 +146,7 @@ def test_files_of_steps_are_at_hand_while_they_are_needed(store: Store) -> None:
     assert not Path(files["codes"]).exists()
     kept = scratch.cached_copy(path)
     assert scratch.cached_copy(path) == kept
-    open_stage(Fitted(), Given({}, 1, "cpu", 1, 1, 1))  # the next step
+    open_stage(Fitted(), Context({}, 1, "cpu", 1, 1, 1))  # the next step
     assert not Path(kept).exists()
 
 

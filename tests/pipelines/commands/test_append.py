@@ -20,7 +20,7 @@ from pipelines.commands import append as appending
 from pipelines.commands import appended, export
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
-from pipelines.engine.stage import Given
+from pipelines.engine.stage import Context
 from pipelines.run import Run
 from pipelines.stages.artifacts import read_fine, read_tree
 from pipelines.stages.drift import Growth
@@ -131,9 +131,11 @@ def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
     )
     whole = {kind: [f"{dataset.root}/{kind}.safetensors"] for kind in ("groups", "tree")}
     whole |= {kind: [str(*(dataset.root / "appended" / kind).iterdir())] for kind in ("codes", "assignments")}
-    given = Given(whole, 1, "cpu", 8, 8, 1)
-    close = there[there[:, 1] >= read_fine(given).reach]  # of the appended ones; the others are no measure of clusters
-    came = Growth("")._came(given, read_tree(given), Profile.none(4))
+    context = Context(whole, 1, "cpu", 8, 8, 1)
+    close = there[
+        there[:, 1] >= read_fine(context).reach
+    ]  # of the appended ones; the others are no measure of clusters
+    came = Growth("")._came(context, read_tree(context), Profile.none(4))
     assert 0 < len(close) < len(there)
     assert came.count_K.tolist() == np.bincount(close[:, 0].astype(int), minlength=4).tolist()
     page = (dataset.root / "appended/report.html").read_text()

@@ -21,7 +21,7 @@ from cpp.store.results import File
 from pipelines.commands import predict
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
-from pipelines.engine.stage import Given, Work
+from pipelines.engine.stage import Context, Work
 from pipelines.stages.drift import Fitted
 from tests.pipelines.commands.test_inspect import call
 from tests.support.datasets import COLOURS, Dataset, from_pictures, write_dataset
@@ -188,7 +188,7 @@ def test_vectors_are_read_as_the_run_reads_its_own_and_are_of_its_encoder(known:
 
 def test_a_step_that_does_not_start_is_one_error(known: Dataset, tmp_path: Path) -> None:
     class Closed(Fitted):
-        def open(self, given: Given) -> Work:
+        def open(self, context: Context) -> Work:
             raise FileNotFoundError("no weights")
 
     with pytest.raises(ConfigError, match="predict: step fitted does not start: FileNotFoundError: no weights"):

@@ -29,7 +29,7 @@ from pipelines.engine.shard_index import (
     common_shards,
     digest,
 )
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 
 UNSORTED = ["b", "a", "c-10", "c-9", "ö"]
 
@@ -43,7 +43,7 @@ class Copy(Stage):
     def settings(self) -> dict[str, object]:
         return {}
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         pytest.fail("it is only planned for")
 
 

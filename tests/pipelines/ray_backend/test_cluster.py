@@ -18,7 +18,7 @@ from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine import machine
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Given, Stage, Work
+from pipelines.engine.stage import Context, Stage, Work
 from pipelines.ray_backend import cluster
 from pipelines.ray_backend import pool as runner
 from pipelines.ray_backend.pool import Pool
@@ -29,7 +29,7 @@ from tests.support.runs import files
 
 pytestmark = pytest.mark.ray
 
-GIVEN = Given({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
+GIVEN = Context({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 PRODUCT = Product("place", ".txt")
 NOTICED = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}  # a lost node, after a second and not 15
 
@@ -43,9 +43,9 @@ class Place(Stage):
     each = ("text",)
     whole = ()
 
-    def open(self, given: Given) -> Work:
+    def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            here = ray.get_runtime_context().get_node_id(), ray.get_gpu_ids(), given.threads
+            here = ray.get_runtime_context().get_node_id(), ray.get_gpu_ids(), context.threads
             code = [
                 path for path in sys.path if (Path(path) / "cpp/report").is_dir() or (Path(path) / "pipelines").is_dir()
             ]

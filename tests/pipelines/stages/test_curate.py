@@ -16,7 +16,7 @@ from cpp.export.filters import Filter
 from pipelines.commands.export import Format, Summary, Wanted, go
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
-from pipelines.engine.stage import Given, Work
+from pipelines.engine.stage import Context, Work
 from pipelines.run import AccountingError, Run
 from pipelines.stages import curate
 from tests.support.datasets import Dataset, write_dataset
@@ -103,8 +103,8 @@ def test_smaller_subsets_are_parts_of_larger_ones_whatever_the_order(done: Datas
 def test_shards_in_another_order_change_nothing(done: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     original = curate.Balance.open
 
-    def turned(self: curate.Balance, given: Given) -> Work:
-        return original(self, replace(given, whole={kind: paths[::-1] for kind, paths in given.whole.items()}))
+    def turned(self: curate.Balance, context: Context) -> Work:
+        return original(self, replace(context, whole={kind: paths[::-1] for kind, paths in context.whole.items()}))
 
     for by in ("confidence", "random", "diversity"):
         curated(done, by=by)

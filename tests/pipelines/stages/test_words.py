@@ -19,7 +19,7 @@ from cpp.naming import caption_phrases, wordnet
 from cpp.naming.vocabulary import Vocabulary
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
-from pipelines.engine.stage import Given
+from pipelines.engine.stage import Context
 from pipelines.graph import plan
 from pipelines.run import Run
 from pipelines.stages.artifacts import read_captions
@@ -88,7 +88,7 @@ def test_captions_are_mined_vote_and_are_a_vocabulary(pictures: Dataset, said: S
         "mined": [str(pictures.root / "mined.parquet")],
         "captions": [str(path) for path in sorted((pictures.root / "captions").iterdir())],
     }
-    names, counts = read_captions(Given(paths, 1, "cpu", 8, 8, 1), 4)
+    names, counts = read_captions(Context(paths, 1, "cpu", 8, 8, 1), 4)
     apart = caption_phrases.distinctive(counts, names, 5)
     assert sorted(len(found) for found in apart) == [1, 1, 1, 1]  # the four colours are the four clusters
     assert {found[0][0] for found in apart} == nouns
