@@ -1,9 +1,7 @@
-"""Addresses (`s3://`, `gs://`, `https://`) and paths through fsspec: connections with retries, secrets kept out.
+"""Paths and addresses (`s3://`, `gs://`, `https://`) through fsspec, with retries and errors that name the file.
 
-With `cpp.files.http` the door to fsspec. Credentials come from the environment alone (AWS_*,
-GOOGLE_APPLICATION_CREDENTIALS):
-an address that carries some is refused, and `redacted` takes them out of what errors say. Knows no formats and no run
-folder.
+With `cpp.files.http` the only user of fsspec. Credentials come from the environment alone (AWS_*,
+GOOGLE_APPLICATION_CREDENTIALS). Knows no formats and no run folder.
 """
 
 from __future__ import annotations
@@ -18,23 +16,24 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.fs as pafs
+from aiohttp import ClientPayloadError
 
 from cpp.files.http import Web
 
-ATTEMPTS = 8  # of a request: about a minute of waiting in all, at random and longer each time
-REQUESTS = 16  # at a time to an object store
+ATTEMPTS = 8  # of a request: about a minute of waiting in all, with exponential backoff and jitter
+REQUESTS = 16  # concurrent requests to an object store
 OPTIONS: dict[str, dict[str, Any]] = {
-    # botocore waits and tries again after 500, 502, 503, 504, throttling, timeouts and lost connections
+    # botocore repeats requests after 500, 502, 503, 504, throttling, timeouts and lost connections
     "s3": {
         "config_kwargs": {
             "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
             "connect_timeout": 10,
             "read_timeout": 60,
-            "max_pool_connections": 2 * REQUESTS,  # else 10: the lease and the logs do not wait for the others
+            "max_pool_connections": 2 * REQUESTS,  # the default of 10 would make the lease and the logs wait
         },
-        "use_listings_cache": False,  # others write too: a listing is what is there now
+        "use_listings_cache": False,  # other processes write too, so a listing must be fresh
     },
-    "gs": {"use_listings_cache": False},  # gcsfs tries six times, for about half a minute
+    "gs": {"use_listings_cache": False},  # gcsfs has six attempts, for about half a minute
 }
 WEB = ("http", "https")
 
@@ -45,22 +44,23 @@ has_magic, glob_translate = fsspec.core.has_magic, fsspec.utils.glob_translate
 
 @cache
 def _connection(protocol: str, attempts: int = ATTEMPTS) -> Any:
-    """One for the process: a connection takes a tenth of a second to make, and any thread can use it."""
+    """One file system for the process: it takes 0.1 s to create, and any thread can use it."""
     return Web(attempts) if protocol in WEB else fsspec.filesystem(protocol, **OPTIONS[protocol])
 
 
 def disconnect() -> None:
-    """Forget the connections: what the environment and OPTIONS say counts anew."""
+    """Drop the connections, so that the next ones read the environment and OPTIONS again."""
     _connection.cache_clear()
     fsspec.core.get_filesystem_class("s3").clear_instance_cache()
 
 
 def is_remote(path: str) -> bool:
+    """Whether a path is an address with a protocol."""
     return "://" in path
 
 
 def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
-    """The file system of a path or address, and what it calls it; `attempts` of a request are for the web alone."""
+    """The file system of a path or address, and the path in it; `attempts` for a request applies to http alone."""
     protocol = path.partition("://")[0]
     if (protocol in OPTIONS or protocol in WEB) and "::" not in path:
         fs = _connection(protocol, attempts)
@@ -70,16 +70,16 @@ def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
 
 
 def list_folder(folder: str) -> Iterator[Mapping[str, Any]]:
-    """What is in a folder, as fsspec describes it: on this machine one by one, and a link is what it leads to, if any.
+    """The entries of a folder as fsspec describes them, with symbolic links resolved; local ones are not all in memory.
 
-    FileNotFoundError or NotADirectoryError where there is no such folder.
+    FileNotFoundError or NotADirectoryError if the folder does not exist.
     """
     if is_remote(folder):
         fs, root = connect(folder)
         yield from fs.ls(root, detail=True)
         return
-    with os.scandir(folder) as found:
-        for entry in found:
+    with os.scandir(folder) as entries:
+        for entry in entries:
             try:
                 stat = entry.stat()
                 kind = "directory" if entry.is_dir() else "file" if entry.is_file() else "special"
@@ -92,26 +92,29 @@ def list_folder(folder: str) -> Iterator[Mapping[str, Any]]:
 def is_file(entry: Mapping[str, Any]) -> bool:
     """Whether an entry of a folder is a file.
 
-    ValueError for a link to nothing: passed over, its rows would be lost; and for a pipe, which would be waited for.
+    ValueError for a broken link, whose rows would be lost, and for a pipe, which would block its reader.
     """
     if entry["type"] == "link":
-        raise ValueError(f"{entry['name']} is a link to nothing: mend it, or take it away")
+        raise ValueError(f"{entry['name']} is a broken link: repair or remove it")
     if entry["type"] == "special":
-        raise ValueError(f"{entry['name']} is a pipe or a device, not a file: take it away")
+        raise ValueError(f"{entry['name']} is a pipe or a device, not a file: remove it")
     return bool(entry["type"] == "file")
 
 
 @contextmanager
 def open_file(path: str, attempts: int = ATTEMPTS) -> Iterator[Any]:
-    """A file to read bytes from."""
+    """Open a file to read bytes. PermissionError and ConnectionError name it."""
     fs, name = connect(path, attempts)
-    with _named(path), fs.open(name, "rb") as file:
-        yield file
+    try:
+        with _named(path), fs.open(name, "rb") as file:
+            yield file
+    except ClientPayloadError as error:
+        raise ConnectionError(f"the answer of {path} broke off ({error}): run the same command again") from error
 
 
 @contextmanager
 def _named(path: str) -> Iterator[None]:
-    """A refusal names the file: of what S3 says, s3fs keeps "Forbidden" alone."""
+    """Add the file to a PermissionError: s3fs keeps nothing but "Forbidden"."""
     try:
         yield
     except PermissionError as error:
@@ -121,14 +124,14 @@ def _named(path: str) -> Iterator[None]:
 
 
 class _Handler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
-    """Arrow asks for the byte ranges that it needs, several at once: reading ahead would fetch what it leaves out."""
+    """Opens files without fsspec's read-ahead: Arrow requests exactly the byte ranges it needs, several at once."""
 
     def get_file_info(self, paths: Sequence[str]) -> list[pafs.FileInfo]:
-        found = []
+        infos = []
         for path in paths:
             with _named(self.fs.unstrip_protocol(path)):
-                found += super().get_file_info([path])
-        return found
+                infos += super().get_file_info([path])
+        return infos
 
     def open_input_file(self, path: str) -> Any:
         with _named(self.fs.unstrip_protocol(path)):
@@ -136,7 +139,7 @@ class _Handler(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no type
 
 
 def arrow_filesystem(paths: Sequence[str]) -> tuple[list[str], Any]:
-    """Paths as pyarrow takes them, with the file system that they are on; None for this machine's."""
+    """Paths of one file system in pyarrow's form, and the pyarrow file system; None for the local one."""
     if not paths or not is_remote(paths[0]):
         return list(paths), None
     fs, _ = connect(paths[0])
@@ -144,12 +147,12 @@ def arrow_filesystem(paths: Sequence[str]) -> tuple[list[str], Any]:
 
 
 def is_storage_error(error: Exception) -> bool:
-    """Whether it is an error of the storage; a full disk on this machine, or a fault in a program, is none."""
+    """Whether the storage failed; a full local disk or a bug in a program does not count."""
     if isinstance(error, OSError):
         return error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return type(error).__module__.partition(".")[0] in _CLIENTS
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether the storage would say the same again: no bucket, no right, no credentials."""
+    """Whether another attempt would fail too: a missing bucket, missing permission or missing credentials."""
     return isinstance(error, PermissionError | FileNotFoundError) or "Credential" in type(error).__name__

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from cpp.store.hard_links import files_of, names_of, show_file, show_files, show_folder
+from cpp.store.hard_links import files_of, list_names, show_file, show_files, show_folder
 from cpp.store.lease import LockedError
 from cpp.store.results import WHOLE, Product, Result
 
@@ -36,7 +36,7 @@ class Store:
 
     def listing(self, product: Product) -> Iterable[str]:
         """Names of the finished files of a product: one look at one folder, however many shards there are."""
-        return names_of(self.root / "cache" / product.name)
+        return list_names(self.root / "cache" / product.name)
 
     def results(self, product: Product) -> dict[str, Result]:
         """The finished files of a product by name. A stable name shows one where it is the same file."""

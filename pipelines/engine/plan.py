@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.store.hard_links import hashes
 from cpp.store.local import Store
 from cpp.store.results import WHOLE, File, Product, fingerprint
 from pipelines.config.errors import ConfigError
@@ -121,7 +120,8 @@ def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
 
 def _existing(store: Store, product: Product, files: ShardFiles) -> NDArray[np.bool_]:
     """Mark the files that the store lists."""
-    return np.isin(hashes(path.rpartition("/")[2] for path in FilePaths(files)), hashes(store.listing(product)))
+    names = set(store.listing(product))
+    return np.fromiter((path.rpartition("/")[2] in names for path in FilePaths(files)), bool, len(files))
 
 
 def plan_steps(stages: Mapping[str, Stage], files: Files, store: Store) -> list[Step]:

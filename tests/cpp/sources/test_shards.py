@@ -54,14 +54,14 @@ def test_a_link_to_nothing_is_named_and_never_passed_over(tmp_path: Path, patter
     write_tar(tmp_path / "00000.tar", [("a.jpg", JPEG)])
     (tmp_path / "00001.tar").symlink_to(tmp_path / "nothing")
     (tmp_path / "notes.txt").symlink_to(tmp_path / "nothing")  # which nobody asked for
-    with pytest.raises(ValueError, match=r"00001\.tar is a link to nothing: mend it, or take it away"):
+    with pytest.raises(ValueError, match=r"00001\.tar is a broken link: repair or remove it"):
         sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
 
 
 @pytest.mark.parametrize("pattern", ["*.tar", "00001.tar"])
 def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, pattern: str) -> None:
     os.mkfifo(tmp_path / "00001.tar")
-    with pytest.raises(ValueError, match=r"00001\.tar is a pipe or a device, not a file: take it away"):
+    with pytest.raises(ValueError, match=r"00001\.tar is a pipe or a device, not a file: remove it"):
         sources.shards(Images("webdataset", (f"{tmp_path}/{pattern}",)))
 
 
