@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cpp.clustering.layers import build, fine
+from cpp.clustering.layers import build, fine_groups
 from cpp.clustering.partition import BATCH, HALF_STEPS, Method
 from cpp.nearest import Nearest
 from cpp.rate_reduction import fit, recipes
@@ -85,8 +85,16 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         K = None if self.n_clusters is None else int(self.n_clusters)
         self.head_, self.loss_ = fit.fit(rows, settings, K, seed, self.device)
         codes = self.head_.project(rows, BATCH)
-        how = (K, self.method, self.eta, self.landmarks)
-        groups = fine(codes, *how, DIRECTIONS, None, [], seed, self.device == "cuda")
+        groups = fine_groups(
+            codes,
+            n_groups=K,
+            method=self.method,
+            eta=self.eta,
+            landmarks=self.landmarks,
+            directions=DIRECTIONS,
+            seed=seed,
+            gpu=self.device == "cuda",
+        )
         parts, _ = groups.moments([codes.Z.numpy()], Nearest(groups.centroids, self.device == "cuda"), BATCH)
         found = build(groups.e, parts, K, [])
         self.tree_, self.choice_, self.n_clusters_ = found.tree, found.choice, found.main

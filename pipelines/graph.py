@@ -131,8 +131,6 @@ def _pages(config: Config) -> dict[str, str]:
 def _shown(config: Config) -> dict[str, Stage]:
     """The steps that show what the others made."""
     steps: dict[str, Stage] = {
-        "hashes": report.Hashes(config.fit.embeddings),
-        "copies": report.CountCopies(),
         "examples": examples.Examples(),
         "map": examples.Map(config.seed),
         "thumbnails": examples.Thumbnails(config.report.images),

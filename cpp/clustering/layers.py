@@ -1,13 +1,13 @@
-"""Codes of a sample -> fine groups -> a tree, K and layers of clusters: what a run and the estimator both do.
+"""From the codes of a sample to fine groups, and from their moments to a merge tree, K and layers of clusters.
 
-Knows no files and no labels.
+A run and the estimator share this. The paper's candidates for K: Chu et al., arXiv 2306.05272, section 3.4 and
+algorithm 3. Knows no files and no labels.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,23 +15,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpp.clustering.choose_k import PARTS, Choice, by_part, choose, layers, subsampled
-from cpp.clustering.coding_length import together
-from cpp.clustering.k_baselines import candidates, compared
+from cpp.clustering.coding_length import coding_length, lossy_bits, together
 from cpp.clustering.merge_tree import Tree, grow
-from cpp.clustering.partition import BATCH, Method, centroids, fine_groups, leading, partition
+from cpp.clustering.partition import BATCH, Method, centroids, group_count, leading, partition
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.head import Codes
 
 HELD = 2**25  # floats of rows whose moments are added at a time
-REACH = 0.001  # of the rows that groups were made of, so many are farther from their centroid than a row that counts
+REACH = 0.001  # this share of the grouped rows is farther from their centroid than `reach`
 
 
-class Fine(NamedTuple):
-    """Fine groups of a sample. `e` is the squared distortion of its coding lengths, in the space of `basis`.
+class FineGroups(NamedTuple):
+    """Fine groups of a sample, and what coding lengths of them are measured in.
 
-    `centroids` `[F, d]` unit rows; `basis` `[d, p]`; a row whose similarity to its centroid is below `reach` counts for
-    no length. `candidates` are the published lengths of each K that was tried, `compared` what other measures say of K.
+    `centroids` float32 `[F, d]`, unit rows; `basis` float32 `[d, p]`, the leading directions; `e` the squared
+    distortion in their space. A row whose cosine to its centroid is below `reach` counts for no length. `silhouettes`
+    are those of the methods that were compared, `candidates` the published lengths, in bits, of each K that was tried.
     """
 
     centroids: NDArray[np.float32]
@@ -41,12 +41,12 @@ class Fine(NamedTuple):
     method: Method
     silhouettes: dict[str, float]
     candidates: dict[int, float]
-    compared: dict[str, int]
 
     def moments(self, blocks: Iterable[NDArray[np.float32]], nearest: Nearest, batch: int) -> tuple[Moments, int]:
-        """The moments of groups, by part, of unit rows `[n, d]` that come in blocks; how many rows there were.
+        """Moments of the groups, by part, over blocks of unit rows `[n, d]`, and the number of rows.
 
-        Many rows are added at a time: with few in each of many groups the groups take longer than the rows.
+        Rows are collected and added `HELD` floats at a time: with few rows in each of many groups, the groups would
+        take longer than the rows.
         """
         p = self.basis.shape[1]
         parts = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), len(self.centroids) * PARTS)
@@ -75,61 +75,62 @@ class Layers(NamedTuple):
     clusters: dict[int, NDArray[np.int64]]
 
 
-def fine(
+def fine_groups(
     codes: Codes,
-    n_groups: int | None,
-    method: Method,
-    eta: float,
-    landmarks: int,
-    directions: int | None,
-    distortion: float | None,
-    tried: Sequence[int],
+    *,
+    n_groups: int | None = None,
+    max_groups: int | None = None,
+    candidates: Sequence[int] = (),
+    method: Method = "auto",
+    eta: float = 0.1,
+    landmarks: int = 8192,
+    directions: int | None = None,
+    distortion: float | None = None,
     seed: int,
     gpu: bool = False,
-    many: int | None = None,
-) -> Fine:
-    """`n_groups` groups of unit rows by `partition`, of all rows. Without: `many` (or `fine_groups`), by k-means if
-    `method` is auto, of the rows that are not alone, since rows that belong to nothing would be clusters of their own.
+) -> FineGroups:
+    """Partition unit rows into `n_groups` groups by `partition`.
 
-    With `tried` it is the K of these whose partition has the least published length, and all rows are partitioned.
-    `distortion` overrules the noise that is measured. ValueError as in `partition`.
+    Without `n_groups`, rows that are close to no other are left out, because they would be clusters by themselves, and
+    the others form `max_groups` groups, or `group_count` of them, by k-means if `method` is "auto". With `candidates`,
+    the number of groups is the candidate whose partition of all rows has the least published length. `distortion`
+    replaces the measured noise. ValueError as in `partition`.
     """
     basis = leading(codes.Z, directions)
     kept, noise = together(codes.Z @ basis, gpu)
-    reach, lengths, others = -1.0, dict[int, float](), dict[str, int]()
-    if n_groups is None:
-        others = compared(codes.Z, codes.C, eta, seed)
-    if n_groups is None and tried:
-        again = functools.partial(partition, codes, method=method, eta=eta, landmarks=landmarks, seed=seed, gpu=gpu)
-        lengths = candidates(codes.Z @ basis, tried, lambda K: again(K).group, distortion or noise)
+    e, reach, lengths = distortion or noise, -1.0, dict[int, float]()
+    settings: dict[str, Any] = {"eta": eta, "landmarks": landmarks, "seed": seed, "gpu": gpu}
+    if n_groups is None and candidates:
+        for K in sorted(set(candidates)):
+            group = torch.from_numpy(partition(codes, K, method, **settings).group)
+            lengths[K] = coding_length(Moments.of(codes.Z @ basis, group, K), e, lossy_bits)
         n_groups = min(lengths, key=lengths.__getitem__)
     if n_groups is None:
         codes = Codes(codes.Z[kept], codes.C[kept])
-        n_groups = min(many or fine_groups(len(codes.Z)), len(codes.Z))
+        n_groups = min(max_groups or group_count(len(codes.Z)), len(codes.Z))
         method = "kmeans" if method == "auto" else method
-    how = partition(codes, n_groups, method, eta, landmarks, seed, gpu)
-    centres = centroids(codes.Z, torch.from_numpy(how.group), n_groups).numpy()
+    partitioned = partition(codes, n_groups, method, **settings)
+    centres = centroids(codes.Z, torch.from_numpy(partitioned.group), n_groups).numpy()
     if len(codes.Z) < len(kept):
         reach = float(np.quantile(Nearest(centres, gpu)(codes.Z.numpy(), BATCH).score, REACH))
-    e = distortion or noise
-    return Fine(centres, basis.numpy(), e, reach, how.method, how.silhouettes, lengths, others)
+    return FineGroups(centres, basis.numpy(), e, reach, partitioned.method, partitioned.silhouettes, lengths)
 
 
 def build(e: float, parts: Moments, n_clusters: int | None, asked: Sequence[int] | Literal["auto"]) -> Layers:
-    """The tree of fine groups with these moments, by part, and its layers, from the distortion `e`.
+    """Build the merge tree of fine groups from their moments, by part, and cut it into layers.
 
-    Groups without a row are in cluster 0 of every layer. ValueError where a layer has more clusters than there are
-    groups with rows.
+    Groups without a row are in cluster 0 of every layer. ValueError if a layer has more clusters than there are groups
+    with rows.
     """
     F = len(parts.count_K) // PARTS
     moments = parts.merge(torch.arange(F).repeat_interleave(PARTS), F)
-    there = moments.count_K > 0
-    tree = grow(moments[there], noise=e)
+    filled = moments.count_K > 0
+    tree = grow(moments[filled], noise=e)
     draws = list(subsampled(parts, tree.e))
     choice = choose(tree, draws)
     main = min(n_clusters or choice.best, tree.n_groups)
     clusters = {}
     for K in layers(tree, main, asked):
         clusters[K] = np.zeros(F, np.int64)
-        clusters[K][there.numpy()] = tree.cut(K)
+        clusters[K][filled.numpy()] = tree.cut(K)
     return Layers(tree, draws, choice, main, clusters)

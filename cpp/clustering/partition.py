@@ -125,7 +125,7 @@ def leading(Z_nd: Tensor, directions: int | None) -> Tensor:
     return basis
 
 
-def fine_groups(n: int) -> int:
+def group_count(n: int) -> int:
     """How many groups `n` rows are cut into where K is not known: of eight rows, and 2,048 at most."""
     return max(1, min(n // 8, 2048))
 

@@ -18,6 +18,7 @@ from cpp.nearest import pairs_from
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 KINDS = ("near", "vector", "bytes")  # why two rows are one, from the weakest to the strongest
+HASHED = 4096  # rows hashed at a time
 TILE = 2048  # rows that are multiplied with as many others
 
 
@@ -110,3 +111,20 @@ def _unit(rows: Rows, some: Ints) -> Floats:
     X = rows.vector[some].astype(np.float32)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     return X
+
+
+def hash_vectors(X_nd: NDArray[np.float16]) -> NDArray[np.uint64]:
+    """A 64-bit hash of each row `[n, d]`: multilinear, then mixed so that every bit depends on all (the end of
+    MurmurHash3)."""
+    return np.concatenate(
+        [_hash_block(X_nd[i : i + HASHED]) for i in range(0, len(X_nd), HASHED)] or [np.empty(0, np.uint64)]
+    )
+
+
+def _hash_block(X_nd: NDArray[np.float16]) -> NDArray[np.uint64]:
+    words = np.ascontiguousarray(X_nd).view(np.uint16).astype(np.uint64)
+    factors = np.random.default_rng(0).integers(1 << 63, size=words.shape[1], dtype=np.uint64) * np.uint64(2)
+    h: NDArray[np.uint64] = (words * (factors + np.uint64(1))).sum(axis=1, dtype=np.uint64)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        h = (h ^ (h >> np.uint64(33))) * np.uint64(factor)
+    return h ^ (h >> np.uint64(33))

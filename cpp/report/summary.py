@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cpp.curation.exact_copies import Copies
-
 
 @dataclass(frozen=True)
 class Facts:
@@ -22,7 +20,6 @@ class Facts:
     seconds: Mapping[str, float]
     rates: Mapping[str, float | None]
     encoders: Mapping[str, Mapping[str, str]]
-    copies: Copies | None = None
 
 
 def summary(facts: Facts) -> list[str]:
@@ -30,11 +27,6 @@ def summary(facts: Facts) -> list[str]:
     came = facts.clustered + facts.rejected
     rejected = f"{facts.rejected:,}" if facts.rejected else "none"
     said = [f"{came:,} images came in, {facts.clustered:,} were clustered and {rejected} rejected."]
-    if facts.copies is not None:
-        n = facts.copies.copies
-        some = f"{n:,}" if facts.copies.exact else f"About {n:,}"
-        have = "has" if n == 1 else "have"
-        said.append(f"{some if n else 'None'} of them {have} exactly the vector of another, as copies do.")
     said.append(_clusters(facts))
     if facts.named is not None:
         unsure = facts.n_clusters - facts.named
@@ -89,6 +81,4 @@ def how_partitioned(how: Mapping[str, Any]) -> str:
         said += (
             f" Of {', '.join(map(str, tried))} clusters, each partitioned anew, {least} have the least coding length."
         )
-    if others := how.get("compared"):
-        said += f" For comparison, K by other measures: {', '.join(f'{name} {K}' for name, K in others.items())}."
     return said

@@ -20,7 +20,7 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.engine.stage import Context, Stage
 from pipelines.graph import pipeline
-from pipelines.stages.artifacts import read_said, read_tree
+from pipelines.stages.artifacts import read_tree, read_votes
 from pipelines.stages.words import Words
 
 PREFETCH = 4
@@ -67,7 +67,7 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     stages = pipeline(config, files)
     context = Context.create(files, files, config.resources)
     tree = read_tree(context)
-    vocabulary, _, likeness = read_said(context, tree)
+    vocabulary, _, likeness = read_votes(context, tree)
     text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
     merged = likeness.merge(choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
     rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}

@@ -1,21 +1,31 @@
-"""What stages share: the files that one stage writes and others read."""
+"""The files that one stage writes and other stages read: groups, moments, merge tree, vocabulary, votes, captions.
+
+Each artifact is written and read here and nowhere else. Knows no stage.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
 
 from cpp.clustering.choose_k import PARTS
+from cpp.clustering.layers import FineGroups, Layers
 from cpp.files import tables
+from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import Likeness, Votes
+from cpp.rate_reduction.coding_rate import Moments
 from cpp.sources import vectors
 from pipelines.config import sections
 from pipelines.engine.stage import Context
@@ -23,25 +33,13 @@ from pipelines.engine.stage import Context
 if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
 
-from dataclasses import fields
-
-import torch
-from safetensors.numpy import load_file
-from scipy import sparse
-
-from cpp.clustering import layers
-from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import Likeness, Votes
-from cpp.rate_reduction.coding_rate import Moments
-
-SHARD = 40  # bits of the place of a row below the number of its shard
+SHARD_BITS = 40  # the place of a row is its shard's number above these bits, and its row below them
+FACTS = ("score", "pixels", "caption")  # the columns that decide which of a group of duplicates is kept
+VOTES_HELD = 1 << 20  # rows of votes in memory until they are added up
 
 
-FACTS = ("score", "pixels", "caption")
-
-
-def number_of(path: str, context: Context) -> int:
-    """Which of the shards a file of rows by cluster is of."""
+def shard_number(path: str, context: Context) -> int:
+    """The number of the shard that a file of scattered rows belongs to."""
     return [Path(other).name for other in context.whole["scattered"]].index(Path(path).name)
 
 
@@ -51,7 +49,7 @@ class Model(sections.Encoder):
     weights: str
 
     def open(self, device: str) -> Encoder:
-        """The encoder on a device. WeightsError where its weights cannot be had."""
+        """The encoder on a device. WeightsError if its weights cannot be loaded."""
         from cpp.encoding import encoder
 
         if self.configs:
@@ -59,9 +57,50 @@ class Model(sections.Encoder):
         return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
 
 
+def write_groups(groups: FineGroups, path: Path) -> dict[str, Any]:
+    """Write fine groups: arrays as tensors, the rest as JSON in the metadata, which is returned."""
+    metadata = groups._asdict()
+    arrays = {name: np.ascontiguousarray(metadata.pop(name)) for name in ("centroids", "basis")}
+    save_file(arrays, path, metadata={"partition": json.dumps(metadata)})
+    return metadata
+
+
+def read_groups(context: Context) -> FineGroups:
+    """The fine groups of a run. Metadata of older versions that is no field any more is ignored."""
+    values: dict[str, Any] = load_file(context.file("groups")) | read_partition_metadata(context)
+    return FineGroups(**{name: values[name] for name in FineGroups._fields})
+
+
+def read_partition_metadata(context: Context) -> dict[str, Any]:
+    """The method of the partition, its silhouettes and its candidates for K."""
+    return _metadata(context.file("groups"), "partition")
+
+
+def write_moments(moments: Moments, path: Path) -> None:
+    """Write the moments of fine groups, each in `PARTS` parts."""
+    arrays = {"count": moments.count_K, "sum": moments.sum_Kd, "gram": moments.gram_Kdd}
+    save_file({name: array.numpy() for name, array in arrays.items()}, path)
+
+
+def read_part_moments(context: Context) -> Moments:
+    """Moments over all data of the fine groups, each in `PARTS` parts."""
+    arrays = load_file(context.file("moments"))
+    return Moments(*(torch.from_numpy(arrays[name]) for name in ("count", "sum", "gram")))
+
+
+def read_cluster_moments(context: Context, cluster: NDArray[np.int64]) -> Moments:
+    """Moments over all data of clusters; `cluster` `[F]` is the cluster of each fine group."""
+    into = torch.from_numpy(cluster).repeat_interleave(PARTS)
+    return read_part_moments(context).merge(into, int(cluster.max()) + 1)
+
+
 @dataclass(frozen=True)
 class TreeFile:
-    """What `Layers` wrote: `clusters[K]` is the cluster of each fine group in that layer, the coarsest first."""
+    """The merge tree and its layers. `clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first.
+
+    `about` has the main K, the choice of K with its interval and its sentence, and the distortion e. `bits` are the
+    coding lengths by K, `draws` those of the jackknife replicates, NaN where a replicate has fewer groups.
+    """
 
     about: Mapping[str, Any]
     bits: NDArray[np.float64]
@@ -81,6 +120,20 @@ class TreeFile:
         return "cluster" if n_clusters == self.main else f"cluster_{n_clusters}"
 
 
+def write_tree(built: Layers, path: Path) -> None:
+    draws = np.full((len(built.draws), built.tree.n_groups), np.nan)
+    for row, draw in zip(draws, built.draws, strict=True):
+        row[: draw.n_groups] = draw.bits
+    arrays = {
+        "merged": built.tree.merged,
+        "bits": built.tree.bits,
+        "draws": draws,
+        "clusters": np.stack(list(built.clusters.values())),
+    }
+    about = {"main": built.main, "layers": list(built.clusters), "e": built.tree.e, **built.choice._asdict()}
+    save_file(arrays, path, metadata={"tree": json.dumps(about)})
+
+
 def read_tree(context: Context) -> TreeFile:
     path = context.file("tree")
     arrays, about = load_file(path), _metadata(path, "tree")
@@ -88,46 +141,21 @@ def read_tree(context: Context) -> TreeFile:
     return TreeFile(about, arrays["bits"], arrays["draws"], clusters)
 
 
-def read_fine(context: Context) -> layers.Fine:
-    """What `Partition` wrote."""
-    read: dict[str, Any] = load_file(context.file("groups"))
-    return layers.Fine(**read, **read_how(context))
-
-
-def read_how(context: Context) -> dict[str, Any]:
-    """How the sample was partitioned."""
-    return _metadata(context.file("groups"), "partition")
-
-
-def read_parts(context: Context) -> Moments:
-    """Moments over all data of the fine groups, each in `PARTS` parts."""
-    arrays = load_file(context.file("moments"))
-    return Moments(*(torch.from_numpy(arrays[name]) for name in ("count", "sum", "gram")))
-
-
-def read_moments(context: Context, cluster: NDArray[np.int64]) -> Moments:
-    """Moments over all data of clusters, by the cluster of each fine group."""
-    return read_parts(context).merge(torch.from_numpy(cluster).repeat_interleave(PARTS), int(cluster.max()) + 1)
-
-
 def _metadata(path: str, key: str) -> dict[str, Any]:
     with safe_open(path, framework="numpy") as file:
-        found: dict[str, Any] = json.loads(file.metadata()[key])
-    return found
+        metadata: dict[str, Any] = json.loads(file.metadata()[key])
+    return metadata
 
 
-WAITING = 1 << 20  # votes of shards in memory until they are added up
-
-
-def read_said(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness]:
-    """The words, and what all images say of them, by cluster of the finest layer."""
+def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness]:
+    """The vocabulary, and the votes and similarities of all images for its words, by cluster of the finest layer."""
     vocabulary, columns = read_vocabulary(context), [f.name for f in fields(Votes)]
-    parts, waiting = [Votes.total([])], 0
+    parts, held = [Votes.total([])], 0
     for batch in tables.batches(context.whole["votes"], columns, context.prefetch):
         parts.append(Votes(*(batch[column].to_numpy() for column in columns)))
-        waiting += len(batch)
-        if waiting > WAITING:
-            parts, waiting = [Votes.total(parts)], 0
+        held += len(batch)
+        if held > VOTES_HELD:
+            parts, held = [Votes.total(parts)], 0
     likeness = Likeness.none(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
     for path in context.files("likeness"):
         part = load_file(path)
@@ -137,7 +165,10 @@ def read_said(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Like
 
 
 def read_vocabulary(context: Context) -> Vocabulary:
-    """One vocabulary from folders of words with vectors and from encoded words, without those that are excluded."""
+    """One vocabulary from folders of words with vectors and from encoded words, without the excluded words.
+
+    ValueError if the vectors have different dimensions.
+    """
     parts = {folder: vectors.read_words(folder) for folder in context.whole.get("vocabulary", [])}
     for path in context.files("words"):
         table = tables.read(path)
@@ -145,12 +176,13 @@ def read_vocabulary(context: Context) -> Vocabulary:
     dims = {place: X.shape[1] for place, (_, X) in parts.items()}
     if len(set(dims.values())) > 1:
         raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
-    words = [word for some, _ in parts.values() for word in some]
+    words = [word for names, _ in parts.values() for word in names]
     return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]), context.whole.get("exclude", []))
 
 
 def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.csr_array]:
-    """The mined phrases and the images of all shards that have them, `[n_clusters, n_phrases]`, of the finest layer."""
+    """The mined phrases, and for each cluster of the finest layer the number of images with each phrase,
+    `[n_clusters, n_phrases]`."""
     words = tables.read(context.file("mined"), columns=["phrase"])["phrase"].to_pylist()
     shape = (n_clusters, len(words))
     counts = sparse.csr_array(shape, dtype=np.int64)
@@ -160,22 +192,22 @@ def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.
     return words, counts
 
 
-def captions_of(path: str, column: str, setting: str = "label.captions") -> Iterator[list[str]]:
-    """The captions of every image of a shard, none for images without. ValueError where the column is no text."""
+def iter_captions(path: str, column: str, setting: str = "label.captions") -> Iterator[list[str]]:
+    """The captions of every image of a shard; no text for an image without. ValueError if the column is not text."""
     footer = pq.read_metadata(path)
     schema = footer.schema.to_arrow_schema()
-    if column not in schema.names:  # a shard of which no image has captions has no such column
+    if column not in schema.names:  # no image of the shard has captions
         yield from ([] for _ in range(footer.num_rows))
         return
-    kind = schema.field(column).type
-    if not _is_text(kind):
-        raise ValueError(f"{setting}: the metadata column {column!r} holds {kind}, it must be text or lists of text")
+    dtype = schema.field(column).type
+    if not _is_text(dtype):
+        raise ValueError(f"{setting}: the metadata column {column!r} holds {dtype}, it must be text or lists of text")
     for batch in tables.batches([path], [column], 1):
         for value in batch[column].to_pylist():
             yield [value] if isinstance(value, str) else [text for text in value or () if text]
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+def _is_text(dtype: pa.DataType) -> bool:
+    while pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_dictionary(dtype):
+        dtype = dtype.value_type
+    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_null(dtype))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors.numpy import save_file
 
 from cpp.clustering import layers
 from cpp.clustering.partition import Method
@@ -24,7 +22,14 @@ from cpp.rate_reduction.head import Head
 from cpp.report import summary
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import read_fine, read_parts, read_tree
+from pipelines.stages.artifacts import (
+    read_groups,
+    read_part_moments,
+    read_tree,
+    write_groups,
+    write_moments,
+    write_tree,
+)
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,21 @@ class Partition(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
             codes = head.project(torch.from_numpy(X), context.batch)
-            gpu = context.device == "cuda"
-            made = (
-                None if self.fine else self.n_clusters,
-                self.method,
-                self.eta,
-                self.landmarks,
-                self.directions,
-                self.distortion,
+            groups = layers.fine_groups(
+                codes,
+                n_groups=None if self.fine else self.n_clusters,
+                max_groups=self.fine,
+                candidates=self.candidates,
+                method=self.method,
+                eta=self.eta,
+                landmarks=self.landmarks,
+                directions=self.directions,
+                distortion=self.distortion,
+                seed=self.seed,
+                gpu=context.device == "cuda",
             )
-            found = layers.fine(codes, *made, self.candidates, self.seed, gpu, self.fine)
-            about = found._asdict()
-            arrays = {name: np.ascontiguousarray(about.pop(name)) for name in ("centroids", "basis")}
-            print(f"partition: {summary.how_partitioned(about)}", flush=True)
-            save_file(arrays, out["groups"], metadata={"partition": json.dumps(about)})
+            metadata = write_groups(groups, out["groups"])
+            print(f"partition: {summary.how_partitioned(metadata)}", flush=True)
             return Counts(len(X), len(X))
 
         return work
@@ -84,15 +90,14 @@ class Measure(Stage):
     gpu = True
 
     def open(self, context: Context) -> Work:
-        found = read_fine(context)
+        found = read_groups(context)
         nearest = Nearest(found.centroids, context.device == "cuda")
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             blocks = tables.batches(context.whole["codes"], ["code"], context.prefetch)
             codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
             moments, rows = found.moments(codes, nearest, context.batch)
-            arrays = {"count": moments.count_K, "sum": moments.sum_Kd, "gram": moments.gram_Kdd}
-            save_file({name: array.numpy() for name, array in arrays.items()}, out["moments"])
+            write_moments(moments, out["moments"])
             if alone := rows - int(moments.count_K.sum()):
                 print(
                     f"measure: {alone:,} of {rows:,} rows are far from every group and count for no length", flush=True
@@ -115,21 +120,11 @@ class Layers(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            moments = read_parts(context)
-            fine = read_fine(context)
+            moments = read_part_moments(context)
+            fine = read_groups(context)
             chosen = len(fine.centroids) if fine.candidates else None
             found = layers.build(fine.e, moments, self.n_clusters or chosen, self.layers)
-            draws = np.full((len(found.draws), found.tree.n_groups), np.nan)
-            for row, draw in zip(draws, found.draws, strict=True):
-                row[: draw.n_groups] = draw.bits
-            arrays = {
-                "merged": found.tree.merged,
-                "bits": found.tree.bits,
-                "draws": draws,
-                "clusters": np.stack(list(found.clusters.values())),
-            }
-            about = {"main": found.main, "layers": list(found.clusters), "e": found.tree.e, **found.choice._asdict()}
-            save_file(arrays, out["tree"], metadata={"tree": json.dumps(about)})
+            write_tree(found, out["tree"])
             print(f"layers: {found.choice.sentence}", flush=True)
             return Counts(int(moments.count_K.sum()), int(moments.count_K.sum()))
 
@@ -151,7 +146,7 @@ class Assign(Stage):
 
     def open(self, context: Context) -> Work:
         tree = read_tree(context)
-        nearest = Nearest(read_fine(context).centroids, context.device == "cuda", tree.clusters[tree.main])
+        nearest = Nearest(read_groups(context).centroids, context.device == "cuda", tree.clusters[tree.main])
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             codes = tables.read(files["codes"])

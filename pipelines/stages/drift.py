@@ -22,7 +22,7 @@ from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import drift_page, section_page
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import TreeFile, read_fine, read_parts, read_tree
+from pipelines.stages.artifacts import TreeFile, read_groups, read_part_moments, read_tree
 
 COLUMNS = ["cluster", "score", "margin"]
 
@@ -82,7 +82,7 @@ class Growth(Stage):
 
     def _came(self, context: Context, tree: TreeFile, new: Profile) -> Moments:
         """Moments of the appended images that are close enough to count, by cluster; all are added to `new`."""
-        fine = read_fine(context)
+        fine = read_groups(context)
         p = fine.basis.shape[1]
         came = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
         columns = {"codes": ["code"], "assignments": COLUMNS}
@@ -100,7 +100,7 @@ def _by_part(context: Context, tree: TreeFile) -> Moments:
     """Moments of the clusters of the main layer over the fitted images, each in `PARTS` parts."""
     cluster = torch.from_numpy(tree.clusters[tree.main])
     into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))
-    return read_parts(context).merge(into, tree.main * PARTS)
+    return read_part_moments(context).merge(into, tree.main * PARTS)
 
 
 def _rows(context: Context, kind: str) -> int:

@@ -21,7 +21,7 @@ from cpp.files.tables import Counts
 from cpp.report import thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import FACTS, SHARD, number_of
+from pipelines.stages.artifacts import FACTS, SHARD_BITS, shard_number
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _linked(rows: pa.Table, pairs: pa.Table) -> tuple[Linked, Links]:
 
 def _table(linked: Linked, found: Groups, start: int) -> pa.Table:
     place = linked.place[found.row]
-    columns = [place >> SHARD, place & ((1 << SHARD) - 1), found.group + start, *found[2:]]
+    columns = [place >> SHARD_BITS, place & ((1 << SHARD_BITS) - 1), found.group + start, *found[2:]]
     return pa.table(dict(zip(GROUPS.names, columns, strict=True)), schema=GROUPS)
 
 
@@ -121,10 +121,10 @@ def _shown(examples: Examples) -> pa.Table:
     shown: list[dict[str, Any]] = []
     for number, pair in enumerate(examples.pairs()):
         about = {"what": "pair", "number": number, "size": 2, "similarity": pair.similarity, "band": pair.band}
-        shown += [{**about, "shard": place >> SHARD, "row": place & ((1 << SHARD) - 1)} for place in pair[2:]]
+        shown += [{**about, "shard": place >> SHARD_BITS, "row": place & ((1 << SHARD_BITS) - 1)} for place in pair[2:]]
     for number, (size, places) in enumerate(examples.groups()):
         about = {"what": "group", "number": number, "size": size, "similarity": None, "band": None}
-        shown += [{**about, "shard": place >> SHARD, "row": place & ((1 << SHARD) - 1)} for place in places]
+        shown += [{**about, "shard": place >> SHARD_BITS, "row": place & ((1 << SHARD_BITS) - 1)} for place in places]
     return pa.Table.from_pylist(shown, SHOWN)
 
 
@@ -155,7 +155,7 @@ class Duplicates(Stage):
         shown = tables.read(context.file("duplicate_examples"), columns=["shard", "row"])
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            number = number_of(files["scattered"], context)
+            number = shard_number(files["scattered"], context)
             table = tables.read(files["assignments"], columns=["key", "image_shard"])
             mine = pc.field("shard") == number
             found = [context.file("duplicate_groups")], GROUPS.names, context.prefetch, mine

@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from cpp.clustering.choose_k import PARTS
-from cpp.curation import duplicate_pairs, exact_copies
+from cpp.curation import duplicate_pairs
 from cpp.encoding import images
 from cpp.export import rows as export_rows
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import FACTS, SHARD, number_of, read_tree
+from pipelines.stages.artifacts import FACTS, SHARD_BITS, read_tree, shard_number
 
 BUCKET = 1 << 16  # rows that are searched by one task, about, where there are shards enough
 LYING = 256  # rows that lie together in a sorted shard
@@ -51,7 +51,7 @@ class Scatter(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
             known, second = _known(files, self.similarity, self.bytes)
-            known |= {"vector_hash": pa.array(exact_copies.hashes(X)), "vector": tables.matrix_column(X)}
+            known |= {"vector_hash": pa.array(duplicate_pairs.hash_vectors(X)), "vector": tables.matrix_column(X)}
             table = pa.table({**known, "row": np.arange(len(X)), "guest": pa.repeat(False, len(X))})
             if self.neighbours:
                 guests = table.filter(pa.array(second >= 0))
@@ -121,7 +121,7 @@ class Search(Stage):
         edges = buckets(np.bincount(of_part, weights=parts, minlength=tree.main), len(context.whole["scattered"]))
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            number = number_of(files["scattered"], context)
+            number = shard_number(files["scattered"], context)
             with tempfile.TemporaryFile(dir=out["similar_pairs"].parent) as scratch:
                 rows, known = _read(context, int(edges[number]), int(edges[number + 1]), scratch)
                 pairs = duplicate_pairs.search(rows, self.lowest)
@@ -166,7 +166,7 @@ def _read(
             scratch.write(tables.matrix(batch["vector"]).tobytes())
             for name in scalars:
                 parts[name].append(batch[name].to_numpy(zero_copy_only=False))
-            parts["place"].append(parts["row"][-1] + (number << SHARD))
+            parts["place"].append(parts["row"][-1] + (number << SHARD_BITS))
     scratch.flush()
     kinds: dict[str, Any] = {"cluster": np.int32, "guest": np.bool_, "vector_hash": np.uint64, "bytes_hash": np.uint64}
     kinds |= {"row": np.int64, "place": np.int64}

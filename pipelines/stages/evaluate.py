@@ -19,7 +19,7 @@ from cpp.files.tables import Counts
 from cpp.naming import names
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import read_said, read_tree
+from pipelines.stages.artifacts import read_tree, read_votes
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class EvaluateNames(Stage):
     def _clusters(self, context: Context, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
         """Scores of the names of the main layer and of the published vote; with and without the true names."""
         tree = read_tree(context)
-        vocabulary, votes, likeness = read_said(context, tree)
+        vocabulary, votes, likeness = read_votes(context, tree)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         sums = votes.merge(into), likeness.merge(into, tree.main), vocabulary
         truth = name_scores.true_names(true_n, cluster_n, tree.main)

@@ -22,7 +22,14 @@ from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import Likeness, Votes, vote
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import TreeFile, read_captions, read_moments, read_said, read_tree, read_vocabulary
+from pipelines.stages.artifacts import (
+    TreeFile,
+    read_captions,
+    read_cluster_moments,
+    read_tree,
+    read_vocabulary,
+    read_votes,
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ class Label(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             tree = read_tree(context)
             sizes, small, examples = self._counted(context, tree)
-            said = read_said(context, tree) if "votes" in context.whole else None
+            said = read_votes(context, tree) if "votes" in context.whole else None
             captions = read_captions(context, tree.finest) if "captions" in context.whole else None
             finest, parts = tree.clusters[tree.finest], []
             for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
@@ -99,7 +106,7 @@ class Label(Stage):
                     main=tree.main == K,
                     size=sizes[K],
                     names=said and self.names(*said, into, K),
-                    measures=quality.measures(read_moments(context, of), tree.about["e"]),
+                    measures=quality.measures(read_cluster_moments(context, of), tree.about["e"]),
                     parent=choose_k.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K,
                     captions=captions
                     and caption_phrases.distinctive(caption_phrases.merge(captions[1], into), captions[0], self.top),

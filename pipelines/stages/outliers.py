@@ -19,7 +19,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import Model, captions_of, read_fine, read_moments, read_tree
+from pipelines.stages.artifacts import Model, iter_captions, read_cluster_moments, read_groups, read_tree
 
 if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
@@ -43,10 +43,10 @@ class Oddities(Stage):
     seed: int
 
     def open(self, context: Context) -> Work:
-        tree, fine = read_tree(context), read_fine(context)
+        tree, fine = read_tree(context), read_groups(context)
         drawn = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         density = outliers.Density(drawn, self.neighbours, context.device == "cuda")
-        residual = outliers.Residual(read_moments(context, tree.clusters[tree.main]), tree.about["e"])
+        residual = outliers.Residual(read_cluster_moments(context, tree.clusters[tree.main]), tree.about["e"])
         model = self.tower.open(context.device) if self.tower else None
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -72,7 +72,7 @@ class Oddities(Stage):
         if model is None:
             return known_similarity(path, self.similarity)
         assert self.captions is not None  # there is a text tower for them  # noqa: S101
-        said = [texts[0] if texts else None for texts in captions_of(path, self.captions, "curate.outliers.captions")]
+        said = [texts[0] if texts else None for texts in iter_captions(path, self.captions, "curate.outliers.captions")]
         X = tables.matrix(tables.read(path, columns=[tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
         found, rows = np.full(len(X), np.nan, np.float32), [i for i, text in enumerate(said) if text]
         if rows:

@@ -1,4 +1,4 @@
-"""The stages that show a run: copies, classes, the page and the plots."""
+"""The stages that show a run: clusters and classes, the page, the plots."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from cpp.clustering import quality
-from cpp.curation import exact_copies
-from cpp.curation.exact_copies import Copies
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import cards, confusion, length_curve, plots, run_page, thumbnails, tsne_map
@@ -26,7 +23,7 @@ from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import read_how, read_moments, read_tree
+from pipelines.stages.artifacts import read_cluster_moments, read_partition_metadata, read_tree
 
 
 @dataclass(frozen=True)
@@ -50,48 +47,6 @@ class Confusion(Stage):
 
 
 @dataclass(frozen=True)
-class Hashes(Stage):
-    """FEATURES -> a hash of the vectors of each image of a shard, by which copies are known."""
-
-    version = 1
-    products = (Product("hashes", rows="out"),)
-    each = ("features",)
-    whole = ()
-    embeddings: list[str]
-
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            table = tables.read(files["features"], columns=["key", *self.embeddings])
-            found = exact_copies.hashes(tables.join_vectors(table, self.embeddings))
-            counts = Counts(len(table), len(found))
-            tables.write(pa.table({"key": table["key"], "hash": found}), out["hashes"], counts)
-            return counts
-
-        return work
-
-
-@dataclass(frozen=True)
-class CountCopies(Stage):
-    """Hashes of all images -> how many have exactly the vectors of another, as copies do."""
-
-    version = 2
-    products = (Product("copies", ".json"),)
-    each = ()
-    whole = ("hashes",)
-
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            counter = exact_copies.Counter()
-            for batch in tables.batches(context.whole["hashes"], ["hash"], context.prefetch):
-                counter.add(batch["hash"].to_numpy())
-            found = counter.total()
-            out["copies"].write_text(json.dumps(found._asdict()) + "\n")
-            return Counts(found.rows, found.rows)
-
-        return work
-
-
-@dataclass(frozen=True)
 class Report(Stage):
     """Everything -> the page, and pages beside it where there are many clusters.
 
@@ -103,7 +58,7 @@ class Report(Stage):
     each = ()
     whole = (
         "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
-        "examples", "map", "thumbnails", "confusion", "copies", "events",
+        "examples", "map", "thumbnails", "confusion", "events",
     )  # fmt: skip
     title: str
     about: str
@@ -136,7 +91,7 @@ class Report(Stage):
             for reason in batch["reason"].to_pylist()
         )
         spent = totals_by_step(Path(context.file("events")))
-        moments = read_moments(context, tree.clusters[tree.main])
+        moments = read_cluster_moments(context, tree.clusters[tree.main])
         loss = tables.read(context.file("loss"))
         facts = Facts(
             clustered=sum(card.size for card in found),
@@ -150,11 +105,10 @@ class Report(Stage):
             seconds={name: step.seconds for name, step in spent.items()},
             rates={name: step.rows / step.seconds if step.seconds else None for name, step in spent.items()},
             encoders=_encoders(context),
-            copies=Copies(**json.loads(Path(context.file("copies")).read_text())),
         )
         return run_page.Page(
             title=self.title,
-            summary=[*summary(facts), report_summary.how_partitioned(read_how(context))],
+            summary=[*summary(facts), report_summary.how_partitioned(read_partition_metadata(context))],
             cards=found,
             rejected=[run_page.Rejected(why, n, rejected.get(why, [])) for why, n in reasons.most_common()],
             warnings=quality.warnings(moments, [card.size for card in found], tree.about["high"]),
@@ -163,8 +117,8 @@ class Report(Stage):
             tree=length_curve.nested([row for row in rows if row["layer"] <= report.LISTED]),
             plane=_plane(context),
             small={place: row["small"] for place, row in pictures.items() if row["small"]},
-            scores=_said(context, "scores"),
-            name_scores=_said(context, "name_scores"),
+            scores=_read_json(context, "scores"),
+            name_scores=_read_json(context, "name_scores"),
             confusion=confusion.confusion(counted) if counted else None,
             loss={name: loss[name].to_pylist() for name in loss.column_names},
             steps=[run_page.Step(name, *step) for name, step in spent.items()],
@@ -189,12 +143,12 @@ def _thumbnails(context: Context) -> tuple[dict[tuple[str | None, str], dict[str
     return pictures, rejected
 
 
-def _said(context: Context, product: str) -> dict[str, Any] | None:
-    """The content of a JSON file, None in a run that has none."""
-    found: dict[str, Any] | None = (
-        json.loads(Path(context.file(product)).read_text()) if product in context.whole else None
-    )
-    return found
+def _read_json(context: Context, product: str) -> dict[str, Any] | None:
+    """The content of a JSON product; None in a run without it."""
+    if product not in context.whole:
+        return None
+    content: dict[str, Any] = json.loads(Path(context.file(product)).read_text())
+    return content
 
 
 def _plane(context: Context) -> tsne_map.Plane:
@@ -205,7 +159,7 @@ def _plane(context: Context) -> tsne_map.Plane:
 
 
 def _encoders(context: Context) -> dict[str, dict[str, str]]:
-    """What made the columns of vectors, as the first file of FEATURES says; nothing where they were given."""
+    """What made the columns of vectors, as the first file of FEATURES says; nothing where they were context."""
     said = tables.read_schema(context.whole["features"][0]).metadata or {}
     names = {
         key.decode().removeprefix("cpp."): value for key, value in said.items() if key.startswith(b"cpp.embedding")

@@ -18,7 +18,7 @@ from cpp.naming import caption_phrases, vocabulary, word_lists
 from cpp.sources import vectors
 from cpp.store.results import Product, fingerprint
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import Model, captions_of, read_tree
+from pipelines.stages.artifacts import Model, iter_captions, read_tree
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Phrases(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             rows = pq.read_metadata(files["features"]).num_rows
             counts = Counts(rows, rows)
-            tables.write(caption_phrases.count(captions_of(files["features"], self.column)), out["phrases"], counts)
+            tables.write(caption_phrases.count(iter_captions(files["features"], self.column)), out["phrases"], counts)
             return counts
 
         return work
@@ -84,7 +84,7 @@ class Captions(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
             found = caption_phrases.tally(
-                captions_of(files["features"], self.column), cluster, mined, tree.finest
+                iter_captions(files["features"], self.column), cluster, mined, tree.finest
             ).tocoo()
             counts = Counts(len(cluster), len(cluster))
             pairs = {"cluster": found.row.astype(np.int32), "phrase": found.col.astype(np.int32), "images": found.data}

@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 
 from cpp.clustering.choose_k import PARTS
 from cpp.clustering.coding_length import Bits, evidence_bits, lossy_bits
-from cpp.clustering.layers import build, fine
+from cpp.clustering.layers import build, fine_groups
 from cpp.clustering.merge_tree import grow
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
@@ -41,7 +41,7 @@ LANDMARKS = 8192
 
 def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
     """K with its interval, and the cluster of every row, as the estimator has them; at `factor` times the noise."""
-    found = fine(codes, None, "auto", 0.1, LANDMARKS, 32, None, [], seed)
+    found = fine_groups(codes, landmarks=LANDMARKS, directions=32, seed=seed)
     near = Nearest(found.centroids)
     parts, _ = found.moments([codes.Z.numpy()], near, LANDMARKS)
     if bits is evidence_bits and factor == 1:

@@ -38,7 +38,7 @@ def oddities(X: Floats, K: int) -> tuple[dict[str, NDArray[np.floating]], NDArra
     """Raw parts of a run on these vectors, but for captions; its clusters."""
     head, _ = fit(torch.from_numpy(X.astype(np.float16)), Discriminant(), K, 0, "cpu")
     codes = head.project(torch.from_numpy(X.astype(np.float16)), 8192)
-    found = layers.fine(codes, K, "auto", 0.1, 8192, 32, None, [], 0)
+    found = layers.fine_groups(codes, n_groups=K, directions=32, seed=0)
     nearest, Z = layers.Nearest(found.centroids), codes.Z.numpy().astype(np.float32)
     assigned = nearest(Z, 8192)
     group = torch.from_numpy(assigned.cluster.astype(np.int64))

@@ -58,7 +58,7 @@ def fitted(X: Tensor, K: int) -> Fitted:
     """As a run with the default settings makes it."""
     head, _ = fit(X, Discriminant(), K, 0)
     codes = head.project(X, BATCH)
-    fine = layers.fine(codes, K, "auto", 0.1, 8192, 32, None, [], 0)
+    fine = layers.fine_groups(codes, n_groups=K, directions=32, seed=0)
     moments, _ = fine.moments([codes.Z.numpy()], Nearest(fine.centroids), BATCH)
     found = layers.build(fine.e, moments, K, [])
     cluster = torch.from_numpy(found.clusters[found.main])

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cpp.curation import exact_copies
+from cpp.curation import duplicate_pairs
 from cpp.curation.duplicate_groups import Groups, Linked, Links, group
 from cpp.curation.duplicate_pairs import Rows, search
 from cpp.demo import dataset
@@ -111,7 +111,7 @@ def pairs(planted: Planted, X: np.ndarray, n_clusters: int, lowest: float) -> Li
     cluster = Nearest(kmeans(rows, n_clusters, 0))(rows, 8192).cluster
     digests = [int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) for data in planted.files]
     known = np.array(digests, np.uint64)
-    return Links(*search(Rows(cluster, np.zeros(len(X), bool), exact_copies.hashes(X), known, X), lowest))
+    return Links(*search(Rows(cluster, np.zeros(len(X), bool), duplicate_pairs.hash_vectors(X), known, X), lowest))
 
 
 def drawings(n: int, seed: int) -> list[bytes]:

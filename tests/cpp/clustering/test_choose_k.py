@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cpp.clustering.choose_k import PARTS, choose, layers, parents
-from cpp.clustering.layers import Fine, Layers, build, fine
+from cpp.clustering.layers import FineGroups, Layers, build, fine_groups
 from cpp.clustering.merge_tree import Tree
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
@@ -24,15 +24,15 @@ def tree(bits: list[float]) -> Tree:
     return Tree(np.array(merged[: F - 1], np.int64).reshape(-1, 2), np.array(bits), 0.1, F)
 
 
-def counted(found: Fine, Z: Tensor) -> Moments:
+def counted(found: FineGroups, Z: Tensor) -> Moments:
     return found.moments([Z.numpy()], Nearest(found.centroids), 100)[0]
 
 
 def made(
     sizes: list[int], n_groups: int | None = None, K: int | None = None, asked: object = ()
-) -> tuple[Fine, Moments, Layers]:
+) -> tuple[FineGroups, Moments, Layers]:
     Z, _ = blobs(sizes, 0.05)
-    found = fine(Codes(Z, Z), n_groups, "auto", 0.1, 8192, None, None, [], seed=0)
+    found = fine_groups(Codes(Z, Z), n_groups=n_groups, seed=0)
     parts = counted(found, Z)
     return found, parts, build(found.e, parts, K, asked)  # type: ignore[arg-type]
 
@@ -94,7 +94,7 @@ def test_rows_that_are_alone_make_no_clusters() -> None:
     Z, _ = blobs([80, 80, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z, stray])
-    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0)
+    found = fine_groups(Codes(both, both), seed=0)
     parts = counted(found, both)
     assert 235 <= parts.count_K.sum() <= 240
     assert build(found.e, parts, None, []).main == 3
@@ -104,7 +104,7 @@ def test_moments_are_the_same_in_whatever_blocks_the_rows_come(monkeypatch: pyte
     Z, _ = blobs([100, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z[::2], stray, Z[1::2]])
-    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0)
+    found = fine_groups(Codes(both, both), seed=0)
     whole = counted(found, both)
     assert 0 < whole.count_K.sum() < len(both)
     monkeypatch.setattr("cpp.clustering.layers.HELD", 50 * Z.shape[1])
@@ -118,7 +118,7 @@ def test_so_many_groups_as_asked_for_and_rows_that_are_alone_left_out_all_the_sa
     Z, _ = blobs([80, 80, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z, stray])
-    found = fine(Codes(both, both), None, "auto", 0.1, 8192, None, None, [], seed=0, many=50)
+    found = fine_groups(Codes(both, both), max_groups=50, seed=0)
     assert len(found.centroids) == 50
     assert found.method == "kmeans"
     assert counted(found, both).count_K.sum() <= 240
@@ -152,12 +152,11 @@ def test_the_curve_fills_its_box_and_marks_the_least() -> None:
 
 def test_candidates_are_partitioned_anew_and_the_least_length_wins() -> None:
     Z, _ = blobs([60, 80, 70, 50], 0.05)
-    found = fine(Codes(Z, Z), None, "kmeans", 0.1, 8192, None, None, [2, 4, 9], seed=0)
+    found = fine_groups(Codes(Z, Z), method="kmeans", candidates=[2, 4, 9], seed=0)
     assert list(found.candidates) == [2, 4, 9]
     assert len(found.centroids) == 4 == min(found.candidates, key=found.candidates.__getitem__)
     said = how_partitioned(found._asdict())
     assert "Of 2, 4, 9 clusters, each partitioned anew, 4 have the least coding length." in said
-    assert "K by other measures: silhouette 4, eigengap 4." in said
 
 
 def test_rows_of_layers_as_a_tree_the_largest_first() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cpp.curation import duplicate_pairs, exact_copies
+from cpp.curation import duplicate_pairs
 from cpp.curation.duplicate_pairs import KINDS, Rows, search
 from cpp.curation.spanning_forest import connected
 from tests.support.pairs import same
@@ -17,7 +17,7 @@ def rows(X: np.ndarray, cluster: np.ndarray, guest: np.ndarray | None = None, fi
     return Rows(
         cluster.astype(np.int32),
         np.zeros(len(X), bool) if guest is None else guest,
-        exact_copies.hashes(vector),
+        duplicate_pairs.hash_vectors(vector),
         none if files is None else files.astype(np.uint64),
         vector,
     )
@@ -97,3 +97,10 @@ def test_the_kind_of_a_pair_is_the_strongest_there_is() -> None:
 def test_there_may_be_nothing_to_find() -> None:
     for X in (np.eye(4)[:0], np.eye(4)[:1], np.eye(4)):
         assert len(search(rows(X, np.arange(len(X)) % 2), 0.8).a) == 0
+
+
+def test_rows_that_differ_in_one_bit_or_in_their_order_are_no_copies() -> None:
+    X = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float16)
+    X[1] = X[0]
+    X.view(np.uint16)[1, 3] ^= 1
+    assert len(set(duplicate_pairs.hash_vectors(np.concatenate([X, X[:1, ::-1]])).tolist())) == 3

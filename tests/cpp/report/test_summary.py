@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from cpp.curation.exact_copies import Copies
 from cpp.report.summary import Facts, summary
 
 FACTS = Facts(
@@ -37,13 +36,3 @@ def test_what_is_not_known_is_not_said() -> None:
         "No time was recorded.",
     ]
     assert "All have a name." in summary(replace(FACTS, named=18))
-
-
-def test_copies_are_counted_where_they_were() -> None:
-    for found, said in (
-        (Copies(9, 7, True), "7 of them have exactly the vector of another, as copies do."),
-        (Copies(9, 1, True), "1 of them has exactly the vector of another, as copies do."),
-        (Copies(9, 0, True), "None of them have exactly the vector of another, as copies do."),
-        (Copies(9, 7000, False), "About 7,000 of them have exactly the vector of another, as copies do."),
-    ):
-        assert said in summary(replace(FACTS, copies=found))

@@ -22,7 +22,7 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context
 from pipelines.run import Run
-from pipelines.stages.artifacts import read_fine, read_tree
+from pipelines.stages.artifacts import read_groups, read_tree
 from pipelines.stages.drift import Growth
 from tests.support.appending import STEPS, append, new_vectors, rows
 from tests.support.datasets import Dataset
@@ -133,7 +133,7 @@ def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
     whole |= {kind: [str(*(dataset.root / "appended" / kind).iterdir())] for kind in ("codes", "assignments")}
     context = Context(whole, 1, "cpu", 8, 8, 1)
     close = there[
-        there[:, 1] >= read_fine(context).reach
+        there[:, 1] >= read_groups(context).reach
     ]  # of the appended ones; the others are no measure of clusters
     came = Growth("")._came(context, read_tree(context), Profile.none(4))
     assert 0 < len(close) < len(there)

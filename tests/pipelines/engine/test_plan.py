@@ -17,8 +17,8 @@ def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
     return {(t.step, t.shard): t.fingerprint for step in plan(load(dataset.config, overrides)) for t in step.tasks}
 
 
-SHOWN = ("hashes", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots")
-AFTER = {"assign", "vote", "label", "labels", "evaluate", *SHOWN} - {"hashes", "copies"}  # steps after K is known
+SHOWN = ("examples", "map", "thumbnails", "confusion", "report", "plots")
+AFTER = {"assign", "vote", "label", "labels", "evaluate", *SHOWN}  # steps after K is known
 
 
 def stale(dataset: Dataset, *overrides: str) -> set[str]:
@@ -30,7 +30,7 @@ def stale(dataset: Dataset, *overrides: str) -> set[str]:
 def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
     steps = plan(load(dataset.config))
     one = ["fit", "partition", "measure", "layers", "label", "evaluate"]
-    once = dict.fromkeys((*one, *SHOWN), 1) | {"thumbnails": 3, "hashes": 3}
+    once = dict.fromkeys((*one, *SHOWN), 1) | {"thumbnails": 3}
     making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
     names = [*making, "vote", "label", "labels", "evaluate", *SHOWN]
     assert [step.name for step in steps] == names
@@ -45,8 +45,6 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
     assert [step.name for step in steps] == [
         *making,
         "label",
-        "hashes",
-        "copies",
         "examples",
         "map",
         "thumbnails",

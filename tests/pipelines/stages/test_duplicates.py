@@ -167,11 +167,11 @@ def test_a_column_that_is_no_score_is_named(dataset: Dataset, setting: str, said
     [
         (
             "{keep: caption}",
-            "curate.duplicates: keep is caption and similarity is null: name there the metadata column",
+            "curate.duplicates: keep is caption and similarity is null: set similarity to the metadata column",
         ),
         (
             "{threshold: 0.5}",
-            "threshold is 0.5 and pairs are looked for from lowest, 0.85, on: set lowest to 0.5 or less",
+            "threshold is 0.5, below lowest, 0.85, from which pairs are searched: set lowest to 0.5 or less",
         ),
         ("{thresh: 0.5}", "nearest valid key: curate.duplicates.threshold"),
     ],

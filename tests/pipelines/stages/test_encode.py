@@ -38,7 +38,7 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert list(run.outcomes) == [
         "encode", "fit", "project", "partition", "measure", "layers", "assign",
         "words", "vote", "label", "labels", "evaluate",
-        "hashes", "copies", "examples", "map", "thumbnails", "confusion", "report", "plots",
+        "examples", "map", "thumbnails", "confusion", "report", "plots",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
     assert clusters["size"].sum() == 160
