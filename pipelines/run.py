@@ -6,14 +6,12 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from cpp.files import filesystem, scratch, tables
-from cpp.files.integrity import damage
 from cpp.files.tables import Counts
 from cpp.store.connect import open_store
 from cpp.store.results import File
@@ -136,7 +134,7 @@ class Run:
         """Execute a step. `retry` is true if its files were damaged and have been removed."""
         if waits_for := self._incomplete(stage):
             return Outcome(waits_for=waits_for)
-        planned = self._without_damage(plan_step(name, stage, self.files, self.store))
+        planned = plan_step(name, stage, self.files, self.store)
         outcome = Outcome(len(planned.names), reused=len(planned.done))
         errors: dict[str, Result] = {}
         if not planned.complete:
@@ -152,25 +150,11 @@ class Run:
             if retry:  # the new files cannot be read either
                 raise
             for product, path, reason in error.files:
-                self._log_damage(name, path, reason)
+                self.progress.line(f"{name}: {path} is damaged ({reason}) and will be computed again")
                 self.store.remove(product, [os.path.basename(path)])
             return self._step(name, stage, retry=True)
         self.files |= planned.results()
         return outcome
-
-    def _without_damage(self, planned: Step) -> Step:
-        """A step that runs once, to be done again if one of its files is damaged. Row accounting checks the others."""
-        if planned.stage.each or not planned.complete:
-            return planned
-        outputs = planned.tasks[0].outputs
-        for path in (outputs[product.name] for product in planned.stage.products if product.suffix):
-            if reason := damage(path):
-                self._log_damage(planned.name, path, reason)
-                return replace(planned, exists=np.zeros_like(planned.exists))
-        return planned
-
-    def _log_damage(self, step: str, path: str, reason: str) -> None:
-        self.progress.line(f"{step}: {path} is damaged ({reason}) and will be computed again")
 
     def _incomplete(self, stage: Stage) -> str | None:
         """The first step that keeps a stage from starting: one of its inputs is missing shards that it needs."""

@@ -31,13 +31,6 @@ class Result:
     error: str | None = None
     traceback: str | None = None
 
-    @classmethod
-    def failed(cls, shard: str, error: BaseException, seconds: float = 0.0) -> Result:
-        """The result of a task that raised `error`, without credentials in its texts."""
-        message = "".join(traceback.format_exception_only(error)).strip()
-        trace = "".join(traceback.format_exception(error))
-        return cls(shard, seconds, None, credentials.redacted(message), credentials.redacted(trace))
-
 
 class OpenError(RuntimeError):
     """A stage could not be opened, so none of its shards can be processed. The message is the traceback."""
@@ -62,7 +55,10 @@ def run_task(work: Work, task: Task, store: Store) -> Result:
                     f"rows do not add up: {counts.rows_in} in, {counts.rows_out} out, {counts.rejected} rejected"
                 )
     except Exception as error:  # one failed shard must not stop the others
-        return Result.failed(task.shard, _explain(error, task, store), time.perf_counter() - start)
+        error = _explain(error, task, store)
+        message = credentials.redacted("".join(traceback.format_exception_only(error)).strip())
+        trace = credentials.redacted("".join(traceback.format_exception(error)))
+        return Result(task.shard, time.perf_counter() - start, None, message, trace)
     return Result(task.shard, time.perf_counter() - start, counts)
 
 

@@ -48,18 +48,20 @@ class RowAccounting:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._rows_out: dict[
-            str, tuple[ShardNames, NDArray[np.int64]]
-        ] = {}  # product -> shards and output rows of each
+        # product -> shards and output rows of each
+        self._rows_out: dict[str, tuple[ShardNames, NDArray[np.int64]]] = {}
 
     def check(self, step: Step) -> Counts | None:
         """Check all finished shards and return the sum of their counts; None for a step that runs once.
 
         Raises AccountingError if rows do not add up, DamagedError if files cannot be read.
         """
-        if not step.stage.each:
-            return None
         results = step.results()
+        if not step.stage.each:
+            files = [(p, path) for p in step.stage.products if p.suffix for path in FilePaths(results[p.name])]
+            if damaged := [(product, path, reason) for product, path in files if (reason := damage(path))]:
+                raise DamagedError(step.name, damaged)
+            return None
         stored = self._stored_path(step, results)
         counts = self._load(stored) if stored else None
         if counts is None:

@@ -12,7 +12,7 @@ import contextlib
 import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,23 +60,18 @@ class _Worker:
         return run_task(self.open[1], task, self.store)
 
 
-@dataclass(frozen=True)
-class _ReadyWorker:
-    """A worker that is up."""
-
-    actor: Any
-    node: cluster.Node
-
-
 class _Group:
-    """`size` workers with equal CPUs and GPUs. `starting` maps the pending call of `ready` to its actor."""
+    """`size` workers with equal CPUs and GPUs.
+
+    `ready` has the actors that are up, with their nodes; `starting` has the others, by their pending call of `ready`.
+    """
 
     def __init__(self, store: Store, size: int, cpus: int, gpus: float, token: Path | None) -> None:
         self.size, self.cpus, self.gpus = size, cpus, gpus
         actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
         self._new_actor: Callable[[], Any] = lambda: actor.remote(store)
         self._token = token
-        self.ready: list[_ReadyWorker] = []
+        self.ready: dict[Any, cluster.Node] = {}
         self.starting: dict[Any, Any] = {}
         self._failures = 0  # failed starts since the last success
         for _ in range(size):
@@ -86,14 +81,14 @@ class _Group:
         actor = self._new_actor()
         self.starting[actor.ready.remote(self._token)] = actor
 
-    def finish_start(self, ref: Any) -> _ReadyWorker | None:
-        """The worker that came up, or None if it failed and another one starts in its place.
+    def finish_start(self, ref: Any) -> Any | None:
+        """The actor that came up, or None if it failed and another one starts in its place.
 
         Raises ResourceError if no worker comes up in ATTEMPTS starts of each.
         """
         actor = self.starting.pop(ref)
         try:
-            worker = _ReadyWorker(actor, ray.get(ref))
+            self.ready[actor] = ray.get(ref)
         except RayError as error:
             self._failures += 1
             if self._failures >= ATTEMPTS * self.size:
@@ -101,19 +96,18 @@ class _Group:
             self._start()
             return None
         self._failures = 0
-        self.ready.append(worker)
-        return worker
+        return actor
 
-    def replace(self, worker: _ReadyWorker) -> None:
-        """Start another worker in place of a lost one."""
-        self.ready.remove(worker)
+    def replace(self, actor: Any) -> cluster.Node:
+        """Start another worker in place of a lost one. Returns the lost one's node."""
         with contextlib.suppress(RayError):
-            ray.kill(worker.actor)  # it may still run if only the network failed
+            ray.kill(actor)  # it may still run if only the network failed
         self._start()
+        return self.ready.pop(actor)
 
     def stop(self) -> None:
         """Stop all workers to free their CPUs and GPUs."""
-        for actor in (*self.starting.values(), *(worker.actor for worker in self.ready)):
+        for actor in (*self.starting.values(), *self.ready):
             ray.kill(actor)
 
 
@@ -166,27 +160,26 @@ class Pool:
         group = self._group_for(stage)
         todo, idle = deque(range(len(tasks))), deque(group.ready)
         losses: defaultdict[int, list[cluster.Node]] = defaultdict(list)  # task -> nodes on which its workers were lost
-        running: dict[Any, tuple[_ReadyWorker, int]] = {}
+        running: dict[Any, tuple[Any, int]] = {}  # pending call of `run_task` -> actor and task
         # On one machine a step that runs once gets the CPUs of all workers. On a cluster it gets those of one worker,
         # however many are up: the last bits of its results depend on the number of threads.
         threads = group.cpus * (1 if stage.each or self._resources.ray_address else group.size)
         shared = [ray.put(context)]
         while todo or running:
             while todo and idle:
-                worker, i = idle.popleft(), todo.popleft()
-                running[worker.actor.run_task.remote(stage, shared, threads, tasks[i])] = worker, i
+                actor, i = idle.popleft(), todo.popleft()
+                running[actor.run_task.remote(stage, shared, threads, tasks[i])] = actor, i
             for ref in self._wait(group, list(running)):
                 if ref in group.starting:
-                    if new_worker := self._finish_start(group, ref):
-                        idle.append(new_worker)
+                    if (new_actor := self._finish_start(group, ref)) is not None:
+                        idle.append(new_actor)
                     continue
-                worker, i = running.pop(ref)
+                actor, i = running.pop(ref)
                 try:
                     result = ray.get(ref)
-                    idle.append(worker)
+                    idle.append(actor)
                 except RayError as error:
-                    group.replace(worker)
-                    losses[i].append(worker.node)
+                    losses[i].append(group.replace(actor))
                     result = self._after_loss(tasks[i], losses[i], error)
                 if isinstance(result, str):
                     raise OpenError(result.strip())
@@ -206,14 +199,15 @@ class Pool:
             )
         return ended
 
-    def _finish_start(self, group: _Group, ref: Any) -> _ReadyWorker | None:
+    def _finish_start(self, group: _Group, ref: Any) -> Any | None:
         """As `_Group.finish_start`. On a cluster, also check and log the worker's node."""
-        worker = group.finish_start(ref)
-        if worker and self._resources.ray_address:
-            cluster.check_node(worker.node, self._store.address)
-            if sum(other.node.id == worker.node.id for other in group.ready) == 1:
-                self._log(f"workers are up on node {worker.node.host}")
-        return worker
+        actor = group.finish_start(ref)
+        if actor is not None and self._resources.ray_address:
+            node = group.ready[actor]
+            cluster.check_node(node, self._store.address)
+            if sum(other.id == node.id for other in group.ready.values()) == 1:
+                self._log(f"workers are up on node {node.host}")
+        return actor
 
     def _after_loss(self, task: Task, nodes: Sequence[cluster.Node], error: RayError) -> Result | None:
         """A failed result if the task is given up, None if it is retried; `nodes` are those of its lost workers."""

@@ -27,9 +27,9 @@ def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another
         return wait(pool, group, () if len(up) < 2 + another else running)
 
     def record_node(pool: Pool, group: Any, ref: Any) -> Any:
-        worker = finish_start(pool, group, ref)
-        up.update([worker.node.id] if worker else [])
-        return worker
+        actor = finish_start(pool, group, ref)
+        up.update([group.ready[actor].id] if actor is not None else [])
+        return actor
 
     monkeypatch.setattr(Pool, "_wait", wait_for_nodes)
     monkeypatch.setattr(Pool, "_finish_start", record_node)
