@@ -1,6 +1,6 @@
-"""A folder on an object store: names, listings, many requests at a time, one writer, errors with the remedy.
+"""A folder in a bucket: listings, concurrent requests, one writer, and errors that name the address and the fix.
 
-Knows neither the layout of a run nor that of an export.
+Knows neither the layout of a run folder nor that of an export.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from cpp.files import credentials, filesystem
 from cpp.files.filesystem import REQUESTS
 from cpp.store.lease import Lease
 
-SCHEMES = ("s3", "gs", "memory")  # the last is this process's memory, for tests
+SCHEMES = ("s3", "gs", "memory")  # memory:// is the memory of the process, for tests
 
-Infos = dict[str, Mapping[str, Any]]  # objects of a folder by name
+Infos = dict[str, Mapping[str, Any]]  # name of an object -> its entry in a listing
 
 
 @dataclass(frozen=True)
 class BucketObjects:
-    """What lies below `address`, which errors call `what`; `remedy` is how a person names another."""
+    """The objects below `address`. Errors call it `kind`, and `remedy` begins the sentence on how to name another."""
 
     address: str
-    what: str
+    kind: str
     remedy: str
 
     @property
@@ -34,25 +34,27 @@ class BucketObjects:
         return filesystem.connect(self.address)[0]
 
     def name(self, path: str) -> str:
-        """What the file system calls an address, or a path relative to the folder."""
+        """The path in the file system of an address, or of a path relative to the folder."""
         return filesystem.connect(path if filesystem.is_remote(path) else f"{self.address}/{path}")[1]
 
     def put(self, path: Path, target: str) -> None:
-        """A finished file of this machine, there whole or not at all."""
+        """Upload a finished local file; the object appears whole or not at all."""
         self.fs.put_file(str(path), self.name(target))
 
     def write(self, data: bytes, target: str) -> None:
+        """Upload bytes."""
         self.fs.pipe_file(self.name(target), data)
 
     def copy(self, source: str, target: str) -> None:
-        """On the side of the store."""
+        """Copy an object within the store."""
         self.fs.cp_file(self.name(source), self.name(target))
 
     def fetch(self, name: str, path: Path) -> None:
+        """Download an object to a local path."""
         self.fs.get_file(self.name(name), str(path))
 
     def entries(self, folder: str) -> list[Mapping[str, Any]]:
-        """What is in a folder, without what is in those below it: one listing."""
+        """The objects and folders directly in a folder, from one listing."""
         name = self.name(folder).rstrip("/")
         try:
             return [entry for entry in self.fs.ls(name, detail=True) if entry["name"].rstrip("/") != name]
@@ -60,36 +62,38 @@ class BucketObjects:
             return []
 
     def infos(self, folder: str) -> Infos:
-        """The objects among them, by their names."""
+        """The objects directly in a folder by name."""
         return {basename(entry["name"]): entry for entry in self.entries(folder) if entry["type"] == "file"}
 
     def below(self, folder: str) -> Infos:
-        """All objects below a folder, by their path from this one."""
+        """All objects below a folder, by path relative to `address`."""
         start = len(self.name(""))
         return {path[start:].lstrip("/"): e for path, e in self.fs.find(self.name(folder), detail=True).items()}
 
     def each(self, work: Callable[[str], None], names: Iterable[str]) -> None:
+        """Call `work` for each name, concurrently."""
         with ThreadPoolExecutor(REQUESTS) as pool:
             list(pool.map(work, names))
 
     def remove(self, names: Iterable[str]) -> None:
+        """Delete objects."""
         self.each(lambda name: self.fs.rm_file(self.name(name)), names)
 
     def lease(self, folder: str) -> Lease:
-        """The right to write here, by objects in the folder."""
+        """The lease that objects in the folder represent."""
         return Lease(self.fs, self.name(folder), self.address)
 
     @contextmanager
-    def writing(self, folder: str, tell: Callable[[str], None]) -> Iterator[Lease]:
-        """Be the one who holds the lease until the end of the block. LockedError where another is, or takes it over."""
+    def writing(self, folder: str, report: Callable[[str], None]) -> Iterator[Lease]:
+        """Hold the lease until the end of the block. LockedError if another process holds it or takes it over."""
         lease = self.lease(folder)
         with self.explain_errors():
-            lease.take(tell)
+            lease.take(report)
         lease.keep()
         try:
             yield lease
         except KeyboardInterrupt:
-            lease.check()  # it was the lease that interrupted
+            lease.check()  # the lease interrupts the main thread when it is lost
             raise
         finally:
             with self.explain_errors():
@@ -97,30 +101,31 @@ class BucketObjects:
 
     @contextmanager
     def explain_errors(self) -> Iterator[None]:
-        """Errors of the store with the address and what to do."""
+        """Turn errors of the store into a PermissionError or ConnectionError with the address and the fix."""
         try:
             yield
         except Exception as error:
             if not filesystem.is_storage_error(error):
                 raise
-            said = credentials.redacted(f"{type(error).__name__}: {error}")
+            message = credentials.redacted(f"{type(error).__name__}: {error}")
             if filesystem.is_permanent(error):
                 raise PermissionError(
-                    f"cannot use the {self.what} {self.address} ({said}): {self.remedy} a bucket that is there, and "
+                    f"cannot use the {self.kind} {self.address} ({message}): {self.remedy} an existing bucket, with "
                     "credentials that may list, read, write and delete in it (AWS_*, GOOGLE_APPLICATION_CREDENTIALS)"
                 ) from error
             raise ConnectionError(
-                f"the {self.what} {self.address} did not answer after {filesystem.ATTEMPTS} attempts ({said}): what is "
-                "done stays; run the same command again to go on"
+                f"the {self.kind} {self.address} did not answer after {filesystem.ATTEMPTS} attempts ({message}): "
+                "finished results are kept; run the same command again to continue"
             ) from error
 
 
 def check_writable(path: str) -> None:
-    """ValueError for an address that is of no folder in a bucket; paths pass."""
-    scheme, address, rest = path.partition("://")
-    if address and (scheme not in SCHEMES or not rest.strip("/")):
+    """ValueError for an address that is not a folder in a bucket; local paths pass."""
+    scheme, separator, folder = path.partition("://")
+    if separator and (scheme not in SCHEMES or not folder.strip("/")):
         raise ValueError(f"{path} cannot be written to: name a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
 
 
 def basename(path: str) -> str:
+    """The last part of a path or address."""
     return path.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Opens the store of a run by its path or address. Knows both kinds of store, and nothing of what is in them."""
+"""Opens the store of a run folder by its path or address."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One writer at a time on storage without locks: a numbered object that its holder writes anew every few seconds.
+"""One writer at a time on storage without locks: a numbered object that its holder rewrites every RENEW seconds.
 
-The writer is who made the object of the highest number; an object is made only where none is (a conditional PUT), so
-that one of two wins. It is free when it is empty. Who wants one that is not free watches it: has it not changed for
-PATIENCE seconds on the watcher's own clock, its holder is gone and the next number is taken. No clocks are compared.
+The process that created the object with the highest number holds the lease. Creation is a conditional PUT, so one of
+two contenders wins. An empty object is a free lease. A contender polls a held lease and takes over, with the next number,
+when it is not renewed within PATIENCE seconds. Each process uses only its own clock.
 """
 
 from __future__ import annotations
@@ -21,32 +21,35 @@ RENEW, PATIENCE = 10.0, 60.0  # seconds
 
 
 class LockedError(RuntimeError):
-    """Another run is writing to the folder."""
+    """Another run holds the lease or lock of the folder."""
 
 
 class Lease:
-    """The right to write to what lies at `where`, by objects in the folder `folder` of the file system `fs`."""
+    """The right to write to `address`, held through objects in the folder `folder` of the file system `fs`."""
 
-    def __init__(self, fs: Any, folder: str, where: str) -> None:
-        self._fs, self._folder, self._where = fs, folder, where
-        self._me = f"process {os.getpid()} on {socket.gethostname()}"
+    def __init__(self, fs: Any, folder: str, address: str) -> None:
+        self._fs, self._folder, self._address = fs, folder, address
+        self._process = f"process {os.getpid()} on {socket.gethostname()}"
         self._number, self._renewed, self._lost = 0, 0.0, ""
         self._end = threading.Event()
 
-    def take(self, tell: Callable[[str], None]) -> None:
-        """Become the writer. LockedError, naming the other, where there is one; `tell` says what is waited for."""
+    def take(self, report: Callable[[str], None]) -> None:
+        """Acquire the lease. LockedError, naming the holder, if it is held; `report` gets a line before a wait."""
         number, text = self._highest()
         if text:
-            tell(f"looking up to {PATIENCE:.0f} s whether the run of {_name(text)} on {self._where} is still at work")
-            if self._changes(number, text):
+            report(
+                f"the lease of {self._address} is held by {_holder(text)}: "
+                f"waiting up to {PATIENCE:.0f} s to see whether it is renewed"
+            )
+            if self._is_renewed(number, text):
                 raise self._refused(text)
         self._number = number + 1
         self._renewed = time.monotonic()
-        mine = self._text()
+        content = self._content()
         try:
-            self._fs.pipe_file(self._path(self._number), mine, mode="create")
+            self._fs.pipe_file(self._path(self._number), content, mode="create")
         except FileExistsError:
-            if self._read(self._number) != mine:  # or an answer was lost, and the PUT tried again met itself
+            if self._read(self._number) != content:  # equal if the answer to a first PUT was lost
                 raise self._refused(self._highest()[1]) from None
         if (later := self._highest())[0] != self._number:
             raise self._refused(later[1])
@@ -55,78 +58,79 @@ class Lease:
                 self._fs.rm_file(path)
 
     def keep(self) -> None:
-        """Renew it in a thread until `release`. Where it is lost this process gets a Ctrl-C."""
+        """Renew the lease in a thread until `release`. If it is lost, the main thread gets a KeyboardInterrupt."""
         self._thread = threading.Thread(target=self._renew, daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        """LockedError where the lease is lost, or may be: it could not be renewed for too long."""
+        """LockedError if the lease is lost, or may be because it was not renewed for PATIENCE seconds."""
         if not self._lost and time.monotonic() - self._renewed > PATIENCE:
             self._lost = f"it could not be renewed for {PATIENCE:.0f} s"
         if self._lost:
             raise LockedError(
-                f"this run is no longer the writer of {self._where} ({self._lost}): it stops. What is done stays; run "
-                "the same command again once no other run is at work"
+                f"this run is no longer the writer of {self._address} ({self._lost}): it stops. Finished results are "
+                "kept; run the same command again once no other run is writing"
             )
 
     @property
     def lost(self) -> bool:
+        """Whether another process has taken over, or may have."""
         return bool(self._lost)
 
     def release(self) -> None:
-        """Let the next one write."""
+        """Free the lease."""
         self._end.set()
         self._thread.join()
         if not self._lost:
             self._fs.pipe_file(self._path(self._number), b"")
 
     def holder(self) -> str | None:
-        """Who is writing now, None where nobody is; takes up to PATIENCE seconds where a run was killed."""
+        """The process that holds the lease, or None; takes up to PATIENCE seconds after a run was killed."""
         number, text = self._highest()
-        return _name(text) if text and self._changes(number, text) else None
+        return _holder(text) if text and self._is_renewed(number, text) else None
 
     def _renew(self) -> None:
         while not self._end.wait(RENEW):
-            with contextlib.suppress(Exception):  # storage is away: it may come back before the lease is lost
+            with contextlib.suppress(Exception):  # the storage may answer again before the lease is lost
                 self._renew_once()
             try:
                 self.check()
             except LockedError:
                 main = threading.main_thread().ident
-                if main is not None:  # to that thread: a signal to the process would not end its waiting
+                if main is not None:  # a signal to the process would not end a wait of the main thread
                     signal.pthread_kill(main, signal.SIGINT)
                 return
 
     def _renew_once(self) -> None:
         number, text = self._highest()
         if number != self._number:
-            self._lost = f"{_name(text)} has taken over" if text else "another run took over, and has ended"
+            self._lost = f"{_holder(text)} has taken over" if text else "another run has taken over and ended"
             return
-        begun = time.monotonic()
-        self._fs.pipe_file(self._path(self._number), self._text())
-        self._renewed = begun
+        start = time.monotonic()
+        self._fs.pipe_file(self._path(self._number), self._content())
+        self._renewed = start
 
-    def _changes(self, number: int, text: bytes) -> bool:
-        """Whether somebody writes to the object; returns as soon as it is seen, or after PATIENCE seconds."""
+    def _is_renewed(self, number: int, text: bytes) -> bool:
+        """Poll the object: whether its holder renews it within PATIENCE seconds; returns at the first change."""
         start, watched = time.monotonic(), 0.0
-        while watched < PATIENCE:  # the last look is later than that: this process may have been stopped before it
+        while watched < PATIENCE:  # polls once more after that, in case this process was suspended
             watched = time.monotonic() - start
             time.sleep(RENEW / 4)
-            if (now := self._highest()) != (number, text):
-                return bool(now[1])
+            if (current := self._highest()) != (number, text):
+                return bool(current[1])
         return False
 
     def _highest(self) -> tuple[int, bytes]:
-        """Number and content of the object that counts; 0 and nothing where there is none."""
+        """Number and content of the object with the highest number; 0 and nothing if there is none."""
         for _ in range(10):
             numbers = [int(path.rpartition("/")[2]) for path in self._objects()]
             if not numbers:
                 return 0, b""
             try:
                 return max(numbers), self._read(max(numbers))
-            except FileNotFoundError:  # taken over between the listing and the reading
+            except FileNotFoundError:  # another process took over after the listing
                 continue
-        raise LockedError(f"other runs keep taking {self._where} over: stop them")
+        raise LockedError(f"other runs keep taking over the lease of {self._address}: stop them")
 
     def _objects(self) -> list[str]:
         try:
@@ -140,12 +144,12 @@ class Lease:
     def _path(self, number: int) -> str:
         return f"{self._folder}/{number:09d}"
 
-    def _text(self) -> bytes:
-        return f"{self._me}\n{uuid.uuid4()}".encode()
+    def _content(self) -> bytes:
+        return f"{self._process}\n{uuid.uuid4()}".encode()
 
     def _refused(self, text: bytes) -> LockedError:
-        return LockedError(f"another run is writing to {self._where} ({_name(text)}): wait for it, or stop it")
+        return LockedError(f"another run is writing to {self._address} ({_holder(text)}): wait for it, or stop it")
 
 
-def _name(text: bytes) -> str:
+def _holder(text: bytes) -> str:
     return text.decode(errors="replace").partition("\n")[0] or "an unnamed process"

@@ -1,4 +1,4 @@
-"""What a store keeps: files and products, and the fingerprints that they are keyed by."""
+"""What a store holds: files, products and results, and the fingerprints that identify them. Knows no storage."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import Any, Literal, NamedTuple
 
 WHOLE = "all"  # the shard of a step that runs once
 
+_ENCODER = json.JSONEncoder(sort_keys=True)
+
 
 def shard_of(path: str) -> str:
     """The shard of a result, by its path in the cache."""
     return os.path.basename(path).rpartition("-")[0]
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True)
-
-
 @dataclass(frozen=True)
 class File:
-    """Where a file is (or, of a shard of images, what it is), and the fingerprint of everything it was made from."""
+    """The path of a file, or the description of a shard of images, and the fingerprint of all that it depends on."""
 
     path: Any
     fingerprint: str
@@ -29,23 +28,24 @@ class File:
 
 @dataclass(frozen=True)
 class Product:
-    """A kind of file that a step makes: one for every shard, or one for the shard `all`.
+    """A kind of file that a step writes: one for every shard, or one for the shard `all`.
 
-    Without a suffix it is a folder of files, which only the shard `all` can have. An empty one is not shown.
+    Without a suffix it is a folder of files, which is possible for the shard `all` only. An empty folder gets no stable
+    name.
     """
 
     name: str
     suffix: str = ".parquet"
-    rows: Literal["out", "rejected"] | None = None  # it has a row for each image that came out, or was rejected
+    rows: Literal["out", "rejected"] | None = None  # it has one row for each output image, or for each rejected row
 
 
 class Result(NamedTuple):
-    """A finished file, or folder, of a product: its size in bytes, and whether stable names show it."""
+    """A finished file or folder of a product: its size in bytes, and whether a stable name shows it."""
 
     size: int
     shown: bool
 
 
 def fingerprint(*parts: object) -> str:
-    """16 hexadecimal digits that depend on every part (anything that JSON can say)."""
+    """16 hexadecimal digits (64 bits) of the SHA-256 of the parts, which are JSON values."""
     return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()[:16]

@@ -59,7 +59,7 @@ def test_files_appear_together_and_nothing_is_left_behind(store: Store) -> None:
             path.write_text("x")
         assert there(store) == {}
     assert set(store.listing(CODES)) == set(store.listing(SIDE)) == {"0-k.txt"}
-    assert store.version_digest(targets.values()) is None  # no sums are kept: a bucket does not say what changed
+    assert store.version_digest(targets.values()) is None  # a bucket cannot tell what changed
     with contextlib.suppress(KeyError), store.commit(targets) as out:
         out["codes"].write_text("half")
         raise KeyError
@@ -97,7 +97,7 @@ def test_a_file_of_ones_own_beside_the_stable_names_stays(store: Store) -> None:
     assert shown == dict.fromkeys(mine, "mine")
 
 
-def test_a_folder_is_there_when_all_its_files_are(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_done_when_all_its_files_are_uploaded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     target = store.path(PLOTS, WHOLE, "k")
 
     def write() -> None:
@@ -123,7 +123,7 @@ def test_a_folder_is_there_when_all_its_files_are(store: Store, monkeypatch: pyt
     assert there(store, "plots") == {}
 
 
-def test_what_is_shown_already_is_not_copied_again(s3: ObjectStore) -> None:
+def test_an_up_to_date_stable_name_is_not_copied_again(s3: ObjectStore) -> None:
     store = open_store("s3://bucket/run")
     paths = {str(shard): make(store, CODES, str(shard), "k", f"text {shard}") for shard in range(4)}
     target = store.path(PLOTS, WHOLE, "k")
@@ -138,7 +138,7 @@ def test_what_is_shown_already_is_not_copied_again(s3: ObjectStore) -> None:
     assert len(s3.requests) < 10  # listings, however many shards there are
 
 
-def test_files_of_steps_are_at_hand_while_they_are_needed(store: Store) -> None:
+def test_results_of_steps_are_local_during_the_block(store: Store) -> None:
     path = make(store, CODES, "0", "k", "text")
     with store.local_files({"codes": path, "images": "s3://elsewhere/a.tar", "named": 3}) as files:
         assert Path(files["codes"]).read_text() == "text"
@@ -150,7 +150,7 @@ def test_files_of_steps_are_at_hand_while_they_are_needed(store: Store) -> None:
     assert not Path(kept).exists()
 
 
-def test_logs_go_on_from_those_of_the_run_before(store: Store, quick: None) -> None:
+def test_logs_continue_those_of_earlier_runs(store: Store, quick: None) -> None:
     for day in ("one", "two"):
         this = open_store(store.address)
         with this.lock():
@@ -198,7 +198,7 @@ def test_an_abandoned_lease_is_taken_over_whatever_the_clocks_say(
     lease.Lease(fs, folder, "here").take(told.append)
     assert time.monotonic() - start >= lease.PATIENCE
     assert [int(path.rpartition("/")[2]) for path in fs.ls(folder, detail=False)] == [8]
-    assert "whether the run of process 1 on a machine that is gone" in told[0]
+    assert "held by process 1 on a machine that is gone: waiting up to" in told[0]
 
 
 def test_a_lease_that_is_given_back_while_it_is_watched_is_taken(store: Store, quick: None) -> None:
@@ -210,7 +210,7 @@ def test_a_lease_that_is_given_back_while_it_is_watched_is_taken(store: Store, q
         given_back.join()
 
 
-def test_who_was_stopped_while_it_watched_looks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contender_that_was_suspended_polls_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     fs, folder = filesystem.connect("memory://bucket/run/lease")
     fs.pipe_file(f"{folder}/000000007", b"process 1 on another\nx")
     once, now, looks = fs.cat_file, [0.0], list[bytes]()
@@ -229,7 +229,7 @@ def test_who_was_stopped_while_it_watched_looks_once_more(monkeypatch: pytest.Mo
     fs.rm("/bucket", recursive=True)
 
 
-def test_who_meets_its_own_lease_after_an_answer_was_lost_has_it(
+def test_a_repeated_put_after_a_lost_answer_holds_the_lease(
     store: Store, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fs = filesystem.connect(store.address)[0]
@@ -248,7 +248,7 @@ def test_who_meets_its_own_lease_after_an_answer_was_lost_has_it(
     ("now", "said"),
     [
         (b"process 2 on another\ny", "process 2 on another has taken over"),
-        (b"", "another run took over, and has ended"),
+        (b"", "another run has taken over and ended"),
     ],
 )
 def test_a_run_whose_lease_was_taken_over_stops_and_writes_no_more(
@@ -283,7 +283,7 @@ def test_a_run_that_cannot_renew_its_lease_stops_before_another_may_take_it(
         work()
 
 
-def test_a_renewal_counts_from_its_beginning_and_numbers_that_come_and_go_are_told(
+def test_a_renewal_counts_from_its_start_and_vanishing_numbers_are_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fs, folder = filesystem.connect("memory://bucket/run/lease")
@@ -306,13 +306,13 @@ def test_a_renewal_counts_from_its_beginning_and_numbers_that_come_and_go_are_to
     with pytest.raises(LockedError, match="could not be renewed for"):
         made.check()
     monkeypatch.setattr(fs, "cat_file", gone)
-    with pytest.raises(LockedError, match="other runs keep taking here over: stop them"):
+    with pytest.raises(LockedError, match="other runs keep taking over the lease of here: stop them"):
         made.holder()
     fs.rm("/bucket", recursive=True)
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "cut", 3.0])
-def test_faults_that_pass_are_not_noticed(s3: ObjectStore, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transient_faults_are_retried(s3: ObjectStore, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Counter[tuple[str, str]]()
 
     def once(method: str, path: str) -> Fault:
@@ -335,7 +335,7 @@ def test_faults_that_pass_are_not_noticed(s3: ObjectStore, fault: Fault, monkeyp
     filesystem.disconnect()
 
 
-def test_what_fails_for_good_is_one_error_with_the_address_and_the_remedy(s3: ObjectStore, quick: None) -> None:
+def test_a_permanent_failure_names_the_address_and_the_fix(s3: ObjectStore, quick: None) -> None:
     store = open_store("s3://bucket/run")
     s3.fault = lambda method, path: "403"
     with pytest.raises(PermissionError, match="cannot use the run folder s3://bucket/run .*set `root`"), store.lock():
@@ -343,7 +343,7 @@ def test_what_fails_for_good_is_one_error_with_the_address_and_the_remedy(s3: Ob
     with pytest.raises(PermissionError, match="cannot use the run folder"):
         store.listing(CODES)
     s3.reset()
-    with pytest.raises(PermissionError, match="s3://no-such-bucket/run .*set `root` to a bucket that is there"):
+    with pytest.raises(PermissionError, match="s3://no-such-bucket/run .*set `root` to an existing bucket"):
         open_store("s3://no-such-bucket/run").lock().__enter__()
     assert there(store) == {}
     with (
@@ -354,5 +354,5 @@ def test_what_fails_for_good_is_one_error_with_the_address_and_the_remedy(s3: Ob
     with (
         pytest.raises(ZeroDivisionError),
         BucketObjects("s3://b", "", "").explain_errors(),
-    ):  # a fault of ours is none of the store
+    ):  # a bug in a program is no error of the store
         raise ZeroDivisionError

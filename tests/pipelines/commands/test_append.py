@@ -33,7 +33,7 @@ import sys, time
 from cpp.store.local import Store
 from pipelines.__main__ import app
 
-appear, made = Store._appear, [0]
+appear, made = Store._move, [0]
 
 def late(store, written):
     made[0] += any(f"/cache/{sys.argv[1]}/" in target for target in written)
@@ -42,7 +42,7 @@ def late(store, written):
         time.sleep(600)
     appear(store, written)
 
-Store._appear = late
+Store._move = late
 app(sys.argv[2:])
 """  # the program with the fifth file of a product, finished and not there yet, at which it is stopped
 
