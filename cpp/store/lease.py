@@ -1,8 +1,8 @@
 """One writer at a time on storage without locks: a numbered object that its holder rewrites every RENEW seconds.
 
-The process that created the object with the highest number holds the lease. Creation is a conditional PUT, so one of
-two contenders wins. An empty object is a free lease. A contender polls a held lease and takes over, with the next number,
-when it is not renewed within PATIENCE seconds. Each process uses only its own clock.
+The process that created the object with the highest number holds the lease. Creation is a conditional PUT, so one
+of two contenders wins. An empty object is a free lease. A contender polls a held lease and takes over, with the next
+number, when it is not renewed within PATIENCE seconds. Each process uses only its own clock.
 """
 
 from __future__ import annotations
