@@ -1,4 +1,4 @@
-"""The graph of a run: which stages it has, in which order, by its configuration."""
+"""The graph of a run: the stages that a configuration asks for, in order. Starts nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cpp.sources import vectors
 from cpp.store.connect import open_store
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.config.sections import CAPTIONS, Encoder
+from pipelines.config.sections import CAPTIONS, Duplicates, Encoder
 from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Files, Step, plan_steps
 from pipelines.engine.stage import Stage
@@ -37,117 +37,183 @@ from pipelines.stages import name as naming
 
 
 def pipeline(config: Config, files: Files) -> dict[str, Stage]:
-    """The steps of a run in order. ConfigError, before anything starts, for what they cannot have."""
-    c, p, seed = config, config.partition, config.seed
-    steps: dict[str, Stage] = {}
-    encoders = {column: _encoder(c, column, given) for column, given in c.encode.columns.items()} if c.encode else {}
-    if i := c.images:
-        steps["encode"] = encode.Encode(encoders, i.max_bytes, i.max_pixels, i.max_aspect)
-    elif c.import_:
-        dim = vectors.vector_dim(file.path for file in files["vectors"].values())
-        if dim is None:
-            raise ConfigError(f"import.path: none of the .npy files in {c.locate(c.import_.path)}/img_emb can be read")
-        steps["import"] = encode.Import(c.import_.key, dim)
-    steps |= {
-        "fit": fit.Fit(c.fit, p.n_clusters if c.fit.recipe == "discriminant" else None, seed),
-        "project": fit.Project(c.fit.embeddings),
+    """The steps of a run in order. ConfigError, before anything starts, for settings that the inputs do not allow."""
+    encoders: dict[str, artifacts.Model] = {}
+    if config.encode:
+        encoders = {column: _encoder(config, column, encoder) for column, encoder in config.encode.columns.items()}
+    return {
+        **_features(config, files, encoders),
+        **_clusters(config),
+        **_names(config, files, encoders),
+        **_scores(config),
+        **_curation(config, encoders),
+        **_display(config),
+    }
+
+
+def _features(config: Config, files: Files, encoders: dict[str, artifacts.Model]) -> dict[str, Stage]:
+    """Images or existing vectors to FEATURES."""
+    if i := config.images:
+        encoding = encode.Encode(
+            encoders=encoders, max_bytes=i.max_bytes, max_pixels=i.max_pixels, max_aspect=i.max_aspect
+        )
+        return {"encode": encoding}
+    if config.import_ is None:
+        return {}
+    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+    if dim is None:
+        folder = f"{config.locate(config.import_.path)}/img_emb"
+        raise ConfigError(f"import.path: none of the .npy files in {folder} can be read")
+    return {"import": encode.Import(key=config.import_.key, dim=dim)}
+
+
+def _clusters(config: Config) -> dict[str, Stage]:
+    """FEATURES to CODES, fine groups, K, layers and ASSIGNMENTS."""
+    p, embeddings = config.partition, config.fit.embeddings
+    n_clusters = p.n_clusters if config.fit.recipe == "discriminant" else None
+    return {
+        "fit": fit.Fit(fit=config.fit, n_clusters=n_clusters, seed=config.seed),
+        "project": fit.Project(embeddings=embeddings),
         "partition": cluster.Partition(
-            p.n_clusters,
-            p.fine,
-            p.method,
-            p.eta,
-            p.sample,
-            p.landmarks,
-            p.directions,
-            p.distortion,
-            p.candidates,
-            c.fit.embeddings,
-            seed,
+            n_clusters=p.n_clusters,
+            fine=p.fine,
+            method=p.method,
+            eta=p.eta,
+            sample=p.sample,
+            landmarks=p.landmarks,
+            directions=p.directions,
+            distortion=p.distortion,
+            candidates=p.candidates,
+            embeddings=embeddings,
+            seed=config.seed,
         ),
         "measure": cluster.Measure(),
-        "layers": cluster.Layers(p.n_clusters, p.layers),
+        "layers": cluster.Layers(n_clusters=p.n_clusters, layers=p.layers),
         "assign": cluster.Assign(),
     }
-    if c.label:
-        if c.label.captions:
-            steps["phrases"] = words.Phrases(c.label.captions)
-            steps["mine"] = words.Mine(c.label.captions)
-            steps["captions"] = words.Captions(c.label.captions)
-        mined = CAPTIONS in c.label.vocabulary
-        if encoders and (files["wordlists"] or files["named"] or mined):
-            steps["words"] = words.Words(encoders[c.label.embedding], c.label.templates, mined)
-        steps["vote"] = naming.Vote(c.label.embedding, c.label.top)
-        steps["label"] = naming.Label(c.label.method, c.label.top, c.label.min_confidence)
-        steps["labels"] = naming.Labels(c.label.embedding)
-    else:
-        steps["label"] = naming.Label()
-    if c.evaluate:
-        steps["evaluate"] = evaluate.Evaluate(c.evaluate.label, c.evaluate.baseline_sample, c.fit.embeddings, seed)
-        if c.label and c.evaluate.names:
-            steps["evaluate_names"] = evaluate.EvaluateNames(c.evaluate.names, c.label.method, c.label.min_confidence)
-    return steps | _curated(c, encoders) | _shown(c)
 
 
-def _curated(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
-    """The steps that say what leaves the data set and why."""
-    c = config.curate
+def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
+    """Words, votes and the names of clusters; without a vocabulary, the table of clusters alone."""
+    c = config.label
+    if c is None:
+        return {"label": naming.Label()}
+    steps: dict[str, Stage] = {}
+    if c.captions:
+        steps["phrases"] = words.Phrases(column=c.captions)
+        steps["mine"] = words.Mine(column=c.captions)
+        steps["captions"] = words.Captions(column=c.captions)
+    mined = CAPTIONS in c.vocabulary
+    if encoders and (files["wordlists"] or files["named"] or mined):
+        steps["words"] = words.Words(encoder=encoders[c.embedding], templates=c.templates, captions=mined)
+    return steps | {
+        "vote": naming.Vote(embedding=c.embedding, top=c.top),
+        "label": naming.Label(method=c.method, top=c.top, sure=c.min_confidence),
+        "labels": naming.Labels(embedding=c.embedding),
+    }
+
+
+def _scores(config: Config) -> dict[str, Stage]:
+    """Scores of clusters and names, where the classes are known."""
+    c, label = config.evaluate, config.label
     if c is None:
         return {}
-    steps: dict[str, Stage] = {}
-    if d := c.duplicates:
-        how = d.threshold, d.lowest, d.keep, d.neighbours
-        steps["scatter"] = duplicate_pairs.Scatter(config.fit.embeddings, d.neighbours, d.similarity, d.bytes)
-        steps["search"] = duplicate_pairs.Search(d.lowest)
-        steps["group"] = duplicate_groups.Group(*how)
-        steps["duplicates"] = duplicate_groups.Duplicates(config.report.images)
-        about = config.name, d.threshold, d.keep, d.neighbours, d.bytes
-        steps["duplicates_page"] = curation_pages.DuplicatesPage(*about, _pages(config))
-    if o := c.outliers:
-        tower = encoders[EMBEDDING] if o.captions else None
-        made = o.neighbours, o.sample, o.similarity, o.captions, tower
-        steps["oddities"] = outliers.Oddities(config.fit.embeddings, *made, config.seed)
-        steps["scales"] = outliers.Scales(o.similarity)
-        steps["outliers"] = outliers.Outliers()
-    threshold = c.outliers.threshold if c.outliers else None
-    if c.size is not None:
-        steps["balance"] = curate.Balance(c.size, c.power, c.by, threshold, config.seed)
-    steps["curate"] = curate.Curate(threshold)
-    steps["curation"] = curate.Summary(c.size)
-    others, images = _pages(config), config.report.images
-    if c.outliers:
-        steps["outliers_page"] = curation_pages.OutliersPage(config.name, threshold, others, images)
-    said = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
-    steps["balance_page"] = curation_pages.BalancePage(config.name, said, others, images)
+    steps: dict[str, Stage] = {
+        "evaluate": evaluate.Evaluate(
+            label=c.label, baseline_sample=c.baseline_sample, embeddings=config.fit.embeddings, seed=config.seed
+        )
+    }
+    if label and c.names:
+        steps["evaluate_names"] = evaluate.EvaluateNames(column=c.names, method=label.method, sure=label.min_confidence)
     return steps
 
 
-def _pages(config: Config) -> dict[str, str]:
-    """The pages of curation that the run makes: file and title."""
+def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
+    """Which images leave the data set, and why."""
     c = config.curate
-    made = c and {"duplicates_page": c.duplicates, "outliers_page": c.outliers, "balance_page": True}
-    return {f"{name}.html": section_page.PAGES[f"{name}.html"] for name, is_made in (made or {}).items() if is_made}
+    if c is None:
+        return {}
+    title, images, others = config.name, config.report.images, _pages(config)
+    steps = _duplicates(config, c.duplicates, others) if c.duplicates else {}
+    threshold = None
+    if o := c.outliers:
+        threshold = o.threshold
+        steps["oddities"] = outliers.Oddities(
+            embeddings=config.fit.embeddings,
+            neighbours=o.neighbours,
+            sample=o.sample,
+            similarity=o.similarity,
+            captions=o.captions,
+            tower=encoders[EMBEDDING] if o.captions else None,
+            seed=config.seed,
+        )
+        steps["scales"] = outliers.Scales(similarity=o.similarity)
+        steps["outliers"] = outliers.Outliers()
+    if c.size is not None:
+        steps["balance"] = curate.Balance(size=c.size, power=c.power, by=c.by, threshold=threshold, seed=config.seed)
+    steps["curate"] = curate.Curate(threshold=threshold)
+    steps["curation"] = curate.Summary(asked=c.size)
+    if c.outliers:
+        steps["outliers_page"] = curation_pages.OutliersPage(
+            title=title, threshold=threshold, others=others, images=images
+        )
+    how = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
+    steps["balance_page"] = curation_pages.BalancePage(title=title, how=how, others=others, images=images)
+    return steps
 
 
-def _shown(config: Config) -> dict[str, Stage]:
-    """The steps that show what the others made."""
+def _duplicates(config: Config, d: Duplicates, others: Mapping[str, str]) -> dict[str, Stage]:
+    """Groups of near-duplicates, and which image of each is kept."""
+    return {
+        "scatter": duplicate_pairs.Scatter(
+            embeddings=config.fit.embeddings, neighbours=d.neighbours, similarity=d.similarity, bytes=d.bytes
+        ),
+        "search": duplicate_pairs.Search(lowest=d.lowest),
+        "group": duplicate_groups.Group(threshold=d.threshold, lowest=d.lowest, keep=d.keep, neighbours=d.neighbours),
+        "duplicates": duplicate_groups.Duplicates(images=config.report.images),
+        "duplicates_page": curation_pages.DuplicatesPage(
+            title=config.name,
+            threshold=d.threshold,
+            keep=d.keep,
+            neighbours=d.neighbours,
+            bytes=d.bytes,
+            others=others,
+        ),
+    }
+
+
+def _pages(config: Config) -> dict[str, str]:
+    """The curation pages of the run: file and title."""
+    c = config.curate
+    if c is None:
+        return {}
+    exists = {"duplicates_page.html": c.duplicates, "outliers_page.html": c.outliers, "balance_page.html": True}
+    return {file: section_page.PAGES[file] for file, present in exists.items() if present}
+
+
+def _display(config: Config) -> dict[str, Stage]:
+    """Examples, the map, thumbnails, the page and the plots."""
     steps: dict[str, Stage] = {
         "examples": examples.Examples(),
-        "map": examples.Map(config.seed),
-        "thumbnails": examples.Thumbnails(config.report.images),
+        "map": examples.Map(seed=config.seed),
+        "thumbnails": examples.Thumbnails(images=config.report.images),
     }
     if config.evaluate:
-        steps["confusion"] = report.Confusion(config.evaluate.label)
-    what = yaml.safe_dump(
-        config.dump(exclude={"resources", "root"}, exclude_none=True), sort_keys=False, allow_unicode=True
+        steps["confusion"] = report.Confusion(label=config.evaluate.label)
+    settings = config.dump(exclude={"resources", "root"}, exclude_none=True)
+    steps["report"] = report.Report(
+        title=config.name,
+        about=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
+        asked=config.partition.n_clusters is not None,
+        images=config.report.images,
+        beside=_pages(config),
     )
-    asked = config.partition.n_clusters is not None
-    steps["report"] = report.Report(config.name, what, asked, config.report.images, _pages(config))
-    steps["plots"] = report.Plots(config.name)
+    steps["plots"] = report.Plots(title=config.name)
     return steps
 
 
 def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
-    """An encoder with the paths in its settings as they are opened, and its weights' hash. ConfigError without them."""
+    """An encoder with absolute paths and the hash of its weights. ConfigError if they cannot be loaded."""
     from cpp.encoding import encoder
 
     is_file = settings.pretrained.endswith(SUFFIXES)
@@ -155,13 +221,13 @@ def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
         "configs": config.locate(settings.configs) if settings.configs else None,
         "pretrained": config.locate(settings.pretrained) if is_file else settings.pretrained,
     }
-    located = settings.model_copy(update=paths)
     for key, path in paths.items():
         if path and filesystem.is_remote(path):
             raise ConfigError(
-                f"encode, column {column}: encode.{key} is {path}: models and weights are files on a disk, of every "
+                f"encode, column {column}: encode.{key} is {path}: models and weights must be files on a disk of every "
                 "machine that has workers; give the absolute path there"
             )
+    located = settings.model_copy(update=paths)
     try:
         if located.configs:
             encoder.register(located.configs)
@@ -172,6 +238,6 @@ def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
 
 
 def plan(config: Config) -> list[Step]:
-    """Every step of a run, as if all before it were done."""
+    """Every step of a run, planned as if all earlier steps were done."""
     files: Files = input_files(config)
     return plan_steps(pipeline(config, files), files, open_store(config.root))

@@ -100,7 +100,7 @@ def described(config: Config, batches: Sequence[Batch], files: Files) -> Appende
             for kind, some in came.items():
                 taken.setdefault(kind, {})[called] = some[name]
     here = config.model_copy(update={"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"})
-    stages = {**steps, "fitted": Fitted(), "report": Growth(config.name)}
+    stages = {**steps, "fitted": Fitted(), "report": Growth(title=config.name)}
     return Appended(here, given | taken, stages, new, repeated)
 
 

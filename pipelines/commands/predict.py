@@ -199,7 +199,7 @@ def _from_vectors(
         )
     key = config.import_.key if config.import_ and not what.endswith(".npy") else "key"
     rest = dict(list(steps.items())[1:])
-    return {"import": Import(key, expected), **rest}, shards
+    return {"import": Import(key=key, dim=expected), **rest}, shards
 
 
 def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, store: Store) -> Files:

@@ -32,7 +32,7 @@ from pipelines.stages.artifacts import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Partition(Stage):
     """A sample of FEATURES through the head -> fine groups: centroids, the sample itself, and its noise."""
 
@@ -79,7 +79,7 @@ class Partition(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measure(Stage):
     """All CODES -> the moments of the fine groups, exactly: what coding lengths, K and layers are made from."""
 
@@ -107,7 +107,7 @@ class Measure(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layers(Stage):
     """Moments -> the tree of merges, K with its interval, and the cluster of each fine group in every layer."""
 
@@ -131,7 +131,7 @@ class Layers(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Assign(Stage):
     """CODES -> ASSIGNMENTS: the cluster of every image in every layer, and all that is known of it but its vector.
 

@@ -40,7 +40,7 @@ class Rows(NamedTuple):
     lot: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Balance(Stage):
     """What stays of ASSIGNMENTS -> CHOSEN, the rows of every shard that are in a subset of `size`, and their shares.
 
@@ -183,7 +183,7 @@ def _shards(context: Context) -> tuple[list[str], NDArray[np.int64]]:
     return [shard_of(path) for path in paths], np.cumsum([0, *rows])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Curate(Stage):
     """A shard of ASSIGNMENTS -> KEEP and DROP: every image is in one of the two, and what is dropped has its reason."""
 
@@ -223,7 +223,7 @@ class Curate(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary(Stage):
     """KEEP and DROP of all shards -> `curation.json`: how many are kept, and how many dropped for each reason."""
 

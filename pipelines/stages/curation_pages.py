@@ -22,7 +22,7 @@ from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OutliersPage(Stage):
     """OUTLIERS -> the page with the oddest images by score and by part, and what would go at each threshold."""
 
@@ -69,7 +69,7 @@ class OutliersPage(Stage):
         return _with_pictures(found, self.images, context)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BalancePage(Stage):
     """KEEP and DROP -> the page with sizes of clusters before and after, and examples of what stays and goes."""
 
@@ -146,7 +146,7 @@ def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -
     return [{**row, "large": found.get((row["image_shard"], row["key"]))} for row in rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DuplicatesPage(Stage):
     """What was found -> the page that shows it."""
 

@@ -27,7 +27,7 @@ from pipelines.stages.artifacts import TreeFile, read_groups, read_part_moments,
 COLUMNS = ["cluster", "score", "margin"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fitted(Stage):
     """ASSIGNMENTS of the run -> the profile that appended images are held against."""
 
@@ -47,7 +47,7 @@ class Fitted(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Growth(Stage):
     """CODES and ASSIGNMENTS of appended images -> how well they fit, in numbers, by cluster, and as a page."""
 

@@ -24,7 +24,7 @@ from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import FACTS, SHARD_BITS, shard_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Group(Stage):
     """All pairs -> groups at a threshold, the curve over thresholds, what of it is shown, and counts.
 
@@ -141,7 +141,7 @@ SHOWN = pa.schema(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Duplicates(Stage):
     """A shard of ASSIGNMENTS -> DUPLICATES, row for row, and pictures of those of its images that are shown."""
 

@@ -34,7 +34,7 @@ BUCKET = 1 << 16  # rows that are searched by one task, about, where there are s
 LYING = 256  # rows that lie together in a sorted shard
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scatter(Stage):
     """A shard of FEATURES and ASSIGNMENTS -> its rows by cluster, with hashes and what the kept one is chosen by."""
 
@@ -100,7 +100,7 @@ def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     return np.asarray(table[name].cast(pa.float64()).to_numpy(), np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Search(Stage):
     """Rows by cluster -> the pairs of some clusters, as many tasks as there are shards, and the rows that are in one.
 

@@ -22,7 +22,7 @@ from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import Model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Import(Stage):
     """Vectors that exist -> FEATURES: unit rows in float16 with their metadata. A row that is no vector is rejected."""
 
@@ -45,7 +45,7 @@ class Import(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Encode(Stage):
     """A shard of images -> FEATURES: unit vectors in float16 with captions and metadata. A bad image is rejected.
 

@@ -22,7 +22,7 @@ from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_tree, read_votes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
     """ASSIGNMENTS against a label column -> `scores.json`, with k-means on the raw features scored in the same run."""
 
@@ -65,7 +65,7 @@ class Evaluate(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateNames(Stage):
     """Names and labels against a column of true class names -> `name_scores.json`, the published vote beside them."""
 

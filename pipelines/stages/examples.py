@@ -22,7 +22,7 @@ from pipelines.stages.artifacts import read_tree
 CAPTIONS = ("caption", "captions")  # columns of text that stand beside an image, the first that is there
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Examples(Stage):
     """ASSIGNMENTS -> which members of each cluster are shown."""
 
@@ -41,7 +41,7 @@ class Examples(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Map(Stage):
     """A sample of CODES -> its points in the plane, with shard, key and cluster of each."""
 
@@ -64,7 +64,7 @@ class Map(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Thumbnails(Stage):
     """A shard of ASSIGNMENTS and REJECTED -> pictures and captions of those of its images that are shown."""
 

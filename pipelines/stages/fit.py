@@ -19,7 +19,7 @@ from pipelines.config import sections
 from pipelines.engine.stage import Context, Stage, Work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fit(Stage):
     """A sample of FEATURES -> the head and its loss record."""
 
@@ -59,7 +59,7 @@ class _Teller:
             print(f"fit: step {row.step + 1} of {n_steps}, {rates}", flush=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Project(Stage):
     """FEATURES -> CODES: z = head(features), unit rows in float16."""
 

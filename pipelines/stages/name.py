@@ -32,7 +32,7 @@ from pipelines.stages.artifacts import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Vote(Stage):
     """FEATURES and ASSIGNMENTS -> what the images of a shard say of words, by cluster of the finest layer.
 
@@ -69,7 +69,7 @@ class Vote(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Label(Stage):
     """What images say of words, and moments -> `clusters.parquet`: sizes, names and quality, of every layer."""
 
@@ -153,7 +153,7 @@ class Label(Stage):
         return sizes, (small / sizes[tree.main].clip(1)).tolist(), examples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Labels(Stage):
     """ASSIGNMENTS and best words -> LABELS: the name of each image's cluster, and how likely it is right for it."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Oddities(Stage):
     """FEATURES, CODES and ASSIGNMENTS -> ODDITIES: what the parts of the score are made of, as measured."""
 
@@ -97,7 +97,7 @@ def known_similarity(path: str, column: str | None) -> NDArray[np.floating]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scales(Stage):
     """All ODDITIES -> how many images have each value of each part: what ranks are made from."""
 
@@ -126,7 +126,7 @@ class Scales(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outliers(Stage):
     """ODDITIES and scales -> OUTLIERS: the rank of each part over the whole set, and the score."""
 

@@ -26,7 +26,7 @@ from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_cluster_moments, read_partition_metadata, read_tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Confusion(Stage):
     """ASSIGNMENTS -> images by cluster and class, where classes are known; to be looked at and for nothing else."""
 
@@ -46,7 +46,7 @@ class Confusion(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report(Stage):
     """Everything -> the page, and pages beside it where there are many clusters.
 
@@ -167,7 +167,7 @@ def _encoders(context: Context) -> dict[str, dict[str, str]]:
     return {name: json.loads(value) for name, value in names.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plots(Stage):
     """The curve, the sizes and the map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
 

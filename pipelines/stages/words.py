@@ -21,7 +21,7 @@ from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import Model, iter_captions, read_tree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Phrases(Stage):
     """Captions of a shard of FEATURES -> how many of its images have each phrase."""
 
@@ -41,7 +41,7 @@ class Phrases(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Mine(Stage):
     """Phrases of all shards -> those that are frequent and noun-like, the most frequent first."""
 
@@ -67,7 +67,7 @@ class Mine(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Captions(Stage):
     """FEATURES and ASSIGNMENTS -> the images of a shard that have each mined phrase, by cluster of the finest layer."""
 
@@ -94,7 +94,7 @@ class Captions(Stage):
         return work
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Words(Stage):
     """Words without vectors -> their text vectors, by the encoder whose image vectors they are matched with.
 

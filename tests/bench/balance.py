@@ -49,7 +49,7 @@ def run(folder: Path, shards: int, by: str) -> None:
     }
     context = Context({**whole, "tree": [str(folder / "tree")]}, 1, "cpu", 8192, 64, 4)
     start = time.perf_counter()
-    stage = Balance(SIZE, 0.0, by, None, 0)  # type: ignore[arg-type]
+    stage = Balance(size=SIZE, power=0.0, by=by, threshold=None, seed=0)  # type: ignore[arg-type]
     stage.open(context)({}, {"chosen": folder / "chosen", "shares": folder / "shares"})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([time.perf_counter() - start, peak]))

@@ -111,10 +111,10 @@ def run(folder: Path, shards: int) -> dict[str, float]:
     """The stages over all shards by two workers; seconds of each, and the peak MiB of the larger worker."""
     names = [f"{shard:05d}.parquet" for shard in range(shards)]
     stages = {
-        "scatter": Scatter(["embedding"], False, None, True),
-        "search": Search(LOWEST),
-        "group": Group(THRESHOLD, LOWEST, "centroid", False),
-        "duplicates": Duplicates(True),
+        "scatter": Scatter(embeddings=["embedding"], neighbours=False, similarity=None, bytes=True),
+        "search": Search(lowest=LOWEST),
+        "group": Group(threshold=THRESHOLD, lowest=LOWEST, keep="centroid", neighbours=False),
+        "duplicates": Duplicates(images=True),
     }
     said: dict[str, float] = {}
     peak = 0.0

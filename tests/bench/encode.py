@@ -109,7 +109,12 @@ def memory(tar: str, shards: int = 12) -> tuple[str, float, float]:
 def opened_on(tar: str, model: str, weights: Path, precision: Precision) -> tuple[Work, sources.ImageShard]:
     """The stage as a worker with all cores opens it, and its shard."""
     settings = Model(model=model, pretrained=str(weights), precision=precision, weights="")
-    stage = Encode({"embedding": settings}, LIMITS.max_bytes, LIMITS.max_pixels, LIMITS.max_aspect)
+    stage = Encode(
+        encoders={"embedding": settings},
+        max_bytes=LIMITS.max_bytes,
+        max_pixels=LIMITS.max_pixels,
+        max_aspect=LIMITS.max_aspect,
+    )
     context = Context({}, threads=THREADS, device="cpu", batch=8192, image_batch=BATCH, prefetch=4)
     (shard,) = sources.shards(Images("webdataset", (tar,))).values()
     return open_stage(stage, context), shard

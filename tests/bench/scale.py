@@ -46,7 +46,7 @@ def run(folder: Path, shards: int) -> None:
     context = Context(
         {"moments": [str(folder / f"moments{shards}")], "groups": [str(folder / "groups")]}, 2, "cpu", 1, 1, 1
     )
-    Layers(None, []).open(context)({}, {"tree": folder / f"tree{shards}"})
+    Layers(n_clusters=None, layers=[]).open(context)({}, {"tree": folder / f"tree{shards}"})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([measured, time.perf_counter() - start - measured, peak]))
 

@@ -77,12 +77,12 @@ def prepare(folder: Path, shards: int) -> None:
 
 def stages() -> dict[str, Stage]:
     return {
-        "project": Project(["embedding"]),
+        "project": Project(embeddings=["embedding"]),
         "measure": Measure(),
         "assign": Assign(),
-        "vote": Vote("embedding", 5),
+        "vote": Vote(embedding="embedding", top=5),
         "label": Label(),
-        "labels": Labels("embedding"),
+        "labels": Labels(embedding="embedding"),
     }
 
 
