@@ -1,9 +1,8 @@
-"""A run under random faults: `python -m tests.soak --minutes 3 --seed 0`. It must end with an undisturbed run's tables.
+"""Runs under random faults must end with an undisturbed run's tables: `python -m tests.runs.soak --minutes 3 --seed 0`.
 
-Each round takes away a part of the results, starts a real run on a Ray cluster of three nodes on this machine, or on a
-Ray of its own, and breaks something while it works: kills a worker, a node or the driver, interrupts it, deletes
-finished results or cuts them off, changes an input and puts it back. Prints the seed and what it did; exit code 1
-where anything differs.
+Each round removes some of the results, starts a run on a Ray cluster of three nodes on this machine or on a local Ray
+instance, and injects faults: it kills a worker, a node or the driver, interrupts the run, deletes finished results or
+cuts them off, changes an input and restores it. Prints the seed and the faults; exit code 1 if any table differs.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from tests.support.runs import files
 
 SHARDS = (12,) * 24
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-SILENCE = 240  # seconds without a line: what hangs is an error
+SILENCE = 240  # seconds without a line after which a run counts as hanging
 KINDS = ("worker", "node", "driver", "interrupt", "deleted result", "cut result", "changed input", "touched input")
 
 
 class Soak:
-    """A data set, a cluster, and a run of the one on the other that is broken again and again."""
+    """A data set and a cluster, on which runs are disturbed again and again."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.random = dataset, random.Random(seed)  # noqa: S311 (no secrets)
@@ -48,14 +47,14 @@ class Soak:
             self.cluster.add_node(**NODE)
 
     def run(self, *overrides: str) -> subprocess.Popen[str]:
-        """A run, started. Steps that run once have one thread in all of them: the last bits depend on it."""
+        """Start a run. Steps that run once have one thread in all runs, because the last bits depend on it."""
         settings = [part for override in overrides for part in ("--set", override)]
         program = [sys.executable, "-m", "pipelines", "run", str(self.dataset.config), *settings]
         return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def round(self) -> None:
-        """One run, and one to three faults in it."""
-        self.undo()
+        """One run with one to three faults."""
+        self.remove_results()
         joined = self.random.random() < 0.7
         if not joined:
             process = self.run("resources.workers=1")
@@ -66,17 +65,17 @@ class Soak:
         lines = list[str]()
         for line in self.lines(process):
             lines.append(line)
-            if ": " in line and (kind := faults.pop(sum(" rows" in said for said in lines), None)):
-                self.break_(kind, process, joined)
+            if ": " in line and (kind := faults.pop(sum(" rows" in text for text in lines), None)):
+                self.inject(kind, process, joined)
         code = process.wait()
-        self.say(f"run on {'the cluster' if joined else 'its own Ray'}: exit {code}, {len(lines)} lines")
-        # 1: an input changed while it was read, or a result was deleted or cut off that a later step would read
+        self.log(f"run on {'the cluster' if joined else 'a local Ray instance'}: exit {code}, {len(lines)} lines")
+        # 1: an input or a result changed that a step was about to read
         if code not in {0, 1, 130, -signal.SIGKILL}:
             raise AssertionError(f"exit code {code}: {''.join(lines[-20:])}")
-        self.mend()
+        self.restore_inputs()
 
     def lines(self, process: subprocess.Popen[str]) -> Iterator[str]:
-        """What a run says. AssertionError where it says nothing for too long."""
+        """Yield the output of a run. AssertionError if it prints nothing for SILENCE seconds."""
         assert process.stdout is not None
         hangs = threading.Event()
 
@@ -90,20 +89,20 @@ class Soak:
             line = process.stdout.readline()
             watch.cancel()
             if hangs.is_set():
-                raise AssertionError(f"a run has said nothing for {SILENCE} s")
+                raise AssertionError(f"a run has printed nothing for {SILENCE} s")
             if not line:
                 return
             yield line
 
-    def undo(self) -> None:
-        """Take away about half of the results of about half of the steps, so that there is something to do."""
+    def remove_results(self) -> None:
+        """Remove half of the results of about half of the products, so that the run has something to do."""
         for folder in sorted((self.dataset.root / "cache").glob("*/")):
             results = sorted(folder.glob("*-*.*")) if self.random.random() < 0.5 else []
             for path in self.random.sample(results, (len(results) + 1) // 2):
                 path.unlink()
 
-    def break_(self, kind: str, process: subprocess.Popen[str], joined: bool) -> None:
-        self.say(f"  {kind}")
+    def inject(self, kind: str, process: subprocess.Popen[str], joined: bool) -> None:
+        self.log(f"  {kind}")
         self.done[kind] += 1
         if kind == "driver":
             process.kill()
@@ -128,37 +127,37 @@ class Soak:
             if kind.startswith("changed"):
                 self.changed.setdefault(path, path.read_bytes())
                 np.save(path, np.ones((12, 16), np.float16))
-            self.ticks += 1  # never the same twice: size and time are what an input is known by
+            self.ticks += 1  # a new time each: size and time identify an input
             os.utime(path, (self.ticks + self.random.choice([0, 4e9]),) * 2)
 
     def workers(self) -> list[int]:
-        """Workers of this machine that descend from this process, through the cluster or a run's own Ray."""
-        found = []
+        """Process ids of workers that descend from this process, through the cluster or a local Ray instance."""
+        pids = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if (folder / "cmdline").read_bytes().startswith(b"ray::_Worker") and self._ours(int(folder.name)):
-                    found.append(int(folder.name))
+                    pids.append(int(folder.name))
             except OSError:
                 continue
-        return sorted(found)
+        return sorted(pids)
 
     def _ours(self, process: int) -> bool:
         while process > 1 and process != os.getpid():
             process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
         return process == os.getpid()
 
-    def mend(self) -> None:
-        """Put changed inputs back."""
+    def restore_inputs(self) -> None:
+        """Restore changed inputs."""
         for path, good in self.changed.items():
             path.write_bytes(good)
         self.changed.clear()
 
     def faults(self) -> list[str]:
-        """What is wrong after a last, undisturbed run."""
+        """The differences after a last, undisturbed run."""
         process = self.run("resources.workers=1")
-        said = process.communicate()[0]
+        output = process.communicate()[0]
         if process.returncode:
-            return [f"the last run ended with {process.returncode}: {said[-2000:]}"]
+            return [f"the last run ended with {process.returncode}: {output[-2000:]}"]
         other = self.dataset.folder / "undisturbed"
         alone = subprocess.run([*process.args, "--set", f"root={other}", "--local"], capture_output=True, check=True)  # type: ignore[misc]
         assert alone.returncode == 0
@@ -169,7 +168,7 @@ class Soak:
             wrong.append(f"totals {totals}, {self.dataset.rows} rows were put in")
         return wrong
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(f"{datetime.now(UTC):%H:%M:%S} {text}", flush=True)
 
 

@@ -19,13 +19,13 @@ def new(dataset: Dataset) -> list[Path]:
 
 
 def append(dataset: Dataset, folder: Path, *more: object) -> str:
-    code, said = call("append", dataset.config, "--shards", folder, "--images", folder / "images", *more)
-    assert code == 0, said
-    return said
+    code, output = call("append", dataset.config, "--shards", folder, "--images", folder / "images", *more)
+    assert code == 0, output
+    return output
 
 
 @pytest.mark.slow
-def test_on_ray_and_on_s3_shards_are_appended_as_on_a_disk(
+def test_appending_on_ray_and_s3_equals_appending_on_a_disk(
     dataset: Dataset, new: list[Path], s3: ObjectStore, tmp_path: Path
 ) -> None:
     root = ("--set", "root=s3://bucket/run")
@@ -44,7 +44,7 @@ def test_on_ray_and_on_s3_shards_are_appended_as_on_a_disk(
     fs.get("bucket/run/appended/", f"{tmp_path}/s3/", recursive=True)
     assert rows(tmp_path / "s3/assignments") == expected
     assert {path.name for path in (tmp_path / "s3").iterdir()} >= {"appended.json", "growth.json", "report.html"}
-    said = call("append", dataset.config, "--shards", new[1], "--images", new[1] / "images", "--local", *root)[1]
-    assert "appended already, as append 2" in said
+    output = call("append", dataset.config, "--shards", new[1], "--images", new[1] / "images", "--local", *root)[1]
+    assert "appended already, as append 2" in output
     assert "Coloured things, appended: done" in call("status", dataset.config, *root)[1]
     assert "160 of 160 images" in call("export", dataset.config, "--format", "csv", "--local", *root)[1]

@@ -54,9 +54,9 @@ def test_large_clusters_of_one_class_carry_a_name_that_fits(root: Path) -> None:
         "grand_piano": {"grand piano", "piano"},
     }
     for kind, words in fitting.items():
-        mine = rows[rows["class"] == kind]
-        assert len(mine) > 0, f"no class {kind}; there are {sorted(rows['class'].unique())}"
-        assert names[mine["cluster"].mode()[0]] in words
+        members = rows[rows["class"] == kind]
+        assert len(members) > 0, f"no class {kind}; there are {sorted(rows['class'].unique())}"
+        assert names[members["cluster"].mode()[0]] in words
 
 
 def test_names_are_right_or_silent_for_most_images_and_better_than_the_published_vote(root: Path) -> None:
@@ -79,7 +79,7 @@ def test_the_page_opens_in_a_real_browser(root: Path) -> None:
     look(root, "caltech101", 100)
 
 
-def test_what_is_exported_are_the_photographs_in_their_classes(root: Path, real_data: Path, tmp_path: Path) -> None:
+def test_the_export_has_the_photographs_in_their_classes(root: Path, real_data: Path, tmp_path: Path) -> None:
     config = load(CONFIG, [f"data={real_data}", f"root={root}", ALONE])
     rows = pd.concat(pd.read_parquet(path) for path in sorted((root / "assignments").iterdir()))
     parts = [read_images(shard, part["key"]) for shard, part in rows.groupby("image_shard")]
@@ -92,6 +92,6 @@ def test_what_is_exported_are_the_photographs_in_their_classes(root: Path, real_
     assert [sample["__key__"] for sample in samples] == rows["key"].tolist()
     assert [int(sample["cls"]) for sample in samples] == number[rows["cluster"]].tolist()
     assert [sample["jpg"] for sample in samples] == images
-    found = sorted(ImageFolder(str(tmp_path / "folders")).samples, key=lambda sample: Path(sample[0]).name)
-    assert [k for _, k in found] == number[rows["cluster"]].tolist()
-    assert [Path(path).read_bytes() for path, _ in found] == images
+    exported = sorted(ImageFolder(str(tmp_path / "folders")).samples, key=lambda sample: Path(sample[0]).name)
+    assert [k for _, k in exported] == number[rows["cluster"]].tolist()
+    assert [Path(path).read_bytes() for path, _ in exported] == images

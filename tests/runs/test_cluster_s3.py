@@ -17,9 +17,7 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.mark.slow
-def test_a_run_on_s3_that_loses_a_node_in_the_middle_of_a_step_gives_the_bytes_of_one_on_a_disk(
-    s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_losing_a_node_on_s3_changes_no_byte(s3: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = write_dataset(tmp_path / "data", (20, 20, 12, 20, 20, 12))
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **SMALL})  # which have the credentials
     second = nodes.add_node(num_cpus=1, **SMALL)

@@ -42,7 +42,7 @@ def shown(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_run_on_a_disk(
+def test_a_slow_and_failing_s3_changes_no_byte(
     on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, tmp_path: Path
 ) -> None:
     dataset, expected = on_disk
@@ -58,8 +58,8 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
     assert Run(load(dataset.config, [ROOT]), local=True).go()
     changes = [path.lstrip("/") for method, path in s3.requests if method in ("PUT", "DELETE", "POST")]
     assert [path for path in changes if not path.startswith(LOGS)] == []
-    said = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
-    assert said.startswith("Coloured things: done")
+    output = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
+    assert output.startswith("Coloured things: done")
     fs = filesystem.connect("s3://bucket")[0]
     for path in fs.find("bucket/run"):
         for secret in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -67,7 +67,7 @@ def test_a_run_on_s3_that_is_slow_and_fails_now_and_then_gives_the_bytes_of_a_ru
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(
+def test_a_killed_run_leaves_no_partial_results_and_is_resumed(
     on_disk: tuple[Dataset, dict[str, bytes]], s3: ObjectStore, impatient: None, tmp_path: Path
 ) -> None:
     dataset, expected = on_disk
@@ -80,8 +80,8 @@ def test_a_run_that_is_killed_leaves_nothing_half_and_is_taken_over(
         process.send_signal(signal.SIGKILL)
     s3.settle()
     s3.reset()
-    said = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
-    assert said.startswith("Coloured things: stopped")
+    output = CliRunner().invoke(app, ["status", str(dataset.config), "--set", ROOT]).output
+    assert output.startswith("Coloured things: stopped")
     again = Run(load(dataset.config, [ROOT]), local=True)
     assert again.go()
     assert again.outcomes["project"].reused == 3

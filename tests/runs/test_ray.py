@@ -99,22 +99,24 @@ def known_to_workers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def meant() -> object:
+def sigterm_handler() -> object:
     """What SIGTERM does before there is a pool."""
     return signal.getsignal(signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
-def said() -> list[str]:
+def log() -> list[str]:
     """Lines of the pool."""
     return []
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory, meant: object, said: list[str]) -> Iterator[tuple[Pool, Store]]:
+def pool(
+    tmp_path_factory: pytest.TempPathFactory, sigterm_handler: object, log: list[str]
+) -> Iterator[tuple[Pool, Store]]:
     store = Store(tmp_path_factory.mktemp("store"))
-    with Pool(store, Resources(workers=2), said.append) as made:
-        yield made, store
+    with Pool(store, Resources(workers=2), log.append) as new_pool:
+        yield new_pool, store
 
 
 def tasks(store: Store, step: str, n: int = 8) -> list[Task]:
@@ -123,7 +125,7 @@ def tasks(store: Store, step: str, n: int = 8) -> list[Task]:
 
 
 @pytest.mark.slow
-def test_killed_workers_are_replaced_and_their_shards_made_whole(pool: tuple[Pool, Store], tmp_path: Path) -> None:
+def test_killed_workers_are_replaced_and_their_shards_retried(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     todo, lethal = tasks(store, "once"), ("s2", "s5", "s6")  # as many as one shard may end
     results = list(workers.results(Fragile(str(tmp_path), lethal=lethal), GIVEN, todo))
@@ -133,8 +135,8 @@ def test_killed_workers_are_replaced_and_their_shards_made_whole(pool: tuple[Poo
 
 
 @pytest.mark.slow
-def test_a_shard_that_kills_three_times_is_given_up_and_takes_no_other_with_it(
-    pool: tuple[Pool, Store], said: list[str], tmp_path: Path
+def test_a_shard_that_kills_three_workers_is_given_up_alone(
+    pool: tuple[Pool, Store], log: list[str], tmp_path: Path
 ) -> None:
     workers, store = pool
     results = list(workers.results(Fragile(str(tmp_path), lethal=("s1",), deaths=99), GIVEN, tasks(store, "poison")))
@@ -144,12 +146,10 @@ def test_a_shard_that_kills_three_times_is_given_up_and_takes_no_other_with_it(
     assert re.fullmatch(r"given up: its worker was killed 3 times \(.{,200}\)", str(lost.error))
     assert (tmp_path / "deaths-s1").read_text() == "xxx"
     assert not Path(store.path(PRODUCT, "s1", "poison")).exists()
-    assert [line.partition(":")[0] for line in said if line.startswith("poison ")] == ["poison s1"] * 2
+    assert [line.partition(":")[0] for line in log if line.startswith("poison ")] == ["poison s1"] * 2
 
 
-def test_a_shard_that_takes_long_holds_up_no_other_and_a_worker_opens_a_step_once(
-    pool: tuple[Pool, Store], tmp_path: Path
-) -> None:
+def test_a_slow_shard_delays_no_other_and_a_worker_opens_a_step_once(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     ended = []
     for result in workers.results(Fragile(str(tmp_path), waits="s0"), GIVEN, tasks(store, "waits")):
@@ -161,14 +161,12 @@ def test_a_shard_that_takes_long_holds_up_no_other_and_a_worker_opens_a_step_onc
     assert (tmp_path / "opened").read_text() == "xx"
 
 
-def test_ray_leaves_to_the_command_line_what_a_signal_means_and_reports_to_nobody(
-    pool: tuple[Pool, Store], meant: object
-) -> None:
-    assert signal.getsignal(signal.SIGTERM) is meant
+def test_ray_keeps_the_signal_handler_and_reports_no_usage(pool: tuple[Pool, Store], sigterm_handler: object) -> None:
+    assert signal.getsignal(signal.SIGTERM) is sigterm_handler
     assert not usage_lib.usage_stats_enabled()  # a released Ray sees to that itself
 
 
-def test_an_exception_is_not_tried_again(pool: tuple[Pool, Store], tmp_path: Path) -> None:
+def test_an_exception_is_not_retried(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     results = list(workers.results(Fragile(str(tmp_path), raises="s3"), GIVEN, tasks(store, "raises")))
     assert len(results) == 8
@@ -185,7 +183,7 @@ def test_a_stage_that_cannot_be_opened_fails_at_once_with_its_cause(pool: tuple[
 
 
 @pytest.mark.slow
-def test_a_run_on_ray_gives_the_bytes_of_a_run_without(pictures: Dataset, pool: tuple[Pool, Store]) -> None:
+def test_a_run_on_ray_equals_a_local_run_in_every_byte(pictures: Dataset, pool: tuple[Pool, Store]) -> None:
     pool[0].__exit__()  # one Ray at a time in a process
     workers = ["resources.workers=2"]
     assert Run(load(pictures.config, workers)).go()
@@ -195,7 +193,7 @@ def test_a_run_on_ray_gives_the_bytes_of_a_run_without(pictures: Dataset, pool: 
 
 
 @pytest.mark.slow
-def test_workers_that_do_not_start_at_once_are_started_again(tmp_path: Path) -> None:
+def test_workers_that_fail_to_start_are_started_again(tmp_path: Path) -> None:
     ray.shutdown()
     store = Late(tmp_path)
     with Pool(store, Resources(workers=1)) as workers:
@@ -204,19 +202,19 @@ def test_workers_that_do_not_start_at_once_are_started_again(tmp_path: Path) -> 
     assert (tmp_path / "starts").read_text() == "x" * 5
 
 
-def test_workers_that_cannot_start_end_the_run_with_what_to_change(
+def test_the_run_ends_with_the_key_to_change_if_no_worker_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray.shutdown()
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.001")  # on such a machine Ray ends every worker at once
-    said = (
+    log = (
         r"^resources: no worker could start: .* running low on memory\..*: lower resources.workers or resources.batch$"
     )
-    with Pool(Store(tmp_path), Resources(workers=1)) as workers, pytest.raises(ResourceError, match=said):
+    with Pool(Store(tmp_path), Resources(workers=1)) as workers, pytest.raises(ResourceError, match=log):
         list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(Store(tmp_path), "memory")))
 
 
-def test_more_workers_than_there_are_cpus_are_refused(dataset: Dataset) -> None:
+def test_more_workers_than_cpus_are_refused(dataset: Dataset) -> None:
     with pytest.raises(ResourceError, match=r"need 9000 CPUs and this machine has .*: lower resources.workers"):
         Run(load(dataset.config, ["resources.workers=9000", "name=again"])).go()

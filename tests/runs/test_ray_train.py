@@ -81,12 +81,10 @@ def mark(folder: str, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_not_when_one_raises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_restart_after_a_kill_and_not_after_an_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.ray_backend.pool.ATTEMPTS", 2)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    meant = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(signal.SIGINT)
     store = Store(tmp_path / "store")
     todo = [
         Task("joined", name, "k", {"text": name}, {"copy": str(tmp_path / name)})
@@ -97,7 +95,7 @@ def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_
         lost, bad, good = workers.results_from_ranks(Broken(str(tmp_path)), GIVEN, todo)
     nodes.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    assert signal.getsignal(signal.SIGINT) is meant  # which Ray Train would take for itself
+    assert signal.getsignal(signal.SIGINT) is handler  # which Ray Train would take for itself
     assert re.fullmatch(r"given up: a rank was lost 2 times \(The actor .{,300}\)", str(lost.error))
     assert (tmp_path / "dies").read_text() == "xx"
     assert bad.error == "ValueError: the second rank of 2 is bad"
@@ -108,16 +106,16 @@ def test_ranks_are_started_again_when_one_is_killed_and_given_up_in_the_end_and_
 
 
 @pytest.mark.slow
-def test_a_training_on_ranks_gives_the_head_of_one_process_within_rounding(
+def test_a_training_on_ranks_equals_one_process_within_rounding(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.run.in_ranks", lambda config, step: step == "fit")  # it would ask for GPUs
-    found = []
+    trained = []
     for name, local in (("alone", True), ("ranks", False)):
         root = os.path.relpath(dataset.folder / name)  # as configs have it
         assert Run(load(dataset.config, [f"root={root}", "resources.workers=2"]), ["project"], local=local).go()
         loss = pq.read_table(f"{root}/loss.parquet").to_pandas().to_numpy(float)
-        found.append({**load_file(f"{root}/head.safetensors"), "loss": torch.from_numpy(loss)})
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5, equal_nan=True)
+        trained.append({**load_file(f"{root}/head.safetensors"), "loss": torch.from_numpy(loss)})
+    torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5, equal_nan=True)
     assert len(list((dataset.folder / "ranks/cache/head").iterdir())) == 1
     assert list((dataset.folder / "ranks/cache/tmp").iterdir()) == []

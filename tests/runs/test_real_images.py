@@ -51,9 +51,11 @@ def test_rows_captions_and_vectors(name: str, real_data: Path, model: Path, tmp_
     assert run.go()
     shards = [pq.read_table(path) for path in sorted((tmp_path / "run/features").iterdir())]
     truth = coco_captions(real_data) if name == "coco-mini" else tar_captions(real_data, SETS[name][0])
-    found = [(key, captions) for t in shards for key, captions in zip(t["key"].to_pylist(), said(t), strict=True)]
-    assert Counter(key for key, _ in found) == Counter(key for key, _ in truth)
-    assert sorted(found) == sorted(truth)
+    captioned = [
+        (key, captions) for t in shards for key, captions in zip(t["key"].to_pylist(), captions_of(t), strict=True)
+    ]
+    assert Counter(key for key, _ in captioned) == Counter(key for key, _ in truth)
+    assert sorted(captioned) == sorted(truth)
     counts = run.outcomes["encode"].counts
     assert counts is not None
     assert counts == (len(truth), len(truth), 0)
@@ -70,7 +72,7 @@ def test_rows_captions_and_vectors(name: str, real_data: Path, model: Path, tmp_
         assert cosines.min() > 0.9999
 
 
-def said(table: pa.Table) -> list[tuple[str, ...]]:
+def captions_of(table: pa.Table) -> list[tuple[str, ...]]:
     """The captions of every row, as the run keeps them."""
     if "captions" in table.column_names:
         return [tuple(sorted(captions)) for captions in table["captions"].to_pylist()]
@@ -80,7 +82,7 @@ def said(table: pa.Table) -> list[tuple[str, ...]]:
 
 def tar_captions(folder: Path, pattern: str) -> list[tuple[str, tuple[str, ...]]]:
     """Key and captions of every image, by the standard library alone."""
-    found: dict[str, tuple[str, ...]] = {}
+    captioned: dict[str, tuple[str, ...]] = {}
     keys = []
     for path in sorted(folder.glob(pattern)):
         with tarfile.open(path) as tar:
@@ -91,10 +93,10 @@ def tar_captions(folder: Path, pattern: str) -> list[tuple[str, tuple[str, ...]]
                 if extension == "jpg":
                     keys.append(key)
                 elif extension == "txt" and data.strip():
-                    found.setdefault(key, (data.decode().strip(),))
+                    captioned.setdefault(key, (data.decode().strip(),))
                 elif extension == "json" and (captions := json.loads(data).get("captions")):
-                    found[key] = tuple(sorted(captions))
-    return [(key, found.get(key, ())) for key in keys]
+                    captioned[key] = tuple(sorted(captions))
+    return [(key, captioned.get(key, ())) for key in keys]
 
 
 def coco_captions(folder: Path) -> list[tuple[str, tuple[str, ...]]]:

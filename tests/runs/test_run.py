@@ -42,7 +42,7 @@ def test_a_run_finds_the_clusters_and_their_names(dataset: Dataset) -> None:
     assert scores["rows"] == dataset.rows
 
 
-def test_outputs_open_with_stable_names_in_every_reader_and_keep_the_order(dataset: Dataset) -> None:
+def test_outputs_open_in_every_reader_and_keep_the_order(dataset: Dataset) -> None:
     go(dataset)
     rows = pd.concat([pd.read_parquet(f) for f in sorted((dataset.root / "assignments").glob("*.parquet"))])
     assert rows.columns.tolist() == [
@@ -58,7 +58,7 @@ def test_outputs_open_with_stable_names_in_every_reader_and_keep_the_order(datas
     assert all(word == name for word, name in top)
 
 
-def test_a_finished_run_again_does_nothing(dataset: Dataset) -> None:
+def test_repeating_a_finished_run_computes_nothing(dataset: Dataset) -> None:
     go(dataset)
     before = files(dataset.root)
     again = go(dataset)
@@ -86,7 +86,7 @@ def test_results_do_not_depend_on_resources(dataset: Dataset) -> None:
         assert a["cluster"].tolist() == b["cluster"].tolist()
 
 
-def test_named_steps_run_with_what_they_need(dataset: Dataset) -> None:
+def test_named_steps_run_with_their_upstream_steps(dataset: Dataset) -> None:
     run = go(dataset, names=["project"])
     assert list(run.outcomes) == ["import", "fit", "project"]
     assert (dataset.root / "codes" / "00002.parquet").exists()
@@ -112,7 +112,7 @@ def test_the_default_recipe_finds_the_clusters(dataset: Dataset) -> None:
     assert len(pd.read_parquet(dataset.root / "loss.parquet")) == 2
 
 
-def test_a_corrupt_file_is_quarantined_and_the_others_finish(dataset: Dataset) -> None:
+def test_a_corrupt_input_fails_its_shard_only(dataset: Dataset) -> None:
     (dataset.folder / "data/img_emb/img_emb_0.npy").write_bytes(b"\x93NUMPY broken")
     run = go(dataset)
     assert not run.ok
@@ -126,7 +126,7 @@ def test_a_corrupt_file_is_quarantined_and_the_others_finish(dataset: Dataset) -
     assert document["failed"][0]["step"] == "import"
 
 
-def test_allow_failed_goes_on_without_and_mending_redoes_what_it_must(dataset: Dataset) -> None:
+def test_allow_failed_continues_and_a_repaired_input_is_added_later(dataset: Dataset) -> None:
     path = dataset.folder / "data/img_emb/img_emb_1.npy"
     good = path.read_bytes()
     path.write_bytes(b"broken")
@@ -136,15 +136,15 @@ def test_allow_failed_goes_on_without_and_mending_redoes_what_it_must(dataset: D
     assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == 100
     path.write_bytes(good)
     assert (dataset.root / "failed/import-00001.txt").exists()
-    mended = go(dataset)
-    assert mended.ok
+    repaired = go(dataset)
+    assert repaired.ok
     assert not (dataset.root / "failed").exists()
-    assert computed(mended)["import"] == 1
+    assert computed(repaired)["import"] == 1
     assert pd.read_parquet(dataset.root / "clusters.parquet")["size"].sum() == dataset.rows
 
 
 @pytest.mark.slow
-def test_what_is_shown_is_of_one_complete_run(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stable_names_show_one_complete_run(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     go(dataset)
     before, page = files(dataset.root), (dataset.root / "report.html").read_bytes()
     path = dataset.folder / "data/img_emb/img_emb_1.npy"
@@ -172,7 +172,7 @@ def test_what_is_shown_is_of_one_complete_run(dataset: Dataset, monkeypatch: pyt
     assert files(dataset.root) == before
 
 
-def test_metadata_of_another_length_is_said(dataset: Dataset) -> None:
+def test_metadata_of_another_length_is_an_error(dataset: Dataset) -> None:
     path = dataset.folder / "data/metadata/metadata_2.parquet"
     pq.write_table(pq.read_table(path).slice(1), path)
     run = go(dataset)
@@ -180,7 +180,7 @@ def test_metadata_of_another_length_is_said(dataset: Dataset) -> None:
     assert "they must be equal" in str(run.outcomes["import"].failed[0].error)
 
 
-def test_rows_that_are_no_vectors_are_accounted_for(dataset: Dataset) -> None:
+def test_invalid_vectors_are_rejected_and_counted(dataset: Dataset) -> None:
     path = dataset.folder / "data/img_emb/img_emb_1.npy"
     X = np.load(path)
     X[3], X[7] = np.nan, 0
@@ -195,7 +195,7 @@ def test_rows_that_are_no_vectors_are_accounted_for(dataset: Dataset) -> None:
     assert re.search(r"vector is zero <span class=.soft.>1<", (dataset.root / "report.html").read_text())
 
 
-def test_rows_that_go_missing_fail_the_run_loudly(dataset: Dataset) -> None:
+def test_missing_rows_fail_the_run(dataset: Dataset) -> None:
     go(dataset, names=["project"])
     path = next((dataset.root / "cache" / "codes").glob("00001-*"))
     table = pq.read_table(path).slice(1)
@@ -206,7 +206,7 @@ def test_rows_that_go_missing_fail_the_run_loudly(dataset: Dataset) -> None:
     assert json.loads((dataset.root / "run.json").read_text())["state"] == "failed"
 
 
-def test_clusters_that_lose_images_fail_the_run_loudly(dataset: Dataset) -> None:
+def test_clusters_with_missing_images_fail_the_run(dataset: Dataset) -> None:
     run = go(dataset)
     path = next((dataset.root / "cache" / "clusters").iterdir())
     table = pq.read_table(path)
@@ -216,7 +216,7 @@ def test_clusters_that_lose_images_fail_the_run_loudly(dataset: Dataset) -> None
         run.totals()
 
 
-def test_a_stage_that_fails_says_why_and_stops_what_follows(dataset: Dataset) -> None:
+def test_a_failed_stage_has_a_reason_and_stops_its_dependents(dataset: Dataset) -> None:
     run = go(dataset, "partition.n_clusters=500", allow_failed=True)  # of nothing there is nothing to go on with
     assert "partition.n_clusters is 500, must be from 1 to the rows of the sample, 160" in str(
         run.outcomes["partition"].failed[0].error
@@ -237,13 +237,13 @@ def test_a_stage_that_cannot_be_opened_fails_at_once(dataset: Dataset) -> None:
     assert "the step could not start" in str(run.outcomes["project"].failed[0].error)
 
 
-def test_words_of_another_space_are_an_error(dataset: Dataset) -> None:
+def test_words_of_another_dimension_are_an_error(dataset: Dataset) -> None:
     np.save(dataset.folder / "words/embeddings.npy", np.eye(6, dtype=np.float16))
     run = go(dataset)
     assert "the images have dimension 16, the words 6" in str(run.outcomes["vote"].failed[0].error)
 
 
-def test_only_training_on_whole_gpus_is_done_by_all_workers_together(dataset: Dataset) -> None:
+def test_only_training_on_whole_gpus_runs_in_ranks(dataset: Dataset) -> None:
     for overrides, together in (
         ([], True),
         (["root=s3://bucket/run"], True),
@@ -258,13 +258,13 @@ def test_only_training_on_whole_gpus_is_done_by_all_workers_together(dataset: Da
         assert not in_ranks(config, "project")
 
 
-def test_gpus_that_are_not_there_are_said_at_once(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpus_are_refused_at_the_start(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ResourceError, match="resources.gpus is 1 and this machine has no GPU: set it to 0"):
         Run(load(dataset.config, ["resources.gpus=1"]), local=True)
 
 
-def test_k_unknown_and_layers_through_the_whole_run(dataset: Dataset) -> None:
+def test_a_run_with_unknown_k_and_layers(dataset: Dataset) -> None:
     """Nested columns, a row for each cluster and layer with its parent, names at every layer, and the page."""
     run = go(dataset, "partition={layers: [2, 9]}")
     table = pq.read_table(dataset.root / "clusters.parquet").to_pylist()
@@ -315,8 +315,8 @@ def test_moments_are_those_of_all_codes(dataset: Dataset) -> None:
     assert moments["count"].sum() == dataset.rows
     by_group = (len(groups["centroids"]), PARTS)
     np.testing.assert_array_equal(moments["count"].reshape(by_group).sum(1), expected.count_K)
-    found = moments["gram"].reshape(*by_group, *moments["gram"].shape[1:]).sum(1)
-    np.testing.assert_allclose(found, expected.gram_Kdd, atol=1e-9)
+    gram = moments["gram"].reshape(*by_group, *moments["gram"].shape[1:]).sum(1)
+    np.testing.assert_allclose(gram, expected.gram_Kdd, atol=1e-9)
 
 
 def test_a_second_run_on_the_folder_is_refused(dataset: Dataset) -> None:
@@ -324,7 +324,7 @@ def test_a_second_run_on_the_folder_is_refused(dataset: Dataset) -> None:
         go(dataset)
 
 
-def test_a_file_deleted_from_the_cache_is_made_again(dataset: Dataset) -> None:
+def test_a_file_deleted_from_the_cache_is_recomputed(dataset: Dataset) -> None:
     go(dataset)
     before = files(dataset.root)
     next((dataset.root / "cache" / "assignments").glob("00001-*")).unlink()
@@ -332,11 +332,11 @@ def test_a_file_deleted_from_the_cache_is_made_again(dataset: Dataset) -> None:
     assert files(dataset.root) == before
 
 
-def test_logs_tell_every_shard(dataset: Dataset) -> None:
+def test_logs_contain_every_shard(dataset: Dataset) -> None:
     go(dataset)
     events = [json.loads(line) for line in (dataset.root / "events.jsonl").read_text().splitlines()]
     shards = [(e["step"], e["shard"]) for e in events if e["event"] == "shard"]
-    assert len(shards) == len(set(shards)) == 3 * 7 + 12
+    assert len(shards) == len(set(shards)) == 3 * 6 + 11
     log = (dataset.root / "run.log").read_text()
     assert "import 00000: 60 rows in" in log
     assert "1/3 shards" in log

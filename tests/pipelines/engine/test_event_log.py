@@ -17,13 +17,13 @@ def shard(step: str, name: str, time: float, rows: int, error: str | None = None
     return {"time": at(time), "event": "shard", "step": step, "shard": name, "seconds": 2.0, "error": error, **counts}
 
 
-def log(folder: Path, *found: dict[str, object], torn: str = "") -> Path:
+def log(folder: Path, *events: dict[str, object], torn: str = "") -> Path:
     path = folder / "events.jsonl"
-    path.write_text("".join(json.dumps(event) + "\n" for event in found) + torn)
+    path.write_text("".join(json.dumps(event) + "\n" for event in events) + torn)
     return path
 
 
-def test_of_a_shard_that_was_computed_twice_the_last_time_counts(tmp_path: Path) -> None:
+def test_the_last_time_of_a_recomputed_shard_counts(tmp_path: Path) -> None:
     path = log(
         tmp_path,
         shard("encode", "a", 0, 10),
@@ -38,7 +38,7 @@ def test_of_a_shard_that_was_computed_twice_the_last_time_counts(tmp_path: Path)
     assert event_log.totals_by_step(tmp_path / "none") == {}
 
 
-def test_the_last_step_is_told_with_its_rate_and_the_time_left(tmp_path: Path) -> None:
+def test_the_last_step_has_a_pace_and_remaining_time(tmp_path: Path) -> None:
     path = log(
         tmp_path,
         {"time": at(0), "event": "run", "state": "running"},
@@ -50,9 +50,9 @@ def test_the_last_step_is_told_with_its_rate_and_the_time_left(tmp_path: Path) -
         {"time": at(21), "event": "run", "state": "interrupted"},
         torn='{"time',
     )
-    found = event_log.last_step(path)
-    assert found is not None
-    assert (found.step, found.shards, found.reused, found.done, found.failed, found.rows) == (
+    progress = event_log.last_step(path)
+    assert progress is not None
+    assert (progress.step, progress.shards, progress.reused, progress.done, progress.failed, progress.rows) == (
         "project",
         1000,
         7,
@@ -61,23 +61,23 @@ def test_the_last_step_is_told_with_its_rate_and_the_time_left(tmp_path: Path) -
         30,
     )
     # 2 of 1,000 shards in 10 seconds, so 998 more in 4,990
-    assert found.sentence(found.last) == "project: 2/1,000 shards, 3 rows/s, 1:23:10 left, 1 FAILED"
+    assert progress.sentence(progress.last) == "project: 2/1,000 shards, 3 rows/s, 1:23:10 left, 1 FAILED"
 
 
-def test_after_a_torn_end_the_next_event_has_a_line_of_its_own(tmp_path: Path) -> None:
+def test_an_event_after_a_cut_off_line_starts_a_new_line(tmp_path: Path) -> None:
     path = log(tmp_path, shard("encode", "a", 0, 10), torn='{"time')
     event_log.end_last_line(path)
     event_log.append(path, "run", state="running")
     assert [event["event"] for event in event_log.read(path)] == ["shard", "run"]
-    whole = path.read_bytes()
+    complete = path.read_bytes()
     event_log.end_last_line(path)
-    assert path.read_bytes() == whole
-    path.write_bytes(whole[:-1])  # only the end of the line is lost
+    assert path.read_bytes() == complete
+    path.write_bytes(complete[:-1])  # only the end of the line is lost
     event_log.end_last_line(path)
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == complete
 
 
-def test_a_run_that_has_started_no_step_is_at_none(tmp_path: Path) -> None:
+def test_a_run_without_steps_has_no_last_step(tmp_path: Path) -> None:
     step = {"time": at(0), "event": "step", "step": "encode", "shards": 1, "reused": 0}
     assert event_log.last_step(log(tmp_path, step, {"time": at(1), "event": "run", "state": "running"})) is None
     assert event_log.last_step(tmp_path / "none") is None

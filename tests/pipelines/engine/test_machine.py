@@ -6,7 +6,7 @@ from pipelines.config.sections import Resources
 from pipelines.engine import machine
 
 
-def test_memory_and_free_space_are_known(tmp_path: Path) -> None:
+def test_memory_and_free_space_are_positive(tmp_path: Path) -> None:
     assert machine.memory_bytes() > 0
     assert machine.free_bytes(str(tmp_path / "a/folder/that/does/not/exist/yet")) > 0
 

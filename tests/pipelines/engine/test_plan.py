@@ -70,13 +70,13 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
         ("fit.epochs=5", {"fit", "project", "partition", "measure", "layers", *AFTER}),
     ],
 )
-def test_a_setting_makes_stale_what_depends_on_it_and_nothing_else(
+def test_a_setting_changes_the_fingerprints_of_dependent_steps_only(
     dataset: Dataset, override: str, steps: set[str]
 ) -> None:
     assert stale(dataset, override) == steps
 
 
-def test_a_changed_shard_makes_its_own_line_stale_and_what_is_made_from_all(dataset: Dataset) -> None:
+def test_a_changed_shard_makes_its_results_and_those_of_all_shards_stale(dataset: Dataset) -> None:
     before = keys(dataset)
     os.utime(dataset.folder / "data/img_emb/img_emb_1.npy", (5, 5))
     after = keys(dataset)
@@ -100,7 +100,7 @@ def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset, name: str) -> 
     }
 
 
-def test_another_edition_of_a_list_of_words_makes_them_stale(
+def test_another_edition_of_a_word_list_makes_its_words_stale(
     pictures: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = keys(pictures, "label.vocabulary=[coco]")
@@ -121,7 +121,7 @@ def test_upstream_of_named_steps(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         (
             "import.path=nowhere",
@@ -131,19 +131,19 @@ def test_upstream_of_named_steps(dataset: Dataset) -> None:
         ("import.images=words", "import: the folder .*words has no .tar files"),
     ],
 )
-def test_inputs_that_are_not_there_are_named(dataset: Dataset, override: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_missing_inputs_are_named(dataset: Dataset, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         plan(load(dataset.config, [override]))
 
 
-def test_vectors_of_which_none_can_be_read_are_said_at_once(dataset: Dataset) -> None:
+def test_a_plan_fails_if_no_vectors_can_be_read(dataset: Dataset) -> None:
     for path in (dataset.folder / "data/img_emb").iterdir():
         path.write_bytes(b"broken")
     with pytest.raises(ConfigError, match="import.path: none of the .npy files in .*/img_emb can be read"):
         plan(load(dataset.config))
 
 
-def test_paths_of_images_and_of_their_annotations_start_from_data(pictures: Dataset) -> None:
+def test_paths_of_images_and_annotations_are_relative_to_data(pictures: Dataset) -> None:
     (pictures.folder / "of").mkdir()
     for name in ("of/a.jpg", "captions.json"):
         (pictures.folder / name).touch()

@@ -14,38 +14,38 @@ from pipelines.engine.executor import Result
 from pipelines.engine.progress import FEW, Progress, print_table
 
 
-def told(folder: Path, shards: int, failed: frozenset[int] = frozenset()) -> tuple[list[str], list[dict[str, object]]]:
-    """The lines that a step of so many shards writes, and its events."""
+def report_step(
+    folder: Path, shards: int, failed: frozenset[int] = frozenset()
+) -> tuple[list[str], list[dict[str, object]]]:
+    """The lines and events that a step with `shards` shards writes."""
     screen = io.StringIO()
     (folder / "events.jsonl").write_text('{"torn')  # by a run that was killed
     with Progress(folder, Console(file=screen, width=200)) as progress:
         progress.start_step("encode", shards, 0)
-        assert "to do" in (folder / "run.log").read_text()  # at once, for who looks or where the run is killed
+        assert "to do" in (folder / "run.log").read_text()  # flushed at once, for readers and in case the run is killed
         for i in range(shards):
             counts, error = (None, "ValueError: no [key]") if i in failed else (Counts(10, 8, 2), None)
             progress.finish_shard(Result(f"{i:05d}", 0.1, counts, error), "key")
-        assert progress._rows == 10 * (shards - len(failed))  # that came in, of which the rate is told
+        assert progress._rows == 10 * (shards - len(failed))  # input rows, for the rate
         progress.finish_step()
     lines = (folder / "run.log").read_text().splitlines()
     assert screen.getvalue().splitlines() == [line.split(" ", 1)[1] for line in lines]  # a log is of many days
     assert all(datetime.fromisoformat(" ".join(line.split()[:2])) for line in lines)
-    found = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()[1:]]
-    assert found[0]["event"] == "step"
-    return lines, [event for event in found if event["event"] == "shard"]
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()[1:]]
+    assert events[0]["event"] == "step"
+    return lines, [event for event in events if event["event"] == "shard"]
 
 
-def test_of_few_shards_each_has_a_line(tmp_path: Path) -> None:
-    lines, events = told(tmp_path, FEW)
+def test_each_of_few_shards_has_a_line(tmp_path: Path) -> None:
+    lines, events = report_step(tmp_path, FEW)
     assert len(lines) == 1 + FEW
     assert [" left)" in line for line in lines[-2:]] == [True, False]
     assert len(events) == FEW
 
 
-def test_of_many_shards_the_first_the_last_and_the_failed_have_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_shards_only_first_last_and_failed_have_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.engine.progress.EVERY", 3600.0)  # on a busy machine 500 shards can take ten seconds
-    lines, events = told(tmp_path, 500, frozenset({77}))
+    lines, events = report_step(tmp_path, 500, frozenset({77}))
     assert [line.split()[3] for line in lines[1:]] == ["00000:", "00077:", "00499:"]
     assert "00000: 10 rows, 2 rejected in 0.1 s (1/500 shards, " in lines[1]
     assert "FAILED: ValueError: no [key]" in lines[2]
@@ -53,9 +53,7 @@ def test_of_many_shards_the_first_the_last_and_the_failed_have_a_line(
     assert [event["shard"] for event in events] == [f"{i:05d}" for i in range(500)]
 
 
-def test_what_keys_and_messages_hold_is_shown_and_never_obeyed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_control_sequences_are_shown_and_not_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Keys are of tars from anywhere: an escape sequence among them could write over what a terminal shows."""
     evil = "\x1b[2J\x07:cat:[b]é"
     table = Table("image")
@@ -63,6 +61,6 @@ def test_what_keys_and_messages_hold_is_shown_and_never_obeyed(
     print_table(table)
     with Progress(tmp_path) as progress:
         progress.line(evil)
-    told = [capsys.readouterr().out, (tmp_path / "run.log").read_text()]
-    assert [text.count(r"\x1b[2J\x07:cat:[b]é") for text in told] == [2, 1]
-    assert not any("\x1b" in text for text in told)
+    outputs = [capsys.readouterr().out, (tmp_path / "run.log").read_text()]
+    assert [text.count(r"\x1b[2J\x07:cat:[b]é") for text in outputs] == [2, 1]
+    assert not any("\x1b" in text for text in outputs)

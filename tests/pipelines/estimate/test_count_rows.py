@@ -11,20 +11,20 @@ from tests.support.datasets import Dataset
 
 def test_rows_of_vectors_follow_from_the_sizes_of_their_files(dataset: Dataset) -> None:
     (dataset.folder / "data/img_emb/img_emb_0.npy").write_bytes(b"broken")  # the header is that of the next
-    found = count_rows(load(dataset.config))
-    assert (found.shards, found.rows) == (3, 100)
+    rows = count_rows(load(dataset.config))
+    assert (rows.shards, rows.rows) == (3, 100)
 
 
-def test_images_of_tars_follow_from_their_bytes_and_what_img2dataset_says(pictures: Dataset) -> None:
-    found = count_rows(load(pictures.config))
-    assert found.shards == 3
-    assert found.rows == pytest.approx(160, abs=4)
-    assert "00000.tar" in found.source
+def test_images_of_tars_follow_from_their_sizes_and_img2dataset_stats(pictures: Dataset) -> None:
+    rows = count_rows(load(pictures.config))
+    assert rows.shards == 3
+    assert rows.rows == pytest.approx(160, abs=4)
+    assert "00000.tar" in rows.source
     for number, n in enumerate((60, 60, 40)):
-        said = pictures.folder / f"data/images/{number:05d}_stats.json"
-        said.write_text(json.dumps({"count": 99, "successes": n}))
-    found = count_rows(load(pictures.config))
-    assert found.rows == 160
+        stats = pictures.folder / f"data/images/{number:05d}_stats.json"
+        stats.write_text(json.dumps({"count": 99, "successes": n}))
+    rows = count_rows(load(pictures.config))
+    assert rows.rows == 160
 
 
 def test_files_of_a_folder_are_counted(pictures: Dataset) -> None:
@@ -32,5 +32,5 @@ def test_files_of_a_folder_are_counted(pictures: Dataset) -> None:
         (pictures.folder / f"loose/{i}.jpg").parent.mkdir(exist_ok=True)
         (pictures.folder / f"loose/{i}.jpg").write_bytes(b"")
     config = load(pictures.config, ["images={format: folder, path: [loose], shard_size: 2}"])
-    found = count_rows(config)
-    assert (found.shards, found.rows) == (3, 5)
+    rows = count_rows(config)
+    assert (rows.shards, rows.rows) == (3, 5)

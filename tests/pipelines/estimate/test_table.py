@@ -43,7 +43,7 @@ def test_the_log_comes_before_the_measured_rate(dataset: Dataset) -> None:
     assert without_rows.seconds == 15.0  # 10 s a shard
 
 
-def test_a_step_that_runs_once_takes_what_it_took(dataset: Dataset) -> None:
+def test_a_step_that_runs_once_takes_its_logged_time(dataset: Dataset) -> None:
     config, step, store = planned(dataset, "fit")
     assert remain(config, step, 1000, StepTotals(seconds=20.0, rows=100, shards=1), store).seconds == 20.0
     assert remain(config, step, 1000, None, store).seconds is None
@@ -77,11 +77,11 @@ def test_what_does_not_fit_is_named_with_the_key_to_change(dataset: Dataset, mon
     monkeypatch.setattr(machine, "free_bytes", lambda folder: 10)
     monkeypatch.setattr(machine, "memory_bytes", lambda: 2_000_000_000)
     lines = [Remaining("features", 160, 3, 1.0, 8e9, "measured"), Remaining("codes", 160, 3, 1.0, 1e9, "measured")]
-    clusters, disk, *rest = table._misfits(config, 160, lines)
+    clusters, disk, *others = table._misfits(config, 160, lines)
     assert clusters == "partition.n_clusters is 200, but the partition sees 160 rows only: lower it"
     assert "write about 9 GB" in disk
     assert "the step features writes 8 GB" in disk
-    assert any("lower resources.workers (2)" in sentence for sentence in rest)
+    assert any("lower resources.workers (2)" in sentence for sentence in others)
 
 
 def test_memory_of_gpus_is_not_estimated(dataset: Dataset) -> None:

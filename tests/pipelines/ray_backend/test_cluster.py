@@ -69,10 +69,10 @@ class PlaceOnce(Place):
 def nodes() -> Iterator[Cluster]:
     """Two nodes of one CPU, the second with what Ray takes for a GPU."""
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": NOTICED, **SMALL})
-    made.add_node(num_cpus=1, num_gpus=1, **SMALL)
-    yield made
-    made.shutdown()
+    cluster_of_two = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": NOTICED, **SMALL})
+    cluster_of_two.add_node(num_cpus=1, num_gpus=1, **SMALL)
+    yield cluster_of_two
+    cluster_of_two.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
@@ -85,7 +85,7 @@ def places(pool: Pool, store: Store, stage: Stage, step: str, n: int = 6) -> lis
 
 
 @pytest.mark.slow
-def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nodes: Cluster, tmp_path: Path) -> None:
+def test_only_gpu_steps_hold_gpus_and_other_steps_use_every_node(nodes: Cluster, tmp_path: Path) -> None:
     store = Store(tmp_path)
     resources = Resources(ray_address=nodes.address, workers=1, gpus=1, cpu_workers=2)
     with Pool(store, resources) as pool:
@@ -102,7 +102,7 @@ def test_a_step_has_gpus_only_if_it_needs_them_and_the_others_use_every_node(nod
 
 
 @pytest.mark.slow
-def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undisturbed_one(
+def test_losing_and_gaining_a_node_changes_no_byte(
     nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = write_dataset(tmp_path)
@@ -120,7 +120,7 @@ def test_a_run_that_loses_a_node_and_gains_another_gives_the_bytes_of_an_undistu
     assert files(dataset.root) == files(other)
 
 
-def test_the_loss_of_a_node_is_not_held_against_its_shards(nodes: Cluster, tmp_path: Path) -> None:
+def test_the_loss_of_a_node_does_not_count_against_its_shards(nodes: Cluster, tmp_path: Path) -> None:
     lost = nodes.add_node(num_cpus=1, **SMALL)
     with Pool(Store(tmp_path), Resources(ray_address=nodes.address, workers=1)):
         nodes.remove_node(lost, allow_graceful=False)
@@ -134,7 +134,7 @@ def test_the_loss_of_a_node_is_not_held_against_its_shards(nodes: Cluster, tmp_p
 
 
 @pytest.mark.slow
-def test_a_node_that_cannot_see_the_run_folder_or_has_other_versions_is_refused(
+def test_a_node_without_the_run_folder_or_with_other_versions_is_refused(
     nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=1)
@@ -151,25 +151,25 @@ def test_a_node_that_cannot_see_the_run_folder_or_has_other_versions_is_refused(
             places(pool, store, Place(), "versions")
 
 
-def test_workers_that_find_no_place_end_the_run_after_a_while(
+def test_the_run_ends_if_no_worker_can_be_placed(
     nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "PATIENCE", 0.5)
     lines = list[str]()
     store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=2, cpus=64)
-    said = "needs 64 CPUs and 0 GPUs on one node; the cluster has .* nodes with"
-    with Pool(store, resources, lines.append) as pool, pytest.raises(ResourceError, match=said):
+    message = "needs 64 CPUs and 0 GPUs on one node; the cluster has .* nodes with"
+    with Pool(store, resources, lines.append) as pool, pytest.raises(ResourceError, match=message):
         places(pool, store, Place(), "large")
     assert "starting 2 workers with 64 CPUs and 0 GPUs each; 0 now" in lines[1]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no-such-host.invalid:6379"])
-def test_an_address_where_nothing_answers_is_one_clear_error(dataset: Dataset, address: str) -> None:
+def test_an_unreachable_cluster_is_one_clear_error(dataset: Dataset, address: str) -> None:
     with pytest.raises(ClusterError, match=f"ray_address: cannot join a Ray cluster at '{address}' .*null to start a"):
         Run(load(dataset.config, [f"resources.ray_address={address}"])).go()
 
 
-def test_addresses_and_roots_that_cannot_be_of_a_cluster_are_said_at_once(dataset: Dataset) -> None:
+def test_invalid_cluster_settings_are_refused_on_loading(dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match="resources.ray_address: string should match"):
         load(dataset.config, ["resources.ray_address=http://head"])
     with pytest.raises(ConfigError, match="root is 'runs/x', and nodes of a cluster .* give the absolute path"):
@@ -179,7 +179,7 @@ def test_addresses_and_roots_that_cannot_be_of_a_cluster_are_said_at_once(datase
         load(dataset.config, ["resources.cpu_workers=3"])
 
 
-def test_room_for_workers_with_parts_of_a_gpu_is_rounded_as_a_person_reckons(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_capacity_for_fractions_of_a_gpu_has_no_rounding_error(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"Alive": alive, "Resources": {"CPU": 200.0, "GPU": 7.0}} for alive in (True, False)]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     assert [cluster.capacity(1, gpus) for gpus in (0.07, 0.14, 1, 0)] == [100, 50, 7, 200]

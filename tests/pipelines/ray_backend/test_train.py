@@ -29,22 +29,22 @@ def draw(J: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def rates(ranks: dist.ProcessGroup | None) -> dict[int, list[torch.Tensor]]:
     """R_c and its two gradients for every number of columns."""
-    found = {}
+    results = {}
     for J in COLUMNS:
         Z, Pi = draw(J)
         rate = compressed_rate(Z, Pi, 0.1, ranks)
-        found[J] = [rate.detach(), *torch.autograd.grad(3 * rate, (Z, Pi))]
-    return found
+        results[J] = [rate.detach(), *torch.autograd.grad(3 * rate, (Z, Pi))]
+    return results
 
 
 def trainings(rounding: float = 0.0) -> dict[str, Any]:
     """Loss record and weights of every training, on a machine whose rounding is off by so much."""
     X = torch.randn(200, 12, generator=torch.Generator().manual_seed(1)) * (1 + rounding)
-    found = {}
+    results = {}
     for name, settings in TRAININGS.items():
         head, record = train(X, settings, seed=3)
-        found[name] = {"record": torch.tensor(record), "weights": dict(head.named_parameters())}
-    return found
+        results[name] = {"record": torch.tensor(record), "weights": dict(head.named_parameters())}
+    return results
 
 
 def one_rank(rank: int, folder: str) -> None:
@@ -56,7 +56,7 @@ def one_rank(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes found."""
     folder: Path = tmp_path_factory.mktemp("ranks")
     mp.spawn(one_rank, (str(folder),), nprocs=WORLD)
@@ -64,21 +64,21 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("J", COLUMNS)
-def test_rate_and_gradients_on_two_ranks_equal_one_process(found: list[dict[str, Any]], J: int) -> None:
+def test_rate_and_gradients_on_two_ranks_equal_one_process(results: list[dict[str, Any]], J: int) -> None:
     expected = rates(None)[J]
     for rank in range(WORLD):
-        for a, b in zip(found[rank]["rates"][J], expected, strict=True):
+        for a, b in zip(results[rank]["rates"][J], expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_a_training_on_two_ranks_equals_one_process(found: list[dict[str, Any]], name: str) -> None:
+def test_a_training_on_two_ranks_equals_one_process(results: list[dict[str, Any]], name: str) -> None:
     expected = trainings()[name]
     for rank in range(WORLD):
-        torch.testing.assert_close(found[rank]["trainings"][name], expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+        torch.testing.assert_close(results[rank]["trainings"][name], expected, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_ranks_end_with_the_same_bits_though_they_round_differently(found: list[dict[str, Any]], name: str) -> None:
-    first, second = (found[rank]["trainings"][name]["weights"] for rank in range(WORLD))
+def test_ranks_end_with_equal_bits_despite_different_rounding(results: list[dict[str, Any]], name: str) -> None:
+    first, second = (results[rank]["trainings"][name]["weights"] for rank in range(WORLD))
     assert all(torch.equal(first[key], second[key]) for key in first)
