@@ -88,7 +88,7 @@ class Run:
         self._all = self.stages.keys() == stages.keys()
         self.outcomes: dict[str, Outcome] = {}
         self.shown: str | None = None  # start time of the complete run whose results the stable names show
-        self._accounts = RowAccounting(self.store)
+        self._accounting = RowAccounting(self.store)
         self._pool: Pool | None = None
         if local and config.resources.gpus and not torch.cuda.is_available():
             raise ResourceError(f"resources.gpus is {config.resources.gpus:g} and this machine has no GPU: set it to 0")
@@ -145,7 +145,7 @@ class Run:
             outcome.failed.append(errors[task.shard])
             self._quarantine(name, errors[task.shard])
         try:
-            outcome.counts = self._accounts.check(planned)
+            outcome.counts = self._accounting.check(planned)
         except DamagedError as error:
             if retry:  # the new files cannot be read either
                 raise

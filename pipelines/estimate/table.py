@@ -53,13 +53,13 @@ def estimate(config: Config, steps: Sequence[Step], price: float | None) -> Esti
     store = open_store(config.root)
     log = totals_by_step(store.log("events.jsonl"))
     remaining = [remain(config, step, inputs.rows, log.get(step.name), store) for step in steps]
-    about = f"about {inputs.rows:,} images in {inputs.shards:,} shards, {inputs.source}"
-    sentences = [about, *_totals(remaining, price), *_misfits(config, inputs.rows, remaining)]
+    counted = f"about {inputs.rows:,} images in {inputs.shards:,} shards, {inputs.source}"
+    sentences = [counted, *_totals(remaining, price), *_misfits(config, inputs.rows, remaining)]
     return Estimate(_table(remaining, price), sentences)
 
 
 def remain(config: Config, step: Step, n_rows: int, spent: StepTotals | None, store: Store) -> Remaining:
-    """What remains of one step of a run over `n_rows` rows, of which `spent` is known from the log."""
+    """Estimate one step of a run over `n_rows` rows; `spent` has its totals in the event log."""
     shards = len(step.todo)
     rows = round(n_rows * shards / max(len(step.names), 1))
     if not shards:
@@ -96,7 +96,7 @@ def _totals(remaining: Sequence[Remaining], price: float | None) -> Iterator[str
 
 
 def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Iterator[str]:
-    """Sentences about what does not fit, each with the key to change."""
+    """Yield a sentence for each thing that does not fit, with the key to change."""
     p, r = config.partition, config.resources
     sample = min(rows, p.sample)
     for key, value in (("n_clusters", p.n_clusters), ("fine", p.fine)):
@@ -104,9 +104,8 @@ def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Itera
             yield f"partition.{key} is {value:,}, but the partition sees {sample:,} rows only: lower it"
     remote = filesystem.is_remote(config.root)
     disk = sum(line.bytes or 0 for line in remaining)
-    if remote:  # a bucket has no links
-        both = format_bytes(2 * disk)
-        yield f"{config.root} will hold about {both}: results lie in cache/ and under their stable names"
+    if remote:  # a bucket has no hard links, so stable names are copies
+        yield f"{config.root} will hold about {format_bytes(2 * disk)}: cache/ and a copy under the stable names"
     elif disk > (free := machine.free_bytes(config.root)):
         largest = max(remaining, key=lambda line: line.bytes or 0)
         yield (
@@ -124,7 +123,7 @@ def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Itera
                 f"{format_bytes(machine.memory_bytes())}: lower resources.workers ({r.workers})"
             )
     if r.gpus:
-        yield "the memory of GPUs is not estimated: where it runs out, lower resources.batch or resources.image_batch"
+        yield "GPU memory is not estimated: if it runs out, lower resources.batch or resources.image_batch"
 
 
 def _table(remaining: Sequence[Remaining], price: float | None) -> Table:

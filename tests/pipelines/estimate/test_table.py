@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_named_with_the_key_to_change(dataset: Dataset, mon
     assert any("lower resources.workers (2)" in sentence for sentence in others)
 
 
-def test_memory_of_gpus_is_not_estimated(dataset: Dataset) -> None:
+def test_gpu_memory_is_not_estimated(dataset: Dataset) -> None:
     gpus = ["--set", "resources.gpus=1", "--set", "resources.ray_address=auto"]
     called = CliRunner().invoke(app, ["plan", str(dataset.config), "import", "--estimate", *gpus])
-    assert "the memory of GPUs is not estimated" in called.output
+    assert "GPU memory is not estimated" in called.output
