@@ -1,4 +1,4 @@
-"""Whether a file of a run is whole, from its ends: a crash of the machine or a bad copy can cut off one that was."""
+"""Checks from both ends of a file that it is complete: a crash of the machine or a bad copy can truncate it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PARQUET, TAIL = b"PAR1", 64
 
 
 def damage(path: str) -> str | None:
-    """What is wrong with a file, None where nothing is or its kind has no ends to tell by. It may be remote."""
+    """The damage of a local or remote file, or None; kinds without a recognizable end always pass."""
     try:
         with filesystem.open_file(path) as file:
             size = file.seek(0, 2)
@@ -21,24 +21,23 @@ def damage(path: str) -> str | None:
             tail = bytes(file.read(TAIL))
             match PurePosixPath(path).suffix:
                 case ".parquet":
-                    whole = size > 12 and head.startswith(PARQUET) and tail.endswith(PARQUET)
+                    complete = size > 12 and head.startswith(PARQUET) and tail.endswith(PARQUET)
                 case ".safetensors":
                     file.seek(8)
                     length = int.from_bytes(head, "little")
-                    whole = 8 + length <= size and _arrays_end(bytes(file.read(length))) == size - 8 - length
+                    complete = 8 + length <= size and _arrays_end(bytes(file.read(length))) == size - 8 - length
                 case ".json":
-                    whole = tail.rstrip().endswith((b"}", b"]"))
+                    complete = tail.rstrip().endswith((b"}", b"]"))
                 case ".html":
-                    whole = tail.rstrip().endswith(b"</html>")
+                    complete = tail.rstrip().endswith(b"</html>")
                 case _:
-                    whole = True
+                    complete = True
     except (OSError, ValueError) as error:
         return f"it cannot be read ({error})"
-    return None if whole else f"it is cut off or overwritten, at {size:,} bytes"
+    return None if complete else f"it is cut off or overwritten, at {size:,} bytes"
 
 
 def _arrays_end(header: bytes) -> int:
-    """Where the last array of a safetensors file ends."""
-    return max(
-        (about["data_offsets"][1] for name, about in json.loads(header).items() if name != "__metadata__"), default=0
-    )
+    """The offset at which the last array of a safetensors file ends."""
+    arrays = (entry for name, entry in json.loads(header).items() if name != "__metadata__")
+    return max((entry["data_offsets"][1] for entry in arrays), default=0)

@@ -1,4 +1,4 @@
-"""Iterables: batches, and a bounded map over threads that keeps the order. Knows nothing of what is in them."""
+"""Iterables: batches, and a bounded ordered map over threads."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ R = TypeVar("R")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items each, the last of the rest."""
+    """Lists of `size` items, the last one shorter: `itertools.batched`, which needs Python 3.12."""
     iterator = iter(items)
-    while part := list(islice(iterator, size)):
-        yield part
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
-def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, waiting: int) -> Iterator[R]:
-    """`map(function, items)` in `threads` threads; at most `waiting` items are begun and not yet taken.
+def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, pending: int) -> Iterator[R]:
+    """`map(function, items)` in `threads` threads, in order; at most `pending` items are submitted and not yet yielded.
 
-    An exception of `function` or of `items` is raised in its place, after all results that come before it.
+    An exception of `function` or of `items` is raised in its place, after all earlier results.
     """
-    if threads < 1 or waiting < 1:
-        raise ValueError(f"threads is {threads} and waiting is {waiting}, both must be at least 1")
-    begun: deque[Future[R]] = deque()
+    if threads < 1 or pending < 1:
+        raise ValueError(f"threads is {threads} and pending is {pending}, both must be at least 1")
+    submitted: deque[Future[R]] = deque()
     failure: Exception | None = None
     source = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         try:
             while True:
                 try:
-                    begun.append(pool.submit(function, next(source)))
+                    submitted.append(pool.submit(function, next(source)))
                 except StopIteration:
                     break
                 except Exception as error:
                     failure = error
                     break
-                if len(begun) >= waiting:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                if len(submitted) >= pending:
+                    yield submitted.popleft().result()
+            while submitted:
+                yield submitted.popleft().result()
             if failure is not None:
                 raise failure
         finally:

@@ -1,4 +1,4 @@
-"""Sizes, durations and shares in words, for people. Knows nothing of what is measured."""
+"""Sizes and durations as text for people."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""This process's own folder on a local disk, and copies in it of files that are on an object store.
+"""A scratch folder for this process below TMPDIR, and local copies of remote files in it.
 
-It goes when the process ends; what a killed process left goes when the next one starts. It is where TMPDIR says.
+The folder is removed when the process ends; that of a killed process is removed when the next process starts.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from pathlib import Path, PurePosixPath
 
 from cpp.files import filesystem
 
-_kept: dict[str, str] = {}  # address -> local copy
+_copies: dict[str, str] = {}  # address -> local copy
 
 
 @cache
 def folder() -> Path:
-    """The folder of this process, made when first asked for."""
+    """The folder of this process, created by the first call."""
     parent = Path(tempfile.gettempdir()) / f"cpp-{os.getuid()}"
     parent.mkdir(mode=0o700, exist_ok=True)
     with (parent / "lock").open("a") as gate:
-        fcntl.flock(gate, fcntl.LOCK_EX)  # nobody takes for abandoned what another process is making
+        fcntl.flock(gate, fcntl.LOCK_EX)  # no process removes a folder that another is creating
         for other in parent.glob("*/alive"):
-            # in use where it is locked; gone where its process ends at this moment
+            # locked while its process lives; it may vanish when the process ends now
             with contextlib.suppress(BlockingIOError, FileNotFoundError), other.open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(other.parent, ignore_errors=True)
-        mine = Path(tempfile.mkdtemp(dir=parent, prefix=f"{os.getpid()}-"))
-        alive = os.open(mine / "alive", os.O_CREAT | os.O_RDWR)
-        fcntl.flock(alive, fcntl.LOCK_EX)  # until the process ends, however it does
-    atexit.register(shutil.rmtree, mine, ignore_errors=True)
-    return mine
+        own = Path(tempfile.mkdtemp(dir=parent, prefix=f"{os.getpid()}-"))
+        alive = os.open(own / "alive", os.O_CREAT | os.O_RDWR)
+        fcntl.flock(alive, fcntl.LOCK_EX)  # the kernel releases it when the process ends
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
 
 
 def download(address: str, into: Path) -> str:
-    """A copy of a file in a folder, with its name."""
+    """Download a file to a folder under its own name; the local path."""
     fs, name = filesystem.connect(address)
     path = str(into / PurePosixPath(name).name)
     fs.get_file(name, path)
@@ -50,7 +50,7 @@ def download(address: str, into: Path) -> str:
 
 @contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """A local path of a file for the time of the block: itself, or a copy that is removed afterwards."""
+    """A local path of a file for the block: a copy, removed afterwards, if the file is remote."""
     if not filesystem.is_remote(path):
         yield path
         return
@@ -59,15 +59,15 @@ def local_copy(path: str) -> Iterator[str]:
 
 
 def cached_copy(path: str) -> str:
-    """A local path of a file: itself, or a copy that is fetched once and stays until `forget`."""
+    """A local path of a file: a copy, downloaded once and kept until `clear_copies`, if the file is remote."""
     if not filesystem.is_remote(path):
         return path
-    if path not in _kept:
-        _kept[path] = download(path, Path(tempfile.mkdtemp(dir=folder())))
-    return _kept[path]
+    if path not in _copies:
+        _copies[path] = download(path, Path(tempfile.mkdtemp(dir=folder())))
+    return _copies[path]
 
 
 def clear_copies() -> None:
-    """Remove the copies that were kept."""
-    while _kept:
-        shutil.rmtree(Path(_kept.popitem()[1]).parent, ignore_errors=True)
+    """Remove the copies of `cached_copy`."""
+    while _copies:
+        shutil.rmtree(Path(_copies.popitem()[1]).parent, ignore_errors=True)

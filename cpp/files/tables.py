@@ -1,9 +1,9 @@
-"""Arrow tables of a run: matrices as columns, rows as Parquet, and how many rows went in and came out.
+"""Parquet tables of a run: matrices as columns, row counts in the footer, checksums, reading in batches.
 
-The schemas, one row for each image and in the order of the input:
+The schemas, with one row for each image in the order of the input:
   FEATURES     key: string, embedding: fixed_size_list<float16>[d] (embedding_2, ... of further encoders),
-               image_shard: string, and the metadata as it came
-  REJECTED     key: string, row: int64 (its place in the input shard), reason: string
+               image_shard: string, and the metadata of the source
+  REJECTED     key: string, row: int64 (its index in the input shard), reason: string
   CODES        key: string, code: fixed_size_list<float16>[d]
   ASSIGNMENTS  key, cluster: int32, score: float32, second: int32, margin: float32, image_shard, metadata
   LABELS       key, label: string, confidence: float32, word: string, agrees: bool (`cpp.naming.cluster_table`)
@@ -31,11 +31,11 @@ EMBEDDING = "embedding"
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
-AT_ONCE = 4  # times the files that are read ahead are one data set of Arrow's
+AT_ONCE = 4  # files of one Arrow dataset, as a multiple of the prefetched files
 
 
 class Counts(NamedTuple):
-    """Rows of one shard: every row that came in went out or was rejected with a reason."""
+    """Row counts of one shard: each input row becomes an output row or a rejected row."""
 
     rows_in: int
     rows_out: int
@@ -43,6 +43,7 @@ class Counts(NamedTuple):
 
     @property
     def balanced(self) -> bool:
+        """Whether rows_in == rows_out + rejected."""
         return self.rows_in == self.rows_out + self.rejected
 
 
@@ -66,7 +67,7 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float16]:
 
 
 def join_vectors(table: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> NDArray[np.float16]:
-    """Vector columns side by side, `[n, sum of d]`: of unit rows unit rows again, in which each counts the same."""
+    """Concatenate vector columns to `[n, sum of d]`, scaled so that unit rows give unit rows."""
     parts = [matrix(table[column]) for column in columns]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) / np.float16(len(parts) ** 0.5)
 
@@ -93,44 +94,41 @@ def write(
 
 
 def read(path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file of a run, or some columns of it. ValueError where a page is not what was written."""
+    """A Parquet file of a run, or some of its columns. ValueError if a page does not match its checksum."""
     (name,), filesystem = remote.arrow_filesystem([path])
-    with _damage_said(path):
+    with _explain_damage(path):
         return pq.read_table(name, columns=columns, filesystem=filesystem, page_checksum_verification=True)
 
 
 def read_counts(path: str) -> tuple[Counts, int]:
-    """The counts that `write` put in the metadata, and the number of rows.
-
-    ValueError where there are no counts, or the file is damaged.
-    """
+    """The row counts in the footer, and the number of rows. ValueError if they are missing or the file is damaged."""
     footer = read_footer(path)
-    found = (footer.metadata or {}).get(COUNTS_KEY.encode())
-    if found is None:
+    counts = (footer.metadata or {}).get(COUNTS_KEY.encode())
+    if counts is None:
         raise ValueError(f"{path} has no row counts in its metadata: it was not written by this program")
-    return Counts(**json.loads(found)), footer.num_rows
+    return Counts(**json.loads(counts)), footer.num_rows
 
 
 def read_footer(path: str) -> pq.FileMetaData:
-    """What a Parquet file says of itself. ValueError where it is damaged."""
+    """The footer of a Parquet file. ValueError if it is damaged."""
     (name,), filesystem = remote.arrow_filesystem([path])
-    with _damage_said(path):
+    with _explain_damage(path):
         return pq.read_metadata(name, filesystem=filesystem)
 
 
 @contextmanager
-def _damage_said(path: str) -> Iterator[None]:
-    """Errors in the bytes of a file as a ValueError that names it; those of the storage as they are."""
+def _explain_damage(path: str) -> Iterator[None]:
+    """Turn decoding errors into a ValueError that names the file; errors of the storage pass."""
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-            raise  # Arrow's own have no number
-        raise ValueError(f"{path} is damaged ({error}). Remove it and run again: it is made anew") from error
+            raise  # an error of the storage; Arrow's decoding errors have no errno
+        raise ValueError(f"{path} is damaged ({error}). Remove it and run again to recompute it") from error
 
 
 def read_schema(path: str) -> pa.Schema:
-    """The columns of a Parquet file, and what its metadata says."""
+    """The schema of a Parquet file with its metadata."""
     (name,), filesystem = remote.arrow_filesystem([path])
     return pq.read_schema(name, filesystem=filesystem)
 
@@ -138,22 +136,22 @@ def read_schema(path: str) -> pa.Schema:
 def batches(
     paths: Sequence[str], columns: Sequence[str], prefetch: int, where: pc.Expression | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Columns of many Parquet files in order, `prefetch` files read ahead. Memory does not grow with their number.
+    """Columns of many Parquet files in order, with `prefetch` files read ahead, in memory independent of their number.
 
-    Only rows `where` it holds; groups of rows in which it cannot are not read. ValueError where a file is damaged.
+    `where` filters rows, and skips row groups by their statistics. ValueError if a file is damaged.
     """
     schema = None
     for start in range(0, len(paths), AT_ONCE * prefetch):
-        # of one data set Arrow reads up to a GiB ahead where its reader is slow, whatever it is told
-        some = paths[start : start + AT_ONCE * prefetch]
-        files = _dataset(some, schema)
+        # Arrow reads up to 1 GiB of a dataset ahead of a slow consumer, whatever the options
+        part = paths[start : start + AT_ONCE * prefetch]
+        files = _dataset(part, schema)
         schema = files.schema
         try:
             yield from files.to_batches(
                 columns=list(columns), filter=where, fragment_readahead=prefetch, batch_readahead=prefetch
             )
         except OSError:
-            for path in some:  # which one it is, Arrow does not say
+            for path in part:  # finds the damaged file, which Arrow does not name
                 read(path, columns)
             raise
 
@@ -164,9 +162,9 @@ def _dataset(paths: Sequence[str], schema: pa.Schema | None = None) -> ds.Datase
 
 
 def align_batches(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, ...]]:
-    """Batches of several streams of rows that belong together row for row, cut so that they have the same rows.
+    """Re-slice streams whose rows correspond, so that the batches yielded together have equal lengths.
 
-    ValueError where one stream has fewer rows.
+    ValueError if one stream has fewer rows.
     """
     held: list[pa.RecordBatch | None] = [None] * len(streams)
     while True:
@@ -175,28 +173,27 @@ def align_batches(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Recor
                 held[i] = batch = next(stream, None)
                 if batch is None:
                     break
-        there = [batch for batch in held if batch is not None]
-        if len(there) < len(streams):
-            if there:
-                raise ValueError(f"{len(there)} of {len(streams)} streams of rows are longer than the others")
+        current = [batch for batch in held if batch is not None]
+        if len(current) < len(streams):
+            if current:
+                raise ValueError(f"{len(current)} of {len(streams)} streams of rows are longer than the others")
             return
-        n = min(map(len, there))
-        yield tuple(batch.slice(0, n) for batch in there)
-        held = [batch.slice(n) for batch in there]
+        n = min(map(len, current))
+        yield tuple(batch.slice(0, n) for batch in current)
+        held = [batch.slice(n) for batch in current]
 
 
 def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
-    """At most `n` rows `[n, d]` of vector columns, `joined`; which ones says `sampled`."""
+    """At most `n` rows of vector columns, joined to `[n, d]`; the rows of `sample_batches`."""
     return np.concatenate([join_vectors(batch, columns) for batch in sample_batches(paths, columns, n, seed, prefetch)])
 
 
 def sample_batches(
     paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int
 ) -> Iterator[pa.RecordBatch]:
-    """At most `n` rows, drawn over all files without replacement, in their order; at least one batch.
+    """At most `n` rows, drawn from all files without replacement, in order; at least one batch.
 
-    Which rows is a function of the row counts, `n` and `seed` alone. Only rows that were drawn are kept in memory.
-    ValueError where there are no rows.
+    The choice depends only on the row counts, `n` and `seed`. ValueError if there are no rows.
     """
     total = _dataset(paths).count_rows()
     if total == 0:
