@@ -1,6 +1,6 @@
-"""Images that are files of their own: those below a folder, or wherever a table says.
+"""Images stored as one file each: below a folder, or at the addresses that a table lists.
 
-Knows nothing of captions or of what lies in a table.
+Knows no captions and no tables.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from cpp.sources.samples import Reason, Sample
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 PROTOCOLS = frozenset({"file", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"})
-ATTEMPTS = 3  # of a web address: many are dead, and there may be very many
-THREADS, WAITING = 16, 64  # files that are read at a time, and ahead of the reader
+ATTEMPTS = 3  # for a web address: there may be very many, and many are dead
+THREADS, PENDING = 16, 64  # concurrent reads, and images read ahead of the consumer
 
 
 class Address(NamedTuple):
-    """Where an image is, before it is read. `address` None: it is nowhere, for the reason."""
+    """An image that is still to be read; without an `address` the row is rejected for the `reason`."""
 
     key: str
     address: str | None
@@ -31,7 +31,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class FolderShard:
-    """Files `names`, relative to the folder `path`. With `labels` the folder that a file is in is its label."""
+    """Files `names`, relative to the folder `path`. With `labels`, the label of a file is its subfolder."""
 
     path: str
     fingerprint: str
@@ -50,33 +50,35 @@ class FolderShard:
 
 
 def is_image(name: str) -> bool:
-    """Whether the name of a file ends as an image's does."""
+    """Whether a file name has an image extension."""
     return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def read_addresses(addresses: Iterable[Address], max_bytes: int) -> Iterator[Sample]:
-    """Read images, some at a time, in order. A missing file, or a web address that fails, is a row with a reason.
+    """Read images concurrently, in order. A missing file or a failing web address is a rejected row.
 
-    OSError, naming the file, where storage fails otherwise; ImportError where fsspec lacks what a protocol needs.
+    OSError, naming the file, if other storage fails; ImportError if the client package of a protocol is not installed.
     """
 
-    def one(address: Address) -> Sample:
+    def read(address: Address) -> Sample:
         data = address.reason or Reason.NO_IMAGE if address.address is None else _read(address.address, max_bytes)
         if isinstance(data, Reason):
             return Sample(address.key, None, address.metadata, data)
         return Sample(address.key, data, address.metadata)
 
-    return map_threads(one, addresses, THREADS, WAITING)
+    return map_threads(read, addresses, THREADS, PENDING)
 
 
 def _read(address: str, max_bytes: int) -> bytes | Reason:
     protocol, separator, _ = address.partition("://")
-    if separator and (protocol not in PROTOCOLS or "::" in address):  # fsspec also knows protocols that unpack or run
+    if separator and (
+        protocol not in PROTOCOLS or "::" in address
+    ):  # some fsspec protocols unpack archives or run commands
         return Reason.BAD_ADDRESS
     if protocol == "file" or not separator:
         path = Path(address.removeprefix("file://"))
         if path.exists() and not (path.is_file() or path.is_dir()):
-            return Reason.SPECIAL  # a pipe would be waited for, a device read without end
+            return Reason.SPECIAL  # reading a pipe would block, a device would never end
     try:
         with filesystem.open_file(address, ATTEMPTS) as file:
             size = getattr(file, "size", None)
@@ -88,7 +90,7 @@ def _read(address: str, max_bytes: int) -> bytes | Reason:
         return Reason.MISSING
     except ImportError:
         raise
-    except Exception as error:  # aiohttp has many kinds of failure, and links on the web rot
+    except Exception as error:  # aiohttp has many kinds of errors, and web addresses die
         if protocol in ("http", "https"):
             return Reason.UNREADABLE
         raise OSError(f"{address} cannot be read: {error}") from error

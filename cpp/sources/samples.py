@@ -1,6 +1,6 @@
-"""A sample: an image as it came, with what is known of it; why a row is rejected; metadata as Arrow columns.
+"""A sample (an encoded image with its metadata), the reasons for rejecting a row, and metadata as Arrow columns.
 
-Knows nothing of where samples come from or what is done with them.
+Does not know where samples come from or how they are used.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pyarrow as pa
 # column names that the tables of a run use themselves
 RESERVED = re.compile(r"key|embedding(_\d+)?|image_shard|cluster(_\d+)?|score|second|margin")
 INT64 = range(-(2**63), 2**63)
-EXACT = 2**53  # largest of the whole numbers that float64 holds exactly
+EXACT = 2**53  # float64 holds all integers up to this one exactly
 
 
 class Reason(StrEnum):
-    """Every reason for which an image is rejected."""
+    """The reasons for rejecting an image; the texts are values of the column `reason` of rejected rows."""
 
     NO_IMAGE = "no image in the sample"
     LINK = "link or device in the tar, not a file"
@@ -42,7 +42,7 @@ class Reason(StrEnum):
 
 
 class Rejected(ValueError):  # noqa: N818 - a verdict on a row, not a fault
-    """A row that cannot be used, and why."""
+    """The row is rejected for `reason`."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
@@ -51,7 +51,7 @@ class Rejected(ValueError):  # noqa: N818 - a verdict on a row, not a fault
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a shard: the encoded image, or None and the reason. `metadata` is as `plain` makes it."""
+    """One row of a shard: the encoded image, or None and the reason; `metadata` holds values of `to_column_value`."""
 
     key: str
     image: bytes | None
@@ -60,9 +60,9 @@ class Sample:
 
 
 def to_column_value(value: Any) -> Any:
-    """A value that one Arrow column can hold: a scalar, text, a list of texts; anything else becomes JSON text.
+    """Convert to a value for an Arrow column: scalars, text and lists of text stay, other values become JSON text.
 
-    ValueError for text that UTF-8 cannot say (half of a surrogate pair).
+    ValueError for text that UTF-8 cannot encode (half of a surrogate pair).
     """
     if isinstance(value, str):
         value.encode()
@@ -77,7 +77,7 @@ def to_column_value(value: Any) -> Any:
 
 
 def read_json(data: bytes) -> dict[str, Any]:
-    """The fields of a JSON object. `Rejected` where the bytes are none."""
+    """The fields of a JSON object. `Rejected` if the bytes are not a JSON object."""
     try:
         value = json.loads(data)
         if isinstance(value, dict):
@@ -88,7 +88,7 @@ def read_json(data: bytes) -> dict[str, Any]:
 
 
 def read_text(data: bytes) -> str:
-    """Text without the white space around it. `Rejected` where it is not UTF-8."""
+    """Text without surrounding white space. `Rejected` if it is not UTF-8."""
     try:
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
@@ -96,7 +96,7 @@ def read_text(data: bytes) -> str:
 
 
 def read_label(data: bytes) -> int | str:
-    """The content of a `.cls` file: a number where it is one, else text. `Rejected` where it is not UTF-8."""
+    """The content of a `.cls` file, an integer or text. `Rejected` if it is not UTF-8."""
     text = read_text(data)
     try:
         return int(text) if int(text) in INT64 else text
@@ -104,25 +104,25 @@ def read_label(data: bytes) -> int | str:
         return text
 
 
-def merge_metadata(known: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Both together. A field of `more` that `known` has with another value is kept as `source_NAME`."""
+def merge_metadata(metadata: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Add `more` to `metadata` in place. A field that `metadata` has with another value becomes `source_NAME`."""
     for name, value in more.items():
         title = name
-        while title in known and known[title] != value:
+        while title in metadata and metadata[title] != value:
             title = f"source_{title}"
-        known[title] = value
-    return known
+        metadata[title] = value
+    return metadata
 
 
 def metadata_columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
-    """Metadata of rows -> Arrow columns in the order in which the fields first appear; a missing field is null.
+    """Arrow columns of the metadata of rows, in the order in which fields first appear; missing fields are null.
 
-    A column is bool, int64, double or list<string> where all its values are, and string otherwise (a value that is no
-    text then stands as JSON); one without any value is a string. A field whose name is one of `OURS` becomes
-    `source_NAME`, but a `key` that only repeats the row's own is left out.
+    A column is bool, int64, double or list<string> if all its values are; otherwise, or without values, it is string,
+    with other values as JSON. A field with a RESERVED name becomes `source_NAME`; a field `key` equal to the row's key
+    is left out.
     """
     names = list(dict.fromkeys(name for row in metadata for name in row))
-    taken, found = set(names), dict[str, pa.Array]()
+    taken, columns = set(names), dict[str, pa.Array]()
     for name in names:
         values = [row.get(name) for row in metadata]
         if name == "key" and all(value in (None, key) for key, value in zip(keys, values, strict=True)):
@@ -131,8 +131,8 @@ def metadata_columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]])
         while RESERVED.fullmatch(title) or (title != name and title in taken):
             title = f"source_{title}"
         taken.add(title)
-        found[title] = _column(values)
-    return found
+        columns[title] = _column(values)
+    return columns
 
 
 def _column(values: list[Any]) -> pa.Array:

@@ -1,6 +1,6 @@
 """Images in the rows of a table: their bytes in Parquet, or their addresses in Parquet, CSV or TSV.
 
-Knows nothing of where an address leads.
+Leaves the reading of addresses to `cpp.sources.folder`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from cpp.files import filesystem
 from cpp.sources.folder import Address, read_addresses
 from cpp.sources.samples import Reason, Sample, to_column_value
 
-BATCH = 64  # rows that are unpacked at a time
-BUFFER = 1 << 20  # bytes that are read at a time; without it a whole row group, which may be the whole file
+BATCH = 64  # rows decoded at a time
+BUFFER = 1 << 20  # bytes per read; the default reads whole row groups, which may be the whole file
 
-Row = tuple[pa.RecordBatch, int, int]  # what it is in, its place there, its number in the table
+Row = tuple[pa.RecordBatch, int, int]  # a batch, the index in the batch, the index in the table
 
 
 @dataclass(frozen=True)
 class TableShard:
-    """Rows `start` to `stop` of a table. `column` holds bytes of images, or their `addresses`; `key` their names."""
+    """Rows [start, stop) of a table. `column` holds image bytes, or their `addresses`; the column `key` their keys."""
 
     table: str
     fingerprint: str
@@ -42,33 +42,33 @@ class TableShard:
 
     @property
     def path(self) -> str:
-        """Where the images are, as `at` reads it: `train.parquet#bytes=image&key=id&rows=0-10000`."""
-        given = {"addresses" if self.addresses else "bytes": self.column}
-        given |= {"key": self.key} if self.key is not None else {}
-        return f"{self.table}#{urlencode(given)}&rows={self.start}-{self.stop}"
+        """The shard as text for `from_path`: `train.parquet#bytes=image&key=id&rows=0-10000`."""
+        query = {"addresses" if self.addresses else "bytes": self.column}
+        query |= {"key": self.key} if self.key is not None else {}
+        return f"{self.table}#{urlencode(query)}&rows={self.start}-{self.stop}"
 
     @classmethod
     def from_path(cls, path: str) -> TableShard | None:
-        """The shard of a `path`, without its fingerprint; None where the path is not one of a table."""
+        """The shard of a `path`, without its fingerprint; None if the path is not that of a table's shard."""
         table, _, query = path.rpartition("#")
-        given = dict(parse_qsl(query, keep_blank_values=True))
-        rows = re.fullmatch(r"(\d+)-(\d+)", given.get("rows", ""))
-        column = given.get("bytes", given.get("addresses"))
+        fields = dict(parse_qsl(query, keep_blank_values=True))
+        rows = re.fullmatch(r"(\d+)-(\d+)", fields.get("rows", ""))
+        column = fields.get("bytes", fields.get("addresses"))
         if rows is None or column is None:
             return None
-        return cls(table, "", int(rows[1]), int(rows[2]), column, "addresses" in given, given.get("key"))
+        return cls(table, "", int(rows[1]), int(rows[2]), column, "addresses" in fields, fields.get("key"))
 
     def read(self, max_bytes: int) -> Iterator[Sample]:
-        """Samples in the order of the rows; without `key` they are numbered. All columns but binary ones are kept.
+        """Samples in the order of the rows, numbered if there is no `key`. All but binary columns become metadata.
 
-        A relative address is relative to the table's folder. ValueError where the table cannot be read.
+        Addresses may be relative to the table's folder. ValueError if the table cannot be read.
         """
         return self._samples(_rows(self.table, range(self.start, self.stop)), max_bytes)
 
     def pick(self, keys: Collection[str], max_bytes: int) -> Iterator[Sample]:
-        """The samples that have one of the keys, as `read` gives them but for their metadata.
+        """The samples with one of the keys, without metadata.
 
-        Of Parquet it unpacks the column of keys, and of the images only the row groups that hold one of them.
+        From Parquet it decodes the column of keys, and only those row groups of images that contain one of the keys.
         """
         rows = [row for row, key in self._keys() if key in keys]
         columns = [name for name in dict.fromkeys((self.key, self.column)) if name is not None]
@@ -77,8 +77,8 @@ class TableShard:
     def _keys(self) -> Iterator[tuple[int, str]]:
         if self.key is None:
             return ((row, self._number(row)) for row in range(self.start, self.stop))
-        found = _rows(self.table, range(self.start, self.stop), [self.key])
-        return ((row, self._key(batch, i, row)) for batch, i, row in found)
+        rows = _rows(self.table, range(self.start, self.stop), [self.key])
+        return ((row, self._key(batch, i, row)) for batch, i, row in rows)
 
     def _key(self, batch: pa.RecordBatch, i: int, row: int) -> str:
         key = None if self.key is None else batch.column(self.key)[i].as_py()
@@ -92,13 +92,13 @@ class TableShard:
             return read_addresses((self._address(*row) for row in rows), max_bytes)
         return (self._sample(*row, max_bytes) for row in rows)
 
-    def _about(self, batch: pa.RecordBatch, i: int, row: int) -> tuple[str, dict[str, Any]]:
+    def _key_and_metadata(self, batch: pa.RecordBatch, i: int, row: int) -> tuple[str, dict[str, Any]]:
         kept = [f.name for f in batch.schema if not _holds_bytes(f.type) and f.name != self.key]
         metadata = {name: to_column_value(batch.column(name)[i].as_py()) for name in kept}
         return self._key(batch, i, row), metadata
 
     def _sample(self, batch: pa.RecordBatch, i: int, row: int, max_bytes: int) -> Sample:
-        key, metadata = self._about(batch, i, row)
+        key, metadata = self._key_and_metadata(batch, i, row)
         value = batch.column(self.column)[i]
         if pa.types.is_struct(value.type) and value.is_valid:
             if "path" in value.type.names and value["path"].is_valid:
@@ -111,7 +111,7 @@ class TableShard:
         return Sample(key, value.as_py(), metadata)
 
     def _address(self, batch: pa.RecordBatch, i: int, row: int) -> Address:
-        key, metadata = self._about(batch, i, row)
+        key, metadata = self._key_and_metadata(batch, i, row)
         address = batch.column(self.column)[i].as_py()
         if not address:
             return Address(key, None, metadata, Reason.NO_IMAGE)
@@ -125,22 +125,22 @@ def length(path: str) -> int:
     """Number of rows of a table."""
     if _is_text(path):
         return sum(len(batch) for batch, _ in _text_batches(path))
-    with _opened(path) as file:
+    with _open_table(path) as file:
         return int(pq.read_metadata(file).num_rows)
 
 
 def schema(path: str) -> pa.Schema:
-    """Columns of a table; those of a text are strings."""
+    """The schema of a table; all columns of CSV and TSV are strings."""
     if _is_text(path):
         return next(_text_batches(path))[0].schema
-    with _opened(path) as file:
+    with _open_table(path) as file:
         return pq.read_schema(file)
 
 
 def image_column(path: str, column: str | None, addresses: bool) -> str:
-    """The column of images: the given one, or the only one that holds bytes. ValueError where that is not clear."""
-    found = schema(path)
-    suitable = [f.name for f in found if (_is_string if addresses else _holds_bytes)(f.type)]
+    """The column of images: `column`, or else the only one that holds bytes. ValueError if there is no such column."""
+    fields = schema(path)
+    suitable = [f.name for f in fields if (_is_string if addresses else _holds_bytes)(f.type)]
     if column is not None and column in suitable:
         return column
     if column is None and len(suitable) == 1 and not addresses:
@@ -148,44 +148,44 @@ def image_column(path: str, column: str | None, addresses: bool) -> str:
     kind = "addresses (text)" if addresses else "bytes (binary, or struct{bytes, path})"
     raise ValueError(
         f"{path}: images.column is {column!r}, it must name a column of {kind}; "
-        f"there are {', '.join(suitable) or 'none'} among {', '.join(found.names)}"
+        f"there are {', '.join(suitable) or 'none'} among {', '.join(fields.names)}"
     )
 
 
-def _rows(path: str, wanted: Sequence[int], columns: list[str] | None = None) -> Iterator[Row]:
-    """The wanted rows, which ascend, with these columns of Parquet (all of a text); stops at the last of them."""
-    if not wanted:
+def _rows(path: str, indices: Sequence[int], columns: list[str] | None = None) -> Iterator[Row]:
+    """The rows at these ascending indices; `columns` selects columns of Parquet, not of CSV and TSV."""
+    if not indices:
         return
-    for batch, first in _text_batches(path) if _is_text(path) else _parquet_batches(path, wanted, columns):
-        for row in wanted[bisect_left(wanted, first) : bisect_left(wanted, first + len(batch))]:
+    for batch, first in _text_batches(path) if _is_text(path) else _parquet_batches(path, indices, columns):
+        for row in indices[bisect_left(indices, first) : bisect_left(indices, first + len(batch))]:
             yield batch, row - first, row
-        if wanted[-1] < first + len(batch):
+        if indices[-1] < first + len(batch):
             return
 
 
 def _text_batches(path: str) -> Iterator[tuple[pa.RecordBatch, int]]:
     parse = csv.ParseOptions(delimiter="\t" if path.endswith(".tsv") else ",", newlines_in_values=True)
-    with _opened(path) as file:
+    with _open_table(path) as file:
         names = csv.open_csv(file, parse_options=parse).schema.names
-    # kinds that are guessed from the first rows would differ between shards, and fail further down
+    # types inferred from the first rows would differ between shards and fail on later rows
     convert = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     row = 0
-    with _opened(path) as file:
+    with _open_table(path) as file:
         for batch in csv.open_csv(file, parse_options=parse, convert_options=convert):
             yield batch, row
             row += len(batch)
 
 
 def _parquet_batches(
-    path: str, wanted: Sequence[int], columns: list[str] | None
+    path: str, indices: Sequence[int], columns: list[str] | None
 ) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The row groups that hold wanted rows in batches, each with the number of its first row."""
-    with _opened(path) as file:
+    """Batches of the row groups that contain one of the rows, each with the index of its first row."""
+    with _open_table(path) as file:
         parquet = pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False)
         stop = 0
         for group in range(parquet.num_row_groups):
             row, stop = stop, stop + parquet.metadata.row_group(group).num_rows
-            if bisect_left(wanted, row) == bisect_left(wanted, stop):
+            if bisect_left(indices, row) == bisect_left(indices, stop):
                 continue
             for batch in parquet.iter_batches(BATCH, row_groups=[group], columns=columns):
                 yield batch, row
@@ -193,13 +193,13 @@ def _parquet_batches(
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def _open_table(path: str) -> Iterator[Any]:
     with filesystem.open_file(path) as file:
         try:
             yield file
         except (pa.ArrowException, OSError) as error:
             raise ValueError(
-                f"{path} cannot be read as a table ({error}): write or copy it again, or take it out"
+                f"{path} cannot be read as a table ({error}): write or copy it again, or remove it"
             ) from error
 
 
@@ -207,11 +207,11 @@ def _is_text(path: str) -> bool:
     return path.endswith((".csv", ".tsv"))
 
 
-def _is_string(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _is_string(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return "bytes" in kind.names and _holds_bytes(kind.field("bytes").type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def _holds_bytes(type_: pa.DataType) -> bool:
+    if pa.types.is_struct(type_):
+        return "bytes" in type_.names and _holds_bytes(type_.field("bytes").type)
+    return bool(pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
