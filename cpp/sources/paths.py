@@ -1,6 +1,6 @@
-"""Paths as a person writes them -> files: globs, brace ranges, lists in a file; local or any URL of fsspec.
+"""Finds the files that input paths name: globs, brace ranges and lists, local or at any URL of fsspec.
 
-Folders are listed, files are not probed one by one (but on http, where nothing can be listed). Knows no formats.
+Folders are listed once instead of probing each file, except on http, which has no listings. Knows no formats.
 """
 
 from __future__ import annotations
@@ -19,72 +19,76 @@ from cpp.files import credentials, filesystem
 from cpp.files.iterables import map_threads
 from cpp.store.results import fingerprint
 
-CHANGED = ("ETag", "etag", "mtime", "LastModified", "updated")
-PROBES = 32  # requests at a time where files must be probed
+VERSIONS = ("ETag", "etag", "mtime", "LastModified", "updated")  # in a listing's entry; the first present counts
+PROBES = 32  # concurrent requests for files that must be probed
 
 HTTP = ("http://", "https://")
 
-Files = dict[str, str]  # fingerprints of names, sizes and times of change (or etags), by path
+Files = dict[str, str]  # path -> fingerprint of path, size and version
 Entry = tuple[str, str]  # a file and its fingerprint
 
 
 def expand(paths: Sequence[str]) -> list[Entry]:
-    """The files that `paths` name, in the order in which they are named; a glob's are sorted by name.
+    """The files that `paths` name, in their order; matches of a glob are sorted by name.
 
     A path may be a file, a glob, a brace range (`{00000..00412}.tar`), or a list: `@FILE`, or a name that ends in
-    `.txt`, with one path on each line, relative to the list's folder. ValueError where a file is not there.
+    `.txt`, with one path on each line, relative to the list's folder. ValueError if a file does not exist.
     """
     patterns = [pattern for path in paths for line in _lines(path) for pattern in _braces(line)]
-    named = _named([pattern for pattern in patterns if not filesystem.has_magic(pattern)])
-    found, missing = dict[str, str](), list[str]()
+    existing = _existing([pattern for pattern in patterns if not filesystem.has_magic(pattern)])
+    files, missing = Files(), list[str]()
     for pattern in patterns:
-        matched = _glob(pattern) if filesystem.has_magic(pattern) else {p: named[p] for p in (pattern,) if p in named}
-        found |= matched
-        missing += [] if matched else [pattern]
+        matches = _glob(pattern) if filesystem.has_magic(pattern) else _select(existing, [pattern])
+        files |= matches
+        missing += [] if matches else [pattern]
     if missing:
         raise ValueError(
-            f"{len(missing)} of the {len(patterns)} paths of images.path are not there, the first is {missing[0]}: "
-            "correct images.path, or take them out"
+            f"{len(missing)} of the {len(patterns)} paths of images.path do not exist, the first is {missing[0]}: "
+            "correct images.path, or remove them from it"
         )
-    return list(found.items())
+    return list(files.items())
 
 
 def siblings(files: Sequence[str], suffix: str) -> dict[str, Entry]:
-    """For each of the files that has one, the file of the same name with another suffix in the same folder."""
-    there = _named([_beside(path, suffix) for path in files])
-    return {path: (other, there[other]) for path in files if (other := _beside(path, suffix)) in there}
+    """For each file, the existing file of the same name with another suffix in the same folder."""
+    others = [path.removesuffix(PurePosixPath(path).suffix) + suffix for path in files]
+    existing = _existing(others)
+    return {path: (other, existing[other]) for path, other in zip(files, others, strict=True) if other in existing}
 
 
-def find_files(folder: str, wanted: Callable[[str], bool]) -> dict[str, str]:
-    """Files anywhere under a folder whose names are `wanted`: path relative to it -> fingerprint, sorted.
+def find_files(folder: str, accept: Callable[[str], bool]) -> Files:
+    """The files below a folder that `accept` their path relative to it; sorted, by that path.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are left out. ValueError if the folder does not exist.
     """
     fs, root = filesystem.connect(folder)
     root = root.rstrip("/")
     if not fs.isdir(root):
         raise ValueError(f"the folder {folder} does not exist: correct images.path")
-    inside = {str(path)[len(root) + 1 :]: info for path, info in fs.find(root, detail=True).items()}
-    visible = sorted(
-        name for name in inside if wanted(name) and not any(part.startswith(".") for part in name.split("/"))
-    )
-    return {name: identity(name, inside[name]) for name in visible}
+    infos = {str(path)[len(root) + 1 :]: info for path, info in fs.find(root, detail=True).items()}
+    names = (name for name in infos if not any(part.startswith(".") for part in name.split("/")) and accept(name))
+    return {name: _fingerprint(name, infos[name]) for name in sorted(names)}
 
 
-def identity(path: str, info: Mapping[str, Any]) -> str:
-    """Fingerprint of a file from what a listing says of it. ValueError for a name that no table can hold."""
+def identity(path: str, info: Mapping[str, Any]) -> tuple[str, int | None, str]:
+    """Path, size in bytes and version (etag or time of change) of a file. ValueError for a path that is not UTF-8."""
     try:
         path.encode()
     except UnicodeEncodeError:
-        said = path.encode(errors="backslashreplace").decode()
-        raise ValueError(f"the name of the file {said} is not UTF-8: rename it") from None
-    changed = next((str(info[key]) for key in CHANGED if info.get(key) is not None), "")
-    return fingerprint(path, info.get("size"), changed)
+        escaped = path.encode(errors="backslashreplace").decode()
+        raise ValueError(f"the name of the file {escaped} is not UTF-8: rename it") from None
+    return path, info.get("size"), next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
+
+
+def _fingerprint(path: str, info: Mapping[str, Any]) -> str:
+    return fingerprint(*identity(path, info))
 
 
 def _lines(path: str) -> list[str]:
     if path.startswith("pipe:"):
-        raise ValueError(f"{path}: images.path does not run commands; name files, or mount what the command reads")
+        raise ValueError(
+            f"{path}: images.path does not run commands; name files, or mount the storage that the command reads"
+        )
     name = path.removeprefix("@")
     credentials.check_address(name)
     if name == path and not path.endswith(".txt"):
@@ -100,8 +104,8 @@ def _lines(path: str) -> list[str]:
     for line in lines:
         credentials.check_address(line)
     entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    if wrong := [entry for entry in entries if entry.startswith(("pipe:", "@"))]:
-        raise ValueError(f"the list {name} names {wrong[0]}: a list holds paths of files, one on a line")
+    if invalid := [entry for entry in entries if entry.startswith(("pipe:", "@"))]:
+        raise ValueError(f"the list {name} contains {invalid[0]}: a list holds paths of files, one on each line")
     return [e if "://" in e or e.startswith("/") or not folder else f"{folder}/{e}" for e in entries]
 
 
@@ -109,11 +113,7 @@ def _braces(path: str) -> list[str]:
     try:
         return list(braceexpand(path))
     except ValueError as error:
-        raise ValueError(f"{path}: the braces in images.path do not pair ({error})") from error
-
-
-def _beside(path: str, suffix: str) -> str:
-    return path.removesuffix(PurePosixPath(path).suffix) + suffix
+        raise ValueError(f"{path}: the braces in images.path do not match ({error})") from error
 
 
 def _glob(pattern: str) -> Files:
@@ -121,31 +121,34 @@ def _glob(pattern: str) -> Files:
     folder, _, name = root.rpartition("/")
     if pattern.startswith(HTTP) or filesystem.has_magic(folder) or "**" in name:
         paths = [_url(fs, path, pattern) for path in sorted(fs.glob(root))]
-        there = _named(paths)
-        return {path: there[path] for path in paths if path in there}
-    fits = re.compile(filesystem.glob_translate(root)).match
-    matched = {i["name"]: i for i in _entries(_url(fs, folder, pattern)) if fits(i["name"]) and filesystem.is_file(i)}
-    urls = {_url(fs, path, pattern): matched[path] for path in sorted(matched)}
-    return {url: identity(url, info) for url, info in urls.items()}
+        return _select(_existing(paths), paths)
+    matches = re.compile(filesystem.glob_translate(root)).match
+    entries = [i for i in _entries(_url(fs, folder, pattern)) if matches(i["name"]) and filesystem.is_file(i)]
+    infos = {_url(fs, info["name"], pattern): info for info in sorted(entries, key=lambda info: str(info["name"]))}
+    return {url: _fingerprint(url, info) for url, info in infos.items()}
 
 
-def _named(paths: Sequence[str]) -> Files:
-    """Those of the files that are there. Each of their folders is listed once, but on http."""
-    found = dict[str, str]()
+def _select(files: Files, paths: Sequence[str]) -> Files:
+    return {path: files[path] for path in paths if path in files}
+
+
+def _existing(paths: Sequence[str]) -> Files:
+    """The files that exist. Each of their folders is listed once; on http each file is probed."""
+    files = Files()
     probed = [path for path in paths if path.startswith(HTTP)]
     for path, info in zip(probed, map_threads(_probe, probed, PROBES, 4 * PROBES), strict=True):
-        found |= {path: identity(path, info)} if info is not None else {}
+        files |= {path: _fingerprint(path, info)} if info is not None else {}
     folders = defaultdict[str, dict[str, str]](dict)
     for path in paths:
         if not path.startswith(HTTP):
             root = filesystem.connect(path)[1]
             folders[path.rpartition("/")[0] if filesystem.is_remote(path) else root.rpartition("/")[0]][root] = path
-    for folder, wanted in folders.items():
+    for folder, paths_by_name in folders.items():
         for info in _entries(folder):
-            if info["name"] in wanted and filesystem.is_file(info):
-                path = wanted[info["name"]]
-                found[path] = identity(path, info)
-    return found
+            if info["name"] in paths_by_name and filesystem.is_file(info):
+                path = paths_by_name[info["name"]]
+                files[path] = _fingerprint(path, info)
+    return files
 
 
 def _probe(path: str) -> Mapping[str, Any] | None:
@@ -158,7 +161,7 @@ def _probe(path: str) -> Mapping[str, Any] | None:
 
 
 def _entries(folder: str) -> Iterator[Mapping[str, Any]]:
-    """What is in a folder; nothing where there is no such folder."""
+    """The entries of a folder; none if it does not exist."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         yield from filesystem.list_folder(folder)
 

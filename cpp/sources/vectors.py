@@ -1,7 +1,7 @@
-"""Vectors that exist already: folders in clip-retrieval's layout, and words with their text vectors.
+"""Existing vectors: folders in clip-retrieval's layout, and words with their text vectors.
 
-Paths may be local or any URL of fsspec (`s3://`, `gs://`, `https://`). Input is untrusted: arrays are read without
-pickle. Knows nothing of images or models.
+Paths may be local or any URL of fsspec (`s3://`, `gs://`, `https://`). Input is untrusted, so arrays are read without
+pickle. Knows no images and no models.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from cpp.files import filesystem
 from cpp.files.tables import REJECTED, matrix_column
+from cpp.sources.paths import identity
 from cpp.sources.samples import RESERVED
 from cpp.store.results import File, fingerprint
 
@@ -30,8 +31,8 @@ _NUMBER = re.compile(r"(\d+)\.[^.]+$")
 def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[tuple[str, File]]]:
     """Shards of a clip-retrieval folder: `vectors` (img_emb/*.npy), `metadata` (metadata/*.parquet) and `images`.
 
-    They pair by number: tar N of the folder `images` holds the pictures of file N. Of each kind come, in order, the
-    name of the shard and its file. ValueError where one has no partner.
+    Files pair by number: tar N of the folder `images` holds the images of file N. The values yield the name of each
+    shard and its file, in order. ValueError if a file has no partner.
     """
     parts = {
         "vectors": _numbered(f"{folder}/img_emb", ".npy"),
@@ -42,21 +43,21 @@ def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[
     first = parts["vectors"]
     for name, files in parts.items():
         if len(alone := np.setxor1d(first.numbers, files.numbers, assume_unique=True)):
-            mine, there = (first, name) if alone[0] in first.numbers else (files, "vectors")
-            path = mine.path(int(np.searchsorted(mine.numbers, alone[0])))
+            owner, other = (first, name) if alone[0] in first.numbers else (files, "vectors")
+            path = owner.path(int(np.searchsorted(owner.numbers, alone[0])))
             raise ValueError(
-                f"{path} has no partner of number {alone[0]} among the {there}: add it, or take this one away"
+                f"{path} has no partner of number {alone[0]} among the {other}: add the partner, or remove this file"
             )
     return {name: files.shards() for name, files in parts.items()}
 
 
 def source_file(path: str, *names: str) -> File:
-    """A file, or a folder of which files are named, with a fingerprint of sizes and times of change (or etags)."""
+    """A file, or a folder with the `names` of its files, with a fingerprint of their paths, sizes and versions."""
     return File(path, fingerprint(*(_identity(*_info(f"{path}/{name}" if name else path)) for name in names)))
 
 
 def vector_dim(paths: Iterable[str]) -> int | None:
-    """Dimension of the first .npy file whose header can be read, None where none can."""
+    """The dimension in the first readable header of an .npy file, or None."""
     for path in paths:
         try:
             return read_header(path)[1]
@@ -66,10 +67,7 @@ def vector_dim(paths: Iterable[str]) -> int | None:
 
 
 def read_header(path: str) -> tuple[int, int, np.dtype[Any]]:
-    """Of an .npy file with a matrix: the byte at which its numbers begin, its columns, the type of a number.
-
-    ValueError for any other file.
-    """
+    """Offset of the data in bytes, number of columns and dtype of an .npy file with a matrix. ValueError for others."""
     with filesystem.open_file(path) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -80,7 +78,7 @@ def read_header(path: str) -> tuple[int, int, np.dtype[Any]]:
 
 
 def read_vectors(path: str) -> NDArray[np.floating]:
-    """A float matrix `[n, d]` from an .npy file. ValueError for anything else in it."""
+    """A float matrix `[n, d]` from an .npy file. ValueError for other contents."""
     with filesystem.open_file(path) as file:
         try:
             X = np.load(file, allow_pickle=False)
@@ -96,36 +94,36 @@ def import_vectors(
 ) -> tuple[pa.Table, pa.Table, int]:
     """FEATURES, REJECTED (schemas: `cpp.files.tables`) and the number of rows of a file of vectors and its metadata.
 
-    Rows become unit vectors; one that is not finite or is zero is rejected with that reason. All metadata columns are
-    kept. `key` is the column that names an image, None numbers the rows. ValueError where the two files do not pair.
+    Rows are scaled to unit length; rows that are not finite or zero are rejected. All metadata columns are kept. `key`
+    is the column of image keys; None numbers the rows. ValueError if the two files do not fit together.
     """
-    X, about = read_vectors(vectors).astype(np.float32), read_metadata(metadata)
-    if len(X) != len(about):
-        raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(about)}; they must be equal")
+    X, table = read_vectors(vectors).astype(np.float32), read_metadata(metadata)
+    if len(X) != len(table):
+        raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(table)}; they must be equal")
     if X.shape[1] != dim:
         raise ValueError(f"{vectors} has dimension {X.shape[1]}, the first file {dim}; they must be equal")
-    if taken := [name for name in about.column_names if RESERVED.fullmatch(name) and name != "key"]:
+    if taken := [name for name in table.column_names if RESERVED.fullmatch(name) and name != "key"]:
         raise ValueError(f"{metadata} has a column {taken[0]!r}, a name that results use: rename it")
-    if key is not None and key not in about.column_names:
+    if key is not None and key not in table.column_names:
         raise ValueError(
-            f"{metadata} has no column {key!r} (import.key); it has {', '.join(about.column_names)}: "
+            f"{metadata} has no column {key!r} (import.key); it has {', '.join(table.column_names)}: "
             "name one of them, or null to number the rows"
         )
     keys = (
-        about[key].cast(pa.string()) if key else pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
+        table[key].cast(pa.string()) if key else pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
     )
     norm = np.linalg.norm(X, axis=1)
     reason = np.where(~np.isfinite(norm), "vector is not finite", np.where(norm == 0, "vector is zero", ""))
     keep = reason == ""
     columns = {"key": keys.filter(keep), "embedding": matrix_column(X[keep] / norm[keep, None])}
     columns["image_shard"] = pa.repeat(pa.scalar(images, pa.string()), int(keep.sum()))
-    columns |= {name: about[name].filter(keep) for name in about.column_names if name != "key"}
+    columns |= {name: table[name].filter(keep) for name in table.column_names if name != "key"}
     rejected = {"key": keys.filter(~keep), "row": np.flatnonzero(~keep), "reason": reason[~keep]}
     return pa.table(columns), pa.table(rejected, schema=REJECTED), len(X)
 
 
 def read_metadata(path: str) -> pa.Table:
-    """All columns of a Parquet file. ValueError where it cannot be read."""
+    """All columns of a Parquet file. ValueError if it cannot be read."""
     with filesystem.open_file(path) as file:
         try:
             return pq.read_table(file)
@@ -134,7 +132,7 @@ def read_metadata(path: str) -> pa.Table:
 
 
 def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
-    """Words and their vectors: `names.txt` (one a line) and `embeddings.npy` of the same length."""
+    """Words from `names.txt`, one per line, and their vectors `[n, d]` from `embeddings.npy`."""
     with filesystem.open_file(f"{folder}/names.txt") as file:
         names = [line.strip() for line in file.read().decode().splitlines()]
     X = read_vectors(f"{folder}/embeddings.npy")
@@ -142,67 +140,69 @@ def read_words(folder: str) -> tuple[list[str], NDArray[np.floating]]:
         raise ValueError(
             f"{folder}: names.txt has {len(names)} lines, embeddings.npy {len(X)} rows; they must be equal"
         )
-    if bad := [
+    if invalid := [
         i + 1 for i, (name, row) in enumerate(zip(names, X, strict=True)) if not name or not np.isfinite(row).all()
     ]:
-        raise ValueError(f"{folder}: line {bad[0]} has no word or a vector that is not finite ({len(bad)} such lines)")
+        raise ValueError(
+            f"{folder}: line {invalid[0]} has no word or a vector that is not finite ({len(invalid)} such lines)"
+        )
     return names, X
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a text file in UTF-8 that are not empty. ValueError where it cannot be read."""
+    """The non-empty lines of a UTF-8 text file. ValueError if it cannot be read."""
     try:
         with filesystem.open_file(path) as file:
             return [line.strip() for line in io.TextIOWrapper(file, "utf-8-sig") if line.strip()]
     except FileNotFoundError:
         raise ValueError(f"the file {path} does not exist") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8 ({error}): save it as such") from error
+        raise ValueError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
 
 
 @dataclass(frozen=True)
 class _Numbered:
-    """Files of a folder in the order of the numbers that their names end in: there may be very many."""
+    """Files of a folder, ordered by the number at the end of their names, in arrays since there may be very many."""
 
     folder: str
     numbers: NDArray[np.int64]
     names: NDArray[np.bytes_]
     fingerprints: NDArray[np.uint64]
 
-    def path(self, place: int) -> str:
-        return f"{self.folder}/{bytes(self.names[place]).decode()}"
+    def path(self, index: int) -> str:
+        return f"{self.folder}/{bytes(self.names[index]).decode()}"
 
     def shards(self) -> Iterator[tuple[str, File]]:
         """Name and file of each shard."""
-        for place, number in enumerate(self.numbers):
-            yield f"{number:05d}", File(self.path(place), f"{self.fingerprints[place]:016x}")
+        for index, number in enumerate(self.numbers):
+            yield f"{number:05d}", File(self.path(index), f"{self.fingerprints[index]:016x}")
 
 
 def _numbered(folder: str, suffix: str) -> _Numbered:
     fs, root = filesystem.connect(folder)
-    place = str(fs.unstrip_protocol(root)) if filesystem.is_remote(folder) else root
-    numbers, names, marks = array("q"), list[bytes](), array("Q")
+    address = str(fs.unstrip_protocol(root)) if filesystem.is_remote(folder) else root
+    numbers, names, fingerprints = array("q"), list[bytes](), array("Q")
     try:
-        for entry in filesystem.list_folder(place):
+        for entry in filesystem.list_folder(address):
             name = str(entry["name"]).rpartition("/")[2]
             if not (name.endswith(suffix) and filesystem.is_file(entry)):
                 continue
             match = _NUMBER.search(name)
             if match is None:
-                raise ValueError(f"{place}/{name}: the name has no number before {suffix} to pair it by")
+                raise ValueError(f"{address}/{name}: the name has no number before {suffix} to pair it by")
             numbers.append(int(match[1]))
             names.append(name.encode())
-            marks.append(int(fingerprint(_identity(f"{place}/{name}", entry)), 16))
+            fingerprints.append(int(fingerprint(_identity(f"{address}/{name}", entry)), 16))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"the folder {folder} does not exist") from None
     if not names:
         raise ValueError(f"the folder {folder} has no {suffix} files")
     order = np.argsort(np.array(numbers), kind="stable")
-    listed = _Numbered(place, *(np.array(column)[order] for column in (numbers, names, marks)))
-    if len(twice := np.flatnonzero(listed.numbers[1:] == listed.numbers[:-1])):
-        one, other = listed.path(int(twice[0])), listed.path(int(twice[0]) + 1)
-        raise ValueError(f"{one} and {other} have the same number {listed.numbers[twice[0]]}: rename one")
-    return listed
+    files = _Numbered(address, *(np.array(column)[order] for column in (numbers, names, fingerprints)))
+    if len(repeated := np.flatnonzero(files.numbers[1:] == files.numbers[:-1])):
+        one, other = files.path(int(repeated[0])), files.path(int(repeated[0]) + 1)
+        raise ValueError(f"{one} and {other} have the same number {files.numbers[repeated[0]]}: rename one")
+    return files
 
 
 def _info(path: str) -> tuple[str, dict[str, Any]]:
@@ -214,5 +214,4 @@ def _info(path: str) -> tuple[str, dict[str, Any]]:
 
 
 def _identity(path: str, info: Mapping[str, Any]) -> list[str]:
-    changed = next((info[key] for key in ("ETag", "etag", "mtime", "LastModified", "updated") if key in info), "")
-    return [path, str(info["size"]), str(changed)]
+    return [str(part) for part in identity(path, info)]

@@ -45,7 +45,7 @@ def test_a_link_is_what_it_leads_to_however_it_is_named(tmp_path: Path) -> None:
     assert only("webdataset", f"{tmp_path}/d/*/*.tar").path == f"{tmp_path}/d/e/00000.tar"
     os.utime(tar, (1, 1))
     assert only("webdataset", f"{tmp_path}/d/*.tar").fingerprint != found[0].fingerprint
-    with pytest.raises(ValueError, match=r"1 of the 1 paths of images.path are not there, the first is .*00001\.tar"):
+    with pytest.raises(ValueError, match=r"1 of the 1 paths of images.path do not exist, the first is .*00001\.tar"):
         only("webdataset", f"{tmp_path}/d/00001.tar")
 
 
@@ -106,7 +106,7 @@ def test_fingerprints_follow_the_files_and_the_settings(tmp_path: Path) -> None:
         (Images("webdataset", ("DIR/*.tgz",)), r"1 of the 1 paths"),
         (Images("webdataset", ("pipe:cat DIR/000.tar",)), "does not run commands"),
         (Images("webdataset", ("@DIR/none.txt",)), r"the list .*none\.txt of images\.path does not exist"),
-        (Images("webdataset", ("@DIR/bad.txt",)), "names pipe:cat x: a list holds paths"),
+        (Images("webdataset", ("@DIR/bad.txt",)), "contains pipe:cat x: a list holds paths"),
         (Images("webdataset", ()), r"images\.path is empty"),
         (Images("folder", ("DIR/none",)), r"the folder .*/none does not exist"),
         (Images("folder", ("DIR",)), "has no images"),
@@ -371,6 +371,6 @@ def test_a_key_is_picked_as_often_as_it_is_there(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
     with pytest.raises(
-        ValueError, match=r"a\.parquet cannot be read as a table \(.*\): write or copy it again, or take it"
+        ValueError, match=r"a\.parquet cannot be read as a table \(.*\): write or copy it again, or remove it"
     ):
         sources.shards(Images("parquet", (f"{tmp_path}/*.parquet",), column="image"))

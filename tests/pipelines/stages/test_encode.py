@@ -215,7 +215,7 @@ def test_a_shard_of_damage_gives_the_undamaged_rows_and_a_reason_for_each_other(
             "encode.configs=s3://b/m",
             "encode.configs is s3://b/m: models and weights are files on a disk, of every machine",
         ),
-        ("images.path=[gone.tar]", "images: 1 of the 1 paths of images.path are not there"),
+        ("images.path=[gone.tar]", "images: 1 of the 1 paths of images.path do not exist"),
     ],
 )
 def test_what_is_not_there_is_said_before_anything_starts(pictures: Dataset, override: str, said: str) -> None:
