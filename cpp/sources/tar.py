@@ -1,10 +1,10 @@
-"""Samples of a WebDataset tar, as img2dataset writes them. The tar is untrusted: it is read as a stream, links are
-rows to reject, the name of a member is a key and never a path, and one that is too large is not read.
+"""Samples of a WebDataset tar, as img2dataset writes them.
 
-Grouping is WebDataset's (https://github.com/webdataset/webdataset, "the WebDataset format"): neighbours whose names are
-equal up to the first dot of the file name are one sample. webdataset itself is not used: it reads members without a
-limit, drops links and names without a dot without a word, raises on a key that repeats, and takes a tar that was cut
-between two members for a whole one.
+The tar is untrusted: it is read as a stream, links are rejected rows, the name of a member is a key and never a path,
+and a member that is too large is not read. Grouping follows "the WebDataset format" of
+https://github.com/webdataset/webdataset: neighbours with equal names up to the first dot of the file name are one
+sample. The package webdataset is not used for reading: it reads members without a size limit, silently drops links and
+names without a dot, raises on a repeated key, and accepts a tar that was cut between two members.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from cpp.sources.samples import Reason, Rejected, Sample, merge_metadata, read_j
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 METADATA_EXTENSIONS = ("txt", "cls", "json")
-TEXT_BYTES = 1 << 24  # of a .json, .txt or .cls; also of an extended tar header, which tarfile reads at once
-PENDING = 16  # samples of one prefix to hold back while it may still turn out to be one sample
+TEXT_BYTES = 1 << 24  # limit for a .json, .txt or .cls, and for an extended tar header, which tarfile reads at once
+PENDING = 16  # samples of one prefix held back while they may still be parts of one sample
 
 _META = re.compile(r"__[^/]*__($|/)")
 _LONG = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
@@ -34,9 +34,9 @@ _EXTENDED = _LONG | {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
 
 
 class _Member(NamedTuple):
-    """A file of a tar: its path to the first dot of the name, the rest in lower case, its content or why it has none.
+    """A file of a tar: its path up to the first dot of the name, the rest in lower case, its bytes or why it has none.
 
-    Files that are neither an image nor metadata are not read and stand empty.
+    Files that are neither images nor metadata are not read, and have empty bytes.
     """
 
     prefix: str
@@ -45,40 +45,40 @@ class _Member(NamedTuple):
 
 
 class DamagedTarError(ValueError):
-    """A tar that cannot be read to its end."""
+    """The tar cannot be read to its end."""
 
 
 @dataclass(frozen=True)
 class TarShard:
-    """A tar, and img2dataset's table of the same name where there is one."""
+    """A tar, and img2dataset's table of the same name if it exists."""
 
     path: str
     fingerprint: str
     parquet: str | None = None
 
     def pick(self, keys: Collection[str], max_bytes: int) -> Iterator[Sample]:
-        """At least the samples that have one of the keys, as `read` gives them but without the table's columns.
+        """A superset of the samples with one of the keys, as `read` yields them but without the table's columns.
 
-        A tar that is not compressed is read at the offsets of its headers and of these samples alone.
+        In an uncompressed tar only the headers and these samples are read.
         """
         return _samples(_members(self.path, max_bytes, frozenset(keys)))
 
     def read(self, max_bytes: int) -> Iterator[Sample]:
         """Samples in the order of the tar. `.txt` becomes `caption`, `.cls` `label`, and `.json` its fields.
 
-        Every column of the table that a sample lacks is added, by `key`. A sample with two images is two rows with one
-        key; one without an image, or with damaged metadata, is a row with a reason. Hidden files and `__meta__` are no
-        samples. `DamagedTarError` where the tar is damaged, after the samples before the damage.
+        Columns of the table that a sample lacks are added, by `key`. A sample with two images is two rows with one key;
+        a sample without an image or with damaged metadata is a rejected row. Hidden files and `__meta__` are skipped.
+        `DamagedTarError` if the tar is damaged, after the samples before the damage.
         """
-        more = _Parquet.open(self.parquet) if self.parquet else None
+        table = _Parquet.open(self.parquet) if self.parquet else None
         for sample in _samples(_members(self.path, max_bytes)):
-            if more is not None and sample.reason is None:
-                more.add(sample)
+            if table is not None and sample.reason is None:
+                table.add(sample)
             yield sample
 
 
 def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> Iterator[_Member]:
-    """Files of a tar; with `keys` the content only of those that may be of samples with one of these."""
+    """The files of a tar; with `keys`, only files that may belong to these samples have bytes."""
     prefixes = None if keys is None else {_split(key)[0] for key in keys}
     with filesystem.open_file(tar) as file, _damage(tar), _open(file, seek=keys is not None) as stream:
         for info in stream:
@@ -87,28 +87,28 @@ def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> It
             if info.isdir() or name.startswith(".") or _META.match(info.name):
                 continue
             prefix, extension = _split(info.name)
-            wanted = prefixes is None or prefix in prefixes
-            yield _Member(prefix, extension.lower(), _content(stream, info, max_bytes) if wanted else b"")
+            selected = prefixes is None or prefix in prefixes
+            yield _Member(prefix, extension.lower(), _content(stream, info, max_bytes) if selected else b"")
 
 
 def _split(path: str) -> tuple[str, str]:
-    """A path to the first dot of the file's name, and the rest."""
+    """Split a path at the first dot of the file name."""
     folder, slash, name = path.rpartition("/")
     stem, _, extension = name.partition(".")
     return folder + slash + stem, extension
 
 
 class _Header(tarfile.TarInfo):
-    """A header that is not one is damage; tarfile takes it for the end of the tar."""
+    """Treats an invalid header as damage; tarfile would take it for the end of the tar."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> _Header:
         try:
             return super().fromtarfile(tar)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed leaves it out
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # missing in typeshed
             raise
         except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error} where a member or the end mark should be") from error
+            raise tarfile.ReadError(f"{error} in place of a member or the end mark") from error
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -119,21 +119,27 @@ class _Header(tarfile.TarInfo):
 
 
 def _open(file: Any, seek: bool = False) -> Any:
-    """A tar as a stream; with `seek` from header to header, where it is not compressed."""
-    as_it_is: dict[str, Any] = {"tarinfo": _Header, "encoding": "utf-8", "errors": "backslashreplace"}
+    """Open a tar as a stream, or with `seek` and without compression as a seekable file."""
+    options: dict[str, Any] = {"tarinfo": _Header, "encoding": "utf-8", "errors": "backslashreplace"}
     if seek:
         try:
-            return tarfile.open(None, "r:", file, **as_it_is)
+            return tarfile.open(None, "r:", file, **options)
         except tarfile.ReadError:  # compressed
             file.seek(0)
-    return tarfile.open(None, "r|*", file, **as_it_is)
+    return tarfile.open(None, "r|*", file, **options)
 
 
 @contextmanager
 def _damage(tar: str) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, ValueError, IndexError, OverflowError) as error:  # tarfile checks little
+    except (
+        tarfile.TarError,
+        EOFError,
+        ValueError,
+        IndexError,
+        OverflowError,
+    ) as error:  # tarfile lets these escape for damaged tars
         raise DamagedTarError(f"{tar} is cut short or damaged ({error}): copy or write it again") from error
 
 
@@ -150,13 +156,13 @@ def _content(stream: Any, info: tarfile.TarInfo, max_bytes: int) -> bytes | Reas
 
 @dataclass
 class _Group:
-    """Members that make one sample."""
+    """The members of one sample."""
 
     key: str
     members: dict[str, bytes | Reason] = field(default_factory=dict)
 
     @property
-    def pictured(self) -> bool:
+    def has_image(self) -> bool:
         return not self.members.keys().isdisjoint(IMAGE_EXTENSIONS)
 
     def samples(self) -> Iterator[Sample]:
@@ -167,9 +173,11 @@ class _Group:
             reason = None
         except Rejected as rejected:
             reason = rejected.reason
-        for image in images or [self._other()]:
-            why = image if isinstance(image, Reason) else reason
-            yield Sample(self.key, None if isinstance(image, Reason) else image, dict(metadata), why)
+        for image in images or [self._missing_image()]:
+            if isinstance(image, Reason):
+                yield Sample(self.key, None, dict(metadata), image)
+            else:
+                yield Sample(self.key, image, dict(metadata), reason)
 
     def _read_into(self, metadata: dict[str, Any]) -> None:
         if "txt" in self.members:
@@ -185,7 +193,7 @@ class _Group:
             raise Rejected(reason)
         return data
 
-    def _other(self) -> Reason:
+    def _missing_image(self) -> Reason:
         return Reason.LINK if Reason.LINK in self.members.values() else Reason.NO_IMAGE
 
 
@@ -196,10 +204,10 @@ def _samples(files: Iterable[_Member]) -> Iterator[Sample]:
 
 
 def _groups(prefix: str, run: Iterable[_Member]) -> Iterator[_Group]:
-    """Samples among neighbours with one prefix: one, unless extensions repeat or names go on after the first dot.
+    """The samples among neighbours with one prefix: one, unless extensions repeat or names have several dots.
 
-    `a.seg.png` belongs to the sample of `a.jpg`; but with no image `a.EXTENSION` among them, `photo.2020.jpg` and
-    `photo.2021.jpg` are samples of their own.
+    `a.seg.png` belongs to the sample of `a.jpg`; without an image `a.EXTENSION`, `photo.2020.jpg` and `photo.2021.jpg`
+    are two samples.
     """
     whole, parts = _Group(prefix), list[_Group]()
     for _, extension, data in run:
@@ -209,7 +217,7 @@ def _groups(prefix: str, run: Iterable[_Member]) -> Iterator[_Group]:
                 yield from _one_or_parts(whole, parts)
                 whole, parts = _Group(prefix), []
             whole.members[extension] = data
-        elif not whole.pictured:
+        elif not whole.has_image:
             key = f"{prefix}.{inner}"
             if not parts or parts[-1].key != key or last in parts[-1].members:
                 parts.append(_Group(key))
@@ -220,7 +228,7 @@ def _groups(prefix: str, run: Iterable[_Member]) -> Iterator[_Group]:
 
 
 def _one_or_parts(whole: _Group, parts: list[_Group]) -> Iterator[_Group]:
-    if whole.pictured or not any(part.pictured for part in parts):
+    if whole.has_image or not any(part.has_image for part in parts):
         yield whole
     else:
         yield from ([whole] if whole.members else []) + parts
@@ -237,20 +245,20 @@ class _Parquet:
 
     @classmethod
     def open(cls, path: str) -> _Parquet | None:
-        """None where the file has no column `key`: it is not img2dataset's."""
+        """None if the file has no column `key` and so is not img2dataset's."""
         names = _parquet(path, pq.read_schema).names
         return cls(path, [name for name in names if name != "key"]) if "key" in names else None
 
     def add(self, sample: Sample) -> None:
-        lacking = [name for name in self.names if name not in sample.metadata]
-        if not lacking:
+        missing = [name for name in self.names if name not in sample.metadata]
+        if not missing:
             return
         if self.table is None or self.rows is None:
             self.table = _parquet(self.path, pq.read_table)
             self.rows = {str(key): row for row, key in enumerate(self.table["key"].to_pylist())}
         row = self.rows.get(sample.key.rpartition("/")[2])
         if row is not None:
-            values = self.table.select(lacking).slice(row, 1).to_pylist()[0]
+            values = self.table.select(missing).slice(row, 1).to_pylist()[0]
             sample.metadata.update(values)
 
 
@@ -259,4 +267,4 @@ def _parquet(path: str, read: Any) -> Any:
         try:
             return read(file)
         except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path} is not a readable Parquet file ({error}): repair it, or take it away") from error
+            raise ValueError(f"{path} is not a readable Parquet file ({error}): repair or remove it") from error

@@ -136,7 +136,7 @@ def test_rubbish_in_a_tar_is_damage_and_not_its_end(tmp_path: Path) -> None:
     member = 512 + -(-len(JPEG) // 512) * 512
     data[2 * member : 2 * member + 512] = b"rubbish!" * 64
     (tmp_path / "a.tar").write_bytes(data)
-    with pytest.raises(DamagedTarError, match="invalid header where a member"):
+    with pytest.raises(DamagedTarError, match="invalid header in place of a member"):
         samples(tmp_path / "a.tar")
     (tmp_path / "a.tar").write_bytes(b"<html>not a tar</html>" * 99)
     with pytest.raises(DamagedTarError, match=r"a\.tar is cut short or damaged"):
