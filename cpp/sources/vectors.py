@@ -94,7 +94,7 @@ def import_vectors(
 ) -> tuple[pa.Table, pa.Table, int]:
     """FEATURES, REJECTED (schemas: `cpp.files.tables`) and the number of rows of a file of vectors and its metadata.
 
-    Rows are scaled to unit length; rows that are not finite or zero are rejected. All metadata columns are kept. `key`
+    Rows are scaled to unit length; rows that are zero or not finite are rejected. All metadata columns are kept. `key`
     is the column of image keys; None numbers the rows. ValueError if the two files do not fit together.
     """
     X, table = read_vectors(vectors).astype(np.float32), read_metadata(metadata)

@@ -219,7 +219,7 @@ def test_columns_that_are_no_captions_are_named(pictures: Dataset, column: str, 
 
 def test_a_file_of_words_that_is_no_text_is_named(pictures: Dataset) -> None:
     (pictures.folder / "words.txt").write_bytes(b"caf\xe9\n")
-    assert "words.txt is not text in UTF-8" in str(run(pictures, names=["words"]).outcomes["words"].failed[0].error)
+    assert "words.txt is not UTF-8 text" in str(run(pictures, names=["words"]).outcomes["words"].failed[0].error)
     (pictures.folder / "words.txt").write_text(" \n\u200b\n")
     assert "there are no words in" in str(run(pictures, names=["words"]).outcomes["words"].failed[0].error)
 
