@@ -14,7 +14,7 @@ DOORS = {
     "fsspec": {"cpp.files.filesystem", "cpp.files.http"},
     "open_clip": {"cpp.encoding.encoder", "cpp.demo.clip"},
     "ray": {"pipelines.ray_backend.cluster", "pipelines.ray_backend.pool", "pipelines.ray_backend.train"},
-    "webdataset": set[str](),
+    "webdataset": {"cpp.export.webdataset"},
 }
 FEATURES = {"cpp.files", "cpp.store", "cpp.sources", "cpp.encoding"}
 CLUSTERS = {"cpp.nearest", "cpp.rate_reduction", "cpp.clustering", "cpp.curation"}

@@ -23,7 +23,7 @@ from cpp.store.local import Store
 from cpp.store.results import File, Product, Result
 from pipelines import graph
 from pipelines.commands import appended as appending
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UsageError, UserError
 from pipelines.config.load import Config
 from pipelines.engine import plan
 from pipelines.engine.inputs import input_files
@@ -94,7 +94,7 @@ class Found:
 
 
 def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
-    """Look, and with `yes` remove; gives the lines to say. ConfigError and LockedError before anything is removed."""
+    """Look, and with `yes` remove; gives the lines to say. UsageError and LockedError before anything is removed."""
     root = _root(configs)
     run, appended = open_store(root), open_store(f"{root}/{appending.FOLDER}")
     stores = [run, appended] if _is_appended(configs[0]) else [run]
@@ -129,10 +129,10 @@ def look(configs: Sequence[Config], run: Store, appended: Store) -> Found:
             there = main.refer(stages, files, made)
             try:
                 if batches := appending.recorded(config):
-                    new = appending.described(config, batches, there)
+                    new = appending.describe(config, batches, there)
                     for also in MADE:
                         more.refer(new.stages, new.files, also)
-            except ConfigError as error:
+            except UserError as error:
                 found.left.add(f"{appended.address} is left as it is: {error}")
     products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
     for folder in [main] if found.left or not more.keys else [main, more]:
@@ -178,14 +178,14 @@ def _root(configs: Sequence[Config]) -> str:
     roots = {c.root.rstrip("/") if filesystem.is_remote(c.root) else os.path.abspath(c.root): c.name for c in configs}
     if len(roots) > 1:
         said = ", ".join(f"{root} ({name})" for root, name in roots.items())
-        raise ConfigError(f"root: these configurations have different folders, {said}: clean one folder at a time")
+        raise UsageError(f"root: these configurations have different folders, {said}: clean one folder at a time")
     return next(iter(roots))
 
 
 def _is_appended(config: Config) -> bool:
     try:
         return bool(appending.recorded(config))
-    except ConfigError:  # `look` says so
+    except UserError:  # `look` says so
         return False
 
 

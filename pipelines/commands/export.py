@@ -31,7 +31,7 @@ from cpp.store.connect import open_store
 from cpp.store.local import Store
 from cpp.store.results import File
 from pipelines.commands.appended import together
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
 from pipelines.engine.executor import Result, run_in_process
 from pipelines.engine.plan import Task
@@ -106,17 +106,17 @@ class Write(Stage):
 
 
 def numbers(text: str | None) -> frozenset[int] | None:
-    """The clusters of `--clusters 3,17`. ConfigError where they are no numbers."""
+    """The clusters of `--clusters 3,17`. UsageError where they are no numbers."""
     if text is None:
         return None
     try:
         return frozenset(int(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"--clusters is {text!r}, it must be numbers with commas, such as 3,17") from None
+        raise UsageError(f"--clusters is {text!r}, it must be numbers with commas, such as 3,17") from None
 
 
 def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, File]]) -> Export:
-    """What there is to write. ConfigError names the option that does not fit the run."""
+    """What there is to write. UsageError names the option that does not fit the run."""
     (clusters,) = files["clusters"].values()
     with local_copy(clusters.path) as path:
         rows = tables.read(path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
@@ -125,16 +125,16 @@ def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, F
     K = main if wanted.layer is None else wanted.layer
     is_main = bool(main == K)
     if K not in layers:
-        raise ConfigError(f"--layer is {K}; the layers of this run have {', '.join(map(str, layers))} clusters")
+        raise UsageError(f"--layer is {K}; the layers of this run have {', '.join(map(str, layers))} clusters")
     columns = {layer: "cluster" if layer == main else f"cluster_{layer}" for layer in layers}
     f, known = wanted.filter, "labels" in files
     there = {row["cluster"] for row in rows if row["layer"] == K}
     if unknown := sorted((f.clusters or frozenset()) - there):
-        raise ConfigError(f"--clusters names {unknown[0]}; the clusters of this layer are 0 to {max(there)}")
+        raise UsageError(f"--clusters names {unknown[0]}; the clusters of this layer are 0 to {max(there)}")
     if f.min_confidence is not None and not known:
-        raise ConfigError("--min-confidence: this run has no confidences: it needs `label:` in its configuration")
+        raise UsageError("--min-confidence: this run has no confidences: it needs `label:` in its configuration")
     if f.min_confidence is not None and not is_main:
-        raise ConfigError(
+        raise UsageError(
             f"--min-confidence: confidences are of the layer of {main} clusters, not of {K}: leave one of the two out"
         )
     _check_images(config, wanted)
@@ -150,18 +150,18 @@ def described(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, F
 
 def _check_images(config: Config, wanted: Wanted) -> None:
     if wanted.format.pictured and config.import_ and config.import_.images is None:
-        raise ConfigError(
+        raise UsageError(
             f"--format {wanted.format} needs images and this run has vectors only: set import.images, or take csv or "
             "parquet"
         )
     if not wanted.links:
         return
     if wanted.format is not Format.IMAGEFOLDER:
-        raise ConfigError(f"--links is for --format imagefolder, not for {wanted.format}")
+        raise UsageError(f"--links is for --format imagefolder, not for {wanted.format}")
     if config.images is None or config.images.format not in ("folder", "coco"):
-        raise ConfigError("--links needs images that are files of a folder (images.format folder, coco): take --copies")
+        raise UsageError("--links needs images that are files of a folder (images.format folder, coco): take --copies")
     if "://" in (folder := config.locate(config.images.path[0])):
-        raise ConfigError(f"--links needs images on this machine, they are at {folder}: take --copies")
+        raise UsageError(f"--links needs images on this machine, they are at {folder}: take --copies")
 
 
 def shards(
@@ -210,9 +210,9 @@ def survey(whole: Export, found: Sequence[Shard]) -> Survey:
 
 
 def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = False) -> Summary:
-    """Bring an export up to date. ConfigError, LockedError or PermissionError before anything is written."""
+    """Bring an export up to date. UsageError, LockedError or PermissionError before anything is written."""
     if wanted.curated and config.curate is None:
-        raise ConfigError("--curated: this run curates nothing: add `curate:` to its configuration, and run it")
+        raise UsageError("--curated: this run curates nothing: add `curate:` to its configuration, and run it")
     to = _folder(config, wanted)
     files, later = together(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED, command)
     if not wanted.curated:  # curation is of the images of the run
@@ -251,7 +251,7 @@ def _at_hand(shard: Shard) -> Iterator[Shard]:
 
 
 def _folder(config: Config, wanted: Wanted) -> str:
-    """Where the data set goes. ConfigError where nothing can be written there."""
+    """Where the data set goes. UsageError where nothing can be written there."""
     to = wanted.to or f"{config.root.rstrip('/')}/{STEP}/{wanted.format}"
     if not is_remote(to):
         return os.path.abspath(to)
@@ -259,9 +259,9 @@ def _folder(config: Config, wanted: Wanted) -> str:
         check_address(to)
         check_writable(to)
     except ValueError as error:
-        raise ConfigError(f"--to: {error}") from None
+        raise UsageError(f"--to: {error}") from None
     if wanted.links:
-        raise ConfigError(f"--links needs a folder of this machine, there are no links at {to}: take --copies")
+        raise UsageError(f"--links needs a folder of this machine, there are no links at {to}: take --copies")
     return to
 
 

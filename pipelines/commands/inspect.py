@@ -16,7 +16,7 @@ from cpp.naming.wordnet import synonyms
 from cpp.store.results import File
 from pipelines.commands.appended import together
 from pipelines.commands.finished_run import finished
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
 from pipelines.engine.stage import Context, Stage
 from pipelines.graph import pipeline
@@ -27,13 +27,16 @@ PREFETCH = 4
 
 
 def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
-    """The clusters of a layer, by default the main one. ConfigError where it, or a finished run, is not there."""
+    """The clusters of a layer, by default the main one.
+
+    Raises UsageError if there is no such layer, RunStateError if the run is not finished.
+    """
     (file,) = finished(config, ["clusters"], command)["clusters"].values()
     with scratch.local_copy(file.path) as path:
         rows = tables.read(path).to_pylist()
     layers = sorted({row["layer"] for row in rows})
     if layer is not None and layer not in layers:
-        raise ConfigError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
+        raise UsageError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
     shown = [row for row in rows if row["layer"] == layer or (layer is None and row["main"])]
     headings = ["cluster", "images", "name", "sure", "votes", "agree", "runner-up", "typical"]
     if said := any(row["captions"] for row in shown):
@@ -59,10 +62,11 @@ def called(row: Mapping[str, Any]) -> str:
 def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[Table, Table]:
     """The clusters of the main layer and the images that are nearest to a sentence, as tables.
 
-    ConfigError where the run has no names, is not finished, or has neither a text tower nor the text as a word.
+    Raises UsageError if the run has no names, or has neither a text tower nor the text in its vocabulary, and
+    RunStateError if it is not finished.
     """
     if config.label is None:
-        raise ConfigError("search: this run has no words to search by: it needs `label:` in its configuration")
+        raise UsageError("search: this run has no words to search by: it needs `label:` in its configuration")
     files, later = together(config, ["clusters", "labels"], command)
     stages = pipeline(config, files)
     context = Context.create(files, files, config.resources)
@@ -110,7 +114,7 @@ def _vector(
             return np.asarray(model.open("cpu").words([text], encoder.templates(["{}"]), 1)[0], np.float32)
     at = next((i for i, word in enumerate(words) if synonyms(word, text)), None)
     if at is None:
-        raise ConfigError(
+        raise UsageError(
             f"search: this run has no text tower, and {text!r} is none of the {len(words):,} words of its vocabulary: "
             "take one of them, or a run with `encode` and words that it encodes"
         )

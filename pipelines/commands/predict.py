@@ -30,10 +30,9 @@ from cpp.store.connect import open_store
 from cpp.store.local import Store
 from cpp.store.results import File
 from pipelines import graph
-from pipelines.commands.appended import chain
-from pipelines.commands.finished_run import finished
+from pipelines.commands.finished_run import Files, finished, shard_steps
 from pipelines.commands.inspect import called
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
 from pipelines.engine import plan
 from pipelines.engine.executor import OpenError, run_in_process
@@ -43,8 +42,6 @@ from pipelines.stages.encode import Import
 SHOWN = 20  # rows that are printed
 REASON = "reason"
 OURS = {*LABELS.names[1:], REASON}  # columns beside those of ASSIGNMENTS
-
-Files = dict[str, Mapping[str, File]]
 
 
 @dataclass(frozen=True)
@@ -94,18 +91,18 @@ class Predicted:
 def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
     """The clusters of an image, a folder of images, a tar, an .npy file of vectors or a folder in import's layout.
 
-    ConfigError where it is not there, is not for this run, or cannot be read, and where the run is not finished.
+    UsageError where it is not there, is not for this run, or cannot be read, and where the run is not finished.
     """
     made = finished(config, ["clusters"], command)
-    steps = chain(graph.pipeline(config, made))
+    steps = shard_steps(graph.pipeline(config, made))
     files: Files = {kind: made[kind] for stage in steps.values() for kind in stage.whole if kind in made}
     with tempfile.TemporaryDirectory(dir=scratch.folder()) as folder:
         try:
             steps, new = _source(config, what, steps, files, Path(folder))
-        except ConfigError:
+        except UsageError:
             raise
         except (ValueError, FileNotFoundError) as error:
-            raise ConfigError(f"predict: {error}") from error
+            raise UsageError(f"predict: {error}") from error
         done = _work(config, what, steps, {**files, **new}, open_store(folder))
         parts = [_rows(done, shard) for shard in next(iter(new.values()))]
     with scratch.local_copy(next(iter(made["clusters"].values())).path) as path:
@@ -115,11 +112,11 @@ def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
 
 
 def writable(to: Path) -> Path:
-    """The file as it is. ConfigError where rows cannot be written to it."""
+    """The file as it is. UsageError where rows cannot be written to it."""
     if to.suffix not in (".parquet", ".csv"):
-        raise ConfigError(f"--to is {to}: the name must end in .parquet or .csv")
+        raise UsageError(f"--to is {to}: the name must end in .parquet or .csv")
     if not to.parent.is_dir():
-        raise ConfigError(f"--to is {to}: the folder {to.parent} does not exist")
+        raise UsageError(f"--to is {to}: the folder {to.parent} does not exist")
     return to
 
 
@@ -142,14 +139,14 @@ def _source(
     what = what if filesystem.is_remote(what) else os.path.abspath(what)
     fs, name = filesystem.connect(what)
     if not fs.exists(name):
-        raise ConfigError(f"{what} does not exist: name an image, a folder of images, a tar or an .npy file of vectors")
+        raise UsageError(f"{what} does not exist: name an image, a folder of images, a tar or an .npy file of vectors")
     if what.endswith(".npy"):
         return _from_vectors(config, what, steps, files, _numbered(what, folder))
     if fs.isdir(name) and fs.isdir(f"{name}/img_emb"):
         found: Files = {kind: dict(some) for kind, some in vectors.vector_shards(what).items()}
         return _from_vectors(config, what, steps, files, found)
     if config.images is None:
-        raise ConfigError(
+        raise UsageError(
             f"{what} is not vectors, and this run starts from vectors, of an encoder that it does not know: encode the "
             "images with that one and name the .npy file, rows of floats"
         )
@@ -159,7 +156,7 @@ def _source(
 def _images(shard_size: int, what: str, is_folder: bool) -> dict[str, File]:
     if is_folder:
         if not find_files(what, is_image):
-            raise ConfigError(f"the folder {what} has no images: name one that has, or a single tar")
+            raise UsageError(f"the folder {what} has no images: name one that has, or a single tar")
         found: Mapping[str, sources.ImageShard] = sources.shards(sources.Images("folder", (what,), shard_size))
     elif what.endswith(".tar"):
         found = sources.shards(sources.Images("webdataset", (what,)))
@@ -173,7 +170,7 @@ def _numbered(what: str, folder: Path) -> Files:
     """An .npy file as a shard with metadata, in which the keys are as an import without keys numbers them."""
     rows = len(vectors.read_vectors(what))
     if not rows:
-        raise ConfigError(f"{what} has no rows")
+        raise UsageError(f"{what} has no rows")
     stem = PurePosixPath(what).stem
     files_tables.write(pa.table({"key": [f"{stem}/{i}" for i in range(rows)]}), folder / "metadata.parquet")
     return {"vectors": {stem: File(what, "")}, "metadata": {stem: File(str(folder / "metadata.parquet"), "")}}
@@ -185,7 +182,7 @@ def _from_vectors(
     """The steps from vectors on: in place of the first, which may encode, one that reads them."""
     columns = {*config.fit.embeddings, *([config.label.embedding] if config.label else [])}
     if columns != {files_tables.EMBEDDING}:
-        raise ConfigError(
+        raise UsageError(
             f"{what} has vectors of one encoder, and this run works with {', '.join(sorted(columns))}: name images"
         )
     dim = vectors.vector_dim(file.path for file in shards["vectors"].values())
@@ -193,7 +190,7 @@ def _from_vectors(
     with scratch.local_copy(head.path) as path:
         expected = Head.load(path).in_dim
     if dim not in (None, expected):
-        raise ConfigError(
+        raise UsageError(
             f"{what} has vectors of dimension {dim}, those of this run have {expected}: name vectors of the encoder "
             "that the run was made with"
         )
@@ -203,16 +200,16 @@ def _from_vectors(
 
 
 def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, store: Store) -> Files:
-    """Every step on all shards, and the files that there are then. ConfigError where a shard cannot be read."""
+    """Every step on all shards, and the files that there are then. UsageError where a shard cannot be read."""
     for name, stage in steps.items():
         planned = plan.plan_step(name, stage, files, store)
         context = Context.create(stage.whole, files, config.resources, gpu=stage.gpu)
         try:
             for result in run_in_process(stage, context, planned.tasks, store):
                 if result.error:
-                    raise ConfigError(f"predict: {what} failed in step {name}: {result.error}")
+                    raise UsageError(f"predict: {what} failed in step {name}: {result.error}")
         except OpenError as error:
-            raise ConfigError(f"predict: step {name} does not start: {str(error).splitlines()[-1]}") from error
+            raise UsageError(f"predict: step {name} does not start: {str(error).splitlines()[-1]}") from error
         files |= planned.outputs
     return files
 

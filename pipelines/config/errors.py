@@ -11,6 +11,14 @@ class ConfigError(UserError):
     """A configuration that cannot be run. The message names file, key, value and remedy of every fault."""
 
 
+class UsageError(UserError):
+    """A command-line option or argument that does not fit the run. The message names the option and its bounds."""
+
+
+class RunStateError(UserError):
+    """A run folder that is not in the state that a command needs, such as an unfinished run."""
+
+
 class ResourceError(UserError):
     """The machine or the cluster cannot run the workers that the configuration asks for."""
 

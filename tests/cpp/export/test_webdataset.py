@@ -2,10 +2,14 @@
 
 import json
 import math
+import tarfile
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from cpp.export.webdataset import PLAIN, _strict, sample_keys
+from cpp.export.folder import Folder
+from cpp.export.webdataset import PLAIN, _strict, sample_keys, write
 
 
 def test_plain_keys_stay() -> None:
@@ -33,3 +37,18 @@ def test_json_has_no_nan() -> None:
     value = {"a": math.nan, "b": [math.inf, 1.5, {"c": -math.inf}], "d": "text", "e": None}
     said = json.dumps(_strict(value), allow_nan=False)
     assert json.loads(said) == {"a": None, "b": [None, 1.5, {"c": None}], "d": "text", "e": None}
+
+
+def test_a_tar_has_the_image_first_and_equal_bytes_every_time(tmp_path: Path) -> None:
+    rows = pa.table({"key": ["a", "b c"], "class": [0, 1]})
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        images = [(0, b"first", "jpg"), (1, b"second", "png")]
+        files = write(Folder(str(folder), one_file=True), "00000", images, rows, pa.table({}))
+    assert files == {0: "00000.tar/a.jpg", 1: "00000.tar/row-000001.png"}
+    with tarfile.open(tmp_path / "one" / "00000.tar") as tar:
+        members = tar.getmembers()
+    assert [m.name.rpartition(".")[2] for m in members] == ["jpg", "cls", "json", "png", "cls", "json"]
+    assert {(m.mtime, m.mode, m.uid, m.gid, m.uname, m.gname) for m in members} == {(0, 0o644, 0, 0, "", "")}
+    assert (tmp_path / "one" / "00000.tar").read_bytes() == (tmp_path / "two" / "00000.tar").read_bytes()

@@ -18,7 +18,7 @@ from cpp.store.local import Store
 from cpp.store.results import File
 from pipelines.commands import append as appending
 from pipelines.commands import appended, export
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context
 from pipelines.run import Run
@@ -187,7 +187,7 @@ def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(datase
     code, said = append(dataset, new)
     assert code == 2
     assert "is not a finished run" in said
-    with pytest.raises(ConfigError, match="What makes it: python -m pipelines run 'my run.yaml'\n"):
+    with pytest.raises(RunStateError, match="What makes it: python -m pipelines run 'my run.yaml'\n"):
         appending.append(load(dataset.config), [str(new)], None, ["my run.yaml"], True, False)
     call("run", dataset.config, *STEPS, "--local")
     for args, expected in (
@@ -224,7 +224,7 @@ def test_a_changed_appended_input_is_noticed_and_a_failed_one_is_set_aside(datas
     new.rename(new.with_name("gone"))
     code, said = call("append", dataset.config, "--local")
     assert code == 2
-    assert f"(earlier appends stand in {dataset.root}/appended/appended.json: take out there what" in said
+    assert f"({dataset.root}/appended/appended.json lists the earlier appends: remove an entry" in said
     new.with_name("gone").rename(new)
     (new / "img_emb/img_emb_0.npy").write_bytes(whole)
     assert call("append", dataset.config, "--local")[0] == 0
@@ -322,7 +322,7 @@ def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest
     assert [path.stem for path in (here / "labels").iterdir()] == ["append-001-00002"]
     assert pq.read_table(here / "features").num_rows == 40
     config = load(pictures.config)
-    with pytest.raises(ConfigError, match="--images is for runs that start from"):
+    with pytest.raises(UsageError, match="--images is for runs that start from"):
         appending.append(config, ["x"], "y", [], True, False)
     # named in another way it is not taken twice either, and paths start from where the command is given
     monkeypatch.chdir(pictures.folder / "data")
@@ -336,10 +336,10 @@ def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest
     assert len(batches) == 1
     named = appending._batch(config, ["new.tar", "@list.txt", "s3://bucket/new.tar"], None)
     assert named.shards == [f"{Path.cwd()}/new.tar", f"@{Path.cwd()}/list.txt", "s3://bucket/new.tar"]
-    fitted = appended._fitted(config, [])
+    fitted = appended.fitted_files(config, [])
     clash = {**fitted, "assignments": {"append-001-00002": File("", "")}}
-    with pytest.raises(ConfigError, match="the run has a shard append-001-00002, .* rename it"):
-        appended.described(config, batches, clash)
+    with pytest.raises(RunStateError, match="the run has a shard append-001-00002, .* rename it"):
+        appended.describe(config, batches, clash)
     # images of COCO's layout have no annotations yet
     coco = load(pictures.config, ["images={format: coco, path: [of], annotations: [captions.json]}"])
     (pictures.folder / "more").mkdir()

@@ -26,7 +26,7 @@ from cpp.sources.shards import read_images
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from pipelines.commands.export import Format, Summary, Wanted, go
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UsageError
 from pipelines.config.load import Config, load
 from pipelines.run import Run
 from tests.support.datasets import WORDS, Dataset, write_dataset
@@ -189,7 +189,7 @@ def test_a_run_without_labels_has_neither_and_the_surest_are_those_nearest_to_th
     assert found["label"].isna().all()
     assert found["confidence"].isna().all()
     assert found["class_name"].tolist() == [f"cluster-{k}" for k in found["cluster"]]
-    with pytest.raises(ConfigError, match="--min-confidence: this run has no confidences: it needs `label:`"):
+    with pytest.raises(UsageError, match="--min-confidence: this run has no confidences: it needs `label:`"):
         go(config, Wanted(Format.CSV, str(to), None, Filter(min_confidence=0.5)), [], local=True)
 
 
@@ -205,7 +205,7 @@ def test_a_run_that_is_not_finished_is_an_error_with_the_step_and_the_command(
 ) -> None:
     if override:
         Run(load(dataset.config, QUICK), local=True).go()
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(UsageError, match=said):
         go(load(dataset.config, [*QUICK, *override]), Wanted(Format.CSV), ["c.yaml"], local=True)
 
 
@@ -230,13 +230,13 @@ def test_a_run_that_went_on_without_a_shard_is_exported_without_it(dataset: Data
 def test_what_does_not_fit_the_run_is_said_before_anything_is_written(
     done: Dataset, wanted: dict[str, object], said: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(UsageError, match=said):
         export(done, **wanted)  # type: ignore[arg-type]
     assert not (done.folder / "out").exists()
 
 
 def test_confidences_are_of_the_main_layer(done: Dataset) -> None:
-    with pytest.raises(ConfigError, match="--min-confidence: confidences are of the layer of 4 clusters, not of 2"):
+    with pytest.raises(UsageError, match="--min-confidence: confidences are of the layer of 4 clusters, not of 2"):
         export(done, "csv", layer=2, min_confidence=0.5)
 
 
@@ -245,7 +245,7 @@ def test_a_run_of_vectors_only_has_tables_and_says_so_of_the_others(dataset: Dat
     assert Run(config, local=True).go()
     assert go(config, Wanted(Format.PARQUET), [], local=True).images == 160
     assert len(pd.read_parquet(dataset.root / "export/parquet/images.parquet")) == 160
-    with pytest.raises(ConfigError, match="--format webdataset needs images and this run has vectors only"):
+    with pytest.raises(UsageError, match="--format webdataset needs images and this run has vectors only"):
         go(config, Wanted(Format.WEBDATASET), [], local=True)
 
 

@@ -19,7 +19,7 @@ from cpp.files import filesystem
 from cpp.store.local import Store
 from cpp.store.results import File
 from pipelines.commands import predict
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UsageError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context, Work
 from pipelines.stages.drift import Fitted
@@ -182,7 +182,7 @@ def test_vectors_are_read_as_the_run_reads_its_own_and_are_of_its_encoder(known:
     for what, key in (("new.npy", "key"), ("folder", "url")):
         assert predict._from_vectors(config, what, {}, files, shards)[0]["import"].settings()["key"] == key
     two = config.model_copy(update={"fit": config.fit.model_copy(update={"embeddings": ["embedding", "embedding_2"]})})
-    with pytest.raises(ConfigError, match="new.npy has vectors of one encoder, .* embedding, embedding_2: name images"):
+    with pytest.raises(UsageError, match="new.npy has vectors of one encoder, .* embedding, embedding_2: name images"):
         predict._from_vectors(two, "new.npy", {}, files, shards)
 
 
@@ -191,7 +191,7 @@ def test_a_step_that_does_not_start_is_one_error(known: Dataset, tmp_path: Path)
         def open(self, context: Context) -> Work:
             raise FileNotFoundError("no weights")
 
-    with pytest.raises(ConfigError, match="predict: step fitted does not start: FileNotFoundError: no weights"):
+    with pytest.raises(UsageError, match="predict: step fitted does not start: FileNotFoundError: no weights"):
         predict._work(load(known.config), "x.npy", {"fitted": Closed()}, {}, Store(tmp_path))
 
 
