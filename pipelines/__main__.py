@@ -14,7 +14,7 @@ from cpp.export.dataset import Format
 from cpp.export.filters import Filter
 from pipelines import graph
 from pipelines.commands import append as append_command
-from pipelines.commands import appended, inspect, status
+from pipelines.commands import appended, export_plan, inspect, status
 from pipelines.commands import clean as clean_command
 from pipelines.commands import export as export_command
 from pipelines.commands import init as init_command
@@ -226,8 +226,8 @@ def export(
 ) -> None:
     """Write a finished run as a labelled data set, or resume an interrupted export. Exit codes as those of `run`."""
     with exit_codes():
-        chosen = Filter(export_command.numbers(clusters), min_confidence, per_cluster)
-        wanted = export_command.Wanted(format, to, layer, chosen, links, curated)
+        chosen = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
+        wanted = export_plan.Wanted(format, to, layer, chosen, links, curated)
         summary = export_command.go(load(config, overrides or ()), wanted, _arguments(config, overrides), local)
     print_lines(summary.lines())
     if summary.failed or not summary.images:

@@ -97,10 +97,10 @@ class Folder:
                 raise LockedError(f"another export is writing to {self.address}: wait for it, or stop it") from None
             yield
 
-    def say(self, about: Mapping[str, Any]) -> None:
+    def write_mark(self, description: Mapping[str, Any]) -> None:
         """Write what the folder says of itself."""
         with self.writing(MARK) as path:
-            path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def clean(self, keys: Mapping[str, str], finals: tuple[str, ...]) -> set[str]:
         """Take away all that belongs to no finished shard of `keys` (shard -> fingerprint), and return those.

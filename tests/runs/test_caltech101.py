@@ -10,7 +10,8 @@ from torchvision.datasets import ImageFolder
 
 from cpp.export.dataset import Format
 from cpp.sources.shards import read_images
-from pipelines.commands.export import Wanted, go
+from pipelines.commands.export import go
+from pipelines.commands.export_plan import Wanted
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.browser import look

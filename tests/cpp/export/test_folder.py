@@ -32,7 +32,7 @@ def export(where: str, images: int = 3, one_file: bool = False) -> Folder:
     """A folder with two shards that are done, and a file made of both."""
     folder = open_folder(where, one_file)
     with folder.claim("imagefolder"):
-        folder.say({"format": "imagefolder"})
+        folder.write_mark({"format": "imagefolder"})
     for shard, key in KEYS.items():
         names = [f"cat/{shard}-{row:06d}.jpg" for row in range(images)]
         if one_file:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from cpp.export.dataset import Format
 from cpp.files import filesystem
 from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
-from pipelines.commands.export import Format, Wanted, go
+from pipelines.commands.export import go
+from pipelines.commands.export_plan import Wanted
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.datasets import write_dataset

@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from cpp.clustering.drift import Profile
+from cpp.export.dataset import Format
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.results import File
 from pipelines.commands import append as appending
 from pipelines.commands import appended, export
+from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context
@@ -258,7 +260,7 @@ def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
     assert "160 of 160 images" in said
     table = pq.read_table(dataset.root / "export/imagefolder/images.parquet").to_pylist()
     assert {row["image_shard"] for row in table} > {str(new / "images/00000.tar")}
-    wanted = export.Wanted(export.Format.CSV)
+    wanted = Wanted(Format.CSV)
     assert export.go(load(dataset.config), wanted, [], True).images == 160
     code, said = call("search", dataset.config, "red thing", "-n", 160)
     assert code == 0
@@ -304,9 +306,9 @@ def test_two_appends_at_once_are_refused(dataset: Dataset) -> None:
     assert "another run is writing to" in said
     assert appended.recorded(load(dataset.config)) == []
     one, other = appended.Batch(shards=["one"]), appended.Batch(shards=["other"])
-    appending._record(load(dataset.config), [], [one])
+    appended.save_record(load(dataset.config), [], [one])
     with pytest.raises(LockedError, match="something else was appended to .* just now: run the same command again"):
-        appending._record(load(dataset.config), [], [other])
+        appended.save_record(load(dataset.config), [], [other])
     assert appended.recorded(load(dataset.config)) == [one]
 
 

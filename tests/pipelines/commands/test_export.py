@@ -21,11 +21,13 @@ import yaml
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from cpp.export.dataset import Format
 from cpp.export.filters import Filter
 from cpp.sources.shards import read_images
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
-from pipelines.commands.export import Format, Summary, Wanted, go
+from pipelines.commands.export import Summary, go
+from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config, load
 from pipelines.run import Run

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cpp.export.dataset import Format
 from cpp.files import filesystem
 from pipelines.__main__ import app
-from pipelines.commands.export import Format, Summary, Wanted, go
+from pipelines.commands.export import Summary, go
+from pipelines.commands.export_plan import Wanted
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.datasets import Dataset, write_dataset

@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from cpp.curation.decisions import Reason
+from cpp.export.dataset import Format
 from cpp.export.filters import Filter
-from pipelines.commands.export import Format, Summary, Wanted, go
+from pipelines.commands.export import Summary, go
+from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context, Work

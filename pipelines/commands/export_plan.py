@@ -1,0 +1,153 @@
+"""Plan an export: check the options against the run, and choose layer, classes, shards and rows. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpp.export import rows as export_rows
+from cpp.export.classes import classes
+from cpp.export.dataset import Export, Format
+from cpp.export.filters import Filter
+from cpp.export.rows import Layer, Shard
+from cpp.files import tables
+from cpp.files.scratch import local_copy
+from cpp.files.top_rows import TopRows
+from cpp.sources.shards import MAX_BYTES
+from cpp.sources.tar import TarShard
+from cpp.store.results import File
+from pipelines.config.errors import UsageError
+from pipelines.config.load import Config
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options of the command.
+
+    `to` is the target, by default a folder in the run folder; `layer` is a number of clusters, by default that of the
+    main layer; `curated` leaves out the images that the run's curation dropped.
+    """
+
+    format: Format
+    to: str | None = None
+    layer: int | None = None
+    filter: Filter = field(default_factory=Filter)
+    links: bool = False
+    curated: bool = False
+
+
+def parse_clusters(text: str | None) -> frozenset[int] | None:
+    """The cluster numbers of `--clusters 3,17`. UsageError if one is not a number."""
+    if text is None:
+        return None
+    try:
+        return frozenset(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--clusters is {text!r}, it must be numbers with commas, such as 3,17") from None
+
+
+def describe(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, File]]) -> Export:
+    """The export that the options ask for. UsageError names an option that does not fit the run."""
+    (clusters,) = files["clusters"].values()
+    with local_copy(clusters.path) as path:
+        rows = tables.read(path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
+    main = next(row["layer"] for row in rows if row["main"])
+    layers = sorted({row["layer"] for row in rows})
+    K = main if wanted.layer is None else wanted.layer
+    is_main = bool(main == K)
+    if K not in layers:
+        raise UsageError(f"--layer is {K}; the layers of this run have {', '.join(map(str, layers))} clusters")
+    columns = {layer: "cluster" if layer == main else f"cluster_{layer}" for layer in layers}
+    f = wanted.filter
+    existing = {row["cluster"] for row in rows if row["layer"] == K}
+    if unknown := sorted((f.clusters or frozenset()) - existing):
+        raise UsageError(f"--clusters names {unknown[0]}; the clusters of this layer are 0 to {max(existing)}")
+    if f.min_confidence is not None and "labels" not in files:
+        raise UsageError("--min-confidence: this run has no confidences: it needs `label:` in its configuration")
+    if f.min_confidence is not None and not is_main:
+        raise UsageError(
+            f"--min-confidence: confidences are of the layer of {main} clusters, not of {K}: leave one of the two out"
+        )
+    _check_images(config, wanted)
+    return Export(
+        wanted.format,
+        Layer(columns[K], ("cluster", *(columns[layer] for layer in layers if layer != main)), is_main),
+        tuple(classes([row for row in rows if row["layer"] == K], f.clusters)),
+        f,
+        wanted.links,
+        config.images.max_bytes if config.images else MAX_BYTES,
+    )
+
+
+def _check_images(config: Config, wanted: Wanted) -> None:
+    if wanted.format.pictured and config.import_ and config.import_.images is None:
+        raise UsageError(
+            f"--format {wanted.format} needs images and this run has vectors only: set import.images, or take csv or "
+            "parquet"
+        )
+    if not wanted.links:
+        return
+    if wanted.format is not Format.IMAGEFOLDER:
+        raise UsageError(f"--links is for --format imagefolder, not for {wanted.format}")
+    if config.images is None or config.images.format not in ("folder", "coco"):
+        raise UsageError("--links needs images that are files of a folder (images.format folder, coco): take --copies")
+    if "://" in (folder := config.locate(config.images.path[0])):
+        raise UsageError(f"--links needs images on this machine, they are at {folder}: take --copies")
+
+
+def shards(
+    config: Config, files: Mapping[str, Mapping[str, File]], curated: bool = False
+) -> dict[str, tuple[Shard, list[str]]]:
+    """The shards of a run by name, each with the fingerprints of the files that it is made from."""
+    kinds = ("labels", "rejected", *(["drop"] if curated else []))
+    shards_by_name = {}
+    tars = config.images is None or config.images.format == "webdataset"
+    for name, assignments in files["assignments"].items():
+        made_from = [assignments, *(files[kind][name] for kind in kinds if kind in files)]
+        paths = {kind: files[kind][name].path if kind in files else None for kind in (*kinds, "images")}
+        source = paths["images"] if isinstance(paths["images"], str | None) else paths["images"].path
+        paths["images"] = TarShard(source, "") if source is not None and tars else source
+        shards_by_name[name] = Shard(assignments.path, **paths), [file.fingerprint for file in made_from]
+    return shards_by_name
+
+
+class Survey(NamedTuple):
+    """`clusters` that keep at least one row, and, with a limit per cluster, the `chosen` rows of each shard `[n]`."""
+
+    clusters: frozenset[int]
+    chosen: list[NDArray[np.int64]] | None
+
+
+def survey(export: Export, shards: Sequence[Shard]) -> Survey:
+    """Scan the tables of all shards for the clusters that keep a row and the surest rows of each cluster."""
+    n_clusters, n = 1 + max((c.cluster for c in export.classes), default=0), export.wanted.per_cluster
+    top = TopRows(n, n_clusters) if n is not None else None
+    clusters, starts = set[int](), [0]
+    for shard in shards:
+        with local_tables(shard) as local:
+            table, passed = export_rows.decide(local, export.layer, export.wanted)
+        rows = np.flatnonzero(passed.keep)
+        cluster, score, confidence = (table[name].to_numpy()[rows] for name in ("cluster", "score", "confidence"))
+        clusters |= set(np.unique(cluster).tolist())
+        if top is not None:
+            top.add(rows + starts[-1], cluster, confidence, score)
+        starts.append(starts[-1] + len(table))
+    if top is None:
+        return Survey(frozenset(clusters), None)
+    chosen = top.rows()
+    cuts = np.searchsorted(chosen, starts)
+    parts = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
+    return Survey(frozenset(clusters), parts)
+
+
+@contextmanager
+def local_tables(shard: Shard) -> Iterator[Shard]:
+    """The shard with its tables copied to this machine, if they are in a bucket."""
+    with ExitStack() as stack:
+        paths = {kind: getattr(shard, kind) for kind in ("assignments", "labels", "rejected", "drop")}
+        yield replace(shard, **{kind: path and stack.enter_context(local_copy(path)) for kind, path in paths.items()})
