@@ -57,7 +57,7 @@ class Summary:
             yield f"  left out: {n:,} {reason}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Write(Stage):
     """Write one shard of an export. Its files lie in the target folder of the export, so the stage has no products."""
 
@@ -107,7 +107,7 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
         summary.reused = len(done)
         if todo := [task for task in tasks if task.shard not in done]:
             folder.write_mark({"state": "unfinished", **description})
-            summary.failed = _write(config, store, Write(export, to), todo, len(done), local)
+            summary.failed = _write(config, store, Write(export=export, to=to), todo, len(done), local)
         if not summary.failed:
             counts = dataset.finish(export, folder, [folder.part(task.shard, task.fingerprint) for task in tasks])
             summary.images, summary.left_out = counts["images"], counts["left_out"]
