@@ -1,6 +1,6 @@
-"""The folder of an export on an object store: `cpp.export.folder` where nothing can be renamed or locked.
+"""The target folder of an export in a bucket, where files can be neither renamed nor locked.
 
-A file is finished on a local disk, an image in memory, and put into the bucket at once. The one writer has a lease.
+A file is finished on a local disk, an image in memory, before one request uploads it. The only writer holds a lease.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEASE = ".lease"
 
 
 class BucketFolder(Folder):
-    """The same at an address in a bucket. There are no links."""
+    """A folder at an address in a bucket. It has no links."""
 
     def __init__(self, address: str, one_file: bool) -> None:
         super().__init__(address.rstrip("/"), one_file)
@@ -46,14 +46,14 @@ class BucketFolder(Folder):
             pass
 
     def settle(self) -> None:
-        """What the store has taken stays."""
+        """Do nothing: an object store keeps every object that it has accepted."""
 
     @contextmanager
     def claim(self, format: str) -> Iterator[None]:
         with self._objects.explain_errors():
             entries = {basename(entry["name"].rstrip("/")) for entry in self._objects.entries("")} - {LEASE}
-            there = self._format() if MARK in entries else None
-        self._check(format, entries, there)
+            existing = self._format() if MARK in entries else None
+        self._check(format, entries, existing)
         with self._objects.writing(LEASE, print):
             yield
 
@@ -62,8 +62,8 @@ class BucketFolder(Folder):
 
     def _names(self) -> Iterator[str]:
         with self._objects.explain_errors():
-            found = self._objects.below("")
-        yield from found
+            names = self._objects.below("")
+        yield from names
 
     def _remove(self, names: Iterable[str]) -> None:
         with self._objects.explain_errors():

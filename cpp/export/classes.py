@@ -1,6 +1,6 @@
 """The classes of an export: a number, a name and a folder for each cluster of a layer. Names are untrusted text.
 
-`classes.csv` leads back from a number or a folder to the cluster and its name. Knows no images.
+`classes.csv` maps a number or a folder back to the cluster and its name. Knows no images.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 LONGEST = 120  # bytes of a folder's name; file systems take 255, and archivers and other systems less
-NULLS = frozenset(  # what pandas, and with it `datasets`, takes for a missing value in a CSV
+NULLS = frozenset(  # read as a missing value in a CSV by pandas, and so by `datasets`
     {"", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>"}
     | {"n/a", "na", "none", "nan", "null"}
 )
@@ -20,9 +20,9 @@ RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])", re.IGNORECASE) 
 
 
 class Class(NamedTuple):
-    """One class. `name` is None where the cluster has none that is sure; `title` is then `cluster-17`.
+    """One class. `name` is None if the cluster has no sure name; `title` is then `cluster-17`.
 
-    `number` counts the folders in the order in which `sorted` has them, as torchvision's ImageFolder does.
+    `number` is the place of the folder among the sorted folders, as in torchvision's ImageFolder.
     """
 
     number: int
@@ -33,36 +33,36 @@ class Class(NamedTuple):
 
 
 def classes(rows: Sequence[Mapping[str, Any]], only: frozenset[int] | None = None) -> list[Class]:
-    """The classes of a layer, by number. `rows` are those of `clusters.parquet`; empty clusters are left out.
+    """The classes of a layer, by number. `rows` come from `clusters.parquet`; empty clusters are left out.
 
-    Titles are unique, and so are folders, even on a disk that does not tell `a` from `A`.
+    Titles are unique, and so are folders, even on a file system that ignores case.
     """
     kept = [row for row in rows if row["size"] and (only is None or row["cluster"] in only)]
     kept.sort(key=lambda row: int(row["cluster"]))
     times = Counter(row["name"] for row in kept)
     titles, folders = set[str](), set[str]()
-    found = []
+    entries = []
     for row in kept:
         name, plain = row["name"], f"cluster-{row['cluster']}"
         title = name or plain
         if times[title] > 1 or title.strip().casefold() in NULLS:
             title = f"{title} ({plain})"
         title = _unused(title, titles)
-        found.append((row["cluster"], name, title, _unused(folder(title) or plain, folders)))
-    found.sort(key=lambda entry: entry[3])
-    return [Class(number, *entry) for number, entry in enumerate(found)]
+        entries.append((row["cluster"], name, title, _unused(folder(title) or plain, folders)))
+    entries.sort(key=lambda entry: entry[3])
+    return [Class(number, *entry) for number, entry in enumerate(entries)]
 
 
-def renumbered(found: Sequence[Class], clusters: frozenset[int]) -> tuple[Class, ...]:
-    """Those classes that are of one of the clusters, numbered again without gaps."""
-    kept = (c for c in found if c.cluster in clusters)
+def renumbered(all_classes: Sequence[Class], clusters: frozenset[int]) -> tuple[Class, ...]:
+    """The classes of the given clusters, numbered anew without gaps."""
+    kept = (c for c in all_classes if c.cluster in clusters)
     return tuple(c._replace(number=number) for number, c in enumerate(kept))
 
 
 def folder(title: str) -> str:
-    """A name that is one visible folder on every file system, as like the title as can be; empty where nothing is left.
+    """A folder name for a title that is valid and visible on every file system; empty if no character is left.
 
-    Letters, marks and numbers of every script, spaces and `-_()',&+` stay; dots and slashes are among what becomes `_`.
+    Letters, marks and digits of every script, spaces and `-_()',&+` stay; all others, dots and slashes too, become `_`.
     """
     text = unicodedata.normalize("NFC", title)
     text = "".join(c if c in " -_()',&+" or unicodedata.category(c)[0] in "LMN" else "_" for c in text)
@@ -73,7 +73,7 @@ def folder(title: str) -> str:
 
 
 def _unused(text: str, taken: set[str]) -> str:
-    """The text, with a number where it is taken already; then it is taken."""
+    """The text, with a number if it is taken already; it is added to `taken`."""
     unused, times = text, 1
     while (same := unicodedata.normalize("NFKC", unused).casefold()) in taken:
         times += 1

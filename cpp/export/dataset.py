@@ -1,7 +1,7 @@
-"""A data set that comes out labelled: the images of a run with their classes, in the layouts that trainers read.
+"""Write the images of a run with their classes, in the layouts that trainers read. Add a new export format here.
 
-A shard is written on its own (`write`), then what is made of all shards (`finish`). Images are the bytes of the source.
-Keys and names are untrusted: a file is called by the numbers of its shard and row, a folder by a class that is cleaned.
+`write` writes one shard, `finish` the files that combine all shards. Image bytes are those of the source, unchanged.
+Keys and names are untrusted: a file is named by the numbers of its shard and row, a folder by a sanitized class name.
 
 Sources of the layouts: https://github.com/webdataset/webdataset, torchvision.datasets.ImageFolder, the `imagefolder` of
 https://huggingface.co/docs/datasets/image_dataset, and FiftyOneImageClassificationDataset in https://docs.voxel51.com.
@@ -37,11 +37,11 @@ from cpp.files.tables import Counts
 from cpp.sources.shards import MAX_BYTES
 from cpp.store.results import fingerprint
 
-VERSION = 1  # a change of the code that changes what is written raises it
-LEFT_OUT = "cpp.left_out"  # in the metadata of a shard's rows: how many images are not exported, by reason
+VERSION = 1  # increased by every change of the code that changes the files
+LEFT_OUT = "cpp.left_out"  # in the metadata of a shard's list: the number of images left out, by reason
 UNREADABLE = "whose image cannot be read"
 NO_IMAGE = "whose bytes are no image"
-IMAGEFOLDER = frozenset({"jpg", "png", "ppm", "bmp", "tif", "webp"})  # what torchvision's ImageFolder looks at
+IMAGEFOLDER = frozenset({"jpg", "png", "ppm", "bmp", "tif", "webp"})  # what torchvision's ImageFolder reads
 INDEX = "images.parquet"
 
 
@@ -51,7 +51,7 @@ def open_folder(address: str, one_file: bool) -> Folder:
 
 
 class Format(StrEnum):
-    """What an export can be."""
+    """The layout of an export."""
 
     WEBDATASET = "webdataset"
     IMAGEFOLDER = "imagefolder"
@@ -62,13 +62,13 @@ class Format(StrEnum):
 
     @property
     def pictured(self) -> bool:
-        """Whether it holds images, and not only a table of them."""
+        """Whether the export holds images, not only a table."""
         return self not in (Format.CSV, Format.PARQUET)
 
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported and how. `links` makes symbolic links to the files of a folder, in an ImageFolder."""
+    """The settings of an export. With `links` an ImageFolder has symbolic links to the files of the source folder."""
 
     format: Format
     layer: Layer
@@ -78,11 +78,11 @@ class Export:
     max_bytes: int = MAX_BYTES
 
     def name(self, shard: str, number: int) -> str:
-        """What the files of a shard are called by: a tar has the name of its shard, images have its number."""
+        """The name of a shard's files: a tar is named after its shard, images after the number of the shard."""
         return f"{number:05d}" if self.format.pictured and self.format is not Format.WEBDATASET else shard
 
     def key(self, number: int, made_from: object, chosen: NDArray[np.int64] | None) -> str:
-        """Fingerprint of a shard of the export; `made_from` are the fingerprints of its files."""
+        """The fingerprint of a shard of the export; `made_from` has the fingerprints of its input files."""
         rows = None if chosen is None else chosen.tolist()
         return fingerprint(self._what, self.name("", number), made_from, rows)
 
@@ -98,15 +98,15 @@ class Export:
 
     @property
     def finals(self) -> tuple[str, ...]:
-        """The files that are made of all shards."""
+        """The files that combine all shards."""
         more = {Format.HUGGINGFACE: ("metadata.csv",), Format.FIFTYONE: ("labels.json",)}
         return ("images.csv" if self.format is Format.CSV else INDEX, "classes.csv", *more.get(self.format, ()))
 
 
 def write(export: Export, shard: Shard, name: str, key: str, folder: Folder, chosen: NDArray[np.int64] | None) -> int:
-    """Write a shard's images, then the list of them that says that it is done. Returns how many there are.
+    """Write a shard's images, then their list, which marks the shard as done. Returns the number of images.
 
-    `chosen` are the rows that are among the best of their cluster, None where that is not asked for.
+    `chosen` has the surest rows of each cluster, None without a limit per cluster.
     """
     _, passed = export_rows.decide(shard, export.layer, export.wanted)
     keep, left_out = passed.keep.copy(), passed.left_out.copy()
@@ -120,12 +120,12 @@ def write(export: Export, shard: Shard, name: str, key: str, folder: Folder, cho
         files = _images(export, shard, name, folder, rows, kept, left_out)
         kept = np.array(sorted(files), np.int64)
         rows = rows.take(kept).add_column(0, "file", pa.array([files[row] for row in kept.tolist()], pa.string()))
-        folder.settle()  # the list must not be on the disk before what it lists
+        folder.settle()  # the list must not reach the disk before the files on it
     else:
         rows = rows.take(kept)
     with folder.writing(folder.part(name, key)) as path:
-        about = {LEFT_OUT: json.dumps(+left_out)}
-        files_tables.write(rows, path, Counts(len(keep), len(rows), len(keep) - len(rows)), about)
+        metadata = {LEFT_OUT: json.dumps(+left_out)}
+        files_tables.write(rows, path, Counts(len(keep), len(rows), len(keep) - len(rows)), metadata)
     return len(rows)
 
 
@@ -138,7 +138,7 @@ def _images(
     kept: NDArray[np.int64],
     left_out: Counter[str],
 ) -> dict[int, str]:
-    """Write the images of the rows that are kept; returns the file of each row. What is left out is counted."""
+    """Write the images of the rows `kept`, count others in `left_out`, and return the path of each row's image."""
 
     def usable() -> Iterator[tuple[int, bytes, str]]:
         gone = len(kept)
@@ -172,7 +172,7 @@ def _images(
 
 
 def finish(export: Export, folder: Folder, parts: Sequence[str]) -> Mapping[str, Any]:
-    """Write what is made of all shards, whose lists are `parts` in order. Counts of images, and left out by reason."""
+    """Write the files that combine all shards, whose lists are `parts`. Returns the images written and left out."""
     left_out, images = Counter[str](), 0
     for footer in folder.footers(parts):
         images += footer.num_rows

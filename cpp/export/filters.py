@@ -1,4 +1,4 @@
-"""Which images are exported: those of some clusters, of some confidence, at most n of a cluster. Knows no files."""
+"""Which images are exported: those of some clusters, of some confidence, at most n of each cluster. Knows no files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Filter:
 
 
 class Passed(NamedTuple):
-    """Which rows pass, `[n]`, and how many do not, by reason."""
+    """Which rows pass, `[n]`, and the number of rows left out, by reason."""
 
     keep: NDArray[np.bool_]
     left_out: Counter[str]
@@ -33,9 +33,9 @@ def passing(
     wanted: Filter,
     dropped: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> Passed:
-    """Rows by cluster `[n]` and confidence `[n]`, NaN where it is not known. Knows nothing of `per_cluster`.
+    """Apply all of a filter but `per_cluster` to rows with a `cluster` `[n]` and a `confidence` `[n]`, NaN if unknown.
 
-    `dropped` are the rows that curation took out, by reason; that is looked at first.
+    `dropped` has the rows that curation dropped, by reason. They are removed first; a row counts for one reason only.
     """
     keep, left_out = np.ones(len(cluster), np.bool_), Counter[str]()
     for reason, rows in (dropped or {}).items():

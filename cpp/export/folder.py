@@ -1,9 +1,8 @@
-"""The folder of an export: whose it is, what in it is done, and how files appear in it whole.
+"""The target folder of an export on a local disk: its owner, its finished shards, and atomic writes.
 
-For every shard there is a hidden Parquet file, named by the shard and the fingerprint of all that its images and labels
-are made from. It is written last and lists what belongs to the shard: a shard is done when that file is there and so is
-what it lists. The rest of what an earlier or broken export has written is taken away. `cpp.export.bucket` is the same
-on an object store. Knows nothing of formats.
+Every finished shard has a hidden Parquet file, its list, named by the shard and the fingerprint of its inputs. The list
+is written last and names the files of the shard: a shard is done if its list and all files on it exist. Other files of
+an earlier or interrupted export are removed. `cpp.export.bucket` does the same in a bucket. Does not know the formats.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from cpp.files import filesystem, tables
 from cpp.store.lease import LockedError
 
 MARK = "export.json"
-IMAGE = re.compile(r"[^/]+/(\d{5,})-\d{6,}\.[a-z0-9]+")  # names of images: nothing in them is untrusted
+IMAGE = re.compile(r"[^/]+/(\d{5,})-\d{6,}\.[a-z0-9]+")  # names of images, which hold no untrusted text
 TAR = re.compile(r"([^/.][^/]*)\.tar")
 _PART = re.compile(r"\.([^/]+)\.([0-9a-f]{16})\.parquet")
 _NEW, _LOCK = ".new-", ".lock"
 
 
 class Folder:
-    """The folder `address` on a local disk. `one_file` says that a shard is one tar at the top, not a file an image."""
+    """The folder `address` on a local disk. With `one_file` a shard is one tar, else one file for each image."""
 
     def __init__(self, address: str, one_file: bool) -> None:
         self.address, self.one_file = address, one_file
@@ -40,12 +39,12 @@ class Folder:
         return f"{self.address}/{name}"
 
     def part(self, shard: str, key: str) -> str:
-        """The name of the file that says that a shard is done."""
+        """The name of the list of a finished shard."""
         return f".{shard}.{key}.parquet"
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A path to write to; the file appears as `name` when the block has ended well, and not otherwise."""
+        """A path to write to; the file appears as `name` only if the block ends without an error."""
         new = Path(self.path(f"{_NEW}{name}"))
         try:
             yield new
@@ -56,9 +55,9 @@ class Folder:
             new.unlink(missing_ok=True)
 
     def place(self, shard: str, images: Iterable[tuple[str, bytes | Path]]) -> None:
-        """Make the images of a shard appear by their names, each whole; a path stands for a link to it."""
+        """Write the images of a shard under their names, each atomically; for a path, write a link to it."""
         new = Path(self.path(f"{_NEW}{shard}"))
-        new.unlink(missing_ok=True)  # of a worker that died: it may be a link, through which the source is written
+        new.unlink(missing_ok=True)  # left by a dead worker; writing to a link would change the source
         for name, image in images:
             if isinstance(image, Path):
                 new.symlink_to(image)
@@ -69,15 +68,15 @@ class Folder:
             os.replace(new, target)
 
     def settle(self) -> None:
-        """See to it that what has appeared stays, whatever happens to the machine."""
+        """Flush all files to the disk, so that they survive a crash of the machine."""
         os.sync()
 
     @contextmanager
     def claim(self, format: str) -> Iterator[None]:
-        """Be the only export into the folder until the end of the block; it is made where it is not there.
+        """Create the folder if needed, and be its only writer until the end of the block.
 
-        PermissionError where it cannot be written or holds something else, or an export in another format; LockedError
-        where another export is at work.
+        Raises PermissionError if it cannot be written, holds other files or an export in another format, LockedError if
+        another export is writing to it.
         """
         try:
             Path(self.address).mkdir(parents=True, exist_ok=True)
@@ -98,16 +97,16 @@ class Folder:
             yield
 
     def write_mark(self, description: Mapping[str, Any]) -> None:
-        """Write what the folder says of itself."""
+        """Write `export.json`, which describes the export."""
         with self.writing(MARK) as path:
             path.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def clean(self, keys: Mapping[str, str], finals: tuple[str, ...]) -> set[str]:
-        """Take away all that belongs to no finished shard of `keys` (shard -> fingerprint), and return those.
+        """Remove all files but those of the finished shards in `keys` (shard -> fingerprint), and return these shards.
 
-        Where one is missing, the files `finals`, which are made of all shards, go too.
+        If a shard is not finished, the files `finals`, which combine all shards, are removed too.
         """
-        there, parts, stale = Counter[str](), dict[str, str](), list[str]()
+        n_files, parts, stale = Counter[str](), dict[str, str](), list[str]()
         for name in self._names():
             if match := _PART.fullmatch(name):
                 parts |= {name: match[1]} if keys.get(match[1]) == match[2] else {}
@@ -115,36 +114,36 @@ class Folder:
             elif name.startswith(_NEW):
                 stale.append(name)
             elif shard := self._shard(name):
-                there[shard] += 1
+                n_files[shard] += 1
         self._remove(stale)
         listed = zip(parts.values(), self.footers([*parts]), strict=True)
-        done = {shard for shard, footer in listed if self._listed(footer) == there[shard]}
-        if not set(there) <= done >= set(keys):
-            lost = {name for name, shard in parts.items() if shard not in done} | set(finals)
-            self._remove(n for n in self._names() if n in lost or (self._shard(n) or "") not in {"", *done})
+        done = {shard for shard, footer in listed if self._listed(footer) == n_files[shard]}
+        if not set(n_files) <= done >= set(keys):
+            obsolete = {name for name, shard in parts.items() if shard not in done} | set(finals)
+            self._remove(n for n in self._names() if n in obsolete or (self._shard(n) or "") not in {"", *done})
         return done
 
     def footers(self, parts: Sequence[str]) -> Iterator[pq.FileMetaData]:
-        """What the files of finished shards say of themselves."""
+        """The footers of the lists of finished shards, in order."""
         return map(tables.read_footer, map(self.path, parts))
 
-    def _check(self, format: str, entries: set[str], there: str | None) -> None:
-        """PermissionError where the folder holds these `entries` and is no export, or `there` is another format."""
-        if entries and there != format:
-            what = f"an export in the format {there}" if there else "files and is not an export"
-            raise PermissionError(f"{self.address} holds {what}: name a folder that is new or empty")
+    def _check(self, format: str, entries: set[str], existing: str | None) -> None:
+        """Raise PermissionError if the folder has `entries` and the format of the `existing` export is another."""
+        if entries and existing != format:
+            content = f"an export in the format {existing}" if existing else "files and is not an export"
+            raise PermissionError(f"{self.address} holds {content}: name a folder that is new or empty")
 
     def _format(self) -> str | None:
-        """The format of the export that is there, None where the mark is not ours."""
+        """The format of the existing export, None if `export.json` was not written by an export."""
         try:
             with filesystem.open_file(self.path(MARK)) as file:
-                said = json.loads(file.read())
+                mark = json.loads(file.read())
         except ValueError:
             return None
-        return str(said["format"]) if isinstance(said, dict) and "format" in said else None
+        return str(mark["format"]) if isinstance(mark, dict) and "format" in mark else None
 
     def _names(self) -> Iterator[str]:
-        """The files in the folder and in those in it, by their paths from here."""
+        """The relative paths of the files in the folder and in its direct subfolders."""
         for folder, folders, names in os.walk(self.address):
             inside = os.path.relpath(folder, self.address)
             if inside != ".":
@@ -159,12 +158,12 @@ class Folder:
                 os.rmdir(entry)
 
     def _shard(self, name: str) -> str | None:
-        """Whose image or tar a file is, as far as its name tells."""
+        """The shard of an image or tar by its name; None for other files."""
         match = (TAR if self.one_file else IMAGE).fullmatch(name)
         return match and match[1]
 
     def _listed(self, footer: pq.FileMetaData) -> int:
-        """How many files a shard has by its list, which has a column `file` where there are any."""
+        """The number of files on a shard's list, which has a column `file` if it has images."""
         if "file" not in footer.schema.to_arrow_schema().names:
             return 0
         return min(footer.num_rows, 1) if self.one_file else int(footer.num_rows)

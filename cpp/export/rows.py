@@ -1,6 +1,6 @@
-"""The rows of an export: what is known of each image of a shard, and which image in the source it is.
+"""The rows of an export: the columns of each image of a shard, and its image in the source.
 
-Reads ASSIGNMENTS with LABELS and REJECTED of the same shard, row for row. Knows no formats.
+Reads ASSIGNMENTS with LABELS and REJECTED of the same shard, row by row. Knows no formats.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ GONE = "whose image is no longer in its shard"
 
 @dataclass(frozen=True)
 class Layer:
-    """Where the layers of a run are: `column` holds the exported one, `columns` all of them.
+    """The columns of the layers: `column` has the exported layer, `columns` has all of them.
 
-    `main` says that it is the layer that the confidences in LABELS are of.
+    `main` is true if the exported layer is the main one, to which the confidences in LABELS belong.
     """
 
     column: str
@@ -36,9 +36,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Shard:
-    """The files of a shard. `images` is its source; None where the run has none, as `labels` without LABELS.
+    """The files of a shard. `images` is its source, None if the run has vectors only; `labels` is None without names.
 
-    `drop` is what curation took out, None where all is exported.
+    `drop` lists the images that curation dropped, None if they are exported too.
     """
 
     assignments: str
@@ -49,7 +49,7 @@ class Shard:
 
 
 def decide(shard: Shard, layer: Layer, wanted: Filter) -> tuple[pa.Table, Passed]:
-    """Columns `cluster`, `score` and `confidence` (float64, NaN where unknown) of all rows, and which rows pass."""
+    """Columns `cluster`, `score` and `confidence` (float64, NaN if unknown) of all rows, and the rows that pass."""
     table = tables.read(shard.assignments, columns=[layer.column, "score"])
     confidence = np.full(len(table), np.nan)
     if shard.labels is not None and layer.main:
@@ -59,17 +59,17 @@ def decide(shard: Shard, layer: Layer, wanted: Filter) -> tuple[pa.Table, Passed
         if len(confidence) != len(table):
             raise ValueError(f"{shard.labels} has {len(confidence)} rows, {shard.assignments} {len(table)}: run again")
     cluster = table[layer.column]
-    found = pa.table({"cluster": cluster, "score": table["score"], "confidence": confidence})
+    columns = pa.table({"cluster": cluster, "score": table["score"], "confidence": confidence})
     dropped: dict[str, NDArray[np.int64]] = {}
     if shard.drop is not None:
         out = tables.read(shard.drop, columns=["row", "reason"])
         rows, reasons = out["row"].to_numpy(), np.array(out["reason"].to_pylist(), object)
         dropped = {reason: rows[reasons == reason] for reason in dict.fromkeys(reasons.tolist())}
-    return found, passing(cluster.to_numpy(), confidence, wanted, dropped)
+    return columns, passing(cluster.to_numpy(), confidence, wanted, dropped)
 
 
 def schema(layer: Layer, files: bool) -> pa.Schema:
-    """The columns of an export's rows; with `files` the first says which file of the export an image is."""
+    """The columns of an export's rows; with `files` the first is the path of the image in the export."""
     return pa.schema(
         [
             *([("file", pa.string())] if files else []),
@@ -87,15 +87,15 @@ def schema(layer: Layer, files: bool) -> pa.Schema:
 
 
 def read(shard: Shard, layer: Layer, classes: Sequence[Class]) -> pa.Table:
-    """All rows of a shard with the columns of `schema` but `file`; a cluster without a class has nulls for it.
+    """All rows of a shard with the columns of `schema` but `file`; rows of a cluster without a class have null classes.
 
-    The label is that of LABELS; in another layer than theirs it is the name of the cluster, and null without LABELS.
+    The label comes from LABELS; in other layers than the main one it is the cluster's name. Without LABELS it is null.
     """
     plain = ["key", *layer.columns, "score", "margin", "image_shard"]
     table = tables.read(shard.assignments, columns=plain)
     by_cluster = {c.cluster: c for c in classes}
     of_row = [by_cluster.get(k) for k in table[layer.column].to_pylist()]
-    known = {
+    labelled = {
         "class": pa.array([c and c.number for c in of_row], pa.int32()),
         "class_name": pa.array([c and c.title for c in of_row], pa.string()),
         "label": pa.nulls(len(table), pa.string()),
@@ -106,40 +106,40 @@ def read(shard: Shard, layer: Layer, classes: Sequence[Class]) -> pa.Table:
         if not labels["key"].equals(table["key"]):
             raise ValueError(f"{shard.labels} has other rows than {shard.assignments}: run again")
         if layer.main:
-            known |= {"label": labels["label"], "confidence": labels["confidence"]}
+            labelled |= {"label": labels["label"], "confidence": labels["confidence"]}
         else:
-            known["label"] = pa.array([c and c.name for c in of_row], pa.string())
-    columns = {**{name: table[name] for name in plain}, **known}
-    whole = schema(layer, files=False)
-    return pa.table({name: columns[name] for name in whole.names}, schema=whole)
+            labelled["label"] = pa.array([c and c.name for c in of_row], pa.string())
+    columns = {**{name: table[name] for name in plain}, **labelled}
+    fields = schema(layer, files=False)
+    return pa.table({name: columns[name] for name in fields.names}, schema=fields)
 
 
 def find(
     shard: Shard, keys: Sequence[str], rows: NDArray[np.int64], max_bytes: int = MAX_BYTES
 ) -> Iterator[tuple[int, bytes | None]]:
-    """Row and image of the wanted `rows` as they come by in the source. `keys` are those of all rows of the shard.
+    """Yield row and image of the requested `rows` in the order of the source. `keys` has the keys of all rows.
 
-    A key that is there more than once stands for the images in their order, those that were rejected counted. An image
-    that cannot be read is None; one that is not there does not come.
+    The rows of a repeated key are matched to its images in order, rejected images included. An image that cannot be
+    read is None; an image that is no longer in the source is skipped.
     """
     places = _places(keys, _rejected(shard))
-    wanted = {(keys[row], places[row]): int(row) for row in rows.tolist()}
+    pending = {(keys[row], places[row]): int(row) for row in rows.tolist()}
     seen = Counter[str]()
-    if not wanted or shard.images is None:
+    if not pending or shard.images is None:
         return
-    for sample in select_samples(shard.images, frozenset(key for key, _ in wanted), max_bytes):
-        row = wanted.pop((sample.key, seen[sample.key]), None)
+    for sample in select_samples(shard.images, frozenset(key for key, _ in pending), max_bytes):
+        row = pending.pop((sample.key, seen[sample.key]), None)
         seen[sample.key] += 1
         if row is not None:
             yield row, sample.image
-        if not wanted:
+        if not pending:
             return
 
 
 def metadata(shard: Shard, layer: Layer) -> pa.Table:
-    """The columns of ASSIGNMENTS that came with the images."""
-    ours = {"key", *layer.columns, "score", "second", "margin", "image_shard"}
-    names = [name for name in pq.read_schema(shard.assignments).names if name not in ours]
+    """The columns of ASSIGNMENTS that the source supplied as metadata."""
+    computed = {"key", *layer.columns, "score", "second", "margin", "image_shard"}
+    names = [name for name in pq.read_schema(shard.assignments).names if name not in computed]
     return tables.read(shard.assignments, columns=names)
 
 
@@ -151,13 +151,13 @@ def _rejected(shard: Shard) -> Mapping[int, str]:
 
 
 def _places(keys: Sequence[str], rejected: Mapping[int, str]) -> list[int]:
-    """For every row that was kept, how many of the input have the same key and come before it."""
+    """For every kept row, the number of earlier input images, kept or rejected, with the same key."""
     before, places = Counter[str](), list[int]()
     kept = iter(keys)
     for row in range(len(keys) + len(rejected)):
-        lost = row in rejected
-        key = rejected[row] if lost else next(kept)
-        if not lost:
+        is_rejected = row in rejected
+        key = rejected[row] if is_rejected else next(kept)
+        if not is_rejected:
             places.append(before[key])
         before[key] += 1
     return places

@@ -1,6 +1,6 @@
-"""The tables of an export, made of the rows of all shards while they pass by. Knows no images.
+"""The tables of an export, streamed from the rows of all shards. Knows no images.
 
-A CSV has lines that end as RFC 4180 has it: with others `csv` does not quote a carriage return in a key.
+Lines of a CSV end in CR LF (RFC 4180): with other line ends `csv` does not quote a carriage return in a key.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from cpp.export.classes import Class
 from cpp.export.rows import Layer
 from cpp.files.tables import batches
 
-AHEAD = 2  # files that are read ahead
+AHEAD = 2  # files to prefetch
 
 
 def write_parquet(path: Path, parts: Sequence[str], schema: pa.Schema) -> None:
-    """All rows in one file."""
+    """Write all rows to one file."""
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for batch in batches(parts, schema.names, AHEAD):
             writer.write_batch(batch.replace_schema_metadata(None))
 
 
 def write_csv(path: Path, parts: Sequence[str], columns: Mapping[str, str]) -> None:
-    """All rows in one CSV; `columns` maps titles to columns. What is null is empty."""
+    """Write all rows to one CSV; `columns` maps headings to columns. A null becomes an empty cell."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -38,7 +38,7 @@ def write_csv(path: Path, parts: Sequence[str], columns: Mapping[str, str]) -> N
 
 
 def write_classes(path: Path, classes: Sequence[Class]) -> None:
-    """The way back from a number or a folder to a cluster and its name, which is empty where it is not sure."""
+    """Write the cluster and the name of each number and folder; the name is empty if it is not sure."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["number", "cluster", "name", "class_name", "folder"])
@@ -46,25 +46,27 @@ def write_classes(path: Path, classes: Sequence[Class]) -> None:
 
 
 def write_fiftyone(path: Path, parts: Sequence[str], classes: Sequence[Class], layer: Layer) -> None:
-    """The `labels.json` of FiftyOneImageClassificationDataset: for the path below `data` of each image, without its
-    extension, the place of its class in `classes`, the confidence where it is known, and attributes.
+    """Write the `labels.json` of FiftyOneImageClassificationDataset.
+
+    It maps the path of each image below `data`, without the extension, to the index of its class in `classes`, the
+    confidence if known, and attributes.
     """
-    more = ["key", *layer.columns, "score", "margin"]
+    attributes = ["key", *layer.columns, "score", "margin"]
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"classes": {_json([c.title for c in classes])},\n"labels": {{')
         comma = "\n"
-        for batch in batches(parts, ["file", "class", "confidence", *more], AHEAD):
+        for batch in batches(parts, ["file", "class", "confidence", *attributes], AHEAD):
             for row in batch.to_pylist():
                 uuid = row["file"].removeprefix("data/").rpartition(".")[0]
-                sure = {} if row["confidence"] is None else {"confidence": row["confidence"]}
-                said = {"label": row["class"], **sure, "attributes": {name: row[name] for name in more}}
-                file.write(f"{comma}{_json(uuid)}: {_json(said)}")
+                confidence = {} if row["confidence"] is None else {"confidence": row["confidence"]}
+                label = {"label": row["class"], **confidence, "attributes": {name: row[name] for name in attributes}}
+                file.write(f"{comma}{_json(uuid)}: {_json(label)}")
                 comma = ",\n"
         file.write("\n}}\n")
 
 
 def _cells(column: pa.Array) -> list[Any]:
-    """Values as a CSV says them: floats with the fewest digits that tell them apart, and always with a point."""
+    """Values as text for a CSV: floats have the fewest digits that identify them, and always a point."""
     if not pa.types.is_floating(column.type):
         values: list[Any] = column.to_pylist()
         return values

@@ -1,8 +1,8 @@
-"""The command `clean`: results that no configuration in use refers to are listed, and removed where that is asked.
+"""The command `clean`: list the results that no configuration in use refers to and, on request, remove them.
 
-A configuration refers to the results that a run of it has or would make, also to those of a run that went on without
-shards that failed, and to those of what was appended to it. What stable names show stays as long as one of the
-configurations makes such a product: the next run of it shows other results, and then the old ones go.
+A configuration refers to the results that its run has or would compute, with or without failed shards, and to those of
+its appended shards. A result under a stable name stays while a configuration has a step for its product; once a run has
+replaced it, `clean` removes it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from operator import attrgetter
 import numpy as np
 
 from cpp.files import filesystem
+from cpp.files.quantities import format_bytes
 from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
@@ -32,33 +33,33 @@ from pipelines.engine.shard_index import Fingerprints
 from pipelines.engine.stage import Stage
 
 Files = Mapping[str, Mapping[str, File]]
-MADE: tuple[Callable[[Step], Files], ...] = (attrgetter("outputs"), Step.results)  # if all is done; as far as it is
+RESULTS: tuple[Callable[[Step], Files], ...] = (attrgetter("outputs"), Step.results)  # of all shards; of those done
 
 
 @dataclass
 class Folder:
-    """A run folder: the keys of the results that configurations refer to, and the products that they make."""
+    """A run folder: the fingerprints that configurations refer to, and the products that their steps write."""
 
     store: Store
-    keys: list[Fingerprints] = field(default_factory=list)
+    fingerprints: list[Fingerprints] = field(default_factory=list)
     products: set[str] = field(default_factory=set)
 
     def refer(
-        self, stages: Mapping[str, Stage], files: Files, made: Callable[[Step], Files]
+        self, stages: Mapping[str, Stage], files: Files, results: Callable[[Step], Files]
     ) -> dict[str, Mapping[str, File]]:
-        """Note what these steps refer to; of those before them each finds what `made` says. Returns all files."""
-        there = dict(files)
+        """Add the fingerprints of these steps, with the `results` of each as inputs of the next. Returns all files."""
+        available = dict(files)
         for name, stage in stages.items():
-            planned = plan.plan_step(name, stage, there, self.store)
-            self.keys.append(planned.fingerprints)
-            self.products |= planned.outputs.keys()
-            there |= made(planned)
-        return there
+            step = plan.plan_step(name, stage, available, self.store)
+            self.fingerprints.append(step.fingerprints)
+            self.products |= step.outputs.keys()
+            available |= results(step)
+        return available
 
 
 @dataclass(frozen=True)
 class Stale:
-    """Results of a product that nothing refers to, and their bytes. `gone`: no configuration makes the product."""
+    """Results of a product that no configuration refers to. `size` in bytes; `gone` if no step writes the product."""
 
     store: Store
     product: Product
@@ -68,8 +69,8 @@ class Stale:
 
 
 @dataclass
-class Found:
-    """What there is to remove, and what stays: results that are shown, files that no step made, folders and why."""
+class Survey:
+    """Results to remove, and what stays: results under stable names, foreign files, and folders with the reason."""
 
     stale: list[Stale] = field(default_factory=list)
     shown: int = 0
@@ -82,28 +83,32 @@ class Found:
 
     def lines(self) -> Iterator[str]:
         number = sum(len(stale.names) for stale in self.stale)
-        yield f"{number:,} results that no configuration refers to, {_mib(self.size)}"
+        yield f"{number:,} results that no configuration refers to, {format_bytes(self.size)}"
         for s in self.stale:
-            gone = ", with what shows them: no configuration makes them" if s.gone else ""
-            yield f"    {s.store.address}/cache/{s.product.name}: {len(s.names):,} results, {_mib(s.size)}{gone}"
+            gone = ", with their stable names: no configuration has a step for them" if s.gone else ""
+            folder = f"{s.store.address}/cache/{s.product.name}"
+            yield f"    {folder}: {len(s.names):,} results, {format_bytes(s.size)}{gone}"
         if self.shown:
-            yield f"{self.shown:,} more stay until a run has replaced them: they are what the last run shows"
+            yield f"{self.shown:,} more stay until a run replaces them: the last run shows them under stable names"
         if self.foreign:
-            yield f"{len(self.foreign):,} files stay that no step made, such as {self.foreign[0]}"
+            yield f"{len(self.foreign):,} files stay that no step wrote, such as {self.foreign[0]}"
         yield from sorted(self.left)
 
 
 def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
-    """Look, and with `yes` remove; gives the lines to say. UsageError and LockedError before anything is removed."""
+    """List stale results and, with `yes`, remove them. Yields lines to print.
+
+    Raises UsageError or LockedError before anything is removed.
+    """
     root = _root(configs)
     run, appended = open_store(root), open_store(f"{root}/{appending.FOLDER}")
     stores = [run, appended] if _is_appended(configs[0]) else [run]
     for store in stores:
         if holder := store.holder():
             raise LockedError(f"a run is writing to {store.address} ({holder}): wait for it, or stop it")
-    found = look(configs, run, appended)
-    yield from found.lines()
-    if not found.stale:
+    survey = look(configs, run, appended)
+    yield from survey.lines()
+    if not survey.stale:
         return
     if not yes:
         yield "nothing was removed: the same command with --yes removes them"
@@ -111,83 +116,79 @@ def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
     with ExitStack() as stack:
         for store in stores:
             stack.enter_context(store.lock())
-        found = look(configs, run, appended)  # a run may have come in between
-        for stale in found.stale:
+        survey = look(configs, run, appended)  # a run may have finished since
+        for stale in survey.stale:
             if stale.gone:
                 stale.store.publish(stale.product, ())
             stale.store.remove(stale.product, stale.names)
-    yield f"removed; {_mib(found.size)} are free again"
+    yield f"removed; {format_bytes(survey.size)} are free again"
 
 
-def look(configs: Sequence[Config], run: Store, appended: Store) -> Found:
-    """What no configuration refers to in `run`, and in `appended` what was appended to it."""
-    main, more, found = Folder(run), Folder(appended), Found()
+def look(configs: Sequence[Config], run: Store, appended: Store) -> Survey:
+    """The results that no configuration refers to, in `run` and in the folder of its `appended` shards."""
+    main, more, survey = Folder(run), Folder(appended), Survey()
     for config in configs:
         files = input_files(config)
         stages = graph.pipeline(config, files)
-        for made in MADE:
-            there = main.refer(stages, files, made)
+        for results in RESULTS:
+            available = main.refer(stages, files, results)
             try:
                 if batches := appending.recorded(config):
-                    new = appending.describe(config, batches, there)
-                    for also in MADE:
-                        more.refer(new.stages, new.files, also)
+                    new = appending.describe(config, batches, available)
+                    for appended_results in RESULTS:
+                        more.refer(new.stages, new.files, appended_results)
             except UserError as error:
-                found.left.add(f"{appended.address} is left as it is: {error}")
+                survey.left.add(f"{appended.address} is left as it is: {error}")
     products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
-    for folder in [main] if found.left or not more.keys else [main, more]:
-        _sort(folder, {product: _unwanted(folder, product, found) for product in products.values()}, found)
-    return found
+    for folder in [main] if survey.left or not more.fingerprints else [main, more]:
+        _sort(folder, {product: _unused(folder, product, survey) for product in products.values()}, survey)
+    return survey
 
 
-def _unwanted(folder: Folder, product: Product, found: Found) -> dict[str, Result]:
+def _unused(folder: Folder, product: Product, survey: Survey) -> dict[str, Result]:
     """The results of a product that no configuration refers to."""
     pattern = re.compile(rf".+-[0-9a-f]{{16}}{re.escape(product.suffix)}")
     results = folder.store.results(product)
     ours = [name for name in sorted(results) if pattern.fullmatch(name)]
     foreign = sorted(results.keys() - set(ours))
-    found.foreign += [f"{folder.store.address}/cache/{product.name}/{name}" for name in foreign]
-    keys = np.fromiter((int(_key(product, name), 16) for name in ours), np.uint64, len(ours))
-    wanted = np.isin(keys, np.concatenate(folder.keys))
-    return {name: results[name] for name, is_wanted in zip(ours, wanted, strict=True) if not is_wanted}
+    survey.foreign += [f"{folder.store.address}/cache/{product.name}/{name}" for name in foreign]
+    fingerprints = np.fromiter((int(_fingerprint(product, name), 16) for name in ours), np.uint64, len(ours))
+    is_used = np.isin(fingerprints, np.concatenate(folder.fingerprints))
+    return {name: results[name] for name, used in zip(ours, is_used, strict=True) if not used}
 
 
-def _sort(folder: Folder, unwanted: Mapping[Product, Mapping[str, Result]], found: Found) -> None:
-    """Tell what is to go from what stable names show. All files of a task stay where one does: they have one key."""
+def _sort(folder: Folder, unused: Mapping[Product, Mapping[str, Result]], survey: Survey) -> None:
+    """Keep results under stable names, with all results of the same task, which share a fingerprint."""
     shown = {
-        _key(product, name)
-        for product, results in unwanted.items()
+        _fingerprint(product, name)
+        for product, results in unused.items()
         if product.name in folder.products
         for name, result in results.items()
         if result.shown
     }
-    for product, results in unwanted.items():
+    for product, results in unused.items():
         gone = product.name not in folder.products
-        names = [name for name in results if gone or _key(product, name) not in shown]
-        found.shown += len(results) - len(names)
+        names = [name for name in results if gone or _fingerprint(product, name) not in shown]
+        survey.shown += len(results) - len(names)
         if names:
-            found.stale.append(Stale(folder.store, product, names, sum(results[n].size for n in names), gone))
+            survey.stale.append(Stale(folder.store, product, names, sum(results[n].size for n in names), gone))
 
 
-def _key(product: Product, name: str) -> str:
+def _fingerprint(product: Product, name: str) -> str:
     return name.removesuffix(product.suffix)[-16:]
 
 
 def _root(configs: Sequence[Config]) -> str:
-    """The run folder that all configurations have."""
+    """The run folder, which all configurations must share."""
     roots = {c.root.rstrip("/") if filesystem.is_remote(c.root) else os.path.abspath(c.root): c.name for c in configs}
     if len(roots) > 1:
-        said = ", ".join(f"{root} ({name})" for root, name in roots.items())
-        raise UsageError(f"root: these configurations have different folders, {said}: clean one folder at a time")
+        folders = ", ".join(f"{root} ({name})" for root, name in roots.items())
+        raise UsageError(f"root: these configurations have different folders, {folders}: clean one folder at a time")
     return next(iter(roots))
 
 
 def _is_appended(config: Config) -> bool:
     try:
         return bool(appending.recorded(config))
-    except UserError:  # `look` says so
+    except UserError:  # `look` reports it
         return False
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.1f} MiB"

@@ -1,4 +1,4 @@
-"""The commands that look into a finished run: the names of its clusters, and what is nearest to a sentence."""
+"""The commands `names` and `search`: the clusters of a finished run, and those nearest to a sentence."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
         raise UsageError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
     shown = [row for row in rows if row["layer"] == layer or (layer is None and row["main"])]
     headings = ["cluster", "images", "name", "sure", "votes", "agree", "runner-up", "typical"]
-    if said := any(row["captions"] for row in shown):
+    if has_captions := any(row["captions"] for row in shown):
         headings.append("captions")
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in headings:
         number = heading in ("cluster", "images", "sure", "votes", "agree")
-        widest = 24 if heading in ("name", "runner-up") else None  # or rich would narrow the numbers
+        widest = 24 if heading in ("name", "runner-up") else None  # without it rich would truncate the numbers
         table.add_column(heading, justify="right" if number else "left", no_wrap=True, max_width=widest)
     for row in sorted(shown, key=lambda row: -row["size"]):
-        captions = [", ".join(word["word"] for word in row["captions"][:3])] if said else []
+        captions = [", ".join(word["word"] for word in row["captions"][:3])] if has_captions else []
         shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
         cells = [str(row["cluster"]), f"{row['size']:,}", called(row), *shares, row["runner_up"] or ""]
         table.add_row(*cells, ", ".join(row["examples"][:1]), *captions)
@@ -55,18 +55,18 @@ def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
 
 
 def called(row: Mapping[str, Any]) -> str:
-    """The name of a cluster, or what it might be."""
+    """The name of a cluster, or its most likely name with a question mark."""
     return row["name"] or (f"{row['top'][0]['word']}?" if row["top"] else "")
 
 
 def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[Table, Table]:
-    """The clusters of the main layer and the images that are nearest to a sentence, as tables.
+    """Two tables: the clusters of the main layer and the images nearest to a sentence.
 
     Raises UsageError if the run has no names, or has neither a text tower nor the text in its vocabulary, and
     RunStateError if it is not finished.
     """
     if config.label is None:
-        raise UsageError("search: this run has no words to search by: it needs `label:` in its configuration")
+        raise UsageError("search: this run has no vocabulary: it needs `label:` in its configuration")
     files, later = together(config, ["clusters", "labels"], command)
     stages = pipeline(config, files)
     context = Context.create(files, files, config.resources)
@@ -79,32 +79,32 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
         clusters.add_row(str(k), called(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
     images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
-    everything = {kind: {**files[kind], **later.get(kind, {})} for kind in ("features", "assignments")}
-    for found in _with_clusters(everything, config.label.embedding, text_d, n):
-        cells = [str(found["cluster"]), called(rows[found["cluster"]]), found["image_shard"] or ""]
-        images.add_row(found["key"], f"{found['cosine']:.3f}", *cells)
+    all_files = {kind: {**files[kind], **later.get(kind, {})} for kind in ("features", "assignments")}
+    for image in _nearest_images(all_files, config.label.embedding, text_d, n):
+        cells = [str(image["cluster"]), called(rows[image["cluster"]]), image["image_shard"] or ""]
+        images.add_row(image["key"], f"{image['cosine']:.3f}", *cells)
     return clusters, images
 
 
-def _with_clusters(
+def _nearest_images(
     files: Mapping[str, Mapping[str, File]], column: str, text_d: NDArray[np.floating], n: int
 ) -> list[dict[str, Any]]:
     shards = [shard for shard in files["features"] if shard in files["assignments"]]
     features = [files["features"][shard].path for shard in shards]
-    found = search.nearest_images(features, column, text_d, n, PREFETCH)
-    wanted, start = {image["row"]: image for image in found}, 0
+    images = search.nearest_images(features, column, text_d, n, PREFETCH)
+    by_row, start = {image["row"]: image for image in images}, 0
     assignments = [files["assignments"][shard].path for shard in shards]
     for batch in tables.batches(assignments, ["cluster", "image_shard"], PREFETCH):
-        for row in [row for row in wanted if start <= row < start + len(batch)]:
-            wanted[row] |= batch.slice(row - start, 1).to_pylist()[0]
+        for row in [row for row in by_row if start <= row < start + len(batch)]:
+            by_row[row] |= batch.slice(row - start, 1).to_pylist()[0]
         start += len(batch)
-    return found
+    return images
 
 
 def _vector(
     config: Config, text: str, stages: Mapping[str, Stage], words: Sequence[str], vectors: NDArray[np.float32]
 ) -> NDArray[np.floating]:
-    """The unit vector of a text: by the run's text tower as it is, else as the word of the vocabulary that it is."""
+    """The unit vector of a text: encoded by the run's text tower or, without one, that of the same vocabulary word."""
     if config.encode and config.label:
         tower = stages.get("words")
         model = tower.encoder if isinstance(tower, Words) else None

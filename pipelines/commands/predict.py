@@ -1,7 +1,6 @@
-"""The command `predict`: images or vectors through the encoder, the head, the groups and the names of a finished run.
+"""The command `predict`: assign images or vectors to the named clusters of a finished run.
 
-Its own steps work on them in this process, in a folder that goes afterwards: nothing of the run is changed or added.
-Knows no Ray.
+The steps of the run work on them in this process, in a temporary folder; the run folder is not changed. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -41,14 +40,14 @@ from pipelines.stages.encode import Import
 
 SHOWN = 20  # rows that are printed
 REASON = "reason"
-OURS = {*LABELS.names[1:], REASON}  # columns beside those of ASSIGNMENTS
+ADDED = {*LABELS.names[1:], REASON}  # columns added to those of ASSIGNMENTS
 
 
 @dataclass(frozen=True)
 class Predicted:
     """A row for each image, in the order of the input: the columns of ASSIGNMENTS, of LABELS, and `reason`.
 
-    Of a rejected image only `key` and `reason` are not null. `names` has the name or guess of each cluster.
+    For a rejected image, all columns but `key` and `reason` are null. `names` has the name or guess of each cluster.
     """
 
     rows: pa.Table
@@ -59,7 +58,7 @@ class Predicted:
         return len(self.rows) - int(self.rows[REASON].null_count)
 
     def table(self) -> Table:
-        """The first rows, as a person reads them."""
+        """The first rows as a table for the terminal."""
         shown = self.rows.slice(0, SHOWN).to_pylist()
         sure, bad = "confidence" in self.rows.column_names, any(row[REASON] for row in shown)
         table = Table(box=None, header_style="dim", pad_edge=False)
@@ -78,24 +77,25 @@ class Predicted:
         return table
 
     def lines(self) -> list[str]:
-        """How many there are, and why some have no cluster."""
-        n, said = len(self.rows), []
+        """The number of rows, and the reasons why some have no cluster."""
+        n, lines = len(self.rows), list[str]()
         if (more := n - SHOWN) > 0:
-            said.append(f"... and {more:,} more; --to FILE writes all of them")
+            lines.append(f"... and {more:,} more; --to FILE writes all of them")
         counts = Counter(row.as_py() for row in self.rows[REASON].drop_null())
         why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-        said.append(f"{n - self.rejected:,} of {n:,} have a cluster" + (f"; rejected: {why}" if why else ""))
-        return said
+        lines.append(f"{n - self.rejected:,} of {n:,} have a cluster" + (f"; rejected: {why}" if why else ""))
+        return lines
 
 
 def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
     """The clusters of an image, a folder of images, a tar, an .npy file of vectors or a folder in import's layout.
 
-    UsageError where it is not there, is not for this run, or cannot be read, and where the run is not finished.
+    Raises UsageError if it does not exist, does not fit the run or cannot be read, RunStateError if the run is not
+    finished.
     """
-    made = finished(config, ["clusters"], command)
-    steps = shard_steps(graph.pipeline(config, made))
-    files: Files = {kind: made[kind] for stage in steps.values() for kind in stage.whole if kind in made}
+    run_files = finished(config, ["clusters"], command)
+    steps = shard_steps(graph.pipeline(config, run_files))
+    files: Files = {kind: run_files[kind] for stage in steps.values() for kind in stage.whole if kind in run_files}
     with tempfile.TemporaryDirectory(dir=scratch.folder()) as folder:
         try:
             steps, new = _source(config, what, steps, files, Path(folder))
@@ -105,14 +105,14 @@ def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
             raise UsageError(f"predict: {error}") from error
         done = _work(config, what, steps, {**files, **new}, open_store(folder))
         parts = [_rows(done, shard) for shard in next(iter(new.values()))]
-    with scratch.local_copy(next(iter(made["clusters"].values())).path) as path:
+    with scratch.local_copy(next(iter(run_files["clusters"].values())).path) as path:
         clusters = files_tables.read(path).to_pylist()
     names = {row["cluster"]: called(row) for row in clusters if row["main"]}
     return Predicted(pa.concat_tables(parts, promote_options="permissive"), names)
 
 
 def writable(to: Path) -> Path:
-    """The file as it is. UsageError where rows cannot be written to it."""
+    """The same path. UsageError if rows cannot be written to it."""
     if to.suffix not in (".parquet", ".csv"):
         raise UsageError(f"--to is {to}: the name must end in .parquet or .csv")
     if not to.parent.is_dir():
@@ -121,7 +121,7 @@ def writable(to: Path) -> Path:
 
 
 def write(rows: pa.Table, to: Path) -> None:
-    """Write all rows, in the place of what was there."""
+    """Write all rows; an existing file is replaced."""
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".predict-") as folder:
         whole = Path(folder) / "rows.parquet"
         files_tables.write(rows, whole)
@@ -134,7 +134,7 @@ def write(rows: pa.Table, to: Path) -> None:
 def _source(
     config: Config, what: str, steps: Mapping[str, Stage], files: Files, folder: Path
 ) -> tuple[dict[str, Stage], Files]:
-    """The steps for what was given, and its shards by kind. ValueError, naming it, where there is nothing in it."""
+    """The steps for the input, and its shards by kind. ValueError or UsageError if it is empty or missing."""
     credentials.check_address(what)
     what = what if filesystem.is_remote(what) else os.path.abspath(what)
     fs, name = filesystem.connect(what)
@@ -143,12 +143,12 @@ def _source(
     if what.endswith(".npy"):
         return _from_vectors(config, what, steps, files, _numbered(what, folder))
     if fs.isdir(name) and fs.isdir(f"{name}/img_emb"):
-        found: Files = {kind: dict(some) for kind, some in vectors.vector_shards(what).items()}
-        return _from_vectors(config, what, steps, files, found)
+        shards: Files = {kind: dict(by_name) for kind, by_name in vectors.vector_shards(what).items()}
+        return _from_vectors(config, what, steps, files, shards)
     if config.images is None:
         raise UsageError(
-            f"{what} is not vectors, and this run starts from vectors, of an encoder that it does not know: encode the "
-            "images with that one and name the .npy file, rows of floats"
+            f"{what} is not vectors, and this run starts from vectors of an encoder that it does not know: encode the "
+            "images with that encoder and name the .npy file, an array of rows of floats"
         )
     return dict(steps), {"images": _images(config.images.shard_size, what, bool(fs.isdir(name)))}
 
@@ -157,17 +157,17 @@ def _images(shard_size: int, what: str, is_folder: bool) -> dict[str, File]:
     if is_folder:
         if not find_files(what, is_image):
             raise UsageError(f"the folder {what} has no images: name one that has, or a single tar")
-        found: Mapping[str, sources.ImageShard] = sources.shards(sources.Images("folder", (what,), shard_size))
+        shards: Mapping[str, sources.ImageShard] = sources.shards(sources.Images("folder", (what,), shard_size))
     elif what.endswith(".tar"):
-        found = sources.shards(sources.Images("webdataset", (what,)))
+        shards = sources.shards(sources.Images("webdataset", (what,)))
     else:
         folder, _, name = what.rpartition("/")
-        found = {"image": FolderShard(folder, "", (name,))}
-    return {shard: File(images, images.fingerprint) for shard, images in found.items()}
+        shards = {"image": FolderShard(folder, "", (name,))}
+    return {shard: File(images, images.fingerprint) for shard, images in shards.items()}
 
 
 def _numbered(what: str, folder: Path) -> Files:
-    """An .npy file as a shard with metadata, in which the keys are as an import without keys numbers them."""
+    """An .npy file as a shard with metadata; keys are numbered as by an import without keys."""
     rows = len(vectors.read_vectors(what))
     if not rows:
         raise UsageError(f"{what} has no rows")
@@ -179,7 +179,7 @@ def _numbered(what: str, folder: Path) -> Files:
 def _from_vectors(
     config: Config, what: str, steps: Mapping[str, Stage], files: Files, shards: Files
 ) -> tuple[dict[str, Stage], Files]:
-    """The steps from vectors on: in place of the first, which may encode, one that reads them."""
+    """The steps for vectors: the first step, which may encode images, is replaced by one that reads vectors."""
     columns = {*config.fit.embeddings, *([config.label.embedding] if config.label else [])}
     if columns != {files_tables.EMBEDDING}:
         raise UsageError(
@@ -195,12 +195,12 @@ def _from_vectors(
             "that the run was made with"
         )
     key = config.import_.key if config.import_ and not what.endswith(".npy") else "key"
-    rest = dict(list(steps.items())[1:])
-    return {"import": Import(key=key, dim=expected), **rest}, shards
+    remaining = dict(list(steps.items())[1:])
+    return {"import": Import(key=key, dim=expected), **remaining}, shards
 
 
 def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, store: Store) -> Files:
-    """Every step on all shards, and the files that there are then. UsageError where a shard cannot be read."""
+    """Run every step on all shards, and return all files. UsageError if a shard cannot be read."""
     for name, stage in steps.items():
         planned = plan.plan_step(name, stage, files, store)
         context = Context.create(stage.whole, files, config.resources, gpu=stage.gpu)
@@ -215,17 +215,17 @@ def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, s
 
 
 def _rows(files: Files, shard: str) -> pa.Table:
-    """The rows of a shard in the order of the input. A column of its metadata that is called as ours: `source_NAME`."""
-    found = files_tables.read(files["assignments"][shard].path).replace_schema_metadata(None)
-    found = found.rename_columns([f"source_{name}" if name in OURS else name for name in found.column_names])
+    """The rows of a shard in the order of the input. A metadata column with a name of ours becomes `source_NAME`."""
+    accepted = files_tables.read(files["assignments"][shard].path).replace_schema_metadata(None)
+    accepted = accepted.rename_columns([f"source_{name}" if name in ADDED else name for name in accepted.column_names])
     if "labels" in files:
         labels = files_tables.read(files["labels"][shard].path)
         for name in LABELS.names[1:]:
-            found = found.append_column(name, labels[name])
+            accepted = accepted.append_column(name, labels[name])
     else:
-        found = found.append_column("label", pa.nulls(len(found), pa.string()))
+        accepted = accepted.append_column("label", pa.nulls(len(accepted), pa.string()))
     rejected = files_tables.read(files["rejected"][shard].path)
     places = rejected["row"].to_numpy()
-    others = np.setdiff1d(np.arange(len(found) + len(rejected)), places)
-    both = pa.concat_tables([found, rejected.drop_columns("row")], promote_options="default")
-    return both.take(np.argsort(np.concatenate([others, places])))
+    others = np.setdiff1d(np.arange(len(accepted) + len(rejected)), places)
+    rows = pa.concat_tables([accepted, rejected.drop_columns("row")], promote_options="default")
+    return rows.take(np.argsort(np.concatenate([others, places])))

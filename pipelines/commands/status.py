@@ -1,4 +1,4 @@
-"""How a run is doing, in words, from its files: seen from any shell, while it works, afterwards, or after it died."""
+"""Describe the state of a run from its files, while it is running, after its end or after a crash."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from pipelines.engine import event_log
 from pipelines.engine.plan import Step
 from pipelines.engine.run_record import read_run_record
 
-SHOWN = 20  # shards that failed are named, no more of them
+SHOWN = 20  # failed shards that are listed
 
 
 def lines(config: Config) -> Iterator[str]:
-    """Whether a run is going on, and what it is at or was at when it ended."""
+    """Whether the run is running, and the step that it is in or was in when it ended."""
     store = open_store(config.root)
-    holder, found = store.holder(), read_run_record(store)
-    doing = event_log.last_step(store.log("events.jsonl"))
+    holder, record = store.holder(), read_run_record(store)
+    activity = event_log.last_step(store.log("events.jsonl"))
     if holder:
         yield f"{config.name}: running ({holder})"
-    elif found["state"] == "running":
-        yield f"{config.name}: stopped; run the same command again to go on"
+    elif record["state"] == "running":
+        yield f"{config.name}: stopped; run the same command again to resume"
     else:
-        yield f"{config.name}: {found['state']}"
-    if doing and holder:
-        yield doing.sentence()
-    elif doing and found["state"] in ("running", "interrupted"):
-        yield f"it ended at {doing.last:%Y-%m-%d %H:%M:%S} UTC in {doing.sentence(doing.last)}"
+        yield f"{config.name}: {record['state']}"
+    if activity and holder:
+        yield activity.sentence()
+    elif activity and record["state"] in ("running", "interrupted"):
+        yield f"it ended at {activity.last:%Y-%m-%d %H:%M:%S} UTC in {activity.sentence(activity.last)}"
 
 
 def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
-    """That a run which is done is not what its configuration and inputs ask for by now."""
+    """A warning if the run is done, but its configuration or inputs have changed since."""
     left = [step.name for step in steps if not step.complete]
     if left and read_run_record(open_store(config.root))["state"] == "done":
         yield (
             f"{len(left)} of {len(steps)} steps, from {left[0]} on, have shards to do: inputs or settings changed "
-            "since the last run, or it was of other steps"
+            "since the last run, or it ran other steps"
         )
 
 
 def faults(config: Config) -> Iterator[str]:
-    """The shards that failed in the last run, and which run's results are shown where it is not complete."""
-    found, root = read_run_record(open_store(config.root)), config.root.rstrip("/")
-    failed = found["failed"]
+    """The shards that failed in the last run, and if it is incomplete the run whose results are shown."""
+    record, root = read_run_record(open_store(config.root)), config.root.rstrip("/")
+    failed = record["failed"]
     for fault in failed[:SHOWN]:
         yield f"failed: {fault['step']} {fault['shard']}: {fault['error']}"
         yield f"        traceback in {root}/{fault['traceback']}"
     if len(failed) > SHOWN:
         yield f"failed: {len(failed) - SHOWN:,} more, see {root}/run.json"
-    if (of := found.get("shown")) and found["state"] != "done" and of != found["started"]:
-        yield f"{root} shows the run of {datetime.fromisoformat(of):%Y-%m-%d %H:%M} UTC until one is complete"
+    if (shown := record.get("shown")) and record["state"] != "done" and shown != record["started"]:
+        yield f"{root} shows the run of {datetime.fromisoformat(shown):%Y-%m-%d %H:%M} UTC until one is complete"
 
 
 def growth(config: Config) -> Iterator[str]:
@@ -61,10 +61,10 @@ def growth(config: Config) -> Iterator[str]:
     path = open_store(config.root).log("growth.json")
     if not path.exists() or damage(str(path)):
         return
-    said = json.loads(path.read_text(encoding="utf-8"))
-    fitted, appended = said["fitted"], said["appended"]
+    drift = json.loads(path.read_text(encoding="utf-8"))
+    fitted, appended = drift["fitted"], drift["appended"]
     yield f"{appended['images']:,} images appended to {fitted['images']:,}: see {config.root}/report.html"
-    for reason in said["reasons"]:
+    for reason in drift["reasons"]:
         yield f"refit is due: {reason}"
-    if not said["refit_due"]:
+    if not drift["refit_due"]:
         yield "refit is not due"

@@ -28,7 +28,7 @@ from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from pipelines.commands.export import Summary, go
 from pipelines.commands.export_plan import Wanted
-from pipelines.config.errors import UsageError
+from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import Config, load
 from pipelines.run import Run
 from tests.support.datasets import WORDS, Dataset, write_dataset
@@ -207,7 +207,7 @@ def test_a_run_that_is_not_finished_is_an_error_with_the_step_and_the_command(
 ) -> None:
     if override:
         Run(load(dataset.config, QUICK), local=True).go()
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(RunStateError, match=said):
         go(load(dataset.config, [*QUICK, *override]), Wanted(Format.CSV), ["c.yaml"], local=True)
 
 

@@ -161,7 +161,7 @@ def test_what_cannot_be_asked_is_one_error_that_says_why(known: Dataset) -> None
     file = known.folder / "data/img_emb/img_emb_0.npy"
     for arguments, message in (
         ([known.folder / "absent.jpg"], "absent.jpg does not exist: name an image, a folder of images, a tar"),
-        ([known.folder / "data/images/00000.tar"], "this run starts from vectors, of an encoder that it does not"),
+        ([known.folder / "data/images/00000.tar"], "this run starts from vectors of an encoder that it does not"),
         ([empty], "this run starts from vectors"),
         ([broken], "broken.npy is not a readable .npy file"),
         ([known.folder / "none.npy"], "none.npy has no rows"),
