@@ -30,6 +30,7 @@ from pipelines.stages.artifacts import (
     write_moments,
     write_tree,
 )
+from pipelines.stages.schemas import ASSIGNED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +152,19 @@ class Assign(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             codes = tables.read(files["codes"])
             Z = tables.matrix(codes["code"]).astype(np.float32)
-            group, found = nearest.groups(Z, context.batch)
-            others = {tree.column(K): of[group].astype(np.int32) for K, of in tree.clusters.items() if tree.main != K}
+            group, assigned = nearest.groups(Z, context.batch)
+            table = pa.table({"key": codes["key"].combine_chunks(), **assigned._asdict()}, ASSIGNED)
+            for K, cluster in tree.clusters.items():
+                if tree.main != K:
+                    table = table.append_column(tree.column(K), pa.array(cluster[group].astype(np.int32)))
             names = pq.read_schema(files["features"]).names
-            about = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
-            rest = tables.read(files["features"], columns=about)
-            known = dict(zip(about, rest.columns, strict=True))
-            table = pa.table({"key": codes["key"], **found._asdict(), **others, **known})
+            metadata = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
+            rest = tables.read(files["features"], columns=metadata)
+            for field in rest.schema:
+                table = table.append_column(field, rest[field.name])
+            recall = None if nearest.exact else {"cpp.recall": f"{nearest.recall(Z):.4f}"}
             counts = Counts(len(rest), len(table))
-            said = None if nearest.exact else {"cpp.recall": f"{nearest.recall(Z):.4f}"}
-            tables.write(table, out["assignments"], counts, said)
+            tables.write(table, out["assignments"], counts, recall)
             return counts
 
         return work

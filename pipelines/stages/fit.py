@@ -17,6 +17,7 @@ from cpp.rate_reduction.head import Head
 from cpp.store.results import Product
 from pipelines.config import sections
 from pipelines.engine.stage import Context, Stage, Work
+from pipelines.stages import schemas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,8 @@ class Project(Stage):
             table = tables.read(files["features"], columns=["key", *self.embeddings])
             Z = head.project(torch.from_numpy(tables.join_vectors(table, self.embeddings)), context.batch).Z
             counts = Counts(len(table), len(Z))
-            tables.write(pa.table({"key": table["key"], "code": tables.matrix_column(Z.numpy())}), out["codes"], counts)
+            columns = {"key": table["key"].combine_chunks(), "code": tables.matrix_column(Z.numpy())}
+            tables.write(pa.table(columns, schemas.codes(Z.shape[1])), out["codes"], counts)
             return counts
 
         return work

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from pipelines.stages.schemas import outputs_markdown
+
 ROOT = Path(__file__).parents[2]
 
 
 def generated() -> dict[Path, str]:
     """The pages with generated parts, as they should be."""
-    docs = ROOT / "docs"
-    return {docs / "architecture.md": embed(docs / "architecture.md", "tree", tree())}
+    parts = {"architecture.md": ("tree", tree()), "outputs.md": ("outputs", outputs_markdown())}
+    return {ROOT / "docs" / page: embed(ROOT / "docs" / page, *part) for page, part in parts.items()}
 
 
 def tree() -> str:

@@ -1,0 +1,251 @@
+"""The tables in a run folder: a schema for each, with the meaning of every column. The documentation is made from it.
+
+Columns that depend on the run are written as a pattern: `embedding_2` and so on for further encoders, `cluster_20` for
+a layer of 20 clusters, and the metadata of the images. Descriptions are not written into files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from cpp.curation.decisions import DROP, KEEP
+from cpp.curation.outliers import ODDITIES, OUTLIERS
+from cpp.files.tables import EMBEDDING, REJECTED
+from cpp.naming.cluster_table import CLUSTERS, LABELS
+from cpp.report.examples import EXAMPLES
+from cpp.report.thumbnails import THUMBNAILS
+
+KEY = pa.field("key", pa.string())
+IMAGE_SHARD = pa.field("image_shard", pa.string())
+METADATA = "..."  # stands for every metadata column of the images
+
+ASSIGNED = pa.schema(
+    [
+        KEY,
+        ("cluster", pa.int32()),
+        ("score", pa.float32()),
+        ("second", pa.int32()),
+        ("margin", pa.float32()),
+    ]
+)
+ASSIGNMENTS = pa.schema([*ASSIGNED, ("cluster_20", pa.int32()), IMAGE_SHARD, (METADATA, pa.null())])
+
+
+def features(dims: Mapping[str, int]) -> pa.Schema:
+    """FEATURES without metadata, for columns of vectors with these dimensions."""
+    return pa.schema([KEY, *(pa.field(name, vector(dim)) for name, dim in dims.items()), IMAGE_SHARD])
+
+
+def codes(dim: int) -> pa.Schema:
+    """CODES of this dimension."""
+    return pa.schema([KEY, ("code", vector(dim))])
+
+
+def vector(dim: int) -> pa.DataType:
+    """The type of a column of float16 vectors."""
+    return pa.list_(pa.field("element", pa.float16()), dim)
+
+
+class Output(NamedTuple):
+    """A file or folder in the run folder: what it holds, its schema, and the meaning of its columns."""
+
+    path: str
+    meaning: str
+    schema: pa.Schema | None = None
+    columns: Mapping[str, str] = {}
+
+
+OUTPUTS = (
+    Output(
+        "assignments/SHARD.parquet",
+        "the cluster of every image; rows are in the order of the input",
+        ASSIGNMENTS,
+        {
+            "key": "name of the image",
+            "cluster": "number of its cluster in the main layer",
+            "score": "cosine of its code and the nearest centroid of the cluster",
+            "second": "the next nearest cluster; -1 if there is only one",
+            "margin": "`score` minus the cosine to `second`; near 0 the image is borderline",
+            "cluster_20": "number of its cluster in the layer of 20 clusters; one such column for every further layer",
+            "image_shard": "the tar, folder or table that holds the image `key`; null without images",
+            METADATA: "every metadata column of the images, unchanged",
+        },
+    ),
+    Output(
+        "clusters.parquet",
+        "the clusters of every layer",
+        CLUSTERS,
+        {
+            "layer": "number of clusters in the layer",
+            "main": "whether the layer is that of the column `cluster` in `assignments/`",
+            "cluster": "number of the cluster in its layer",
+            "parent": "its cluster in the next coarser layer; null in the coarsest",
+            "size": "number of images",
+            "name": "its name, unique in its layer; null if the confidence is too low, or without a vocabulary",
+            "status": "`named` or `unsure`; null without a vocabulary. The guess of an unsure cluster is in `top`",
+            "confidence": "probability that the guess is right, 0 to 1: the measured share of right names",
+            "share": "share of the cluster's votes for the guess, or for a more special word, 0 to 1",
+            "runner_up": "the next word with another meaning",
+            "margin": "`share` minus the share of `runner_up`",
+            "agree": "share of its images whose own best word is the guess, or a more special word",
+            "top": "the guess and the next words: `word`, `votes` (sum of softmax probabilities), `share`",
+            "captions": "words that set its captions apart (class-based TF-IDF): `word`, `score`",
+            "examples": "keys of its most typical images",
+            "small_margin": "share of its images with a margin below 0.05; null outside the main layer",
+            "coding_rate": "nats per image at the squared distortion of the run; large means diverse",
+            "effective_rank": "number of directions that it uses, from 1",
+            "rate_share": "its part of the rate reduction",
+            "nearest": "the cluster that is most similar in its directions",
+            "overlap": "cosine of the two Gram matrices about the mean of all images",
+        },
+    ),
+    Output(
+        "labels/SHARD.parquet",
+        "a label for every image, row for row with `assignments/`",
+        LABELS,
+        {
+            "key": "name of the image",
+            "label": "name of the image's cluster; null if the cluster is unsure",
+            "confidence": "probability that the name is right for this image",
+            "word": "the image's own best word",
+            "agrees": "whether `word` is the cluster's name or a more special word",
+        },
+    ),
+    Output(
+        "features/SHARD.parquet",
+        "unit vectors of the images; the schema's metadata names the encoder and its weights",
+        pa.schema([*features({EMBEDDING: 512}), (METADATA, pa.null())]),
+        {
+            "key": "name of the image",
+            EMBEDDING: "its vector, float16; `embedding_2` and so on of further encoders",
+            "image_shard": "as in `assignments/`",
+            METADATA: "every metadata column of the images",
+        },
+    ),
+    Output(
+        "codes/SHARD.parquet",
+        "codes of the images, the output of the head",
+        codes(200),
+        {"key": "name of the image", "code": "its unit code, float16"},
+    ),
+    Output(
+        "rejected/SHARD.parquet",
+        "input rows that are not clustered",
+        REJECTED,
+        {"key": "name of the image", "row": "number of the row in its shard, from 0", "reason": "why it was rejected"},
+    ),
+    Output(
+        "examples.parquet",
+        "members of every cluster that the page shows",
+        EXAMPLES,
+        {
+            "cluster": "number of the cluster in the main layer",
+            "kind": "typical (highest score), borderline (least margin) or odd (least score)",
+            "rank": "order within its kind, from 0",
+            "key": "as in `assignments/`",
+            "score": "as in `assignments/`",
+            "margin": "as in `assignments/`",
+            "image_shard": "as in `assignments/`",
+        },
+    ),
+    Output(
+        "thumbnails/SHARD.parquet",
+        "WebP pictures of the images that the page shows",
+        THUMBNAILS,
+        {
+            "image_shard": "as in `assignments/`",
+            "key": "name of the image",
+            "large": "the picture; null if it is not shown",
+            "small": "a smaller picture for the map",
+            "caption": "its caption, if there is one",
+            "reason": "why the image was rejected; null for others",
+        },
+    ),
+    Output(
+        "keep/SHARD.parquet",
+        "with `curate`: images that curation keeps",
+        KEEP,
+        {"key": "name of the image", "row": "its row in `assignments/`, from 0", "image_shard": "as there"},
+    ),
+    Output(
+        "drop/SHARD.parquet",
+        "with `curate`: all other images",
+        DROP,
+        {
+            "key": "name of the image",
+            "row": "its row in `assignments/`, from 0",
+            "image_shard": "as there",
+            "reason": "`duplicate of an image that is kept`, `outlier`, or `beyond the share of its cluster`",
+        },
+    ),
+    Output(
+        "outliers/SHARD.parquet",
+        "with `curate`: outlier scores, row for row with `assignments/`",
+        OUTLIERS,
+        {
+            "key": "name of the image",
+            "outlier": "how unusual the image is, 0 to 1",
+            "margin": "share of all images that are less unusual by their margin",
+            "density": "the same by the similarity to their nearest images",
+            "residual": "the same by the bits they take in their cluster",
+            "caption": "the same by how well the caption fits; null if unknown",
+        },
+    ),
+    Output(
+        "oddities/SHARD.parquet",
+        "with `curate`: the parts of `outliers/` as measured",
+        ODDITIES,
+        {
+            "key": "name of the image",
+            "margin": "cosine",
+            "density": "cosine",
+            "residual": "bits",
+            "caption": "cosine, or the column that `curate.outliers.similarity` names",
+        },
+    ),
+    Output("report.html", "the page of the run"),
+    Output("pages/", "further pages with every picture, if there are more than 500 clusters"),
+    Output("plots/", "`curve.svg`, `sizes.svg`, `map.svg` and `contact-sheet.png`"),
+    Output("duplicates_page.html, outliers_page.html, balance_page.html", "with `curate`: what curation found"),
+    Output("duplicates/SHARD.parquet", "with `curate`: `key`, `group`, `kept`, `similarity`, `kind` of every image"),
+    Output("duplicate_curve.parquet", "with `curate`: images dropped and groups at each threshold"),
+    Output("shares.parquet, curation.json", "with `curate`: what each cluster contributes; counts by reason"),
+    Output("map.parquet", "a sample of the images in the plane (t-SNE of the codes)"),
+    Output("confusion.parquet", "with `evaluate`: images of each class in each cluster"),
+    Output("scores.json", "with `evaluate`: agreement with the true classes, and the k-means baseline"),
+    Output("name_scores.json", "with `evaluate.names`: scores of the names, and the published vote"),
+    Output("loss.parquet", "the training: step, warm-up, loss, R, R_c (nats), squared norm of the membership"),
+    Output("mined.parquet, phrases/, captions/", "with `label.captions`: phrases of the captions and their counts"),
+    Output("votes/, likeness/, matches/", "sums that names are made from, and the best word of every image"),
+    Output("head.safetensors", "the head"),
+    Output("groups.safetensors, moments.safetensors", "fine groups: centroids, noise; counts, sums, Gram matrices"),
+    Output("tree.safetensors", "the merges, the coding length of every K, and the layers"),
+    Output("run.json, run.log, events.jsonl, failed/", "configuration, versions, times, events and tracebacks"),
+)
+
+
+def outputs_markdown() -> str:
+    """The outputs of a run as Markdown: a table of files, and a table of columns for each described Parquet file."""
+    lines = ["| in the run folder | what it holds |", "|---|---|"]
+    lines += [f"| `{output.path}` | {output.meaning} |" for output in OUTPUTS]
+    for output in OUTPUTS:
+        if output.schema is not None:
+            lines += ["", f"### {output.path}", "", "| column | type | meaning |", "|---|---|---|"]
+            lines += [f"| `{f.name}` | {_type(f)} | {output.columns[f.name]} |" for f in output.schema]
+    return "\n".join(lines) + "\n"
+
+
+def _type(field: pa.Field) -> str:
+    """The type of a column in words; the length of vectors depends on the run."""
+    if field.name == METADATA:
+        return "any"
+    if pa.types.is_fixed_size_list(field.type):
+        return "float16 vector"
+    return (
+        "list"
+        if pa.types.is_list(field.type)
+        else str(field.type).replace("double", "float64").replace("halffloat", "float16")
+    )

@@ -1,0 +1,51 @@
+"""The described schemas are those of the files that a run writes."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.config.load import load
+from pipelines.run import Run
+from pipelines.stages.schemas import METADATA, OUTPUTS, Output, codes, features
+from tests.support.datasets import write_dataset
+
+TABLES = [output for output in OUTPUTS if output.schema is not None]
+CURATE = "curate={duplicates: {threshold: 0.999, bytes: false}, outliers: {threshold: 0.9}}"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dataset = write_dataset(tmp_path_factory.mktemp("schemas"))
+    assert Run(load(dataset.config, [CURATE, "partition.layers=[2]"]), local=True).go()
+    return dataset.root
+
+
+@pytest.mark.parametrize("output", TABLES, ids=lambda output: output.path.partition("/")[0])
+def test_a_run_writes_the_described_columns(output: Output, root: Path) -> None:
+    path = next(root.glob(output.path.replace("SHARD", "*")))
+    written = pq.read_schema(path)
+    described = [field for field in output.schema or () if field.name != METADATA]
+    assert [f.name.replace("cluster_2", "cluster_20") for f in written][: len(described)] == [f.name for f in described]
+    if output.schema is None or METADATA not in output.schema.names:
+        assert len(written) == len(described)
+    for field in described:
+        assert written.field(field.name.replace("cluster_20", "cluster_2")).type.id == field.type.id, field.name
+
+
+def test_every_column_has_a_meaning() -> None:
+    for output in TABLES:
+        assert set(output.columns) == set(output.schema.names if output.schema else ()), output.path
+
+
+def test_features_and_codes_have_the_dimensions_that_are_asked_for() -> None:
+    assert features({"embedding": 4, "embedding_2": 3}).field("embedding_2").type.list_size == 3
+    assert codes(7).field("code").type.list_size == 7
+
+
+def test_all_files_of_a_run_are_described(root: Path) -> None:
+    described = {name.strip().split("/")[0] for output in OUTPUTS for name in output.path.split(",")}
+    internal = {"cache", "scattered", "similar_pairs", "similar_rows", "duplicate_groups", "duplicate_examples"}
+    internal |= {"duplicate_counts", "duplicate_pictures", "scales", "chosen"}
+    written = {path.name for path in root.iterdir() if path.name.split(".")[0] not in internal}
+    assert written <= described, written - described
