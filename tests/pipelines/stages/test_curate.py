@@ -16,7 +16,7 @@ from cpp.export.dataset import Format
 from cpp.export.filters import Filter
 from pipelines.commands.export import Summary, go
 from pipelines.commands.export_plan import Wanted
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import UsageError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context, Work
 from pipelines.run import AccountingError, Run
@@ -191,5 +191,5 @@ def test_an_export_of_a_run_that_curates_nothing_says_so(done: Dataset) -> None:
     config = yaml.safe_load(done.config.read_text())
     del config["curate"]
     done.config.write_text(yaml.safe_dump(config))
-    with pytest.raises(ConfigError, match="--curated: this run curates nothing: add `curate:` to its configuration"):
+    with pytest.raises(UsageError, match="--curated: this run curates nothing: add `curate:` to its configuration"):
         export(done, "csv")
