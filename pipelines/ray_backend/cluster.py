@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import uuid
@@ -14,6 +15,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cpp.files import credentials, filesystem
@@ -49,8 +51,11 @@ def start(resources: Resources) -> None:
     if resources.ray_address is None:
         if missing := list(machine.missing_resources(resources)):
             raise ResourceError("\n".join(missing))
-        with _keep_sigterm_handler():
-            ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, **options)
+        # Ray would put the driver's working directory first on the workers' sys.path, where a user's own folder
+        # `pipelines` would shadow this package. It leaves that out for jobs of a client, and reads PYTHONPATH.
+        job = JobConfig(_client_job=True)
+        with _keep_sigterm_handler(), _python_path(CODE):
+            ray.init("local", job_config=job, include_dashboard=False, object_store_memory=256 * 2**20, **options)
         return
     _check_port(resources.ray_address)
     packages = [str(CODE / name) for name in ("cpp", "pipelines")]  # so that the nodes run the driver's code
@@ -59,6 +64,20 @@ def start(resources: Resources) -> None:
             ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _unreachable(resources.ray_address, error) from error
+
+
+@contextmanager
+def _python_path(folder: Path) -> Iterator[None]:
+    """Processes that are started within the block look for modules in this folder first."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
 from tests.support.datasets import Dataset
 from tests.support.runs import files
+from tests.support.source_tree import ROOT
 
 pytestmark = pytest.mark.ray
 
@@ -218,3 +220,20 @@ def test_the_run_ends_with_the_key_to_change_if_no_worker_starts(
 def test_more_workers_than_cpus_are_refused(dataset: Dataset) -> None:
     with pytest.raises(ResourceError, match=r"need 9000 CPUs and this machine has .*: lower resources.workers"):
         Run(load(dataset.config, ["resources.workers=9000", "name=again"])).go()
+
+
+def test_folders_of_the_user_do_not_shadow_the_packages(dataset: Dataset, tmp_path: Path) -> None:
+    """The console script on Ray, in a folder with packages of the same names. -P is how a console script starts."""
+    for name in ("cpp", "pipelines"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+        (tmp_path / "work" / name / "__init__.py").write_text("raise RuntimeError('shadowed')")
+    program = [sys.executable, "-P", "-c", "from pipelines.__main__ import main; main()"]
+    arguments = ["run", str(dataset.config), "project", "--set", "resources.workers=1"]
+    ended = subprocess.run(
+        [*program, *arguments],
+        check=False,
+        cwd=tmp_path / "work",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+    )
+    assert ended.returncode == 0, ended.stdout.decode() + ended.stderr.decode()
