@@ -12,6 +12,7 @@ from tests.support.source_tree import FILES, ROOT
 DOORS = {
     "faiss": {"cpp.nearest"},
     "fsspec": {"cpp.files.filesystem", "cpp.files.http"},
+    "matplotlib": {"cpp.report.charts"},
     "open_clip": {"cpp.encoding.encoder", "cpp.demo.clip"},
     "ray": {"pipelines.ray_backend.cluster", "pipelines.ray_backend.pool", "pipelines.ray_backend.train"},
     "webdataset": {"cpp.export.webdataset"},

@@ -111,6 +111,6 @@ def test_an_image_has_bounds_that_no_setting_lifts() -> None:
 
 
 def test_json_in_the_page_cannot_end_its_script() -> None:
-    said = html._json({"key": "</script><script>alert(1)</script>", "a&b": io.StringIO("<").read()})
+    said = html.script_json({"key": "</script><script>alert(1)</script>", "a&b": io.StringIO("<").read()})
     assert "<" not in said
     assert json.loads(said)["key"].startswith("</script>")

@@ -53,9 +53,9 @@ def page(
                 charts=[
                     chart(
                         [bars, line],
-                        "clusters, the largest first",
-                        "images, logarithmic",
-                        "Bars are all images of a cluster, the line those that are kept.",
+                        x_name="clusters, the largest first",
+                        y_name="images, logarithmic",
+                        description="Bars are all images of a cluster, the line those that are kept.",
                         logarithmic=True,
                     )
                 ],

@@ -1,62 +1,50 @@
-"""Numbers as the points of drawings: sizes of clusters, a loss record, curves and histograms. Knows no HTML."""
+"""Charts as SVG, drawn by matplotlib: cluster sizes, coding length, loss, curves, histograms and the map.
+
+This module knows no run and no page. Equal input gives equal bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+from markupsafe import escape
+from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 800, 160
+from cpp.report.tsne_map import SIDE, Plane
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-class Sizes(NamedTuple):
-    """Sizes of clusters, the largest first, as the outline of their bars in `WIDTH` x `HEIGHT`, the height a logarithm.
-
-    `ticks` are y and number of images; `median` is the size of the middle cluster.
-    """
-
-    outline: str
-    ticks: list[tuple[float, int]]
-    largest: int
-    smallest: int
-    median: int
-
-
-def sizes(values: Sequence[int]) -> Sizes:
-    """From the sizes of clusters, in any order; there is at least one."""
-    ordered = np.sort(np.asarray(values, np.int64))[::-1]
-    top = 10 ** np.ceil(np.log10(max(int(ordered[0]), 10)))
-
-    def y(size: float) -> float:
-        return float(HEIGHT * (1 - np.log10(max(size, 1) * 1.25) / np.log10(top * 1.25))) if size else float(HEIGHT)
-
-    step = WIDTH / len(ordered)
-    corners = [(0.0, float(HEIGHT))]
-    for i, size in enumerate(ordered.tolist()):
-        corners += [(i * step, y(size)), ((i + 1) * step, y(size))]
-    corners.append((float(WIDTH), float(HEIGHT)))
-    ticks = [(y(10.0**p), 10**p) for p in range(int(np.log10(top)) + 1)]
-    return Sizes(
-        " ".join(f"{a:.1f},{b:.1f}" for a, b in corners),
-        ticks,
-        int(ordered[0]),
-        int(ordered[-1]),
-        int(ordered[(len(ordered) - 1) // 2]),
-    )
+WIDTH, HEIGHT = 930, 236  # pixels of a chart with its labels
+SOFT, LINE, ACCENT, AMBER = "#566170", "#dfe4ea", "#1f64a8", "#8a5300"
+VARIABLES = {SOFT: "var(--soft)", LINE: "var(--line)", ACCENT: "var(--accent)", AMBER: "var(--amber)"}  # of report.css
+DASHED = (0, (5, 4))
+K_RANGE = 8.0  # the curve is shown from an eighth of the best K to eight times it
+EMPTY = 0.8  # the lower edge of a logarithmic axis of counts
+MAP_NAMES, MAP_LETTERS = 40, 40  # names on the map, and characters of a name
+HUES = ("#3b6fd4", "#d1495b", "#3a9a5b", "#b8862b", "#8a5cc9", "#1f9aa6", "#d0507f", "#6a8f2a", "#7d6fd6", "#c4632d",
+        "#2f87c0", "#b04fa6")  # fmt: skip
 
 
-def line(values: Sequence[float], width: int, height: int) -> str:
-    """SVG points of a series scaled to fill `width` x `height`; missing values (NaN) are left out."""
-    y = np.asarray(values, np.float64)
-    x = np.arange(len(y))[np.isfinite(y)]
-    y = y[np.isfinite(y)]
-    if not len(y):
-        return ""
-    spread = max(float(np.ptp(y)), 1e-12)
-    X = x / max(len(values) - 1, 1) * width
-    Y = height - (y - y.min()) / spread * height
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(X, Y, strict=True))
+class Chart(NamedTuple):
+    """A chart. `description` is its text alternative; `svg` is a complete SVG file in colours for a light ground."""
+
+    description: str
+    svg: str
+
+    @property
+    def inline(self) -> str:
+        """The SVG as an element of a page of this room: its colours and fonts are those of the page's style."""
+        text = re.sub(r"<defs>.*?</defs>|<!--.*?-->", "", self.svg, flags=re.DOTALL)
+        text = re.sub(r' (xmlns(:xlink)?|id|version)="[^"]*"|font-(size|family|weight): [^;"]*;? ?', "", text)
+        for colour, variable in VARIABLES.items():
+            text = text.replace(colour, variable)
+        return text
 
 
 class Series(NamedTuple):
@@ -67,73 +55,157 @@ class Series(NamedTuple):
     bars: bool = False
 
 
-class Chart(NamedTuple):
-    """Series in one box of `WIDTH` x `HEIGHT`: whether each is of bars, and its points; ticks with their words.
-
-    `says` is read aloud in place of the drawing; `marks` are x of upright lines.
-    """
-
-    says: str
-    shapes: list[tuple[bool, str]]
-    x_ticks: list[tuple[float, str]]
-    y_ticks: list[tuple[float, str]]
-    marks: list[float]
-    x_name: str
-    y_name: str
-
-
 def chart(
     series: Sequence[Series],
+    *,
     x_name: str,
     y_name: str,
-    says: str,
+    description: str,
     marks: Sequence[float] = (),
     logarithmic: bool = False,
 ) -> Chart:
-    """The drawing of series with values from 0 on; y `logarithmic` from 1 on, below which all is on the ground.
+    """Series with values from 0 on in one chart, with upright lines at the `marks` that lie within it.
 
-    There is at least one series, and each has a value.
+    A `logarithmic` y axis is for counts. There is at least one series, and each has a value.
     """
     low, high = min(min(s.x) for s in series), max(max(s.x) for s in series)
-    most = max(1.0 if logarithmic else 1e-9, *(float(np.nanmax(s.y)) for s in series))
-    grid = [10.0**p for p in range(int(np.ceil(np.log10(most) - 1e-9)) + 1)] if logarithmic else _steps(0.0, most)
-    top = max(grid[-1], most, 10.0 if logarithmic else 0.0)
-
-    def across(x: float) -> float:
-        return WIDTH * (x - low) / ((high - low) or 1.0)
-
-    def up(y: float) -> float:
-        part = np.log10(max(y, 0.8) / 0.8) / np.log10(top / 0.8) if logarithmic else y / top
-        return float(HEIGHT * (1 - part))
-
-    shapes = []
-    for s in series:
-        corners = list(zip(s.x, s.y, strict=True)) if not s.bars else _outline(s)
-        found = [f"{across(x):.1f},{HEIGHT if y is None else up(y):.1f}" for x, y in corners]
-        shapes.append((s.bars, " ".join(found)))
-    inside = [x for x in _steps(low, high) if low <= x <= high]
-    return Chart(
-        says,
-        shapes,
-        [(across(x), f"{x:,g}") for x in inside],
-        [(up(y), f"{y:,g}") for y in grid],
-        [across(x) for x in marks if low <= x <= high],
-        x_name,
-        y_name,
-    )
+    top = max(float(np.nanmax(s.y)) for s in series)
+    axes = _axes(x_name, y_name)
+    bottom = EMPTY if logarithmic else 0.0
+    if logarithmic:
+        axes.set_yscale("log")
+    axes.set(xlim=(low, high if high > low else low + 1), ylim=(bottom, max(top, 10.0 if logarithmic else 1e-9)))
+    for number, s in enumerate(series):
+        y = np.maximum(np.asarray(s.y, np.float64), bottom)
+        if s.bars:
+            axes.stairs(y, s.x, baseline=bottom, fill=True, color=ACCENT, alpha=0.75, linewidth=0, clip_on=False)
+        else:
+            axes.plot(s.x, y, color=AMBER if number else ACCENT, linewidth=2, clip_on=False)
+    for x in marks:
+        if low <= x <= high:
+            axes.axvline(x, color=SOFT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.minorticks_off()
+    return _chart(axes, description)
 
 
-def _outline(s: Series) -> list[tuple[float, float | None]]:
-    """Corners of bars from left to right; None is the ground."""
-    corners: list[tuple[float, float | None]] = [(s.x[0], None)]
-    for left, right, y in zip(s.x[:-1], s.x[1:], s.y, strict=True):
-        corners += [(left, y), (right, y)]
-    return [*corners, (s.x[-1], None)]
+def cluster_sizes(sizes: Sequence[int]) -> Chart:
+    """The sizes of clusters, in any order, as bars from the largest to the smallest; there is at least one."""
+    y = np.sort(np.asarray(sizes, np.int64))[::-1]
+    axes = _axes("clusters by size", "images, logarithmic")
+    axes.set_yscale("log")
+    axes.set(xlim=(0, len(y)), ylim=(EMPTY, 10 ** np.ceil(np.log10(max(int(y[0]), 10)))))
+    axes.stairs(np.maximum(y, EMPTY), baseline=EMPTY, fill=True, color=ACCENT, alpha=0.75, linewidth=0, clip_on=False)
+    axes.set_xticks([0, len(y)], ["largest", "smallest"])
+    first, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.minorticks_off()
+    middle = int(y[(len(y) - 1) // 2])
+    return _chart(axes, f"The clusters have {y[-1]:,} to {y[0]:,} images; the median cluster has {middle:,}.")
 
 
-def _steps(low: float, high: float) -> list[float]:
-    """Four to nine round numbers that reach over a range."""
-    span = (high - low) or 1.0
-    power = 10.0 ** np.floor(np.log10(span / 4))
-    step = next(power * n for n in (1, 2, 5, 10) if span / (power * n) <= 8)
-    return [float(round(step * i, 12)) for i in range(int(np.floor(low / step)), int(np.ceil(high / step - 1e-9)) + 1)]
+def coding_length(bits: NDArray[np.float64], draws: NDArray[np.float64], main: int) -> Chart | None:
+    """Coding length against K: `bits[K - 1]` of the sample and `draws[b, K - 1]` of its subsamples.
+
+    A draw is NaN where it has fewer than K groups. Each curve is shown by its excess over its minimum, in bits. None if
+    there is only one K.
+    """
+    best = int(bits.argmin()) + 1
+    K = np.arange(max(1, int(min(best, main) / K_RANGE)), min(len(bits), int(max(best, main) * K_RANGE)) + 1)
+    if len(K) < 2:
+        return None
+    curves = np.vstack([bits, draws]) if draws.size else bits[None]
+    excess = (curves - np.nanmin(curves, axis=1, keepdims=True))[:, K - 1]
+    top = max(float(excess[0].max()), 1e-12)
+    axes = _axes("number of clusters, logarithmic", "bits above minimum")
+    axes.set_xscale("log")
+    axes.set(xlim=(K[0], K[-1]), ylim=(0, top))
+    if draws.size:
+        low, high = (np.minimum(edge(excess, axis=0), top) for edge in (np.nanmin, np.nanmax))
+        # A polygon: `fill_between` would define its path once and refer to it by an id, which pages do not keep.
+        band = np.concatenate([K, K[::-1]]), np.concatenate([low, high[::-1]])
+        axes.fill(*band, color=ACCENT, alpha=0.18, linewidth=0, clip_on=False)
+    axes.plot(K, excess[0], color=ACCENT, linewidth=2, clip_on=False)
+    axes.axvline(best, color=SOFT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+    if main != best:
+        axes.axvline(main, color=ACCENT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+    ticks = np.unique(np.geomspace(K[0], K[-1], 6).round().astype(int)).tolist()
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_yticks([0, top], ["0", f"{top:,.0f}"])
+    axes.minorticks_off()
+    range_of_draws = " The band shows the range of the subsamples." if draws.size else ""
+    own = f"; the coloured one marks the {main:,} clusters of this run" if main != best else ""
+    return _chart(axes, f"The dashed line marks the minimum, {best:,} cluster{'s' * (best != 1)}{own}.{range_of_draws}")
+
+
+def loss_curve(values: Sequence[float], warmup: int, description: str) -> Chart:
+    """A quantity over the steps of training, scaled to fill its box, with a line after the steps of the warm-up."""
+    axes = _axes("", "", size=(400, 100), box=(4, 4, 392, 92))
+    axes.set_axis_off()
+    axes.set_xlim(0, max(len(values) - 1, 1))
+    if warmup:
+        axes.axvline(warmup, color=SOFT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+    axes.plot(values, color=ACCENT, linewidth=2, clip_on=False)
+    return _chart(axes, description)
+
+
+def scatter(plane: Plane, titles: Mapping[int, str]) -> Chart:
+    """The map: a point for each image in the colour of its cluster, and the names of the clusters with most points."""
+    size = SIDE + 60
+    axes = _axes("", "", size=(size, size), box=(30, 30, SIDE, SIDE), ground="white")
+    axes.set(xlim=(0, SIDE), ylim=(SIDE, 0))
+    axes.set_axis_off()
+    colours = {centre.cluster: HUES[centre.colour % len(HUES)] for centre in plane.centres}
+    points = [colours[cluster] for cluster in plane.cluster]
+    axes.scatter(plane.x, plane.y, s=49, c=points, alpha=0.7, linewidths=0, clip_on=False)
+    for centre in plane.centres[:MAP_NAMES]:
+        name = "".join(filter(str.isprintable, titles.get(centre.cluster, "")[:MAP_LETTERS]))
+        ground = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
+        axes.text(centre.x, centre.y, name, parse_math=False, ha="center", va="center", fontsize=15, weight=600,
+                  color="#1c232d", bbox=ground)  # fmt: skip
+    return _chart(axes, f"Map of {len(plane.x):,} images in {len(plane.centres):,} clusters.")
+
+
+def _axes(
+    x_name: str,
+    y_name: str,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    box: tuple[int, int, int, int] = (104, 62, 800, 160),
+    ground: str = "none",
+) -> Axes:
+    """Empty axes in a figure of `size` pixels; `box` is their left, bottom, width and height."""
+    from matplotlib import figure as mpl  # takes half a second, and most steps draw nothing
+
+    width, height = size
+    figure = mpl.Figure(figsize=(width / 72, height / 72), facecolor=ground)
+    axes = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height), facecolor="none")
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_color(LINE)
+    axes.tick_params(which="both", left=False, bottom=False, labelcolor=SOFT, labelsize=17)
+    axes.grid(axis="y", color=LINE, linewidth=1, clip_on=False)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(x_name, color=SOFT, fontsize=17)
+    axes.yaxis.set_label_coords(-88 / box[2], 0.5)
+    axes.set_ylabel(y_name, color=SOFT, fontsize=17)
+    return axes
+
+
+def _chart(axes: Axes, description: str) -> Chart:
+    """The figure as a file with a text alternative: coordinates to a tenth of a pixel, no date, fonts of the system."""
+    import matplotlib
+
+    text, figure = io.StringIO(), cast("Figure", axes.figure)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cpp"}):
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=no_metadata)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg ") :]
+    svg = re.sub(r'\b[dxy]="[^"]*"', lambda m: re.sub(r"(\.\d)\d+", r"\1", m[0]).replace("\n", ""), svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    svg = re.sub(r"\n\s*", "\n", svg)
+    opening, rest = svg.split(">", 1)
+    return Chart(description, f'{opening} class="figure" role="img"><title>{escape(description)}</title>{rest}')

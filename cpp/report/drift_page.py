@@ -70,7 +70,7 @@ def _chart(name: str, says: str, old: NDArray[np.int64], new: NDArray[np.int64],
     bars = [100 * np.add.reduceat(some[:last], cuts) / max(int(some.sum()), 1) for some in (old, new)]
     middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
     series = [charts.Series(edges, bars[0].tolist(), bars=True), charts.Series(middles, bars[1].tolist())]
-    return charts.chart(series, name, "% of images", says)
+    return charts.chart(series, x_name=name, y_name="% of images", description=says)
 
 
 def _compared(said: Mapping[str, Any]) -> Table:

@@ -106,9 +106,9 @@ def _curve(how: How, rows: int, curve: Mapping[str, Sequence[float]]) -> Part:
     thresholds, dropped, groups = (curve[name] for name in ("threshold", "dropped", "groups"))
     chart = charts.chart(
         [Series(thresholds, [100 * n / max(rows, 1) for n in dropped])],
-        "threshold",
-        "% that would go",
-        f"How much would go at each threshold: {percent(dropped[0] / max(rows, 1))} at {thresholds[0]:g}, "
+        x_name="threshold",
+        y_name="% that would go",
+        description=f"How much would go at each threshold: {percent(dropped[0] / max(rows, 1))} at {thresholds[0]:g}, "
         f"{percent(dropped[-1] / max(rows, 1))} at {thresholds[-1]:g}. The line is at {how.threshold:g}.",
         marks=[how.threshold],
     )

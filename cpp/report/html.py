@@ -14,8 +14,6 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from cpp.report import charts
-
 LISTED = 5_000  # more clusters than that are not all on the page, but on the pages
 ON_A_PAGE = 50  # clusters of a page beside the page
 BYTES = 24_000_000  # of the page, at most
@@ -27,7 +25,7 @@ def beside(cluster: int) -> str:
     return f"pages/clusters-{cluster // ON_A_PAGE:05d}.html"
 
 
-def _json(value: Any) -> str:
+def script_json(value: Any) -> str:
     """JSON that may stand in a `<script>`, whatever is in it."""
     text = json.dumps(value, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -39,14 +37,6 @@ def fill(template: str, **values: Any) -> str:
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     found = _templates().get_template(template)
     return found.render(**values, script=Markup(script), style=Markup(style), allowed=allowed)  # noqa: S704 (ours)
-
-
-def drawing(name: str, *values: Any) -> str:
-    """One of the page's figures as an SVG of its own, light, with its style in it."""
-    macros: Any = _templates().get_template("figures.html").module
-    style = source("plots.css")
-    svg = str(getattr(macros, name)(*values)).strip()
-    return svg.replace(">", f' xmlns="http://www.w3.org/2000/svg"><style>{style}</style>', 1)
 
 
 def source(name: str) -> str:
@@ -66,7 +56,7 @@ def _templates() -> jinja2.Environment:
         loader=_loader(), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     made.filters |= {"count": "{:,}".format, "percent": percent, "seconds": seconds, "length": len}
-    made.globals |= {"beside": beside, "figures": charts, "on_a_page": ON_A_PAGE, "listed": LISTED}
+    made.globals |= {"beside": beside, "on_a_page": ON_A_PAGE, "listed": LISTED}
     return made
 
 

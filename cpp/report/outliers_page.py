@@ -65,10 +65,10 @@ def page(
                 charts=[
                     chart(
                         [Series(edges.tolist(), bars.tolist(), bars=True)],
-                        "score",
-                        "images, logarithmic",
-                        f"{n:,} images by their score; parts that go together make more high scores than lots would.",
-                        marks,
+                        x_name="score",
+                        y_name="images, logarithmic",
+                        description=f"{n:,} images by score. Dependent parts make high scores more frequent.",
+                        marks=marks,
                         logarithmic=True,
                     )
                 ],

@@ -6,6 +6,7 @@ Knows how to show, not where things come from. Names, keys, captions and setting
 from __future__ import annotations
 
 import base64
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,18 +15,22 @@ from markupsafe import Markup
 
 from cpp.report import charts, html
 from cpp.report.cards import Card, Picture
+from cpp.report.charts import Chart
 from cpp.report.confusion import Confusion
-from cpp.report.html import BASE64, BYTES, _json, beside, fill
-from cpp.report.length_curve import LengthCurve, Node
+from cpp.report.html import BASE64, BYTES, beside, fill, script_json
+from cpp.report.layer_tree import Node
 from cpp.report.tsne_map import Plane
 
 PAGED = 500  # more clusters have their pictures on pages beside the page
-
-
 PER_CLUSTER = 1_500  # bytes of a cluster without its pictures, about; 3 times as many where there are no pages
-
-
 EXAMPLES = 8  # rejected images that are shown for each reason
+CURVE_STEPS = 8  # steps of training from which on the loss record is shown as curves
+LOSSES = {  # columns of the loss record with title and unit
+    "loss": ("Loss", " nats"),
+    "R": ("R, rate of all codes", " nats"),
+    "R_c": ("R_c, rate within groups", " nats"),
+    "pi_norm2": ("‖Π‖², blocks of the membership", ""),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Page:
     rejected: Sequence[Rejected] = ()
     warnings: Sequence[str] = ()
     choice: str = ""
-    length: LengthCurve | None = None
+    coding_length: Chart | None = None
     tree: Sequence[Node] = ()
     plane: Plane | None = None
     small: Mapping[tuple[str | None, str], bytes] = field(default_factory=dict)
@@ -98,8 +103,27 @@ def render(page: Page) -> str:
     room = BYTES - 1_000_000 - len(page.settings) - per_cluster * len(cards)
     points = _points(page, room // 3)
     shown = fit(cards, room - len(points), small=page.paged)
-    size = charts.sizes([card.size for card in page.largest])
-    return fill("report.html", page=page, cards=shown, points=Markup(points), sizes=size)  # noqa: S704 (no < in it)
+    sizes = [card.size for card in cards]
+    return fill(
+        "report.html",
+        page=page,
+        cards=shown,
+        points=Markup(points),  # noqa: S704 (html.scriptscript_json leaves no < in it)
+        sizes=charts.cluster_sizes(sizes),
+        median=statistics.median_high(sizes),
+        losses=_loss_curves(page.loss),
+    )
+
+
+def _loss_curves(loss: Mapping[str, Sequence[float]]) -> list[Chart]:
+    """A chart for each quantity of the loss record; none for the few steps of a record that is shown as a table."""
+    if len(loss.get("loss", ())) < CURVE_STEPS:
+        return []
+    warmup = int(sum(loss["warmup"]))
+    return [
+        charts.loss_curve(loss[name], warmup, f"{title}: {loss[name][0]:.2f} → {loss[name][-1]:.2f}{unit}")
+        for name, (title, unit) in LOSSES.items()
+    ]
 
 
 def pages(page: Page) -> Iterator[tuple[str, str]]:
@@ -154,7 +178,7 @@ def _points(page: Page, room: float) -> str:
         "picture": pictures,
         "centres": [{**centre._asdict(), "name": names.get(centre.cluster, "")[:40]} for centre in plane.centres],
     }
-    return _json(said)
+    return script_json(said)
 
 
 def unreadable(cards: Iterable[Card]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from cpp.clustering import quality
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.report import cards, confusion, length_curve, plots, run_page, thumbnails, tsne_map
+from cpp.report import cards, charts, confusion, layer_tree, plots, run_page, thumbnails, tsne_map
 from cpp.report import html as report
 from cpp.report import summary as report_summary
 from cpp.report.cards import Picture
@@ -113,8 +113,8 @@ class Report(Stage):
             rejected=[run_page.Rejected(why, n, rejected.get(why, [])) for why, n in reasons.most_common()],
             warnings=quality.warnings(moments, [card.size for card in found], tree.about["high"]),
             choice=tree.about["sentence"],
-            length=length_curve.length_curve(tree.bits, tree.draws, tree.main),
-            tree=length_curve.nested([row for row in rows if row["layer"] <= report.LISTED]),
+            coding_length=charts.coding_length(tree.bits, tree.draws, tree.main),
+            tree=layer_tree.layer_tree([row for row in rows if row["layer"] <= report.LISTED]),
             plane=_plane(context),
             small={place: row["small"] for place, row in pictures.items() if row["small"]},
             scores=_read_json(context, "scores"),
@@ -184,8 +184,8 @@ class Plots(Stage):
             pictures, _ = _thumbnails(context)
             found = cards.cards(main, cards.members(tables.read(context.file("examples")), pictures), {})
             out["plots"].mkdir()
-            length = length_curve.length_curve(tree.bits, tree.draws, tree.main)
-            for name, data in plots.draw(self.title, found, length, _plane(context)).items():
+            curve = charts.coding_length(tree.bits, tree.draws, tree.main)
+            for name, data in plots.draw(self.title, found, curve, _plane(context)).items():
                 (out["plots"] / name).write_bytes(data)
             return Counts(len(found), len(found))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cpp.report import length_curve
 from cpp.report.cards import Card, Neighbour, Picture, Share
+from cpp.report.charts import coding_length
 from cpp.report.confusion import confusion
+from cpp.report.layer_tree import layer_tree
 from cpp.report.run_page import Page, Rejected, Step, pages, render
 from cpp.report.tsne_map import plane
 
@@ -66,8 +67,8 @@ def made(n: int, text: str = "thing", side: int = 160) -> Page:
         rejected=[Rejected("no bytes", 3, [Picture(text), Picture(text, data=large[0])])],
         warnings=[text],
         choice=text,
-        length=length_curve.length_curve(bits, np.stack([bits, bits * 1.1]), n),
-        tree=length_curve.nested([*rows, *above]),
+        coding_length=coding_length(bits, np.stack([bits, bits * 1.1]), n),
+        tree=layer_tree([*rows, *above]),
         plane=plane(rng.random((300, 2)) * 1000, cluster.tolist(), [("s", f"{text} {i}") for i in range(300)]),
         small={("s", f"{text} {i}"): small[i % 5] for i in range(300)},
         scores={

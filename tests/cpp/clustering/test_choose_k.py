@@ -12,7 +12,6 @@ from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.head import Codes
-from cpp.report.length_curve import length_curve, nested
 from cpp.report.summary import how_partitioned
 from tests.support.vectors import blobs
 
@@ -136,18 +135,6 @@ def test_a_group_without_rows_in_the_data_is_in_cluster_0() -> None:
 def test_one_cluster_and_one_group() -> None:
     _, _, found = made([50], n_groups=1, K=1, asked="auto")
     assert (found.main, found.choice.best, list(found.clusters)) == (1, 1, [1])
-    assert length_curve(found.tree.bits, np.empty((0, 1)), 1).line == ""
-
-
-def test_the_curve_fills_its_box_and_marks_the_least() -> None:
-    bits = np.array([9.0, 5, 1, 6, 7, 9])
-    curve = length_curve(bits, np.stack([bits, bits + np.array([0, 0, 0, 1, np.nan, np.nan])]), 4)
-    points = [tuple(map(float, p.split(","))) for p in curve.line.split()]
-    assert points[0] == (0, 0)
-    assert points[-1] == (800, 0)
-    assert points[2] == (pytest.approx(800 * np.log(3) / np.log(6), abs=0.1), 160)
-    assert (curve.best[1], curve.main[1]) == (3, 4)
-    assert len(curve.band.split()) == 2 * len(points)
 
 
 def test_candidates_are_partitioned_anew_and_the_least_length_wins() -> None:
@@ -157,13 +144,3 @@ def test_candidates_are_partitioned_anew_and_the_least_length_wins() -> None:
     assert len(found.centroids) == 4 == min(found.candidates, key=found.candidates.__getitem__)
     said = how_partitioned(found._asdict())
     assert "Of 2, 4, 9 clusters, each partitioned anew, 4 have the least coding length." in said
-
-
-def test_rows_of_layers_as_a_tree_the_largest_first() -> None:
-    rows = [
-        {"layer": layer, "cluster": k, "parent": parent, "size": size}
-        for layer, k, parent, size in [(2, 0, None, 5), (2, 1, None, 7), (3, 0, 0, 5), (3, 1, 1, 3), (3, 2, 1, 4)]
-    ]
-    found = nested(rows)
-    assert [(n.row["cluster"], [p.row["cluster"] for p in n.parts]) for n in found] == [(1, [2, 1]), (0, [0])]
-    assert nested(rows[:2]) == []

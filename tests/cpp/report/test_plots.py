@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from cpp.report.cards import Card
-from cpp.report.length_curve import length_curve
 from cpp.report.plots import ACROSS, draw
 from tests.support.pages import HOSTILE, made
 
@@ -16,9 +15,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def files(n: int = 24, text: str = "thing") -> dict[str, bytes]:
     page = made(n, text)
-    assert page.length is not None
     assert page.plane is not None
-    return draw(page.title, page.cards, page.length, page.plane)
+    return draw(page.title, page.cards, page.coding_length, page.plane)
 
 
 def test_every_drawing_is_well_formed_and_says_what_it_shows() -> None:
@@ -28,11 +26,11 @@ def test_every_drawing_is_well_formed_and_says_what_it_shows() -> None:
         for name in ("curve.svg", "map.svg", "sizes.svg"):
             root = ElementTree.fromstring(drawn[name].decode())  # noqa: S314 (our own)
             assert root.tag == f"{SVG}svg"
-            assert root.find(f"{SVG}style") is not None
+            assert root.findtext(f"{SVG}title")
             assert root.find(f".//{SVG}script") is None
     root = ElementTree.fromstring(files()["map.svg"].decode())  # noqa: S314
-    assert len(root.findall(f"{SVG}circle")) == 300
-    assert "thing 5" in {text.text for text in root.findall(f"{SVG}text")}
+    assert len(root.findall(f".//{SVG}use")) == 300
+    assert "thing 5" in {text.text for text in root.findall(f".//{SVG}text")}
 
 
 def test_the_contact_sheet_shows_the_twenty_largest() -> None:
@@ -51,5 +49,5 @@ def test_without_pictures_and_with_one_cluster_there_is_less() -> None:
     page = made(1)
     assert page.plane is not None
     bare = Card(cluster=0, size=1, part=1.0, name=None)
-    drawn = draw("t", [bare], length_curve(np.zeros(1), np.empty((0, 1)), 1), page.plane)
+    drawn = draw("t", [bare], None, page.plane)
     assert sorted(drawn) == ["map.svg", "sizes.svg"]

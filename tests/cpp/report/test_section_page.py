@@ -9,7 +9,7 @@ from PIL import Image
 
 from cpp.report import html as report
 from cpp.report.cards import Picture
-from cpp.report.charts import HEIGHT, WIDTH, Series, chart
+from cpp.report.charts import Series, chart
 from cpp.report.section_page import PAGES, CurationPage, Group, Part, Shown, Table, render
 from tests.support.browser import PHONE, opened
 
@@ -21,7 +21,8 @@ def webp() -> bytes:
 
 
 def page(picture: Picture | None = None) -> CurationPage:
-    curve = chart([Series([0, 1, 2], [4.0, 2.0, 0.0])], "threshold", "images", "From 4 images to none.", [1])
+    series = [Series([0, 1, 2], [4.0, 2.0, 0.0])]
+    curve = chart(series, x_name="threshold", y_name="images", description="From 4 images to none.", marks=[1])
     shown = Shown(picture or Picture("k<1>", large=webp()), "cosine 0.99 & more")
     part = Part("Groups", ["A sentence."], [curve], [Table(["kind", "n"], [["<b>", "3"]])], [Group("One", [shown])])
     return CurationPage("Outliers", "A <run>", ["First.", "Second."], [part], {"images": "1,234"}, PAGES)
@@ -50,26 +51,6 @@ def test_pictures_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_page_without_parts_is_a_page() -> None:
     assert "First." in render(replace(page(), parts=[]))
-
-
-def test_points_of_a_chart_fill_its_box() -> None:
-    found = chart([Series([0, 1, 2], [4.0, 2.0, 0.0])], "x", "y", "", [1, 7])
-    assert found.shapes == [(False, f"0.0,0.0 {WIDTH / 2:.1f},{HEIGHT / 2:.1f} {WIDTH:.1f},{HEIGHT:.1f}")]
-    assert [tick for _, tick in found.y_ticks] == ["0", "1", "2", "3", "4"]
-    assert found.marks == [WIDTH / 2]  # what lies outside is not marked
-
-
-def test_bars_stand_on_the_ground_between_their_edges() -> None:
-    found = chart([Series([0, 1, 2], [1.0, 2.0], bars=True)], "x", "y", "")
-    w, h = f"{WIDTH:.1f}", f"{HEIGHT:.1f}"
-    half, low = f"{WIDTH / 2:.1f}", f"{HEIGHT / 2:.1f}"
-    assert found.shapes == [(True, f"0.0,{h} 0.0,{low} {half},{low} {half},0.0 {w},0.0 {w},{h}")]
-
-
-def test_a_logarithmic_chart_has_powers_of_ten_and_zeros_on_the_ground() -> None:
-    found = chart([Series([0, 1], [0, 1000])], "x", "y", "", logarithmic=True)
-    assert [tick for _, tick in found.y_ticks] == ["1", "10", "100", "1,000"]
-    assert found.shapes == [(False, f"0.0,{HEIGHT:.1f} {WIDTH:.1f},0.0")]
 
 
 @pytest.mark.browser
