@@ -1,4 +1,4 @@
-"""The stages that make clusters: fine groups of a sample, their moments over all data, K and layers, assignment."""
+"""The stages of clustering: fine groups of a sample, their moments over all data, K and layers, assignment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pipelines.stages.schemas import ASSIGNED
 
 @dataclass(frozen=True, kw_only=True)
 class Partition(Stage):
-    """A sample of FEATURES through the head -> fine groups: centroids, the sample itself, and its noise."""
+    """Partition the codes of a sample of FEATURES into fine groups, and measure their noise."""
 
     version = 3
     products = (Product("groups", ".safetensors"),)
@@ -82,7 +82,7 @@ class Partition(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Measure(Stage):
-    """All CODES -> the moments of the fine groups, exactly: what coding lengths, K and layers are made from."""
+    """Sum the moments of the fine groups over all CODES, exactly. Coding lengths, K and layers follow from them."""
 
     version = 2
     products = (Product("moments", ".safetensors"),)
@@ -91,17 +91,17 @@ class Measure(Stage):
     gpu = True
 
     def open(self, context: Context) -> Work:
-        found = read_groups(context)
-        nearest = Nearest(found.centroids, context.device == "cuda")
+        groups = read_groups(context)
+        nearest = Nearest(groups.centroids, context.device == "cuda")
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             blocks = tables.batches(context.whole["codes"], ["code"], context.prefetch)
             codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
-            moments, rows = found.moments(codes, nearest, context.batch)
+            moments, rows = groups.moments(codes, nearest, context.batch)
             write_moments(moments, out["moments"])
-            if alone := rows - int(moments.count_K.sum()):
+            if isolated := rows - int(moments.count_K.sum()):
                 print(
-                    f"measure: {alone:,} of {rows:,} rows are far from every group and count for no length", flush=True
+                    f"measure: {isolated:,} of {rows:,} rows are far from every group and are not counted", flush=True
                 )
             return Counts(rows, rows)
 
@@ -110,7 +110,7 @@ class Measure(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Layers(Stage):
-    """Moments -> the tree of merges, K with its interval, and the cluster of each fine group in every layer."""
+    """Build the merge tree from the moments, choose K with its interval, and cut the tree into layers."""
 
     version = 1
     products = (Product("tree", ".safetensors"),)
@@ -122,21 +122,23 @@ class Layers(Stage):
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             moments = read_part_moments(context)
-            fine = read_groups(context)
-            chosen = len(fine.centroids) if fine.candidates else None
-            found = layers.build(fine.e, moments, self.n_clusters or chosen, self.layers)
-            write_tree(found, out["tree"])
-            print(f"layers: {found.choice.sentence}", flush=True)
-            return Counts(int(moments.count_K.sum()), int(moments.count_K.sum()))
+            groups = read_groups(context)
+            candidate = len(groups.centroids) if groups.candidates else None
+            built = layers.build(groups.e, moments, self.n_clusters or candidate, self.layers)
+            write_tree(built, out["tree"])
+            print(f"layers: {built.choice.sentence}", flush=True)
+            rows = int(moments.count_K.sum())
+            return Counts(rows, rows)
 
         return work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assign(Stage):
-    """CODES -> ASSIGNMENTS: the cluster of every image in every layer, and all that is known of it but its vector.
+    """Assign every image to its cluster in every layer, and copy its metadata.
 
-    Where the search is not exact, the share of a sample that found its nearest group is in the metadata, `cpp.recall`.
+    If the search is not exact, `cpp.recall` in the file's metadata is the share of a sample whose nearest group was
+    found.
     """
 
     version = 2

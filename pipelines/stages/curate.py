@@ -1,4 +1,4 @@
-"""The stages that curate: which images a balanced subset takes, lists of what is kept and dropped, and their sum."""
+"""The stages of curation: a balanced subset, the lists of kept and dropped images, and their counts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_tree
 
-SEEN = 2048  # images of a cluster that the most diverse are chosen from
-HELD = 1 << 18  # such images whose codes are in memory at a time
+CANDIDATES = 2048  # images of a cluster among which diverse ones are chosen
+HELD = 1 << 18  # candidates whose codes are in memory at a time
 
 
 class Rows(NamedTuple):
-    """Some rows in a stream of all: the number of the first, and of each `[n]` its cluster of the finest layer, whether
-    it stays, and what rows of a cluster are ordered by."""
+    """A block of rows: the number of the first, and for each row `[n]` its cluster in the finest layer, whether it
+    stays, and the values that rows of a cluster are ordered by."""
 
     first: int
     cluster: NDArray[np.int64]
@@ -42,9 +42,9 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Balance(Stage):
-    """What stays of ASSIGNMENTS -> CHOSEN, the rows of every shard that are in a subset of `size`, and their shares.
+    """Choose a balanced subset of `size` rows among those that stay, and what each cluster contributes.
 
-    Its memory grows with `size`, by some forty bytes, and not with the images that there are.
+    Memory grows with `size`, by some forty bytes a row, and not with the number of images.
     """
 
     version = 1
@@ -65,7 +65,7 @@ class Balance(Stage):
                 sizes += np.bincount(rows.cluster[rows.stays], minlength=tree.finest)
                 all_rows += len(rows.cluster)
             finest = tree.clusters[tree.finest]
-            coarser = [parents(finest, of) for K, of in tree.clusters.items() if tree.finest != K]
+            coarser = [parents(finest, cluster) for K, cluster in tree.clusters.items() if tree.finest != K]
             taken = balance.down(coarser, sizes, self.size, self.power)
             chosen = (
                 self._diverse(context, tree, sizes, taken)
@@ -74,64 +74,65 @@ class Balance(Stage):
             )
             shards, starts = _shards(context)
             cuts = np.searchsorted(chosen, starts)
-            of = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
-            kind = pa.schema([("shard", pa.string()), ("rows", pa.list_(pa.int64()))])
-            tables.write(pa.table({"shard": shards, "rows": of}, schema=kind), out["chosen"])
+            rows_by_shard = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
+            schema = pa.schema([("shard", pa.string()), ("rows", pa.list_(pa.int64()))])
+            tables.write(pa.table({"shard": shards, "rows": rows_by_shard}, schema=schema), out["chosen"])
             tables.write(pa.table({"cluster": np.arange(tree.finest), "stay": sizes, "taken": taken}), out["shares"])
-            n, asked = int(taken.sum()), f"{self.size:,}"
-            said = f"{n:,} images" if n == self.size else f"all {n:,} images that stay, {asked} were asked for"
-            print(f"balance: {said}, from {int((taken > 0).sum()):,} of {tree.finest:,} clusters", flush=True)
+            n = int(taken.sum())
+            which = f"{n:,} images" if n == self.size else f"all {n:,} remaining images (curate.size is {self.size:,})"
+            clusters = f"{int((taken > 0).sum()):,} of {tree.finest:,} clusters"
+            print(f"balance: the subset has {which} from {clusters}", flush=True)
             return Counts(all_rows, all_rows)
 
         return work
 
     def _first(self, context: Context, tree: TreeFile, taken: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows that come first in their clusters, ascending: the surest, or those drawn by lot."""
+        """The first rows of each cluster, in ascending order: by confidence, or by random draw."""
         best = TopRows(taken, tree.finest)
         for rows in self._rows(context, tree, lots=True):
-            at = np.flatnonzero(rows.stays)
-            sure, score = (rows.confidence[at], rows.score[at])
+            staying = np.flatnonzero(rows.stays)
+            confidence, score = rows.confidence[staying], rows.score[staying]
             if self.by != "confidence":
-                sure = score = np.zeros(len(at))
-            best.add(rows.first + at, rows.cluster[at], sure, score, rows.lot[at])
+                confidence = score = np.zeros(len(staying))
+            best.add(rows.first + staying, rows.cluster[staying], confidence, score, rows.lot[staying])
         return best.rows()
 
     def _diverse(
         self, context: Context, tree: TreeFile, sizes: NDArray[np.int64], taken: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Rows far from each other, of `SEEN` of each cluster drawn by lot; all by lot where more are taken. Sorted."""
-        apart = taken < np.minimum(sizes, SEEN)
-        found = [self._first(context, tree, np.where(apart, 0, taken))]
-        seen = np.where(apart & (taken > 0), np.minimum(sizes, SEEN), 0)
-        part = np.cumsum(seen) // HELD
-        for number in np.unique(part[seen > 0]).tolist():
-            mine = np.where(part == number, seen, 0)
-            drawn = self._first(context, tree, mine)
-            found.append(drawn[_apart(context, tree, drawn, taken, self.seed)])
-        return np.sort(np.concatenate(found))
+        """Rows that lie far apart among `CANDIDATES` of each cluster; a random draw if more are taken. Sorted."""
+        diverse = taken < np.minimum(sizes, CANDIDATES)
+        selected = [self._first(context, tree, np.where(diverse, 0, taken))]
+        candidates = np.where(diverse & (taken > 0), np.minimum(sizes, CANDIDATES), 0)
+        block = np.cumsum(candidates) // HELD
+        for number in np.unique(block[candidates > 0]).tolist():
+            drawn = self._first(context, tree, np.where(block == number, candidates, 0))
+            selected.append(drawn[_far_apart(context, tree, drawn, taken, self.seed)])
+        return np.sort(np.concatenate(selected))
 
     def _rows(self, context: Context, tree: TreeFile, lots: bool = False) -> Iterator[Rows]:
-        """All rows in their order, with a column `lot` where it is wanted."""
+        """All rows in their order; `lots` adds the random draw."""
         finest, first = tree.column(tree.finest), 0
         columns = {"assignments": [finest, "score", *(["key", "image_shard"] if lots else [])]}
         columns |= {"labels": ["confidence"], "outliers": ["outlier"], "duplicates": ["kept"]}
-        there = [kind for kind in columns if kind in context.whole]
-        streams = (tables.batches(context.whole[kind], columns[kind], context.prefetch) for kind in there)
+        available = [kind for kind in columns if kind in context.whole]
+        streams = (tables.batches(context.whole[kind], columns[kind], context.prefetch) for kind in available)
         for parts in tables.align_batches(*streams):
-            of = dict(zip(there, parts, strict=True))
-            assigned, n = of["assignments"], len(parts[0])
-            gone = leaving(of.get("duplicates"), of.get("outliers"), self.threshold)
+            tables_by_kind = dict(zip(available, parts, strict=True))
+            assigned, n = tables_by_kind["assignments"], len(parts[0])
+            gone = leaving(tables_by_kind.get("duplicates"), tables_by_kind.get("outliers"), self.threshold)
             lot = np.zeros(n)
             if lots:
                 lot = decisions.lots(self.seed, assigned["image_shard"].to_pylist(), assigned["key"].to_pylist())
-            sure = np.full(n, np.nan)
-            if "labels" in of:
-                sure = of["labels"]["confidence"].to_numpy(zero_copy_only=False).astype(np.float64)
+            confidence = np.full(n, np.nan)
+            if "labels" in tables_by_kind:
+                labels = tables_by_kind["labels"]
+                confidence = labels["confidence"].to_numpy(zero_copy_only=False).astype(np.float64)
             yield Rows(
                 first,
                 assigned[finest].to_numpy().astype(np.int64),
                 ~np.logical_or.reduce([np.zeros(n, np.bool_), *gone.values()]),
-                sure,
+                confidence,
                 assigned["score"].to_numpy().astype(np.float64),
                 lot,
             )
@@ -141,7 +142,7 @@ class Balance(Stage):
 def leaving(
     duplicates: pa.Table | pa.RecordBatch | None, outliers: pa.Table | pa.RecordBatch | None, threshold: float | None
 ) -> dict[Reason, NDArray[np.bool_]]:
-    """Rows that leave before the balance, by reason, from what is known of them row for row."""
+    """Rows that leave before the balance, by reason, from the tables of duplicates and outliers row for row."""
     return decisions.leaves(
         None if duplicates is None else ~np.asarray(duplicates["kept"].to_numpy(zero_copy_only=False), np.bool_),
         None if outliers is None else np.asarray(outliers["outlier"].to_numpy(zero_copy_only=False)),
@@ -149,10 +150,10 @@ def leaving(
     )
 
 
-def _apart(
+def _far_apart(
     context: Context, tree: TreeFile, drawn: NDArray[np.int64], taken: NDArray[np.int64], seed: int
 ) -> NDArray[np.int64]:
-    """Of the rows `drawn`, ascending, those of each cluster that lie farthest from each other, as many as are taken."""
+    """Of the ascending rows `drawn`, those of each cluster that lie farthest apart, as many as are taken."""
     streams = (
         tables.batches(context.whole["codes"], ["code"], context.prefetch),
         tables.batches(
@@ -163,21 +164,21 @@ def _apart(
     for codes, assigned in tables.align_batches(*streams):
         low, high = np.searchsorted(drawn, [first, first + len(codes)])
         if high > low:
-            at = pa.array(drawn[low:high] - first)
-            some = assigned.take(at)
-            lot = decisions.lots(seed, some["image_shard"].to_pylist(), some["key"].to_pylist())
-            cluster = some.column(0).to_numpy().astype(np.int64)
-            parts.append((tables.matrix(codes.take(at)["code"]), cluster, lot))
+            index = pa.array(drawn[low:high] - first)
+            taken_rows = assigned.take(index)
+            lot = decisions.lots(seed, taken_rows["image_shard"].to_pylist(), taken_rows["key"].to_pylist())
+            cluster = taken_rows.column(0).to_numpy().astype(np.int64)
+            parts.append((tables.matrix(codes.take(index)["code"]), cluster, lot))
         first += len(codes)
     Z, cluster, lot = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    order = np.lexsort((lot, cluster))  # the order of the files is not to matter
+    order = np.lexsort((lot, cluster))  # the order of the files must not matter
     ends = np.flatnonzero(np.diff(cluster[order])) + 1
     groups = np.split(order, ends)
     return np.concatenate([rows[farthest_first(Z[rows], int(taken[cluster[rows[0]]]))] for rows in groups])
 
 
 def _shards(context: Context) -> tuple[list[str], NDArray[np.int64]]:
-    """Names of the shards in order, and where the rows of each begin, and the last end."""
+    """The names of the shards in order, and the number of the first row of each, with the total at the end."""
     paths = context.whole["assignments"]
     rows = [tables.read_counts(path)[1] for path in paths]
     return [shard_of(path) for path in paths], np.cumsum([0, *rows])
@@ -185,7 +186,7 @@ def _shards(context: Context) -> tuple[list[str], NDArray[np.int64]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Curate(Stage):
-    """A shard of ASSIGNMENTS -> KEEP and DROP: every image is in one of the two, and what is dropped has its reason."""
+    """Write every image of a shard to KEEP or to DROP, the latter with the reason."""
 
     version = 1
     products = (Product("keep", rows="out"), Product("drop", rows="rejected"))
@@ -204,11 +205,11 @@ class Curate(Stage):
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["assignments"], columns=["key", "image_shard"])
-            copies, odd = (
+            duplicate_rows, outlier_rows = (
                 tables.read(files[kind], columns=[column]) if kind in files else None
                 for kind, column in (("duplicates", "kept"), ("outliers", "outlier"))
             )
-            reasons = leaving(copies, odd, self.threshold)
+            reasons = leaving(duplicate_rows, outlier_rows, self.threshold)
             if chosen is not None:
                 left = np.ones(len(table), np.bool_)
                 left[chosen[shard_of(files["assignments"])]] = False
@@ -225,7 +226,7 @@ class Curate(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Stage):
-    """KEEP and DROP of all shards -> `curation.json`: how many are kept, and how many dropped for each reason."""
+    """Count the kept images, and the dropped images by reason."""
 
     version = 1
     products = (Product("curation", ".json"),)
@@ -240,8 +241,8 @@ class Summary(Stage):
             for batch in tables.batches(context.whole["drop"], ["reason"], context.prefetch):
                 dropped.update(batch["reason"].to_pylist())
             rows = kept + dropped.total()
-            found = {"images": rows, "kept": kept, "asked": self.asked, "dropped": dict(dropped)}
-            out["curation"].write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            counts = {"images": rows, "kept": kept, "asked": self.asked, "dropped": dict(dropped)}
+            out["curation"].write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
             print(f"curation: {kept:,} of {rows:,} images are kept", flush=True)
             return Counts(rows, rows)
 

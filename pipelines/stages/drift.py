@@ -1,4 +1,4 @@
-"""The stages of an append alone: what fitted images look like, and how well those that came later fit."""
+"""The stages of an append only: a profile of the fitted images, and how well the appended images fit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLUMNS = ["cluster", "score", "margin"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted(Stage):
-    """ASSIGNMENTS of the run -> the profile that appended images are held against."""
+    """Summarise ASSIGNMENTS of the fitted images as a profile, for comparison with appended images."""
 
     version = 1
     products = (Product("fitted", ".safetensors"),)
@@ -38,18 +38,18 @@ class Fitted(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            found = Profile.none(read_tree(context).main)
+            profile = Profile.none(read_tree(context).main)
             for batch in tables.batches(context.whole["run_assignments"], COLUMNS, context.prefetch):
-                found.add(*(batch[column].to_numpy() for column in COLUMNS))
-            save_file({f.name: getattr(found, f.name) for f in fields(found)}, out["fitted"])
-            return Counts(found.rows, found.rows)
+                profile.add(*(batch[column].to_numpy() for column in COLUMNS))
+            save_file({f.name: getattr(profile, f.name) for f in fields(profile)}, out["fitted"])
+            return Counts(profile.rows, profile.rows)
 
         return work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Growth(Stage):
-    """CODES and ASSIGNMENTS of appended images -> how well they fit, in numbers, by cluster, and as a page."""
+    """Measure how well appended images fit: in numbers, by cluster, and as a page."""
 
     version = 2
     products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
@@ -63,37 +63,37 @@ class Growth(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             tree = read_tree(context)
             old, new = Profile(**load_file(context.file("fitted"))), Profile.none(tree.main)
-            came = self._came(context, tree, new)
-            about = {
+            moments = self._appended_moments(context, tree, new)
+            profiles = {
                 "fitted": old.about(_rows(context, "run_rejected"), old),
                 "appended": new.about(_rows(context, "rejected"), old),
             }
-            cost = drift.bits(_by_part(context, tree), came, tree.about["e"])
-            due = drift.reasons(about["fitted"], about["appended"], cost)
-            said = {**about, "bits": _said(cost), "refit_due": bool(due), "reasons": due}
-            out["growth"].write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+            cost = drift.bits(_by_part(context, tree), moments, tree.about["e"])
+            due = drift.reasons(profiles["fitted"], profiles["appended"], cost)
+            growth = {**profiles, "bits": _bits(cost), "refit_due": bool(due), "reasons": due}
+            out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")
             table = _by_cluster(context, old, new)
             tables.write(table, out["growth_by_cluster"])
-            page = drift_page.page(self.title, said, old, new, table.to_pylist())
+            page = drift_page.page(self.title, growth, old, new, table.to_pylist())
             out["report"].write_text(section_page.render(page), encoding="utf-8")
             return Counts(new.rows, new.rows)
 
         return work
 
-    def _came(self, context: Context, tree: TreeFile, new: Profile) -> Moments:
-        """Moments of the appended images that are close enough to count, by cluster; all are added to `new`."""
-        fine = read_groups(context)
-        p = fine.basis.shape[1]
-        came = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
+    def _appended_moments(self, context: Context, tree: TreeFile, new: Profile) -> Moments:
+        """Moments by cluster of the appended images that are close enough to count; all images are added to `new`."""
+        groups = read_groups(context)
+        p = groups.basis.shape[1]
+        moments = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
         columns = {"codes": ["code"], "assignments": COLUMNS}
-        streams = (tables.batches(context.whole[kind], some, context.prefetch) for kind, some in columns.items())
-        for codes, about in tables.align_batches(*streams):
-            cluster, score, margin = (about[column].to_numpy() for column in COLUMNS)
+        streams = (tables.batches(context.whole[kind], names, context.prefetch) for kind, names in columns.items())
+        for codes, assigned in tables.align_batches(*streams):
+            cluster, score, margin = (assigned[column].to_numpy() for column in COLUMNS)
             new.add(cluster, score, margin)
-            close = score >= fine.reach
-            Z = tables.matrix(codes["code"]).astype(np.float32)[close] @ fine.basis
-            came.add_(torch.from_numpy(Z), torch.from_numpy(cluster[close].astype(np.int64)))
-        return came
+            close = score >= groups.reach
+            Z = tables.matrix(codes["code"]).astype(np.float32)[close] @ groups.basis
+            moments.add_(torch.from_numpy(Z), torch.from_numpy(cluster[close].astype(np.int64)))
+        return moments
 
 
 def _by_part(context: Context, tree: TreeFile) -> Moments:
@@ -107,11 +107,11 @@ def _rows(context: Context, kind: str) -> int:
     return sum(map(len, tables.batches(context.whole.get(kind, []), ["row"], context.prefetch)))
 
 
-def _said(cost: Bits) -> dict[str, Any]:
-    """Bits an image, the mean over the parts that were held out."""
-    said: dict[str, Any] = {name: float(np.mean(some)) if some else None for name, some in cost._asdict().items()}
+def _bits(cost: Bits) -> dict[str, Any]:
+    """Bits per image, the mean over the parts that were held out."""
+    means: dict[str, Any] = {name: float(np.mean(bits)) if bits else None for name, bits in cost._asdict().items()}
     saved = cost.saved or (None, None)
-    return said | {"fitted_saved": saved[0], "appended_saved": saved[1]}
+    return means | {"fitted_saved": saved[0], "appended_saved": saved[1]}
 
 
 def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The stages that say which duplicates go: groups at a threshold, the rows of each shard, and the page."""
+"""The stages that group duplicates at a threshold, and say for the rows of each shard which are kept."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from pipelines.stages.artifacts import FACTS, SHARD_BITS, shard_number
 
 @dataclass(frozen=True, kw_only=True)
 class Group(Stage):
-    """All pairs -> groups at a threshold, the curve over thresholds, what of it is shown, and counts.
+    """Group all pairs at the threshold, and write the curve over thresholds, examples and counts.
 
-    One task of pairs is held at a time, all of them where pairs lie across clusters.
+    The pairs of one task are in memory at a time; all of them if pairs span clusters.
     """
 
     version = 1
@@ -53,26 +53,29 @@ class Group(Stage):
             path = out["duplicate_groups"]
             with pq.ParquetWriter(path, GROUPS, compression="zstd", write_page_checksum=True) as writer:
                 for linked, links in _forests(context, self.neighbours):
-                    found = group(linked, links, self.threshold, self.keep)
-                    writer.write_table(_table(linked, found, groups), row_group_size=4096)
-                    groups += int(found.kept.sum())
+                    grouped = group(linked, links, self.threshold, self.keep)
+                    writer.write_table(_table(linked, grouped, groups), row_group_size=4096)
+                    groups += int(grouped.kept.sum())
                     by_kind.update(KINDS[kind] for kind in links.kind[links.similarity >= np.float32(self.threshold)])
-                    sizes.update(np.bincount(found.group).tolist())
+                    sizes.update(np.bincount(grouped.group).tolist())
                     curve.add(len(linked.place), links)
-                    examples.add(linked, links, found)
+                    examples.add(linked, links, grouped)
             columns = {"threshold": curve.thresholds, "dropped": curve.dropped, "groups": curve.groups}
             tables.write(pa.table(columns), out["duplicate_curve"])
             tables.write(_shown(examples), out["duplicate_examples"])
             rows = sum(tables.read_counts(path)[0].rows_in for path in context.whole["similar_pairs"])
-            said = {
+            counts = {
                 "rows": rows,
                 "groups": groups,
                 "dropped": {kind: by_kind[kind] for kind in KINDS},
                 "largest": max(sizes, default=0),
             }
-            out["duplicate_counts"].write_text(json.dumps(said) + "\n")
+            out["duplicate_counts"].write_text(json.dumps(counts) + "\n")
             gone = sum(by_kind.values())
-            print(f"duplicates: {gone:,} of {rows:,} rows go, of {groups:,} groups one each stays", flush=True)
+            print(
+                f"duplicates: {gone:,} of {rows:,} rows are duplicates; one of each of {groups:,} groups is kept",
+                flush=True,
+            )
             return Counts(rows, rows)
 
         return work
@@ -91,13 +94,13 @@ GROUPS = pa.schema(
 
 
 def _forests(context: Context, together: bool) -> Iterator[tuple[Linked, Links]]:
-    """Rows and pairs, task by task, or all in one."""
+    """Rows and pairs, task by task; all at once if `together`."""
     read = zip(context.files("similar_rows"), context.files("similar_pairs"), strict=True)
     parts = ((tables.read(rows), tables.read(pairs)) for rows, pairs in read)
     if not together:
         yield from (_linked(*part) for part in parts)
         return
-    linked, links = _linked(*(pa.concat_tables(some) for some in zip(*parts, strict=True)))
+    linked, links = _linked(*(pa.concat_tables(column) for column in zip(*parts, strict=True)))
     yield linked, respan(len(linked.place), links)
 
 
@@ -110,14 +113,14 @@ def _linked(rows: pa.Table, pairs: pa.Table) -> tuple[Linked, Links]:
     return linked, Links(a, b, pairs["similarity"].to_numpy(), pairs["kind"].to_numpy())
 
 
-def _table(linked: Linked, found: Groups, start: int) -> pa.Table:
-    place = linked.place[found.row]
-    columns = [place >> SHARD_BITS, place & ((1 << SHARD_BITS) - 1), found.group + start, *found[2:]]
+def _table(linked: Linked, grouped: Groups, start: int) -> pa.Table:
+    place = linked.place[grouped.row]
+    columns = [place >> SHARD_BITS, place & ((1 << SHARD_BITS) - 1), grouped.group + start, *grouped[2:]]
     return pa.table(dict(zip(GROUPS.names, columns, strict=True)), schema=GROUPS)
 
 
 def _shown(examples: Examples) -> pa.Table:
-    """What is shown: for each pair and group, numbered from 0, its rows in order."""
+    """The rows of each example pair and group, which are numbered from 0."""
     shown: list[dict[str, Any]] = []
     for number, pair in enumerate(examples.pairs()):
         about = {"what": "pair", "number": number, "size": 2, "similarity": pair.similarity, "band": pair.band}
@@ -143,7 +146,7 @@ SHOWN = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates(Stage):
-    """A shard of ASSIGNMENTS -> DUPLICATES, row for row, and pictures of those of its images that are shown."""
+    """Write DUPLICATES of a shard, row for row with ASSIGNMENTS, and pictures of its images that the page shows."""
 
     version = 1
     products = (Product("duplicates", rows="out"), Product("duplicate_pictures"))
@@ -157,9 +160,9 @@ class Duplicates(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             number = shard_number(files["scattered"], context)
             table = tables.read(files["assignments"], columns=["key", "image_shard"])
-            mine = pc.field("shard") == number
-            found = [context.file("duplicate_groups")], GROUPS.names, context.prefetch, mine
-            groups = pa.Table.from_batches(list(tables.batches(*found)), GROUPS)
+            own = pc.field("shard") == number
+            batches = tables.batches([context.file("duplicate_groups")], GROUPS.names, context.prefetch, own)
+            groups = pa.Table.from_batches(list(batches), GROUPS)
             counts = Counts(len(table), len(table))
             tables.write(_duplicates(table["key"], groups), out["duplicates"], counts)
             rows = shown.filter(pc.equal(shown["shard"], number))["row"].unique().sort()
@@ -168,20 +171,20 @@ class Duplicates(Stage):
 
         return work
 
-    def _pictures(self, some: pa.Table, rows: pa.Array, number: int, context: Context) -> pa.Table:
-        """Key and picture of some rows of a shard."""
-        keys, places = some["key"].to_pylist(), some["image_shard"].to_pylist()
+    def _pictures(self, images: pa.Table, rows: pa.Array, number: int, context: Context) -> pa.Table:
+        """Keys and pictures of these rows of a shard."""
+        keys, places = images["key"].to_pylist(), images["image_shard"].to_pylist()
         wanted = [thumbnails.Wanted(key, large=True, small=False) for key in keys]
         place = places[0] if places and self.images else None
         made = thumbnails.make(place, wanted, thumbnails.LARGE, context.threads)
         by_key = dict(zip(made["key"].to_pylist(), made["large"].to_pylist(), strict=True))
         pictures = pa.array([by_key[key] for key in keys], pa.binary())
-        at = {"shard": pa.repeat(number, len(some)), "row": rows}
-        return pa.table({**at, "key": some["key"], "image_shard": some["image_shard"], "large": pictures})
+        at = {"shard": pa.repeat(number, len(images)), "row": rows}
+        return pa.table({**at, "key": images["key"], "image_shard": images["image_shard"], "large": pictures})
 
 
 def _duplicates(key: pa.ChunkedArray, groups: pa.Table) -> pa.Table:
-    """DUPLICATES of a shard: a row that is in no group is kept, and has nulls."""
+    """DUPLICATES of a shard. A row outside all groups is kept and has nulls."""
     at = groups["row"].to_numpy()
     place = np.full(len(key), -1)
     place[at] = np.arange(len(at))

@@ -1,12 +1,12 @@
-"""The stages that make vectors: FEATURES from images or from vectors that exist."""
+"""The stages that write FEATURES: from images, or from existing vectors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from pipelines.stages.artifacts import Model
 
 @dataclass(frozen=True, kw_only=True)
 class Import(Stage):
-    """Vectors that exist -> FEATURES: unit rows in float16 with their metadata. A row that is no vector is rejected."""
+    """Write existing vectors as float16 unit rows with their metadata. Rows that are no vectors are rejected."""
 
     version = 1
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
@@ -47,9 +47,9 @@ class Import(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Encode(Stage):
-    """A shard of images -> FEATURES: unit vectors in float16 with captions and metadata. A bad image is rejected.
+    """Encode a shard of images as float16 unit vectors with captions and metadata. Unusable images are rejected.
 
-    Every encoder fills one column; the images are read and decoded once for all of them.
+    Each encoder fills one column; the images are read and decoded once for all encoders.
     """
 
     version = 3
@@ -57,7 +57,7 @@ class Encode(Stage):
     each = ("images",)
     whole = ()
     gpu = True
-    encoders: dict[str, Model]  # by the column that it fills
+    encoders: dict[str, Model]  # by column
     max_bytes: int
     max_pixels: int
     max_aspect: float
@@ -66,51 +66,66 @@ class Encode(Stage):
         from cpp.encoding import encoder
 
         models = [model.open(context.device) for model in self.encoders.values()]
-        about = {
+        identities = {
             f"cpp.{column}": json.dumps(asdict(m.identity)) for column, m in zip(self.encoders, models, strict=True)
         }
         limits = images.Limits(self.max_bytes, self.max_pixels, self.max_aspect)
-        waiting = 2 * context.image_batch
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
             shard = files["images"]
-            kept: list[tuple[str, int, dict[str, Any]]] = []
+            kept: list[Prepared] = []
             rejected: list[dict[str, Any]] = []
-
-            def reject(key: str, row: int, reason: Reason) -> None:
-                rejected.append({"key": key, "row": row, "reason": str(reason)})
 
             def pixels() -> Iterator[tuple[NDArray[np.uint8], ...]]:
                 read = shards.read_samples(shard, limits.max_bytes)
-                prepared = images.prepare(read, [m.preprocess for m in models], limits, context.threads, waiting)
+                transforms = [model.preprocess for model in models]
+                prepared = images.prepare(read, transforms, limits, context.threads, 2 * context.image_batch)
                 for row, item in enumerate(prepared):
                     if item.pixels is None:
-                        reject(item.key, row, item.reason or Reason.NO_IMAGE)
+                        rejected.append(_rejected(item.key, row, item.reason or Reason.NO_IMAGE))
                     else:
-                        kept.append((item.key, row, item.metadata))
+                        kept.append(Prepared(item.key, row, item.metadata))
                         yield item.pixels
 
             empty = tuple(np.empty((0, model.dim), np.float16) for model in models)
-            parts = [empty, *encoder.encode(models, pixels(), context.image_batch)]
-            matrices = [np.concatenate(of_one) for of_one in zip(*parts, strict=True)]
-            rows_in = len(kept) + len(rejected)
+            batches = [empty, *encoder.encode(models, pixels(), context.image_batch)]
+            matrices = [np.concatenate(batch) for batch in zip(*batches, strict=True)]
             finite = np.logical_and.reduce([np.isfinite(X).all(axis=1) for X in matrices])
-            for i in np.flatnonzero(~finite):
-                reject(*kept[i][:2], Reason.NOT_FINITE)
-            rows = [row for row, good in zip(kept, finite, strict=True) if good]
-            keys = [key for key, _, _ in rows]
-            columns = {
-                "key": pa.array(keys, pa.string()),
-                **{c: tables.matrix_column(X[finite]) for c, X in zip(self.encoders, matrices, strict=True)},
-                "image_shard": pa.repeat(pa.scalar(shard.path, pa.string()), len(rows)),
-                **samples.metadata_columns(keys, [metadata for _, _, metadata in rows]),
-            }
-            counts = Counts(rows_in, len(rows), len(rejected))
-            tables.write(pa.table(columns), out["features"], counts, about)
-            ordered = sorted(rejected, key=lambda row: row["row"])
-            tables.write(pa.Table.from_pylist(ordered, tables.REJECTED), out["rejected"], counts)
-            if repeated := len(keys) - len(set(keys)):
-                print(f"encode: {shard.path} has {repeated} rows whose key repeats; they are kept", flush=True)
+            rejected += [_rejected(*kept[i][:2], Reason.NOT_FINITE) for i in np.flatnonzero(~finite)]
+            rows = [row for row, is_finite in zip(kept, finite, strict=True) if is_finite]
+            counts = Counts(len(rows) + len(rejected), len(rows), len(rejected))
+            embeddings = {c: tables.matrix_column(X[finite]) for c, X in zip(self.encoders, matrices, strict=True)}
+            tables.write(_features(rows, embeddings, shard.path), out["features"], counts, identities)
+            rejected.sort(key=lambda row: row["row"])
+            tables.write(pa.Table.from_pylist(rejected, tables.REJECTED), out["rejected"], counts)
+            if repeated := len(rows) - len({row.key for row in rows}):
+                print(
+                    f"encode: {repeated} rows of {shard.path} repeat the key of another row; they are kept", flush=True
+                )
             return counts
 
         return work
+
+
+class Prepared(NamedTuple):
+    """An image that was decoded: its key, its row in the shard, and its metadata."""
+
+    key: str
+    row: int
+    metadata: dict[str, Any]
+
+
+def _rejected(key: str, row: int, reason: Reason) -> dict[str, Any]:
+    return {"key": key, "row": row, "reason": str(reason)}
+
+
+def _features(rows: Sequence[Prepared], embeddings: Mapping[str, pa.Array], path: str) -> pa.Table:
+    """The table FEATURES of a shard."""
+    keys = [row.key for row in rows]
+    columns = {
+        "key": pa.array(keys, pa.string()),
+        **embeddings,
+        "image_shard": pa.repeat(pa.scalar(path, pa.string()), len(rows)),
+        **samples.metadata_columns(keys, [row.metadata for row in rows]),
+    }
+    return pa.table(columns)

@@ -1,4 +1,4 @@
-"""The stage that scores: a run against known classes and names, which are used here and nowhere else."""
+"""The stages of evaluation: scores of clusters and names against known classes, which are used nowhere else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipelines.stages.artifacts import read_tree, read_votes
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
-    """ASSIGNMENTS against a label column -> `scores.json`, with k-means on the raw features scored in the same run."""
+    """Score ASSIGNMENTS against a label column, beside k-means on the raw features."""
 
     version = 1
     products = (Product("scores", ".json"),)
@@ -45,7 +45,7 @@ class Evaluate(Stage):
             vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
             baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
             methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
-            found = {
+            scores = {
                 "label": self.label,
                 "rows": int(rows.known.sum()),
                 "unlabelled": int((~rows.known).sum()),
@@ -59,7 +59,7 @@ class Evaluate(Stage):
                     for name, cluster in methods.items()
                 ],
             }
-            out["scores"].write_text(json.dumps(found, indent=2) + "\n")
+            out["scores"].write_text(json.dumps(scores, indent=2) + "\n")
             return Counts(len(rows.known), len(rows.known))
 
         return work
@@ -67,7 +67,7 @@ class Evaluate(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateNames(Stage):
-    """Names and labels against a column of true class names -> `name_scores.json`, the published vote beside them."""
+    """Score names and labels against a column of true class names, beside the published vote."""
 
     version = 1
     products = (Product("name_scores", ".json"),)
@@ -83,34 +83,34 @@ class EvaluateNames(Stage):
             known, true = classes.known, classes.label[classes.known]
             columns = ["label", "confidence"]
             labels = pa.Table.from_batches(list(tables.batches(context.whole["labels"], columns, context.prefetch)))
-            label, sure = (labels[column].to_numpy()[known] for column in columns)
-            found = {
+            label, confidence = (labels[column].to_numpy()[known] for column in columns)
+            scores = {
                 "names": self.column,
                 "clusters": self._clusters(context, classes.cluster[known], true),
-                "labels": name_scores.label_scores(label, sure, true),
+                "labels": name_scores.label_scores(label, confidence, true),
             }
-            out["name_scores"].write_text(json.dumps(found, indent=2) + "\n")
+            out["name_scores"].write_text(json.dumps(scores, indent=2) + "\n")
             return Counts(len(known), len(known))
 
         return work
 
     def _clusters(self, context: Context, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
-        """Scores of the names of the main layer and of the published vote; with and without the true names."""
+        """Scores of the names of the main layer and of the published vote, with and without the true names."""
         tree = read_tree(context)
         vocabulary, votes, likeness = read_votes(context, tree)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         sums = votes.merge(into), likeness.merge(into, tree.main), vocabulary
         truth = name_scores.true_names(true_n, cluster_n, tree.main)
         size = np.bincount(cluster_n, minlength=tree.main)
-        barred = vocabulary.meaning(name for name in truth if name)
-        ways: list[tuple[str, names.Method, NDArray[np.bool_] | None]] = [
+        excluded = vocabulary.meaning(name for name in truth if name)
+        variants: list[tuple[str, names.Method, NDArray[np.bool_] | None]] = [
             ("this run", self.method, None),
             ("published vote", "paper", None),
-            ("this run, without the true names", self.method, barred),
-            ("published vote, without the true names", "paper", barred),
+            ("this run, without the true names", self.method, excluded),
+            ("published vote, without the true names", "paper", excluded),
         ]
         return [
-            {"names": way, **name_scores.name_scores(named, truth, size, vocabulary)}
-            for way, method, without in ways
-            for named in [names.names(*sums, method=method, sure=self.sure, exclude=without)]
+            {"names": variant, **name_scores.name_scores(named, truth, size, vocabulary)}
+            for variant, method, exclude in variants
+            for named in [names.names(*sums, method=method, sure=self.sure, exclude=exclude)]
         ]

@@ -1,4 +1,4 @@
-"""The stages of a run, from FEATURES to codes. Each reads and writes files and leaves the thinking to `cpp`."""
+"""The stages `fit` and `project`: train the head on a sample, and apply it to all FEATURES."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.stages import schemas
 
 @dataclass(frozen=True, kw_only=True)
 class Fit(Stage):
-    """A sample of FEATURES -> the head and its loss record."""
+    """Train the head on a sample of FEATURES."""
 
     version = 1
     products = (Product("head", ".safetensors"), Product("loss"))
@@ -30,15 +30,15 @@ class Fit(Stage):
     whole = ("features",)
     gpu = True
     fit: sections.DiscriminantFit | sections.PaperFit
-    n_clusters: int | None  # where the recipe looks at it
+    n_clusters: int | None  # None if the recipe does not use it
     seed: int
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             features = context.whole["features"]
             rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, context.prefetch)
-            found = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, context.device, _Teller())
-            head, record = found
+            log = _ProgressLog()
+            head, record = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, context.device, log)
             head.save(out["head"])
             loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
             tables.write(pa.table(loss), out["loss"])
@@ -47,8 +47,8 @@ class Fit(Stage):
         return work
 
 
-class _Teller:
-    """Prints how the training goes, every few seconds."""
+class _ProgressLog:
+    """Prints the progress of the training every few seconds."""
 
     def __init__(self, every: float = 5.0) -> None:
         self.every, self.last = every, time.monotonic()
@@ -62,7 +62,7 @@ class _Teller:
 
 @dataclass(frozen=True, kw_only=True)
 class Project(Stage):
-    """FEATURES -> CODES: z = head(features), unit rows in float16."""
+    """Project FEATURES to CODES: z = head(features), float16 unit rows."""
 
     version = 1
     products = (Product("codes", rows="out"),)

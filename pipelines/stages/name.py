@@ -1,4 +1,4 @@
-"""The stages that name: votes of images for words, names of clusters at every layer, a label for every image."""
+"""The stages of naming: votes of images for words, names of clusters in every layer, a label for every image."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from pipelines.stages.artifacts import (
 
 @dataclass(frozen=True, kw_only=True)
 class Vote(Stage):
-    """FEATURES and ASSIGNMENTS -> what the images of a shard say of words, by cluster of the finest layer.
+    """Sum the votes and similarities of a shard's images for words, by cluster of the finest layer.
 
-    Votes and likeness are sums; `matches` has the best word of every image. Sums of the vectors of a shard are written
-    as float32, which holds those of a few float16 vectors exactly.
+    `matches` has the best word of every image. Sums of vectors are written as float32, which represents sums of a few
+    float16 vectors exactly.
     """
 
     version = 4
@@ -56,13 +56,13 @@ class Vote(Stage):
             features = tables.read(files["features"], columns=["key", self.embedding])
             X = torch.from_numpy(tables.matrix(features[self.embedding]))
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
-            said = vote(X, cluster, vocabulary, self.top, context.batch, context.device)
+            voted = vote(X, cluster, vocabulary, self.top, context.batch, context.device)
             counts = Counts(len(X), len(cluster))
-            columns = {f.name: getattr(said.votes, f.name) for f in fields(said.votes)}
+            columns = {f.name: getattr(voted.votes, f.name) for f in fields(voted.votes)}
             tables.write(pa.table(columns), out["votes"], counts)
-            sums = said.likeness._asdict() | {"sum_kd": said.likeness.sum_kd.astype(np.float32)}
-            save_file({"present": said.present, **sums}, out["likeness"])
-            matches = {"key": features["key"], "word": said.word, "similarity": said.similarity}
+            sums = voted.likeness._asdict() | {"sum_kd": voted.likeness.sum_kd.astype(np.float32)}
+            save_file({"present": voted.present, **sums}, out["likeness"])
+            matches = {"key": features["key"], "word": voted.word, "similarity": voted.similarity}
             tables.write(pa.table(matches), out["matches"], counts)
             return counts
 
@@ -71,7 +71,7 @@ class Vote(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Label(Stage):
-    """What images say of words, and moments -> `clusters.parquet`: sizes, names and quality, of every layer."""
+    """Write `clusters.parquet`: sizes, names and quality of the clusters of every layer, from votes and moments."""
 
     version = 5
     products = (Product("clusters"),)
@@ -95,19 +95,19 @@ class Label(Stage):
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             tree = read_tree(context)
-            sizes, small, examples = self._counted(context, tree)
-            said = read_votes(context, tree) if "votes" in context.whole else None
+            sizes, small, examples = self._count(context, tree)
+            votes = read_votes(context, tree) if "votes" in context.whole else None
             captions = read_captions(context, tree.finest) if "captions" in context.whole else None
             finest, parts = tree.clusters[tree.finest], []
             for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
-                of = tree.clusters[K]
-                into = choose_k.parents(finest, of)
+                cluster = tree.clusters[K]
+                into = choose_k.parents(finest, cluster)
                 layer = cluster_table.Layer(
                     main=tree.main == K,
                     size=sizes[K],
-                    names=said and self.names(*said, into, K),
-                    measures=quality.measures(read_cluster_moments(context, of), tree.about["e"]),
-                    parent=choose_k.parents(of, tree.clusters[coarser]).tolist() if coarser else [None] * K,
+                    names=votes and self.names(*votes, into, K),
+                    measures=quality.measures(read_cluster_moments(context, cluster), tree.about["e"]),
+                    parent=choose_k.parents(cluster, tree.clusters[coarser]).tolist() if coarser else [None] * K,
                     captions=captions
                     and caption_phrases.distinctive(caption_phrases.merge(captions[1], into), captions[0], self.top),
                     examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples[K].items()},
@@ -123,14 +123,14 @@ class Label(Stage):
     def names(
         self, vocabulary: Vocabulary, votes: Votes, likeness: Likeness, into: NDArray[np.int64], n_clusters: int
     ) -> list[naming.Name]:
-        """Names of a layer, in which cluster k of the finest has gone into `into[k]`."""
+        """Names of a layer, in which cluster k of the finest layer is part of cluster `into[k]`."""
         merged = likeness.merge(into, n_clusters)
         return naming.names(votes.merge(into), merged, vocabulary, self.top, self.method, self.sure)
 
-    def _counted(
+    def _count(
         self, context: Context, tree: TreeFile
     ) -> tuple[dict[int, NDArray[np.int64]], list[float], dict[int, dict[int, list[str]]]]:
-        """Sizes and keys of examples, of every layer; of the main one the shares of members with a small margin."""
+        """Sizes and example keys of every layer, and for the main layer the share of members with a small margin."""
         columns = {K: tree.column(K) for K in tree.clusters}
         sizes = {K: np.zeros(K, np.int64) for K in columns}
         small = np.zeros(tree.main, np.int64)
@@ -145,17 +145,17 @@ class Label(Stage):
             typical.add(-batch["score"].to_numpy(), rows)
         ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
         examples = {}
-        for K, of in tree.clusters.items():
-            into = choose_k.parents(tree.clusters[tree.finest], of)
-            found = examples[K] = dict[int, list[str]]()
+        for K, cluster in tree.clusters.items():
+            into = choose_k.parents(tree.clusters[tree.finest], cluster)
+            keys = examples[K] = dict[int, list[str]]()
             for row in ordered:
-                found.setdefault(int(into[row["cluster"]]), []).append(row["key"])
+                keys.setdefault(int(into[row["cluster"]]), []).append(row["key"])
         return sizes, (small / sizes[tree.main].clip(1)).tolist(), examples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Stage):
-    """ASSIGNMENTS and best words -> LABELS: the name of each image's cluster, and how likely it is right for it."""
+    """Label every image with the name of its cluster and the probability that this name is right for the image."""
 
     version = 1
     products = (Product("labels", rows="out"),)
@@ -166,10 +166,10 @@ class Labels(Stage):
     def open(self, context: Context) -> Work:
         vocabulary = read_vocabulary(context)
         rows = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
-        at = {word: i for i, word in enumerate(vocabulary.words)}
-        guess = np.array([at[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
-        means = [{int(w), *vocabulary.below[w]} for w in guess]
-        sure = np.array([row["confidence"] for row in rows])
+        number = {word: i for i, word in enumerate(vocabulary.words)}
+        guess = np.array([number[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
+        agreeing = [{int(w), *vocabulary.below[w]} for w in guess]  # the guess and the more special words
+        confidence = np.array([row["confidence"] for row in rows])
         name = pa.array([row["name"] for row in rows], pa.string())
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
@@ -178,18 +178,18 @@ class Labels(Stage):
             matches = tables.read(files["matches"], columns=["word", "similarity"])
             cluster, word = assignments["cluster"].to_numpy(), matches["word"].to_numpy()
             X, text = tables.matrix(features[self.embedding]).astype(np.float32), vocabulary.vectors.numpy()
-            agrees = np.array([w in means[k] for w, k in zip(word.tolist(), cluster.tolist(), strict=True)], bool)
+            agrees = np.array([w in agreeing[k] for w, k in zip(word.tolist(), cluster.tolist(), strict=True)], bool)
             fit = np.einsum("nd,nd->n", X, text[guess[cluster]])
             lag = np.where(agrees, 0, (matches["similarity"].to_numpy() - fit).clip(0))
-            found = {
+            labels = {
                 "key": features["key"],
                 "label": name.take(pa.array(cluster)),
-                "confidence": cluster_table.confidence(sure[cluster], assignments["margin"].to_numpy(), lag),
+                "confidence": cluster_table.confidence(confidence[cluster], assignments["margin"].to_numpy(), lag),
                 "word": pa.array(vocabulary.words).take(pa.array(word)),
                 "agrees": agrees,
             }
             counts = Counts(len(features), len(cluster))
-            tables.write(pa.table(found, schema=cluster_table.LABELS), out["labels"], counts)
+            tables.write(pa.table(labels, schema=cluster_table.LABELS), out["labels"], counts)
             return counts
 
         return work

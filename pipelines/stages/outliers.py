@@ -1,4 +1,4 @@
-"""The stages that say how odd an image is: parts by shard, their scales over the whole set, ranks and one score."""
+"""The stages of outlier scores: the parts by shard, their distribution over the whole set, ranks and one score."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Oddities(Stage):
-    """FEATURES, CODES and ASSIGNMENTS -> ODDITIES: what the parts of the score are made of, as measured."""
+    """Measure the parts of the outlier score for every image."""
 
     version = 1
     products = (Product("oddities", rows="out"),)
@@ -39,11 +39,11 @@ class Oddities(Stage):
     sample: int
     similarity: str | None
     captions: str | None
-    tower: Model | None  # of the column `embedding`, where captions are to be encoded
+    tower: Model | None  # the text tower of the column `embedding`, if captions are encoded
     seed: int
 
     def open(self, context: Context) -> Work:
-        tree, fine = read_tree(context), read_groups(context)
+        tree, groups = read_tree(context), read_groups(context)
         drawn = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         density = outliers.Density(drawn, self.neighbours, context.device == "cuda")
         residual = outliers.Residual(read_cluster_moments(context, tree.clusters[tree.main]), tree.about["e"])
@@ -52,37 +52,37 @@ class Oddities(Stage):
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
             assigned = tables.read(files["assignments"], columns=["cluster", "margin"])
-            Z = tables.matrix(tables.read(files["codes"], columns=["code"])["code"]).astype(np.float32) @ fine.basis
+            Z = tables.matrix(tables.read(files["codes"], columns=["code"])["code"]).astype(np.float32) @ groups.basis
             cluster = torch.from_numpy(assigned["cluster"].to_numpy().astype(np.int64))
             parts = {
                 "margin": assigned["margin"].to_numpy(),
                 "density": density(tables.join_vectors(table, self.embeddings), context.batch),
                 "residual": residual(torch.from_numpy(Z), cluster),
-                "caption": self._fit(files["features"], model, context.image_batch),
+                "caption": self._caption_similarity(files["features"], model, context.image_batch),
             }
             counts = Counts(len(table), len(cluster))
-            found = pa.table({"key": table["key"], **parts}, schema=outliers.ODDITIES)
-            tables.write(found, out["oddities"], counts)
+            tables.write(pa.table({"key": table["key"], **parts}, schema=outliers.ODDITIES), out["oddities"], counts)
             return counts
 
         return work
 
-    def _fit(self, path: str, model: Encoder | None, batch: int) -> NDArray[np.floating]:
-        """How well captions fit their images, `[n]`; NaN where there is none."""
+    def _caption_similarity(self, path: str, model: Encoder | None, batch: int) -> NDArray[np.floating]:
+        """Cosine of each caption and its image, `[n]`; NaN for an image without a caption."""
         if model is None:
             return known_similarity(path, self.similarity)
-        assert self.captions is not None  # there is a text tower for them  # noqa: S101
-        said = [texts[0] if texts else None for texts in iter_captions(path, self.captions, "curate.outliers.captions")]
+        assert self.captions is not None  # a text tower is given only with captions  # noqa: S101
+        captions = iter_captions(path, self.captions, "curate.outliers.captions")
+        first = [texts[0] if texts else None for texts in captions]
         X = tables.matrix(tables.read(path, columns=[tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
-        found, rows = np.full(len(X), np.nan, np.float32), [i for i, text in enumerate(said) if text]
+        similarity, rows = np.full(len(X), np.nan, np.float32), [i for i, text in enumerate(first) if text]
         if rows:
-            texts = model.words([str(said[i]) for i in rows], ["{}"], batch).astype(np.float32)
-            found[rows] = np.einsum("nd,nd->n", X[rows], texts)
-        return found
+            texts = model.words([str(first[i]) for i in rows], ["{}"], batch).astype(np.float32)
+            similarity[rows] = np.einsum("nd,nd->n", X[rows], texts)
+        return similarity
 
 
 def known_similarity(path: str, column: str | None) -> NDArray[np.floating]:
-    """A metadata column of numbers, NaN where it is null or not there. ValueError where it is not of numbers."""
+    """A metadata column of numbers, NaN for null or a missing column. ValueError if the column is not of numbers."""
     footer = pq.read_metadata(path)
     if column is None or column not in footer.schema.to_arrow_schema().names:
         return np.full(footer.num_rows, np.nan, np.float32)
@@ -90,16 +90,16 @@ def known_similarity(path: str, column: str | None) -> NDArray[np.floating]:
     numeric = pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or values.null_count == len(values)
     if not numeric:
         raise ValueError(
-            f"curate.outliers.similarity: the metadata column {column!r} holds {values.type}, it must be of numbers: "
-            "name the one that says how well captions fit, or null"
+            f"curate.outliers.similarity: the metadata column {column!r} holds {values.type}, not numbers: "
+            "name the column with the similarity of image and caption, or null"
         )
-    found: NDArray[np.floating] = values.cast(pa.float32()).to_numpy().astype(np.float32)
-    return found
+    similarity: NDArray[np.floating] = values.cast(pa.float32()).to_numpy().astype(np.float32)
+    return similarity
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scales(Stage):
-    """All ODDITIES -> how many images have each value of each part: what ranks are made from."""
+    """Count how many images have each value of each part; the ranks follow from these histograms."""
 
     version = 1
     products = (Product("scales", ".safetensors"),)
@@ -109,18 +109,18 @@ class Scales(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            found = {part: np.zeros(outliers.BINS, np.int64) for part in outliers.PARTS}
+            counts = {part: np.zeros(outliers.BINS, np.int64) for part in outliers.PARTS}
             rows = 0
             for batch in tables.batches(context.whole["oddities"], outliers.PARTS, context.prefetch):
                 rows += len(batch)
                 for part in outliers.PARTS:
-                    found[part] += outliers.tally(_column(batch, part))
-            if self.similarity and not found["caption"].any():
+                    counts[part] += outliers.tally(_column(batch, part))
+            if self.similarity and not counts["caption"].any():
                 raise ValueError(
                     f"curate.outliers.similarity: no image has a number in the metadata column {self.similarity!r}: "
-                    "name the one that says how well captions fit, or null"
+                    "name the column with the similarity of image and caption, or null"
                 )
-            save_file(found, out["scales"])
+            save_file(counts, out["scales"])
             return Counts(rows, rows)
 
         return work
@@ -128,7 +128,7 @@ class Scales(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Outliers(Stage):
-    """ODDITIES and scales -> OUTLIERS: the rank of each part over the whole set, and the score."""
+    """Score every image by the ranks of its parts over the whole set."""
 
     version = 1
     products = (Product("outliers", rows="out"),)
@@ -146,8 +146,8 @@ class Outliers(Stage):
             }
             known = {part: pa.array(values, pa.float32(), from_pandas=True) for part, values in ranked.items()}
             counts = Counts(len(table), len(table))
-            found = pa.table({"key": table["key"], "outlier": outliers.score(ranked), **known}, outliers.OUTLIERS)
-            tables.write(found, out["outliers"], counts)
+            scored = {"key": table["key"], "outlier": outliers.score(ranked), **known}
+            tables.write(pa.table(scored, outliers.OUTLIERS), out["outliers"], counts)
             return counts
 
         return work

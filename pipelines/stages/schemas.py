@@ -46,7 +46,7 @@ def codes(dim: int) -> pa.Schema:
 
 def vector(dim: int) -> pa.DataType:
     """The type of a column of float16 vectors."""
-    return pa.list_(pa.field("element", pa.float16()), dim)
+    return pa.list_(pa.float16(), dim)
 
 
 class Output(NamedTuple):

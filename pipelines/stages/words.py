@@ -1,4 +1,4 @@
-"""The stages that make words: phrases of captions, which of them set clusters apart, and words with text vectors."""
+"""The stages of words: phrases mined from captions, their counts by cluster, and text vectors of words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pipelines.stages.artifacts import Model, iter_captions, read_tree
 
 @dataclass(frozen=True, kw_only=True)
 class Phrases(Stage):
-    """Captions of a shard of FEATURES -> how many of its images have each phrase."""
+    """Count, for each phrase, the images of a shard whose captions contain it."""
 
     version = 1
     products = (Product("phrases"),)
@@ -43,7 +43,7 @@ class Phrases(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Mine(Stage):
-    """Phrases of all shards -> those that are frequent and noun-like, the most frequent first."""
+    """Keep the phrases of all shards that are frequent and noun-like, the most frequent first."""
 
     version = 1
     products = (Product("mined"),)
@@ -53,23 +53,22 @@ class Mine(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            found = caption_phrases.mine(caption_phrases.total(map(tables.read, context.files("phrases"))))
-            if not len(found):
+            mined = caption_phrases.mine(caption_phrases.total(map(tables.read, context.files("phrases"))))
+            if not len(mined):
                 raise ValueError(
-                    f"label.captions: the metadata column {self.column!r} has no phrase that "
-                    f"{caption_phrases.RARE} images "
-                    "share: name the column that has captions, or null"
+                    f"label.captions: no phrase of the metadata column {self.column!r} occurs with "
+                    f"{caption_phrases.RARE} images: name the column that has captions, or set label.captions to null"
                 )
-            tables.write(found, out["mined"])
-            print(f"mine: {len(found):,} phrases, such as {', '.join(found['phrase'].to_pylist()[:5])}", flush=True)
-            return Counts(len(found), len(found))
+            tables.write(mined, out["mined"])
+            print(f"mine: {len(mined):,} phrases, such as {', '.join(mined['phrase'].to_pylist()[:5])}", flush=True)
+            return Counts(len(mined), len(mined))
 
         return work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Captions(Stage):
-    """FEATURES and ASSIGNMENTS -> the images of a shard that have each mined phrase, by cluster of the finest layer."""
+    """Count the images of a shard with each mined phrase, by cluster of the finest layer."""
 
     version = 1
     products = (Product("captions"),)
@@ -83,12 +82,11 @@ class Captions(Stage):
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
-            found = caption_phrases.tally(
-                iter_captions(files["features"], self.column), cluster, mined, tree.finest
-            ).tocoo()
+            captions = iter_captions(files["features"], self.column)
+            images = caption_phrases.tally(captions, cluster, mined, tree.finest).tocoo()
             counts = Counts(len(cluster), len(cluster))
-            pairs = {"cluster": found.row.astype(np.int32), "phrase": found.col.astype(np.int32), "images": found.data}
-            tables.write(pa.table(pairs), out["captions"], counts)
+            index = {"cluster": images.row.astype(np.int32), "phrase": images.col.astype(np.int32)}
+            tables.write(pa.table(index | {"images": images.data}), out["captions"], counts)
             return counts
 
         return work
@@ -96,9 +94,9 @@ class Captions(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Words(Stage):
-    """Words without vectors -> their text vectors, by the encoder whose image vectors they are matched with.
+    """Encode the words that have no vectors yet, with the encoder whose image vectors they are compared with.
 
-    They come from files, from lists of the packages, and from captions, in this order.
+    The words come from files, from lists in packages, and from captions, in this order.
     """
 
     version = 3
@@ -119,16 +117,16 @@ class Words(Stage):
         folder = context.cache / "text" / space if context.cache else None
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
-            words = list(dict.fromkeys(word for raw in self._raw(context) if (word := vocabulary.clean(raw))))
+            words = list(dict.fromkeys(word for raw in self._words(context) if (word := vocabulary.clean(raw))))
             if not words:
-                raise ValueError(f"label.vocabulary: there are no words in {', '.join(context.whole['wordlists'])}")
+                raise ValueError(f"label.vocabulary: {', '.join(context.whole['wordlists'])} hold no words: add some")
             X = text_cache.encoded(words, lambda new: model.words(new, texts, context.image_batch), folder)
             tables.write(pa.table({"word": words, "embedding": tables.matrix_column(X)}), out["words"])
             return Counts(len(words), len(words))
 
         return work
 
-    def _raw(self, context: Context) -> Iterator[str]:
+    def _words(self, context: Context) -> Iterator[str]:
         for path in context.whole.get("wordlists", []):
             yield from vectors.read_lines(path)
         for name in context.whole.get("named", []):

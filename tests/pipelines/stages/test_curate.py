@@ -126,7 +126,7 @@ def test_diversity_in_parts_is_the_same_and_it_sees_so_many(done: Dataset, monke
     monkeypatch.setattr(curate.Balance, "version", 99)
     curated(done, by="diversity")
     assert set(read(done, "keep")["key"]) == kept  # in one part or in many
-    monkeypatch.setattr(curate, "SEEN", 2)
+    monkeypatch.setattr(curate, "CANDIDATES", 2)
     monkeypatch.setattr(curate.Balance, "version", 98)
     curated(done, by="diversity")
     assert len(read(done, "keep")) == 60
@@ -161,7 +161,7 @@ def test_a_column_of_similarities_is_a_part_of_the_score(done: Dataset) -> None:
     assert "no image has a number in the metadata column 'none_such'" in str(run.outcomes["scales"].failed[0].error)
     run = Run(load(done.config, ["curate.outliers={similarity: url}"]), ["outliers"], local=True)
     assert not run.go()
-    assert "'url' holds string, it must be of numbers" in str(run.outcomes["oddities"].failed[0].error)
+    assert "'url' holds string, not numbers" in str(run.outcomes["oddities"].failed[0].error)
 
 
 def export(dataset: Dataset, format: str, **more: object) -> Summary:

@@ -213,7 +213,7 @@ def test_a_shard_of_damage_gives_the_undamaged_rows_and_a_reason_for_each_other(
         ),
         (
             "encode.configs=s3://b/m",
-            "encode.configs is s3://b/m: models and weights are files on a disk, of every machine",
+            "encode.configs is s3://b/m: models and weights must be files on a disk of every machine",
         ),
         ("images.path=[gone.tar]", "images: 1 of the 1 paths of images.path do not exist"),
     ],

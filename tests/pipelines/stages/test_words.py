@@ -206,7 +206,7 @@ def test_words_without_vectors_need_a_text_tower(dataset: Dataset, word: str) ->
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ("said", "label.captions: the metadata column 'said' has no phrase that 5 images share"),
+        ("said", "label.captions: no phrase of the metadata column 'said' occurs with 5 images"),
         ("label", "label.captions: the metadata column 'label' holds int64, it must be text or lists of text"),
     ],
 )
@@ -221,7 +221,7 @@ def test_a_file_of_words_that_is_no_text_is_named(pictures: Dataset) -> None:
     (pictures.folder / "words.txt").write_bytes(b"caf\xe9\n")
     assert "words.txt is not UTF-8 text" in str(run(pictures, names=["words"]).outcomes["words"].failed[0].error)
     (pictures.folder / "words.txt").write_text(" \n\u200b\n")
-    assert "there are no words in" in str(run(pictures, names=["words"]).outcomes["words"].failed[0].error)
+    assert "hold no words: add some" in str(run(pictures, names=["words"]).outcomes["words"].failed[0].error)
 
 
 def test_a_hundred_thousand_words_of_all_scripts_are_a_vocabulary() -> None:
