@@ -35,7 +35,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "cpp.curation": {"cpp.nearest", "cpp.rate_reduction", "cpp.clustering"},
     "cpp.naming": FEATURES | CLUSTERS,
     "cpp.evaluation": FEATURES | CLUSTERS | {"cpp.naming"},
-    "cpp.report": FEATURES | CLUSTERS,
+    "cpp.report": FEATURES | CLUSTERS | {"cpp.naming"},
     "cpp.export": FEATURES | CLUSTERS,
     "cpp.demo": FEATURES,
     "cpp.estimator": CLUSTERS,

@@ -21,3 +21,12 @@ def format_duration(seconds: float) -> str:
         return f"{minutes} min"
     hours = minutes // 60
     return f"{hours} h {minutes % 60:02d} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
+def percent(share: float) -> str:
+    """A share with two digits, never a rounded 0 % or 100 %: 1.2 %, 50 %, < 0.1 %."""
+    if share in (0.0, 1.0):
+        return f"{share:.0%}".replace("%", "\u202f%")
+    if share < 0.001 or share > 0.999:
+        return "< 0.1\u202f%" if share < 0.5 else "> 99.9\u202f%"
+    return f"{100 * share:.{1 if share < 0.1 or share > 0.99 else 0}f}\u202f%"

@@ -1,4 +1,4 @@
 """The HTML pages and pictures that show a run: cards, map, charts, thumbnails, curation pages.
 
-May import the rooms below it, not `naming` or `export`. Does not read the files of a run.
+May import the rooms below it and `naming`. Does not read the files of a run.
 """

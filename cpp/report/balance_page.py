@@ -1,4 +1,4 @@
-"""What a curated data set takes from where, as the content of a page. Knows no files."""
+"""The content of the page about balance: the clusters that a curated data set is taken from. Knows no files."""
 
 from __future__ import annotations
 
@@ -9,89 +9,93 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.curation.balance import effective
-from cpp.report.cards import Picture
-from cpp.report.charts import Series, chart
-from cpp.report.html import percent
-from cpp.report.section_page import CurationPage, Group, Part, Shown, Table
+from cpp.report.charts import Chart, Series, chart
+from cpp.report.section_page import Group, Part, SectionPage, Shown, Table
 
-LINES = 20  # clusters in the table, half of them the largest
+LISTED = 20  # clusters in the table, half of them the largest
 EXAMPLES = 6  # clusters whose images are shown
-IMAGES = 8  # of each, kept and dropped
+IMAGES = 8  # kept and dropped images of each of them
 
 
 def page(
     run: str,
     summary: Mapping[str, Any],
-    how: str,
+    policy: str,
     names: Sequence[str],
     before: NDArray[np.int64],
     after: NDArray[np.int64],
     examples: Sequence[Mapping[str, Any]],
     others: Mapping[str, str],
-) -> CurationPage:
-    """The page. `before` and `after` `[K]` are images by cluster of the main layer, `examples` rows to be shown."""
-    order = np.argsort(-before, kind="stable")
-    place = np.arange(len(order) + 1, dtype=float).tolist()
-    bars = Series(place, before[order].tolist(), bars=True)
-    line = Series([x + 0.5 for x in place[:-1]], after[order].tolist())
-    kept, images = summary["kept"], summary["images"]
-    reasons = [(reason, f"{n:,}", percent(n / max(images, 1))) for reason, n in summary["dropped"].items()]
-    there = order[before[order] > 0]
-    ends = there if len(there) <= LINES else np.concatenate([there[: LINES // 2], there[-LINES // 2 :]])
-    rows = [(names[k], f"{before[k]:,}", f"{after[k]:,}", percent(after[k] / before[k])) for k in ends]
-    asked = summary["asked"]
-    short = f" {asked:,} were asked for and there are no more." if asked and kept < asked else ""
-    evens = f"{effective(before):.1f} of one size were; of what is kept, {effective(after):.1f}"
-    even = f"The {len(there)} clusters are as even as {evens}."
-    return CurationPage(
+) -> SectionPage:
+    """The page from `curation.json`, a sentence on the policy, and images by cluster `[K]` of the main layer.
+
+    `examples` are rows of images with `cluster`, and the `reason` for which the image is dropped or None.
+    """
+    kept, images, requested = summary["kept"], summary["images"], summary["asked"]
+    evenness = effective(before), effective(after)
+    filled = _largest_first(before)
+    ends = filled if len(filled) <= LISTED else np.concatenate([filled[: LISTED // 2], filled[-LISTED // 2 :]])
+    clusters = [(names[k], int(before[k]), int(after[k]), float(after[k] / before[k])) for k in ends]
+    reasons = [(reason, n, n / max(images, 1)) for reason, n in summary["dropped"].items()]
+    short = f" The configuration asks for {requested:,}." if requested and kept < requested else ""
+    return SectionPage(
         "Balance",
         run,
-        [f"{kept:,} of {images:,} images are kept.{short} {how}", even],
         [
-            Part(
-                "Sizes before and after",
-                charts=[
-                    chart(
-                        [bars, line],
-                        x_name="clusters, the largest first",
-                        y_name="images, logarithmic",
-                        description="Bars are all images of a cluster, the line those that are kept.",
-                        logarithmic=True,
-                    )
-                ],
-            ),
+            f"{kept:,} of {images:,} images are kept.{short} {policy}",
+            f"The {len(filled)} clusters are as even in size as those of {evenness[0]:.1f} clusters of equal size; "
+            f"with the kept images only, as those of {evenness[1]:.1f}.",
+        ],
+        [
+            Part("Sizes before and after", charts=[_sizes(before, after)]),
             Part("Why images are dropped", tables=[Table(("reason", "images", "of all"), reasons)]),
             Part(
-                "From where they are taken",
-                ["The largest and the smallest clusters." if len(there) > LINES else "All clusters."],
-                tables=[Table(("cluster", "before", "kept", "part"), rows)],
+                "Kept images by cluster",
+                [f"The largest and the smallest {LISTED // 2} clusters."] if len(filled) > LISTED else [],
+                tables=[Table(("cluster", "before", "kept", "share"), clusters)],
             ),
             Part("Examples", groups=_groups(names, examples)),
         ],
         {
-            "images": f"{images:,}",
-            "kept": f"{kept:,}",
-            "clusters, as even as": f"{effective(before):.0f}",
-            "of what is kept": f"{effective(after):.0f}",
+            "images": images,
+            "kept": kept,
+            "effective number of clusters": f"{evenness[0]:.0f}",
+            "effective number, kept images": f"{evenness[1]:.0f}",
         },
         others,
     )
 
 
-def shown(before: NDArray[np.int64]) -> list[int]:
-    """Clusters whose images are shown: large, middle and small ones."""
+def clusters_shown(before: NDArray[np.int64]) -> list[int]:
+    """The clusters whose images are shown: large, medium and small ones."""
+    filled = _largest_first(before)
+    places = np.linspace(0, len(filled) - 1, min(EXAMPLES, len(filled))).astype(int)
+    return list(dict.fromkeys(filled[places].tolist()))
+
+
+def _largest_first(before: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The clusters that have images, the largest first."""
     order = np.argsort(-before, kind="stable")
-    there = order[before[order] > 0]
-    return list(dict.fromkeys(there[np.linspace(0, len(there) - 1, min(EXAMPLES, len(there))).astype(int)].tolist()))
+    return order[before[order] > 0]
+
+
+def _sizes(before: NDArray[np.int64], after: NDArray[np.int64]) -> Chart:
+    order = np.argsort(-before, kind="stable")
+    edges = np.arange(len(order) + 1.0)
+    bars = Series(edges.tolist(), before[order].tolist(), bars=True)
+    return chart(
+        [bars, Series((edges[:-1] + 0.5).tolist(), after[order].tolist())],
+        x_name="clusters, the largest first",
+        y_name="images, logarithmic",
+        description="The bars show all images of each cluster, the line the kept ones.",
+        logarithmic=True,
+    )
 
 
 def _groups(names: Sequence[str], examples: Sequence[Mapping[str, Any]]) -> list[Group]:
-    found: dict[tuple[int, bool], list[Shown]] = {}
+    """For each cluster the kept images, then the dropped ones."""
+    groups: dict[tuple[int, bool], list[Shown]] = {}
     for row in examples:
-        picture = Picture(row["key"], row["image_shard"], large=row.get("large"))
-        found.setdefault((row["cluster"], row["reason"] is None), []).append(Shown(picture, row["reason"] or ""))
-    said = {True: "kept", False: "dropped"}
-    return [
-        Group(f"{names[k]}: {said[kept]}", some)
-        for (k, kept), some in sorted(found.items(), key=lambda g: (g[0][0], not g[0][1]))
-    ]
+        shown = Shown.of_row(row, row["reason"] or "")
+        groups.setdefault((row["cluster"], row["reason"] is not None), []).append(shown)
+    return [Group(f"{names[k]}: {('kept', 'dropped')[drop]}", groups[k, drop]) for k, drop in sorted(groups)]

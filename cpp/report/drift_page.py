@@ -1,4 +1,7 @@
-"""The page of images that were appended to a run: how well they fit, where they went. Knows no files."""
+"""The content of the page about appended images: how well they fit and which clusters they are in.
+
+This module knows no files.
+"""
 
 from __future__ import annotations
 
@@ -10,118 +13,110 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.clustering.drift import Profile
-from cpp.report import charts, html
-from cpp.report.section_page import CurationPage, Part, Table
+from cpp.naming.titles import title
+from cpp.report.charts import Chart, Series, chart
+from cpp.report.section_page import Cell, Part, SectionPage, Table
 
 LISTED = 50  # clusters, at most
 BARS = 60  # of a histogram
-
-
-def page(
-    title: str, said: Mapping[str, Any], old: Profile, new: Profile, clusters: Sequence[Mapping[str, Any]]
-) -> CurationPage:
-    """From the content of `growth.json`, the two profiles and the rows of `growth_by_cluster.parquet`."""
-    grown = sorted(clusters, key=lambda row: (-row["appended"], row["cluster"]))[:LISTED]
-    verdict = ["Fit again: " + " ".join(said["reasons"])] if said["refit_due"] else ["The clusters still fit."]
-    parts = [
-        Part("How well they fit", RULE, _charts(old, new), [_compared(said)]),
-        Part(
-            "Where they went", [f"The clusters with the most appended images, {LISTED} at most."], (), [_table(grown)]
-        ),
-    ]
-    appended = said["appended"]
-    tiles = {
-        "images appended": f"{appended['images']:,}",
-        "images fitted": f"{said['fitted']['images']:,}",
-        "rejected": f"{appended['rejected']:,}",
-        "bits saved an appended image": _number(said["bits"]["appended_saved"], "{:.1f}"),
-        "bits saved a fitted image": _number(said["bits"]["fitted_saved"], "{:.1f}"),
-    }
-    return CurationPage("Appended images", title, verdict, parts, tiles, home="../report.html")
-
-
-RULE = [
-    "Appended images were encoded, projected and assigned with the head, the groups and the names of the run; nothing "
-    "of the run was computed again. The sizes and examples of its own page are of the fitted images.",
-    "Bits an image: how much the coding length grows with images that it does not know, a fifth of the fitted ones "
-    "that is held out or as many appended ones; saved is the difference to one cluster of all. Even of images of the "
-    "same kind appended ones cost more, since the head was made from the fitted ones: with few of them, a third or "
-    "more of what is saved.",
-    "A refit is due when clusters save an appended image less than half of what they save a held-out one, when "
-    "most appended images have scores as low as the lowest hundredth of the fitted ones, or when as many were appended "
-    "as were fitted. To do it, name the appended inputs beside the others in the configuration (of `import`, "
-    "move them into its folder), and run it.",
+EXPLANATION = [
+    "Appended images were encoded, projected and assigned with the head, the groups and the names of the run, which "
+    "did not change. The sizes and examples on the main page are those of the fitted images.",
+    "Bits per image: the growth of the coding length with images that the clusters have not seen, either a held-out "
+    "fifth of the fitted images or as many appended ones. The bits saved are the difference to a single cluster of all "
+    "images. Appended images cost more even if they are of the same kind, because the head was trained on the fitted "
+    "ones: with few fitted images, a third or more of the saving is lost.",
+    "A refit is due when the clusters save less than half as many bits for an appended image as for a held-out one, "
+    "when most appended images score as low as the lowest hundredth of the fitted ones, or when as many images were "
+    "appended as were fitted. To refit, add the appended inputs to the configuration (for `import`, move them into "
+    "its folder) and run it.",
 ]
 
 
-def _charts(old: Profile, new: Profile) -> list[charts.Chart]:
-    said = ("{} of the images, in percent: bars are the fitted ones, the line the appended ones").format
-    pairs = (("score", old.score, new.score, -1.0), ("margin", old.margin, new.margin, 0.0))
-    return [_chart(name, said(name.capitalize() + "s"), a, b, low) for name, a, b, low in pairs]
-
-
-def _chart(name: str, says: str, old: NDArray[np.int64], new: NDArray[np.int64], start: float) -> charts.Chart:
-    """Both histograms in percent, from the least to the largest value that either has."""
-    there = np.flatnonzero(old + new)
-    first, last = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 1)
-    wide = max(1, -(-(last - first) // BARS))
-    cuts = np.arange(first, last, wide)
-    edges = [start + 2 * float(cut) / len(old) for cut in [*cuts, cuts[-1] + wide]]
-    bars = [100 * np.add.reduceat(some[:last], cuts) / max(int(some.sum()), 1) for some in (old, new)]
-    middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
-    series = [charts.Series(edges, bars[0].tolist(), bars=True), charts.Series(middles, bars[1].tolist())]
-    return charts.chart(series, x_name=name, y_name="% of images", description=says)
-
-
-def _compared(said: Mapping[str, Any]) -> Table:
-    both = said["fitted"], said["appended"]
-
-    def row(name: str, form: str, values: Sequence[float | None]) -> list[str]:
-        return [name, *(_number(value, form) for value in values)]
-
-    quantiles = [group["score_quantiles"] or {} for group in both]
-    rows = [
-        row("images", "{:,}", [group["images"] for group in both]),
-        row("bits an image in its cluster", "{:.1f}", [said["bits"]["fitted"], said["bits"]["appended"]]),
-        row("in one cluster of all", "{:.1f}", [said["bits"]["fitted_one"], said["bits"]["appended_one"]]),
-        row("saved by the clusters", "{:.1f}", [said["bits"]["fitted_saved"], said["bits"]["appended_saved"]]),
-        ["score as low as the lowest hundredth", *(_share(group["low_score"]) for group in both)],
-        ["margin below 0.05", *(_share(group["small_margin"]) for group in both)],
-        ["rejected", *(_share(group["rejected_share"]) for group in both)],
-        row("mean score", "{:.3f}", [group["score"] for group in both]),
+def page(
+    run: str, growth: Mapping[str, Any], old: Profile, new: Profile, clusters: Sequence[Mapping[str, Any]]
+) -> SectionPage:
+    """The page from the content of `growth.json`, the two profiles and the rows of `growth_by_cluster.parquet`."""
+    bits, fitted, appended = growth["bits"], growth["fitted"], growth["appended"]
+    histograms = [
+        _histogram(name, getattr(old, name), getattr(new, name), start)
+        for name, start in (("score", -1), ("margin", 0))
     ]
-    for q in quantiles[0]:
-        rows.append(row(f"{float(q):.0%} score below", "{:.3f}", [some.get(q) for some in quantiles]))
-    return Table(["", "fitted", "appended"], rows)
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    columns = ["cluster", "fitted", "appended", "score, fitted", "score", "small margin, fitted", "small margin"]
-    return Table(
-        columns,
+    most = f"The table has the clusters with the most appended images, at most {LISTED}."
+    return SectionPage(
+        "Appended images",
+        run,
+        ["A refit is due. " + " ".join(growth["reasons"]) if growth["refit_due"] else "The clusters still fit."],
         [
-            [
-                _called(row),
-                f"{row['fitted']:,}",
-                f"{row['appended']:,}",
-                _number(row["fitted_score"], "{:.3f}"),
-                _number(row["score"], "{:.3f}"),
-                _share(row["fitted_small_margin"]),
-                _share(row["small_margin"]),
-            ]
-            for row in rows
+            Part("Fit of the appended images", EXPLANATION, histograms, [_comparison(growth)]),
+            Part("Clusters of the appended images", [most], tables=[_by_cluster(clusters)]),
         ],
+        {
+            "images appended": appended["images"],
+            "images fitted": fitted["images"],
+            "rejected": appended["rejected"],
+            "bits saved per appended image": _number(bits["appended_saved"], 1),
+            "bits saved per fitted image": _number(bits["fitted_saved"], 1),
+        },
+        home="../report.html",
     )
 
 
-def _called(row: Mapping[str, Any]) -> str:
-    guess = f"{row['guess']}?" if row["guess"] else ""
-    return f"{row['cluster']} {row['name'] or guess}".strip()
+def _histogram(name: str, old: NDArray[np.int64], new: NDArray[np.int64], start: float) -> Chart:
+    """Both histograms in percent, from the least to the largest value in either; the first bin begins at `start`."""
+    filled = np.flatnonzero(old + new)
+    first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 1)
+    width = -(-(last - first) // BARS)
+    cuts = np.arange(first, last, width)
+    edges = [start + 2 * float(cut) / len(old) for cut in [*cuts, cuts[-1] + width]]
+    fitted, appended = (100 * np.add.reduceat(n[:last], cuts) / max(int(n.sum()), 1) for n in (old, new))
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
+    return chart(
+        [Series(edges, fitted.tolist(), bars=True), Series(middles, appended.tolist())],
+        x_name=name,
+        y_name="% of images",
+        description=f"{name.capitalize()}s: the bars show the fitted images, the line the appended ones.",
+    )
 
 
-def _number(value: float | None, form: str) -> str:
-    return "–" if value is None else form.format(value)
+def _comparison(growth: Mapping[str, Any]) -> Table:
+    bits, groups = growth["bits"], (growth["fitted"], growth["appended"])
+
+    def row(name: str, *values: float | None, digits: int) -> list[Cell]:
+        return [name, *(_number(value, digits) for value in values)]
+
+    quantiles = [group["score_quantiles"] or {} for group in groups]
+    rows: list[list[Cell]] = [
+        ["images", *(group["images"] for group in groups)],
+        row("bits per image in its cluster", bits["fitted"], bits["appended"], digits=1),
+        row("bits in one cluster of all images", bits["fitted_one"], bits["appended_one"], digits=1),
+        row("bits saved by the clusters", bits["fitted_saved"], bits["appended_saved"], digits=1),
+        ["score as low as the lowest hundredth", *(group["low_score"] for group in groups)],
+        ["margin below 0.05", *(group["small_margin"] for group in groups)],
+        ["rejected", *(group["rejected_share"] for group in groups)],
+        row("mean score", *(group["score"] for group in groups), digits=3),
+    ]
+    for q in quantiles[0]:
+        rows.append(row(f"{float(q):.0%} score below", *(group.get(q) for group in quantiles), digits=3))
+    return Table(["", "fitted", "appended"], rows)
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else html.percent(value)
+def _by_cluster(clusters: Sequence[Mapping[str, Any]]) -> Table:
+    columns = ["cluster", "fitted", "appended", "score, fitted", "score", "small margin, fitted", "small margin"]
+    rows = [
+        [
+            f"{row['cluster']} {title(row['name'], row['guess'], '')}".strip(),
+            row["fitted"],
+            row["appended"],
+            _number(row["fitted_score"], 3),
+            _number(row["score"], 3),
+            row["fitted_small_margin"],
+            row["small_margin"],
+        ]
+        for row in sorted(clusters, key=lambda row: (-row["appended"], row["cluster"]))[:LISTED]
+    ]
+    return Table(columns, rows)
+
+
+def _number(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""Which members of every cluster a person is shown: typical, borderline and odd ones. Knows no files or pictures."""
+"""The choice of members that stand for a cluster: typical, borderline and odd ones. Knows no files or pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from cpp.files.top_rows import SmallestRows
 
 KINDS = {"typical": 8, "borderline": 4, "odd": 4}  # members of a cluster that are shown, at most
-SHOWN = 100_000  # members of all clusters together, about
+SHOWN = 100_000  # members of all clusters together, approximately
 COLUMNS = ("cluster", "score", "margin", "key", "image_shard")  # of ASSIGNMENTS
 EXAMPLES = pa.schema(
     [
@@ -29,12 +29,12 @@ EXAMPLES = pa.schema(
 def choose(batches: Iterable[pa.RecordBatch], n_clusters: int) -> pa.Table:
     """EXAMPLES of `n_clusters` clusters from batches of ASSIGNMENTS with `COLUMNS`, in one pass.
 
-    Typical members have the highest score, and are at most half of a cluster; borderline ones have the least margin,
-    odd ones the least score. A member is shown once. `rank` counts from 0, the most so first.
+    Typical members have the highest scores and are at most half of a cluster; borderline ones have the smallest
+    margins, odd ones the lowest scores. A member is chosen for one kind only. `rank` is 0 for the most extreme one.
     """
-    many = {kind: _share(n, n_clusters) for kind, n in KINDS.items()}
-    enough = sum(many.values())  # of each kind, so that enough are left where a member is of several
-    kept = {kind: SmallestRows(enough) for kind in KINDS}
+    limits = {kind: _share(n, n_clusters) for kind, n in KINDS.items()}
+    candidates = sum(limits.values())  # of each kind, so that enough are left if a member is extreme in several ways
+    kept = {kind: SmallestRows(candidates) for kind in KINDS}
     seen = 0
     for batch in batches:
         rows = np.arange(seen, seen := seen + len(batch))
@@ -42,24 +42,25 @@ def choose(batches: Iterable[pa.RecordBatch], n_clusters: int) -> pa.Table:
         score, margin = batch["score"].to_numpy(), batch["margin"].to_numpy()
         for kind, value in zip(KINDS, (-score, margin, score), strict=True):
             kept[kind].add(value, numbered)
-    return pa.Table.from_pylist(list(_once(kept, many)), EXAMPLES)
+    return pa.Table.from_pylist(list(_once(kept, limits)), EXAMPLES)
 
 
 def _share(n: int, n_clusters: int) -> int:
     return max(1, min(n, n * SHOWN // (sum(KINDS.values()) * max(n_clusters, 1))))
 
 
-def _once(kept: dict[str, SmallestRows], many: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _once(kept: dict[str, SmallestRows], limits: dict[str, int]) -> Iterator[dict[str, Any]]:
+    """Rows of EXAMPLES, in which no member occurs twice."""
     taken: set[int] = set()
     counts: dict[tuple[int, str], int] = {}
     sizes: dict[int, int] = {}
-    for row in kept["typical"].rows():  # all members of a cluster, where it has few
+    for row in kept["typical"].rows():  # all members of a small cluster
         sizes[row["cluster"]] = sizes.get(row["cluster"], 0) + 1
-    for kind, least in kept.items():
-        for row in least.rows():
+    for kind, extremes in kept.items():
+        for row in extremes.rows():
             cluster, rank = row["cluster"], counts.get((row["cluster"], kind), 0)
-            most = min(many[kind], (sizes[cluster] + 1) // 2) if kind == "typical" else many[kind]
-            if row["row"] not in taken and rank < most:
+            limit = min(limits[kind], (sizes[cluster] + 1) // 2) if kind == "typical" else limits[kind]
+            if row["row"] not in taken and rank < limit:
                 taken.add(row["row"])
                 counts[cluster, kind] = rank + 1
                 yield {**{name: row.get(name) for name in EXAMPLES.names}, "kind": kind, "rank": rank}

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cpp.naming.titles import row_title
+
 
 class Node(NamedTuple):
     """A cluster, a `row` of `clusters.parquet`, and the clusters of the next finer layer that it contains."""
 
     row: Mapping[str, Any]
     parts: list[Node]
+
+    @property
+    def title(self) -> str:
+        return row_title(self.row)
 
 
 def layer_tree(rows: Sequence[Mapping[str, Any]]) -> list[Node]:

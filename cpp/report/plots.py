@@ -1,6 +1,6 @@
-"""The curve, the sizes and the map of a run as SVG, and a contact sheet of its largest clusters as PNG.
+"""Files for papers and READMEs: the charts of a run as SVG, and a contact sheet of its largest clusters as PNG.
 
-For papers and READMEs: light, without a script, in files of their own. Knows no run and no folder.
+This module knows no run and no folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cpp.report.cards import LONG, Card
 from cpp.report.charts import Chart
 from cpp.report.tsne_map import Plane
 
-LARGEST = 20  # clusters of the contact sheet
+LARGEST = 20  # clusters on the contact sheet
 ACROSS, PICTURES = 4, 6  # its columns, and pictures of a cluster, in two rows
 TILE, GAP, MARGIN, TEXT = 80, 4, 20, 44  # pixels
 
@@ -35,7 +35,7 @@ def draw(title: str, cards: Sequence[Card], coding_length: Chart | None, plane: 
 
 
 def contact_sheet(title: str, cards: Sequence[Card]) -> bytes:
-    """PNG: of every cluster name, size and its most typical pictures, as squares but for long ones."""
+    """A PNG with the title, the size and the most typical pictures of each cluster."""
     across = PICTURES // 2
     width = across * (TILE + GAP)
     height = TEXT + 2 * (TILE + GAP)
@@ -67,7 +67,7 @@ def _square(data: bytes) -> Image.Image:
 def _write(
     pen: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, width: int, ink: str = "#1c232d"
 ) -> None:
-    """Text on one line, cut so that it fits in `width` pixels."""
+    """Write text on one line, cut to `width` pixels."""
     font = ImageFont.load_default(size)
     text = " ".join(text.split())[:200]
     while len(text) > 1 and pen.textlength(text, font) > width:

@@ -1,13 +1,13 @@
-"""The page of a run, and the pages beside it where there are many clusters.
+"""The main page of a run and, for many clusters, pages with all their pictures.
 
-Knows how to show, not where things come from. Names, keys, captions and settings are untrusted and escaped.
+This module knows no files. Names, keys, captions and settings are untrusted, and the templates escape them.
 """
 
 from __future__ import annotations
 
 import base64
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,12 +17,12 @@ from cpp.report import charts, html
 from cpp.report.cards import Card, Picture
 from cpp.report.charts import Chart
 from cpp.report.confusion import Confusion
-from cpp.report.html import BASE64, BYTES, beside, fill, script_json
+from cpp.report.html import BASE64, BYTES, fill, page_of, script_json
 from cpp.report.layer_tree import Node
 from cpp.report.tsne_map import Plane
 
-PAGED = 500  # more clusters have their pictures on pages beside the page
-PER_CLUSTER = 1_500  # bytes of a cluster without its pictures, about; 3 times as many where there are no pages
+PAGED = 500  # with more clusters, the pictures are on further pages
+PER_CLUSTER = 1_500  # approximate bytes of a short card without pictures; a full card has three times as many
 EXAMPLES = 8  # rejected images that are shown for each reason
 CURVE_STEPS = 8  # steps of training from which on the loss record is shown as curves
 LOSSES = {  # columns of the loss record with title and unit
@@ -35,7 +35,7 @@ LOSSES = {  # columns of the loss record with title and unit
 
 @dataclass(frozen=True)
 class Step:
-    """What a step took: seconds of work over all its shards, and the rows that came in."""
+    """A step with its seconds of work over all shards and the number of its input rows."""
 
     name: str
     seconds: float
@@ -49,7 +49,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Rejected:
-    """Images that were rejected for one reason, with some of them."""
+    """The number of images that were rejected for one reason, and some examples."""
 
     reason: str
     count: int
@@ -58,8 +58,10 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Page:
-    """All that the page says. `scores` and `name_scores` are what the files of these names have, `loss` the columns of
-    the loss record."""
+    """The content of the pages of a run. `scores` and `name_scores` are those files, `loss` columns of the loss record.
+
+    `small` has thumbnails for the map by shard and key, and `curation_pages` titles by file name.
+    """
 
     title: str
     summary: Sequence[str]
@@ -78,13 +80,18 @@ class Page:
     steps: Sequence[Step] = ()
     settings: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
-    pictured: bool = True  # whether pictures may be shown
-    unreadable: int = 0
-    beside: Mapping[str, str] = field(default_factory=dict)  # pages of what curation found: file and title
+    pictures_allowed: bool = True
+    curation_pages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
         return sum(card.size for card in self.cards)
+
+    @property
+    def unreadable(self) -> int:
+        """The number of pictures that could not be read from the image shards."""
+        pictures = (picture for card in self.cards for kind in card.members.values() for picture in kind)
+        return self.pictures_allowed * sum(p.image_shard is not None and p.large is None for p in pictures)
 
     @property
     def paged(self) -> bool:
@@ -92,23 +99,22 @@ class Page:
 
     @property
     def largest(self) -> list[Card]:
-        """Clusters that are listed, the largest first."""
+        """The clusters on the main page, the largest first."""
         return sorted(self.cards, key=lambda card: (-card.size, card.cluster))[: html.LISTED]
 
 
 def render(page: Page) -> str:
-    """The HTML of the page, under `BYTES` whatever the run: it shows fewer pictures where they would be more."""
+    """The HTML of the main page, smaller than `BYTES` for any run: it shows fewer pictures if necessary."""
     cards = page.largest
     per_cluster = PER_CLUSTER * (1 if page.paged else 3)
     room = BYTES - 1_000_000 - len(page.settings) - per_cluster * len(cards)
     points = _points(page, room // 3)
-    shown = fit(cards, room - len(points), small=page.paged)
     sizes = [card.size for card in cards]
     return fill(
         "report.html",
         page=page,
-        cards=shown,
-        points=Markup(points),  # noqa: S704 (html.scriptscript_json leaves no < in it)
+        cards=fit(cards, room - len(points), small=page.paged),
+        points=Markup(points),  # noqa: S704 (script_json leaves no < in it)
         sizes=charts.cluster_sizes(sizes),
         median=statistics.median_high(sizes),
         losses=_loss_curves(page.loss),
@@ -127,24 +133,24 @@ def _loss_curves(loss: Mapping[str, Sequence[float]]) -> list[Chart]:
 
 
 def pages(page: Page) -> Iterator[tuple[str, str]]:
-    """Name and HTML of every page beside the page; none where there are few clusters."""
+    """File name and HTML of the pages with `ON_A_PAGE` clusters each; a run with few clusters has none."""
     by_number = sorted(page.cards, key=lambda card: card.cluster) if page.paged else []
     for start in range(0, len(by_number), html.ON_A_PAGE):
-        some = by_number[start : start + html.ON_A_PAGE]
-        shown = fit(some, BYTES - 1_000_000 - 3 * PER_CLUSTER * len(some))
+        cards = by_number[start : start + html.ON_A_PAGE]
+        cards = fit(cards, BYTES - 1_000_000 - 3 * PER_CLUSTER * len(cards))
         last = start + html.ON_A_PAGE >= len(by_number)
-        yield beside(start).removeprefix("pages/"), fill("clusters.html", page=page, cards=shown, last=last)
+        yield page_of(start).removeprefix("pages/"), fill("clusters.html", page=page, cards=cards, last=last)
 
 
 def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[Card]:
-    """Cards with no more pictures than fit in `room` bytes: the first of every cluster, then the second, ...
+    """Cards with no more pictures than fit in `room` bytes: the first of every cluster, then the second, and so on.
 
     `small` takes the small pictures, and typical members alone.
     """
     kept: dict[int, dict[str, list[Picture]]] = {card.cluster: {} for card in cards}
     for cluster, kind, picture in _in_turn(cards, ("typical",) if small else ("typical", "borderline", "odd")):
         data = picture.small if small else picture.large
-        room -= BASE64 * len(data or b"") + 2 * len(picture.about) + 100
+        room -= BASE64 * len(data or b"") + 2 * len(picture.alt) + 100
         if room < 0:
             break
         kept[cluster].setdefault(kind, []).append(replace(picture, data=data))
@@ -152,7 +158,7 @@ def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[Card]:
 
 
 def _in_turn(cards: Sequence[Card], kinds: Sequence[str]) -> Iterator[tuple[int, str, Picture]]:
-    most = max((len(some) for card in cards for some in card.members.values()), default=0)
+    most = max((len(pictures) for card in cards for pictures in card.members.values()), default=0)
     for rank in range(most):
         for kind in kinds:
             for card in cards:
@@ -170,7 +176,7 @@ def _points(page: Page, room: float) -> str:
         room -= BASE64 * len(data or b"")
         pictures.append(base64.b64encode(data).decode() if data and room > 0 else None)
     names = {card.cluster: card.title for card in page.cards}
-    said = {
+    content = {
         "x": plane.x,
         "y": plane.y,
         "cluster": plane.cluster,
@@ -178,10 +184,4 @@ def _points(page: Page, room: float) -> str:
         "picture": pictures,
         "centres": [{**centre._asdict(), "name": names.get(centre.cluster, "")[:40]} for centre in plane.centres],
     }
-    return script_json(said)
-
-
-def unreadable(cards: Iterable[Card]) -> int:
-    """Pictures that were looked for and could not be shown."""
-    every = (picture for card in cards for some in card.members.values() for picture in some)
-    return sum(picture.image_shard is not None and picture.large is None for picture in every)
+    return script_json(content)

@@ -1,30 +1,33 @@
-"""A page of what curation found: sentences, drawings, tables and groups of pictures, in one HTML file of its own.
+"""A page about one part of a run: sentences, charts, tables and groups of pictures in one HTML file.
 
-Knows how to show, not what. Titles, keys, captions and cells are untrusted and escaped.
+The modules `duplicates_page`, `outliers_page`, `balance_page` and `drift_page` give the content. This module knows no
+files. Titles, keys, captions and cells are untrusted, and the template escapes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cpp.report import html
 from cpp.report.cards import Picture
 from cpp.report.charts import Chart
 
-PAGES = {
-    "duplicates_page.html": "Duplicates",
-    "outliers_page.html": "Outliers",
-    "balance_page.html": "Balance",
-}  # files beside the page of the run, and what they are called
+PAGES = {"duplicates_page.html": "Duplicates", "outliers_page.html": "Outliers", "balance_page.html": "Balance"}
+Cell = str | int | float | None  # the template shows an integer with commas, a float as a percentage and None as a dash
 
 
 class Shown(NamedTuple):
-    """A picture, its `large` one if there is one, and what stands below it."""
+    """A picture with the text below it."""
 
     picture: Picture
-    says: str
+    text: str
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], text: str) -> Shown:
+        """The picture of a row with `key`, `image_shard` and the thumbnail `large`, if it has one."""
+        return cls(Picture(row["key"], row["image_shard"], large=row.get("large")), text)
 
 
 class Group(NamedTuple):
@@ -32,19 +35,19 @@ class Group(NamedTuple):
 
     title: str
     shown: Sequence[Shown]
-    about: str = ""
+    note: str = ""
 
 
 class Table(NamedTuple):
-    """Rows of cells; the first of a row names it, the others are numbers as they are to be read."""
+    """Rows of cells; the first cell of a row is its heading."""
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A section of a page. What it has none of is left out."""
+    """A section of a page."""
 
     title: str
     sentences: Sequence[str] = ()
@@ -54,30 +57,33 @@ class Part:
 
 
 @dataclass(frozen=True)
-class CurationPage:
-    """All that a page says. `run` is the title of the run, `tiles` numbers with their names, `others` as in `PAGES`;
-    `home` is where the page of the run is from here."""
+class SectionPage:
+    """The content of a page. `run` is the title of the run, `tiles` has its main numbers by name.
+
+    `others` are the pages of `PAGES` that the run has, and `home` is the path of the main page.
+    """
 
     title: str
     run: str
     sentences: Sequence[str]
     parts: Sequence[Part]
-    tiles: Mapping[str, str] = field(default_factory=dict)
+    tiles: Mapping[str, Cell] = field(default_factory=dict)
     others: Mapping[str, str] = field(default_factory=dict)
     home: str = "report.html"
 
 
-def render(page: CurationPage) -> str:
-    """The HTML of the page, under `report.BYTES`: pictures beyond that are left out, their captions stay."""
+def render(page: SectionPage) -> str:
+    """The HTML of the page, smaller than `html.BYTES`: pictures that do not fit are left out, their texts stay."""
     room: float = html.BYTES - 1_000_000
-    parts = []
-    for part in page.parts:
-        groups = []
-        for group in part.groups:
-            shown = []
-            for one in group.shown:
-                room -= html.BASE64 * len(one.picture.large or b"") + 2 * len(one.picture.about) + 200
-                shown.append(one._replace(picture=replace(one.picture, data=one.picture.large if room > 0 else None)))
-            groups.append(group._replace(shown=shown))
-        parts.append(replace(part, groups=groups))
-    return html.fill("curation.html", page=replace(page, parts=parts))
+
+    def fitted(shown: Shown) -> Shown:
+        nonlocal room
+        picture = shown.picture
+        room -= html.BASE64 * len(picture.large or b"") + 2 * len(picture.alt) + 200
+        return shown._replace(picture=replace(picture, data=picture.large if room > 0 else None))
+
+    parts = [
+        replace(part, groups=[group._replace(shown=[*map(fitted, group.shown)]) for group in part.groups])
+        for part in page.parts
+    ]
+    return html.fill("section.html", page=replace(page, parts=parts))

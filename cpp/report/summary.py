@@ -1,4 +1,4 @@
-"""The run in one paragraph, for someone who reads nothing else. Knows no files and no HTML."""
+"""The run in one paragraph, for someone who reads nothing else. This module knows no files and no HTML."""
 
 from __future__ import annotations
 
@@ -6,79 +6,75 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cpp.files.quantities import format_duration
+
+PER_IMAGE = ("encode", "import", "project", "assign", "vote")  # steps whose rows are images
+METHODS = {"kmeans": "k-means", "spectral": "spectral clustering"}
+
 
 @dataclass(frozen=True)
 class Facts:
-    """What the paragraph is about. `about` is what the tree says of K; `encoders` their identities by column."""
+    """What the paragraph reports. `k_metadata` is that of the tree on K; `encoders` has identities by column."""
 
     clustered: int
     rejected: int
     n_clusters: int
-    asked: bool  # whether somebody gave K
-    about: Mapping[str, Any]
-    named: int | None  # clusters with a name that is not unsure, None without a vocabulary
+    k_was_set: bool
+    k_metadata: Mapping[str, Any]
+    named: int | None  # clusters with a sure name, None without a vocabulary
     seconds: Mapping[str, float]
-    rates: Mapping[str, float | None]
+    rates: Mapping[str, float | None]  # rows per second
     encoders: Mapping[str, Mapping[str, str]]
 
 
 def summary(facts: Facts) -> list[str]:
-    """Sentences."""
-    came = facts.clustered + facts.rejected
-    rejected = f"{facts.rejected:,}" if facts.rejected else "none"
-    said = [f"{came:,} images came in, {facts.clustered:,} were clustered and {rejected} rejected."]
-    said.append(_clusters(facts))
+    """The sentences of the paragraph."""
+    images, rejected = facts.clustered + facts.rejected, f"{facts.rejected:,}" if facts.rejected else "none"
+    sentences = [f"The run read {images:,} images: {facts.clustered:,} were clustered and {rejected} rejected."]
+    sentences.append(_clusters(facts))
     if facts.named is not None:
         unsure = facts.n_clusters - facts.named
-        said.append(f"{facts.named:,} have a name, of {unsure:,} it is unsure." if unsure else "All have a name.")
-    said += [*_encoders(facts), _time(facts)]
-    return said
+        sentences.append(
+            f"{unsure:,} of {facts.n_clusters:,} clusters {'has' if unsure == 1 else 'have'} no sure name."
+            if unsure
+            else "Every cluster has a name."
+        )
+    return [*sentences, *_encoders(facts), _time(facts)]
 
 
 def _clusters(facts: Facts) -> str:
-    plural = "s" if facts.n_clusters != 1 else ""
-    if facts.asked:
-        low, high = facts.about["low"], facts.about["high"]
-        between = f"between {low:,} and {high:,}" if low < high else f"at {low:,}"
-        return (
-            f"They form {facts.n_clusters:,} cluster{plural}, as was asked; the coding length alone puts K {between}."
-        )
-    return f"They form {facts.n_clusters:,} cluster{plural}, found by the coding length."
+    clusters = f"{facts.n_clusters:,} cluster{'s' * (facts.n_clusters != 1)}"
+    if not facts.k_was_set:
+        return f"The coding length chose {clusters}."
+    low, high = facts.k_metadata["low"], facts.k_metadata["high"]
+    chosen = f"between {low:,} and {high:,}" if low < high else f"{low:,}"
+    return f"The configuration asks for {clusters}; the coding length alone would choose {chosen}."
 
 
 def _encoders(facts: Facts) -> Sequence[str]:
-    if not facts.encoders:
-        return ["Their vectors were given, not made by this run."]
     return [
-        f"Encoder: {known['model']}, weights {known['pretrained']} (SHA-256 {known['sha256'][:12]}…)."
-        for known in facts.encoders.values()
-    ]
+        f"The encoder is {encoder['model']} with weights {encoder['pretrained']} (SHA-256 {encoder['sha256'][:12]}…)."
+        for encoder in facts.encoders.values()
+    ] or ["The vectors were imported, not computed by this run."]
 
 
 def _time(facts: Facts) -> str:
-    total = sum(facts.seconds.values())
     slowest = max(facts.seconds, key=facts.seconds.__getitem__, default=None)
     if slowest is None:
         return "No time was recorded."
     rate = facts.rates.get(slowest)
-    pace = f", {rate:,.0f} images/s" if rate and slowest in ("encode", "import", "project", "assign", "vote") else ""
-    return f"The steps took {_words(total)} of work, most of it in {slowest} ({_words(facts.seconds[slowest])}{pace})."
+    pace = f", {rate:,.0f} images/s" if rate and slowest in PER_IMAGE else ""
+    total, most = format_duration(sum(facts.seconds.values())), format_duration(facts.seconds[slowest])
+    return f"The steps took {total} of work; the slowest was {slowest} ({most}{pace})."
 
 
-def _words(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds" if seconds >= 10 else f"{seconds:.1f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
-def how_partitioned(how: Mapping[str, Any]) -> str:
-    """A sentence from the method of a partition and the silhouettes that chose it."""
-    names = {"kmeans": "k-means", "spectral": "spectral clustering"}
-    compared = " and ".join(f"{names[method]} {value:.3f}" for method, value in how["silhouettes"].items())
-    said = f"Partition by {names[how['method']]}" + (f"; the silhouettes were {compared}." if compared else ".")
-    if tried := how.get("candidates"):
-        least = min(tried, key=tried.__getitem__)
-        said += (
-            f" Of {', '.join(map(str, tried))} clusters, each partitioned anew, {least} have the least coding length."
-        )
-    return said
+def how_partitioned(metadata: Mapping[str, Any]) -> str:
+    """A sentence from the method of a partition, the silhouettes that chose it and the candidates for K."""
+    scores = " and ".join(f"{METHODS[method]} {value:.3f}" for method, value in metadata["silhouettes"].items())
+    compared = f"; the silhouettes were {scores}" if scores else ""
+    sentence = f"The sample was partitioned by {METHODS[metadata['method']]}{compared}."
+    if lengths := metadata.get("candidates"):
+        best = min(lengths, key=lengths.__getitem__)
+        numbers = ", ".join(map(str, lengths))
+        sentence += f" Of {numbers} clusters, each partitioned anew, {best} have the least coding length."
+    return sentence

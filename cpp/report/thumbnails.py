@@ -1,4 +1,4 @@
-"""Small pictures of the images that a person is shown, read from their shard by key. Knows no clusters and no pages."""
+"""Small pictures of the images on the pages, read from their shard by key. Knows no clusters and no pages."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from cpp.files.iterables import map_threads
 from cpp.sources.shards import iter_images
 
 LARGE, MIDDLE, SMALL = 160, 112, 72  # pixels of the longer side
-MANY = 200  # clusters on one page, above which their pictures are of the middle size
-QUALITY = {LARGE: 72, MIDDLE: 64, SMALL: 60}  # of WebP: about 4, 2 and 1 kB for a photograph
-REASONS = 2  # rejected images of a shard that are shown for each reason
-WAITING = 4  # images for each thread that are in memory at a time
+MANY = 200  # with more clusters on one page, their pictures have the middle size
+QUALITY = {LARGE: 72, MIDDLE: 64, SMALL: 60}  # of WebP: a photograph takes about 4, 2 and 1 kB
+REJECTED = 2  # rejected images of a shard that are shown for each reason
+IN_FLIGHT = 4  # images per thread that are in memory at a time
 THUMBNAILS = pa.schema(
     [
         ("image_shard", pa.string()),
         ("key", pa.string()),
-        ("large", pa.binary()),  # WebP; null where it is not wanted or there is none
+        ("large", pa.binary()),  # WebP; null if it is not requested or cannot be read
         ("small", pa.binary()),
         ("caption", pa.string()),
         ("reason", pa.string()),  # why the image was rejected, null for one that was not
@@ -32,8 +32,8 @@ THUMBNAILS = pa.schema(
 )
 
 
-class Wanted(NamedTuple):
-    """An image to show, and in which sizes."""
+class Request(NamedTuple):
+    """An image to show, with the requested sizes."""
 
     key: str
     large: bool
@@ -43,80 +43,79 @@ class Wanted(NamedTuple):
 
 
 def side(n_clusters: int, paged: int) -> int:
-    """Pixels of a large picture where so many clusters are shown, more than `paged` of them on pages of their own."""
+    """The longer side of a large picture in pixels. Runs with more than `paged` clusters have several pages."""
     return MIDDLE if MANY < n_clusters <= paged else LARGE
 
 
-def make(image_shard: str | None, wanted: Collection[Wanted], large: int, threads: int) -> pa.Table:
-    """THUMBNAILS of the wanted images of a shard, each once; without pictures where the shard is None.
+def make(image_shard: str | None, requests: Collection[Request], large: int, threads: int) -> pa.Table:
+    """THUMBNAILS of the requested images of a shard, one row per key; without pictures if the shard is None.
 
-    `large` is the longer side of a large picture in pixels. An image that is not there, or is no picture, has none
-    either. `threads` images are decoded at a time.
+    `large` is the longer side of a large picture in pixels. A key that is missing or is no picture has a row without
+    pictures. `threads` images are decoded at a time.
     """
-    by_key: dict[str, Wanted] = {}
-    for image in wanted:
-        known = by_key.get(image.key)
-        by_key[image.key] = image if known is None else _both(known, image)
-    found = iter_images(image_shard, by_key) if image_shard is not None else ()
-    pictures = dict(map_threads(partial(_sizes, by_key=by_key, large=large), found, threads, WAITING * threads))
-    rows = []
-    for key, image in by_key.items():
-        large_picture, small_picture = pictures.get(key, (None, None))
-        rows.append(
-            {
-                "image_shard": image_shard,
-                "key": key,
-                "large": large_picture,
-                "small": small_picture,
-                "caption": image.caption,
-                "reason": image.reason,
-            }
+    by_key: dict[str, Request] = {}
+    for request in requests:
+        earlier = by_key.get(request.key)
+        by_key[request.key] = request if earlier is None else _merged(earlier, request)
+    images = iter_images(image_shard, by_key) if image_shard is not None else ()
+    encode = partial(_encode, by_key=by_key, large=large)
+    pictures = dict(map_threads(encode, images, threads, IN_FLIGHT * threads))
+    rows = [
+        dict(
+            zip(
+                THUMBNAILS.names,
+                (image_shard, key, *pictures.get(key, (None, None)), request.caption, request.reason),
+                strict=True,
+            )
         )
+        for key, request in by_key.items()
+    ]
     return pa.Table.from_pylist(rows, THUMBNAILS)
 
 
 def pictures(places: Iterable[tuple[str | None, str]], threads: int) -> dict[tuple[str | None, str], bytes | None]:
-    """The large picture of each image by shard and key, None where there is none. Reads every shard that is named."""
-    wanted: dict[str | None, list[Wanted]] = {}
+    """The large picture of each image by shard and key, None if it has none. Reads every shard that occurs."""
+    requests: dict[str | None, list[Request]] = {}
     for shard, key in places:
-        wanted.setdefault(shard, []).append(Wanted(key, large=True, small=False))
-    found = (make(shard, some, LARGE, threads).to_pylist() for shard, some in wanted.items())
-    return {(row["image_shard"], row["key"]): row["large"] for rows in found for row in rows}
+        requests.setdefault(shard, []).append(Request(key, large=True, small=False))
+    shards = (make(shard, of_shard, LARGE, threads).to_pylist() for shard, of_shard in requests.items())
+    return {(row["image_shard"], row["key"]): row["large"] for rows in shards for row in rows}
 
 
-def _both(a: Wanted, b: Wanted) -> Wanted:
-    return Wanted(a.key, a.large or b.large, a.small or b.small, a.caption or b.caption, a.reason or b.reason)
+def _merged(a: Request, b: Request) -> Request:
+    return Request(a.key, a.large or b.large, a.small or b.small, a.caption or b.caption, a.reason or b.reason)
 
 
-def _sizes(
-    found: tuple[str, bytes], by_key: dict[str, Wanted], large: int
+def _encode(
+    image: tuple[str, bytes], by_key: dict[str, Request], large: int
 ) -> tuple[str, tuple[bytes | None, bytes | None]]:
-    key, data = found
-    image = by_key[key]
-    sides = [size for size, asked in ((large, image.large), (SMALL, image.small)) if asked]
-    made = dict(zip(sides, thumbnails(data, sides, broken=image.reason is not None), strict=True))
-    return key, (made.get(large), made.get(SMALL))
+    """The key of an image with its large and its small picture, as far as they are requested."""
+    key, data = image
+    request = by_key[key]
+    sides = [side for side, requested in ((large, request.large), (SMALL, request.small)) if requested]
+    by_side = dict(zip(sides, thumbnails(data, sides, damaged=request.reason is not None), strict=True))
+    return key, (by_side.get(large), by_side.get(SMALL))
 
 
-def thumbnails(data: bytes, sides: Sequence[int], broken: bool = False) -> list[bytes | None]:
+def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list[bytes | None]:
     """WebP bytes of the picture scaled to fit a square of each of the `sides`, the largest first.
 
-    None where `data` is no readable image; with `broken` what there is of a picture that was cut short, the rest grey.
+    None if `data` is no readable image. With `damaged`, a truncated picture is shown as far as possible.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             encoded = open_image(data)
             encoded.draft("RGB", (2 * sides[0], 2 * sides[0]))
-            image = eight_bits(ImageOps.exif_transpose(_cut_short(encoded) if broken else encoded))
+            image = eight_bits(ImageOps.exif_transpose(_load_truncated(encoded) if damaged else encoded))
             transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             image = image.convert("RGBA" if transparent else "RGB")
             return [_webp(image, side) for side in sides]
-    except Exception:  # Pillow raises many kinds for bad bytes, and a report does not stop for a picture
+    except Exception:  # Pillow raises errors of many types for bad bytes, and a picture must not stop a run
         return [None] * len(sides)
 
 
-def _cut_short(image: Image.Image) -> Image.Image:
+def _load_truncated(image: Image.Image) -> Image.Image:
     before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
     try:
         image.load()
@@ -134,7 +133,7 @@ def _webp(image: Image.Image, side: int) -> bytes:
 
 
 def caption(value: Any, most: int = 200) -> str | None:
-    """The text of a caption, or the first of a list of them, cut to `most` characters; None where there is none."""
+    """The text of a caption, or of the first in a list, cut to `most` characters; None if it is empty."""
     if isinstance(value, list):
         value = next((item for item in value if item), None)
     if value is None or not (text := " ".join(str(value).split())):

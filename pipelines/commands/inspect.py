@@ -12,6 +12,7 @@ from rich.table import Table
 from cpp.clustering import choose_k
 from cpp.files import scratch, tables
 from cpp.naming import search
+from cpp.naming.titles import row_title
 from cpp.naming.wordnet import synonyms
 from cpp.store.results import File
 from pipelines.commands.appended import together
@@ -49,14 +50,9 @@ def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
     for row in sorted(shown, key=lambda row: -row["size"]):
         captions = [", ".join(word["word"] for word in row["captions"][:3])] if has_captions else []
         shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
-        cells = [str(row["cluster"]), f"{row['size']:,}", called(row), *shares, row["runner_up"] or ""]
+        cells = [str(row["cluster"]), f"{row['size']:,}", row_title(row, ""), *shares, row["runner_up"] or ""]
         table.add_row(*cells, ", ".join(row["examples"][:1]), *captions)
     return table
-
-
-def called(row: Mapping[str, Any]) -> str:
-    """The name of a cluster, or its most likely name with a question mark."""
-    return row["name"] or (f"{row['top'][0]['word']}?" if row["top"] else "")
 
 
 def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[Table, Table]:
@@ -77,11 +73,11 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
-        clusters.add_row(str(k), called(rows[k]), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
+        clusters.add_row(str(k), row_title(rows[k], ""), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
     images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
     all_files = {kind: {**files[kind], **later.get(kind, {})} for kind in ("features", "assignments")}
     for image in _nearest_images(all_files, config.label.embedding, text_d, n):
-        cells = [str(image["cluster"]), called(rows[image["cluster"]]), image["image_shard"] or ""]
+        cells = [str(image["cluster"]), row_title(rows[image["cluster"]], ""), image["image_shard"] or ""]
         images.add_row(image["key"], f"{image['cosine']:.3f}", *cells)
     return clusters, images
 

@@ -20,6 +20,7 @@ from cpp.export import tables
 from cpp.files import credentials, filesystem, scratch
 from cpp.files import tables as files_tables
 from cpp.naming.cluster_table import LABELS
+from cpp.naming.titles import row_title
 from cpp.rate_reduction.head import Head
 from cpp.sources import shards as sources
 from cpp.sources import vectors
@@ -30,7 +31,6 @@ from cpp.store.local import Store
 from cpp.store.results import File
 from pipelines import graph
 from pipelines.commands.finished_run import Files, finished, shard_steps
-from pipelines.commands.inspect import called
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
 from pipelines.engine import plan
@@ -107,7 +107,7 @@ def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
         parts = [_rows(done, shard) for shard in next(iter(new.values()))]
     with scratch.local_copy(next(iter(run_files["clusters"].values())).path) as path:
         clusters = files_tables.read(path).to_pylist()
-    names = {row["cluster"]: called(row) for row in clusters if row["main"]}
+    names = {row["cluster"]: row_title(row, "") for row in clusters if row["main"]}
     return Predicted(pa.concat_tables(parts, promote_options="permissive"), names)
 
 

@@ -1,8 +1,9 @@
-"""The stages that show what curation found: the oddest images, and what is taken from where."""
+"""The stages that write the pages of curation: duplicates, outliers, balance."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,17 @@ from cpp.curation.outliers import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
-from cpp.report import balance_page, cards, duplicates_page, outliers_page, section_page, thumbnails
+from cpp.naming.titles import row_title
+from cpp.report import balance_page, duplicates_page, outliers_page, section_page, thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
-from pipelines.stages.artifacts import read_tree
+
+PICTURE = ("shard", "row", "key", "image_shard", "large")  # columns of DUPLICATE_PICTURES
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutliersPage(Stage):
-    """OUTLIERS -> the page with the oddest images by score and by part, and what would go at each threshold."""
+    """OUTLIERS -> the page with the most unusual images by score and part, and the effect of each threshold."""
 
     version = 1
     products = (Product("outliers_page", ".html"),)
@@ -37,41 +40,40 @@ class OutliersPage(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            counts = np.zeros(outliers_page.BARS, np.int64)
-            kinds = list(outliers_page.SHOWN)
-            kept = SmallestRows(max(outliers_page.SHOWN.values()))
-            for odd, known in _aligned(context, "outliers", ["outlier", *PARTS], ["key", "image_shard", "cluster"]):
-                at = (odd["outlier"].to_numpy() * outliers_page.BARS).astype(np.int64)
-                counts += np.bincount(at.clip(0, outliers_page.BARS - 1), minlength=outliers_page.BARS)
-                for number, kind in enumerate(kinds):
-                    value = odd[kind].to_numpy(zero_copy_only=False).astype(np.float64)
-                    some = np.flatnonzero(~np.isnan(value))
-                    columns = {"key": known["key"], "image_shard": known["image_shard"], "of": known["cluster"]}
-                    columns |= {name: odd[name] for name in ("outlier", *PARTS)}
-                    batch = pa.record_batch({"cluster": np.full(len(odd), number, np.int32), **columns})
-                    kept.add(-value[some], batch.take(pa.array(some)))
-            oddest = self._shown(kept, kinds, context)
-            page = outliers_page.page(self.title, counts, self.threshold, oddest, self.others)
+            counts = np.zeros(outliers_page.BINS, np.int64)
+            highest = SmallestRows(max(outliers_page.SHOWN.values()))  # by kind: it stands in the column `cluster`
+            for outliers, assigned in _aligned(context):
+                bins = (outliers["outlier"].to_numpy() * outliers_page.BINS).astype(np.int64)
+                counts += np.bincount(bins.clip(0, outliers_page.BINS - 1), minlength=outliers_page.BINS)
+                columns = {"of": assigned["cluster"], "key": assigned["key"], "image_shard": assigned["image_shard"]}
+                columns |= {name: outliers[name] for name in ("outlier", *PARTS)}
+                for number, kind in enumerate(outliers_page.SHOWN):
+                    value = outliers[kind].to_numpy(zero_copy_only=False).astype(np.float64)
+                    present = np.flatnonzero(~np.isnan(value))
+                    batch = pa.record_batch({"cluster": np.full(len(value), number, np.int32), **columns})
+                    highest.add(-value[present], batch.take(pa.array(present)))
+            examples = self._examples(highest, context)
+            page = outliers_page.page(self.title, counts, self.threshold, examples, self.others)
             out["outliers_page"].write_text(section_page.render(page), encoding="utf-8")
             return Counts(int(counts.sum()), int(counts.sum()))
 
         return work
 
-    def _shown(self, kept: SmallestRows, kinds: list[str], context: Context) -> list[dict[str, Any]]:
-        """The oddest images of each kind, the oddest first, with their pictures and the names of their clusters."""
-        names, counted = _names(context), dict.fromkeys(kinds, 0)
-        found = []
-        for row in sorted(kept.rows(), key=lambda row: float(row["value"])):
+    def _examples(self, highest: SmallestRows, context: Context) -> list[dict[str, Any]]:
+        """The most unusual images of each kind with their pictures and the titles of their clusters."""
+        names, kinds, n = _titles(context), list(outliers_page.SHOWN), Counter[str]()
+        rows = []
+        for row in sorted(highest.rows(), key=lambda row: float(row["value"])):
             kind = kinds[row["cluster"]]
-            counted[kind] += 1
-            if counted[kind] <= outliers_page.SHOWN[kind]:
-                found.append({**row, "kind": kind, "name": names[row["of"]]})
-        return _with_pictures(found, self.images, context)
+            n[kind] += 1
+            if n[kind] <= outliers_page.SHOWN[kind]:
+                rows.append({**row, "kind": kind, "name": names[row["of"]]})
+        return _with_pictures(rows, self.images, context)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BalancePage(Stage):
-    """KEEP and DROP -> the page with sizes of clusters before and after, and examples of what stays and goes."""
+    """DROP -> the page with the sizes of clusters before and after, and examples of kept and dropped images."""
 
     version = 1
     products = (Product("balance_page", ".html"),)
@@ -84,71 +86,69 @@ class BalancePage(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            before, after = (np.zeros(read_tree(context).main, np.int64) for _ in range(2))
-            names = _names(context)
-            sizes = [row["size"] for row in _clusters(context)]
-            wanted = np.array(balance_page.shown(np.array(sizes)))
-            kept = SmallestRows(balance_page.IMAGES)
-            for batch, reason in _decided(context):
+            clusters, titles = _clusters(context), _titles(context)
+            before, after = (np.zeros(len(clusters), np.int64) for _ in range(2))
+            shown = np.array(balance_page.clusters_shown(np.array([row["size"] for row in clusters])))
+            typical = SmallestRows(balance_page.IMAGES)  # by cluster and decision
+            for batch, reasons in _decisions(context):
                 cluster = batch["cluster"].to_numpy()
-                stays = np.array([why is None for why in reason], np.bool_)
+                kept = np.array([reason is None for reason in reasons], np.bool_)
                 before += np.bincount(cluster, minlength=len(before))
-                after += np.bincount(cluster[stays], minlength=len(after))
-                some = np.flatnonzero(np.isin(cluster, wanted))
+                after += np.bincount(cluster[kept], minlength=len(after))
                 columns = {"of": batch["cluster"], "key": batch["key"], "image_shard": batch["image_shard"]}
-                two = {"cluster": 2 * cluster + stays, **columns, "reason": pa.array(reason, pa.string())}
-                kept.add(-batch["score"].to_numpy()[some], pa.record_batch(two).take(pa.array(some)))
-            rows = [{**row, "cluster": row["of"]} for row in sorted(kept.rows(), key=lambda row: float(row["value"]))]
+                columns |= {"cluster": 2 * cluster + kept, "reason": pa.array(reasons, pa.string())}
+                chosen = np.flatnonzero(np.isin(cluster, shown))
+                typical.add(-batch["score"].to_numpy()[chosen], pa.record_batch(columns).take(pa.array(chosen)))
+            ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
+            rows = _with_pictures([{**row, "cluster": row["of"]} for row in ordered], self.images, context)
             summary = json.loads(Path(context.file("curation")).read_text())
-            shown = _with_pictures(rows, self.images, context)
-            page = balance_page.page(self.title, summary, self.how, names, before, after, shown, self.others)
+            page = balance_page.page(self.title, summary, self.how, titles, before, after, rows, self.others)
             out["balance_page"].write_text(section_page.render(page), encoding="utf-8")
             return Counts(int(before.sum()), int(before.sum()))
 
         return work
 
 
-def _decided(context: Context) -> Iterator[tuple[pa.RecordBatch, list[str | None]]]:
-    """ASSIGNMENTS shard by shard, with the reason for which each row is dropped, None for what is kept."""
+def _decisions(context: Context) -> Iterator[tuple[pa.RecordBatch, list[str | None]]]:
+    """Batches of ASSIGNMENTS with the reason for which each row is dropped, None if it is kept."""
     columns = ["key", "image_shard", "cluster", "score"]
     for path, drop in zip(context.whole["assignments"], context.whole["drop"], strict=True):
-        why: dict[int, str] = {}
-        for batch in tables.batches([drop], ["row", "reason"], context.prefetch):
-            why |= dict(zip(batch["row"].to_pylist(), batch["reason"].to_pylist(), strict=True))
-        first = 0
+        dropped = tables.read(drop, columns=["row", "reason"])
+        reasons = dict(zip(dropped["row"].to_pylist(), dropped["reason"].to_pylist(), strict=True))
+        start = 0
         for batch in tables.batches([path], columns, context.prefetch):
-            yield batch, [why.get(row) for row in range(first, first + len(batch))]
-            first += len(batch)
+            yield batch, [reasons.get(row) for row in range(start, start + len(batch))]
+            start += len(batch)
 
 
-def _aligned(context: Context, kind: str, columns: list[str], known: list[str]) -> Iterator[tuple[pa.RecordBatch, ...]]:
-    """Columns of a product beside those of ASSIGNMENTS, row for row."""
-    wanted = {kind: columns, "assignments": known}
+def _aligned(context: Context) -> Iterator[tuple[pa.RecordBatch, ...]]:
+    """Batches of OUTLIERS and ASSIGNMENTS with the same rows."""
+    columns = {"outliers": ["outlier", *PARTS], "assignments": ["key", "image_shard", "cluster"]}
     return tables.align_batches(
-        *(tables.batches(context.whole[name], some, context.prefetch) for name, some in wanted.items())
+        *(tables.batches(context.whole[kind], names, context.prefetch) for kind, names in columns.items())
     )
 
 
 def _clusters(context: Context) -> list[dict[str, Any]]:
+    """The rows of the main layer, by cluster number."""
     rows = tables.read(context.file("clusters")).to_pylist()
     return sorted((row for row in rows if row["main"]), key=lambda row: int(row["cluster"]))
 
 
-def _names(context: Context) -> list[str]:
-    """What the clusters of the main layer are called, by number."""
-    return [card.title for card in cards.cards(_clusters(context), {}, {})]
+def _titles(context: Context) -> list[str]:
+    return [row_title(row) for row in _clusters(context)]
 
 
 def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -> list[dict[str, Any]]:
-    """The rows with their large pictures, where these may be shown."""
+    """The rows with their large pictures, if pictures are allowed."""
     places = [(row["image_shard"], row["key"]) for row in rows] if images else []
-    found = thumbnails.pictures(places, context.threads)
-    return [{**row, "large": found.get((row["image_shard"], row["key"]))} for row in rows]
+    pictures = thumbnails.pictures(places, context.threads)
+    return [{**row, "large": pictures.get((row["image_shard"], row["key"]))} for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatesPage(Stage):
-    """What was found -> the page that shows it."""
+    """Counts, curve and examples of near-duplicates -> their page."""
 
     version = 1
     products = (Product("duplicates_page", ".html"),)
@@ -166,18 +166,21 @@ class DuplicatesPage(Stage):
             pictures: dict[tuple[int, int], dict[str, Any]] = {}
             for batch in tables.batches(context.whole["duplicate_pictures"], PICTURE, context.prefetch):
                 pictures |= {(row["shard"], row["row"]): row for row in batch.to_pylist()}
-            shown: dict[tuple[str, int], list[dict[str, Any]]] = {}
+            examples: dict[tuple[str, int], list[dict[str, Any]]] = {}
             for row in tables.read(context.file("duplicate_examples")).to_pylist():
                 picture = pictures[row["shard"], row["row"]]
-                shown.setdefault((row["what"], row["number"]), []).append({**row, **picture})
+                examples.setdefault((row["what"], row["number"]), []).append({**row, **picture})
             counts = json.loads(Path(context.file("duplicate_counts")).read_text())
             curve = tables.read(context.file("duplicate_curve")).to_pydict()
-            how = duplicates_page.How(self.title, self.threshold, self.keep, self.neighbours, self.bytes)
-            page = duplicates_page.page(how, counts, curve, list(shown.values()), self.others)
+            search = duplicates_page.Search(
+                run=self.title,
+                threshold=self.threshold,
+                keep=self.keep,
+                neighbours=self.neighbours,
+                bytes=self.bytes,
+            )
+            page = duplicates_page.page(search, counts, curve, list(examples.values()), self.others)
             out["duplicates_page"].write_text(section_page.render(page), encoding="utf-8")
             return Counts(counts["rows"], counts["rows"])
 
         return work
-
-
-PICTURE = ("shard", "row", "key", "image_shard", "large")

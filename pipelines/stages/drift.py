@@ -18,6 +18,7 @@ from cpp.clustering.choose_k import PARTS
 from cpp.clustering.drift import Bits, Profile
 from cpp.files import tables
 from cpp.files.tables import Counts
+from cpp.naming.titles import best_word
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import drift_page, section_page
 from cpp.store.results import Product
@@ -117,7 +118,6 @@ def _bits(cost: Bits) -> dict[str, Any]:
 def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:
     """A row for each cluster of the main layer."""
     rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
-    tops = {k: row["top"] for k, row in rows.items()}
     order = range(len(old.size_K))
 
     def mean(sums: np.ndarray[Any, Any], profile: Profile) -> pa.Array:
@@ -127,7 +127,7 @@ def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:
         {
             "cluster": pa.array(order, pa.int32()),
             "name": pa.array([rows[k]["name"] if k in rows else None for k in order], pa.string()),
-            "guess": pa.array([tops[k][0]["word"] if tops.get(k) else None for k in order], pa.string()),
+            "guess": pa.array([best_word(rows[k]) if k in rows else None for k in order], pa.string()),
             "fitted": old.size_K,
             "appended": new.size_K,
             "fitted_score": mean(old.score_K, old).cast(pa.float64()),

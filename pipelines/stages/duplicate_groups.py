@@ -174,9 +174,9 @@ class Duplicates(Stage):
     def _pictures(self, images: pa.Table, rows: pa.Array, number: int, context: Context) -> pa.Table:
         """Keys and pictures of these rows of a shard."""
         keys, places = images["key"].to_pylist(), images["image_shard"].to_pylist()
-        wanted = [thumbnails.Wanted(key, large=True, small=False) for key in keys]
+        requests = [thumbnails.Request(key, large=True, small=False) for key in keys]
         place = places[0] if places and self.images else None
-        made = thumbnails.make(place, wanted, thumbnails.LARGE, context.threads)
+        made = thumbnails.make(place, requests, thumbnails.LARGE, context.threads)
         by_key = dict(zip(made["key"].to_pylist(), made["large"].to_pylist(), strict=True))
         pictures = pa.array([by_key[key] for key in keys], pa.binary())
         at = {"shard": pa.repeat(number, len(images)), "row": rows}

@@ -1,4 +1,4 @@
-"""The stages that choose what of a run is shown: members of clusters, their thumbnails, the map."""
+"""The stages that choose what the pages show of a run: members of clusters, their thumbnails, the map."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import read_tree
 
-CAPTIONS = ("caption", "captions")  # columns of text that stand beside an image, the first that is there
+CAPTIONS = ("caption", "captions")  # columns of captions; the first one that exists is used
 
 
 @dataclass(frozen=True, kw_only=True)
 class Examples(Stage):
-    """ASSIGNMENTS -> which members of each cluster are shown."""
+    """ASSIGNMENTS -> the members of each cluster that are shown."""
 
     version = 1
     products = (Product("examples"),)
@@ -34,16 +34,16 @@ class Examples(Stage):
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             batches = tables.batches(context.whole["assignments"], examples.COLUMNS, context.prefetch)
-            found = examples.choose(batches, read_tree(context).main)
-            tables.write(found, out["examples"])
-            return Counts(len(found), len(found))
+            chosen = examples.choose(batches, read_tree(context).main)
+            tables.write(chosen, out["examples"])
+            return Counts(len(chosen), len(chosen))
 
         return work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Map(Stage):
-    """A sample of CODES -> its points in the plane, with shard, key and cluster of each."""
+    """A sample of CODES -> points in the plane, with the shard, key and cluster of each."""
 
     version = 1
     products = (Product("map"),)
@@ -53,10 +53,10 @@ class Map(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            drawn = tsne_map.POINTS, self.seed, context.prefetch
-            Z = tables.sample_rows(context.whole["codes"], ["code"], *drawn)
-            about = tables.sample_batches(context.whole["assignments"], ["key", "image_shard", "cluster"], *drawn)
-            table = pa.Table.from_batches(list(about))
+            sample = tsne_map.POINTS, self.seed, context.prefetch
+            Z = tables.sample_rows(context.whole["codes"], ["code"], *sample)
+            columns = ["key", "image_shard", "cluster"]
+            table = pa.Table.from_batches(list(tables.sample_batches(context.whole["assignments"], columns, *sample)))
             x, y = tsne_map.embed(Z, self.seed).T
             tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map"])
             return Counts(len(Z), len(Z))
@@ -66,7 +66,7 @@ class Map(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnails(Stage):
-    """A shard of ASSIGNMENTS and REJECTED -> pictures and captions of those of its images that are shown."""
+    """A shard of ASSIGNMENTS and REJECTED -> thumbnails and captions of its images that are shown."""
 
     version = 1
     products = (Product("thumbnails"),)
@@ -84,15 +84,16 @@ class Thumbnails(Stage):
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            wanted: dict[str | None, list[thumbnails.Wanted]] = {}
-            for shard, key, said in _with_captions(files["assignments"], keys):
-                sizes = (shard, key) in large, (shard, key) in small
-                if any(sizes):
-                    wanted.setdefault(shard, []).append(thumbnails.Wanted(key, *sizes, thumbnails.caption(said)))
-            wanted.setdefault(_image_shard(files["assignments"]), []).extend(_rejected(files["rejected"]))
+            requests: dict[str | None, list[thumbnails.Request]] = {}
+            for shard, key, text in _with_captions(files["assignments"], keys):
+                place, caption = (shard, key), thumbnails.caption(text)
+                request = thumbnails.Request(key, large=place in large, small=place in small, caption=caption)
+                if request.large or request.small:
+                    requests.setdefault(shard, []).append(request)
+            requests.setdefault(_image_shard(files["assignments"]), []).extend(_rejected(files["rejected"]))
             parts = [
-                thumbnails.make(shard if self.images else None, some, side, context.threads)
-                for shard, some in wanted.items()
+                thumbnails.make(shard if self.images else None, of_shard, side, context.threads)
+                for shard, of_shard in requests.items()
             ]
             rows = pq.read_metadata(files["assignments"]).num_rows
             tables.write(pa.concat_tables(parts), out["thumbnails"], Counts(rows, rows))
@@ -106,26 +107,26 @@ def _places(table: pa.Table) -> set[tuple[str | None, str]]:
 
 
 def _image_shard(path: str) -> str | None:
-    """Where the images of a file of ASSIGNMENTS are."""
+    """The shard with the images of a file of ASSIGNMENTS."""
     first = next(tables.batches([path], ["image_shard"], 1), None)
     return first["image_shard"][0].as_py() if first is not None and len(first) else None
 
 
 def _with_captions(path: str, keys: pa.Array) -> list[tuple[str | None, str, Any]]:
-    """Shard, key and caption of the rows of a file of ASSIGNMENTS that have one of the keys."""
+    """Shard, key and caption of the rows of a file of ASSIGNMENTS with one of the keys."""
     names = pq.read_schema(path).names
     caption = next((name for name in CAPTIONS if name in names), None)
     table = tables.read(path, columns=["image_shard", "key", *([caption] if caption else [])])
     table = table.filter(pc.is_in(table["key"], value_set=keys))
-    said = table[caption].to_pylist() if caption else [None] * len(table)
-    return list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), said, strict=True))
+    captions = table[caption].to_pylist() if caption else [None] * len(table)
+    return list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), captions, strict=True))
 
 
-def _rejected(path: str) -> list[thumbnails.Wanted]:
+def _rejected(path: str) -> list[thumbnails.Request]:
     """The first rejected images of a shard for each reason."""
-    counted, found = Counter[str](), []
+    counts, requests = Counter[str](), []
     for row in tables.read(path, columns=["key", "reason"]).to_pylist():
-        counted[row["reason"]] += 1
-        if counted[row["reason"]] <= thumbnails.REASONS:
-            found.append(thumbnails.Wanted(row["key"], True, False, reason=row["reason"]))
-    return found
+        counts[row["reason"]] += 1
+        if counts[row["reason"]] <= thumbnails.REJECTED:
+            requests.append(thumbnails.Request(row["key"], large=True, small=False, reason=row["reason"]))
+    return requests

@@ -1,10 +1,10 @@
-"""The stages that show a run: clusters and classes, the page, the plots."""
+"""The stages that show a run: counts of clusters and classes, the pages, the plots."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,19 @@ import numpy as np
 from cpp.clustering import quality
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.report import cards, charts, confusion, layer_tree, plots, run_page, thumbnails, tsne_map
-from cpp.report import html as report
-from cpp.report import summary as report_summary
+from cpp.report import (
+    cards,
+    charts,
+    confusion,
+    html,
+    layer_tree,
+    plots,
+    run_page,
+    summary,
+    thumbnails,
+    tsne_map,
+)
 from cpp.report.cards import Picture
-from cpp.report.summary import Facts, summary
 from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
@@ -28,7 +36,7 @@ from pipelines.stages.artifacts import read_cluster_moments, read_partition_meta
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion(Stage):
-    """ASSIGNMENTS -> images by cluster and class, where classes are known; to be looked at and for nothing else."""
+    """ASSIGNMENTS -> the number of images by cluster and known class; no step uses it except the page."""
 
     version = 1
     products = (Product("confusion"),)
@@ -39,18 +47,18 @@ class Confusion(Stage):
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             batches = tables.batches(context.whole["assignments"], ["cluster", self.label], context.prefetch)
-            found = confusion.count(batches, self.label)
-            tables.write(found, out["confusion"])
-            return Counts(len(found), len(found))
+            counts = confusion.count(batches, self.label)
+            tables.write(counts, out["confusion"])
+            return Counts(len(counts), len(counts))
 
         return work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Stage):
-    """Everything -> the page, and pages beside it where there are many clusters.
+    """The products of a run -> its main page and, for many clusters, further pages.
 
-    The event log gives the timings; it is no cause of the page.
+    The timings come from the event log, which does not count for the fingerprint.
     """
 
     version = 4
@@ -71,62 +79,67 @@ class Report(Stage):
             page = self._page(context)
             out["report"].write_text(run_page.render(page), encoding="utf-8")
             out["pages"].mkdir()
-            for name, html in run_page.pages(page):
-                (out["pages"] / name).write_text(html, encoding="utf-8")
+            for name, text in run_page.pages(page):
+                (out["pages"] / name).write_text(text, encoding="utf-8")
             return Counts(page.images, page.images)
 
         return work
 
     def _page(self, context: Context) -> run_page.Page:
-        tree = read_tree(context)
+        tree, loss = read_tree(context), tables.read(context.file("loss"))
         rows = tables.read(context.file("clusters")).to_pylist()
-        main = [row for row in rows if row["main"]]
         pictures, rejected = _thumbnails(context)
         counted = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
-        shown = cards.members(tables.read(context.file("examples")), pictures)
-        found = cards.cards(main, shown, confusion.classes(counted))
-        reasons = Counter(
-            reason
-            for batch in tables.batches(context.whole["rejected"], ["reason"], context.prefetch)
-            for reason in batch["reason"].to_pylist()
-        )
-        spent = totals_by_step(Path(context.file("events")))
+        examples = cards.members(tables.read(context.file("examples")), pictures)
+        all_cards = cards.cards([row for row in rows if row["main"]], examples, confusion.classes(counted))
+        reasons = Counter[str]()
+        for batch in tables.batches(context.whole["rejected"], ["reason"], context.prefetch):
+            reasons.update(batch["reason"].to_pylist())
+        totals = totals_by_step(Path(context.file("events")))
+        steps = [run_page.Step(name, t.seconds, t.rows, t.shards) for name, t in totals.items()]
         moments = read_cluster_moments(context, tree.clusters[tree.main])
-        loss = tables.read(context.file("loss"))
-        facts = Facts(
-            clustered=sum(card.size for card in found),
-            rejected=reasons.total(),
-            n_clusters=len(found),
-            asked=self.asked,
-            about=tree.about,
-            named=sum(card.name is not None and not card.unsure for card in found)
-            if any(card.evidence for card in found)
-            else None,
-            seconds={name: step.seconds for name, step in spent.items()},
-            rates={name: step.rows / step.seconds if step.seconds else None for name, step in spent.items()},
-            encoders=_encoders(context),
-        )
+        facts = self._facts(context, all_cards, reasons.total(), steps, tree.about)
         return run_page.Page(
             title=self.title,
-            summary=[*summary(facts), report_summary.how_partitioned(read_partition_metadata(context))],
-            cards=found,
+            summary=[*summary.summary(facts), summary.how_partitioned(read_partition_metadata(context))],
+            cards=all_cards,
             rejected=[run_page.Rejected(why, n, rejected.get(why, [])) for why, n in reasons.most_common()],
-            warnings=quality.warnings(moments, [card.size for card in found], tree.about["high"]),
+            warnings=quality.warnings(moments, [card.size for card in all_cards], tree.about["high"]),
             choice=tree.about["sentence"],
             coding_length=charts.coding_length(tree.bits, tree.draws, tree.main),
-            tree=layer_tree.layer_tree([row for row in rows if row["layer"] <= report.LISTED]),
+            tree=layer_tree.layer_tree([row for row in rows if row["layer"] <= html.LISTED]),
             plane=_plane(context),
             small={place: row["small"] for place, row in pictures.items() if row["small"]},
             scores=_read_json(context, "scores"),
             name_scores=_read_json(context, "name_scores"),
             confusion=confusion.confusion(counted) if counted else None,
             loss={name: loss[name].to_pylist() for name in loss.column_names},
-            steps=[run_page.Step(name, *step) for name, step in spent.items()],
+            steps=steps,
             settings=self.about,
             versions=versions(),
-            pictured=self.images,
-            beside=self.beside,
-            unreadable=run_page.unreadable(found) if self.images else 0,
+            pictures_allowed=self.images,
+            curation_pages=self.beside,
+        )
+
+    def _facts(
+        self,
+        context: Context,
+        all_cards: Sequence[cards.Card],
+        rejected: int,
+        steps: Sequence[run_page.Step],
+        k_metadata: Mapping[str, Any],
+    ) -> summary.Facts:
+        named = sum(card.name is not None and not card.unsure for card in all_cards)
+        return summary.Facts(
+            clustered=sum(card.size for card in all_cards),
+            rejected=rejected,
+            n_clusters=len(all_cards),
+            k_was_set=self.asked,
+            k_metadata=k_metadata,
+            named=named if any(card.evidence for card in all_cards) else None,
+            seconds={step.name: step.seconds for step in steps},
+            rates={step.name: step.rate for step in steps},
+            encoders=_encoders(context),
         )
 
 
@@ -159,17 +172,19 @@ def _plane(context: Context) -> tsne_map.Plane:
 
 
 def _encoders(context: Context) -> dict[str, dict[str, str]]:
-    """What made the columns of vectors, as the first file of FEATURES says; nothing where they were context."""
-    said = tables.read_schema(context.whole["features"][0]).metadata or {}
-    names = {
-        key.decode().removeprefix("cpp."): value for key, value in said.items() if key.startswith(b"cpp.embedding")
+    """The encoders of the columns of vectors, from the first file of FEATURES; none for imported vectors."""
+    metadata = tables.read_schema(context.whole["features"][0]).metadata or {}
+    prefix = b"cpp."
+    return {
+        key.removeprefix(prefix).decode(): json.loads(value)
+        for key, value in metadata.items()
+        if key.startswith(prefix + b"embedding")
     }
-    return {name: json.loads(value) for name, value in names.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plots(Stage):
-    """The curve, the sizes and the map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
+    """Coding length, sizes and map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
 
     version = 1
     products = (Product("plots", ""),)
@@ -182,11 +197,11 @@ class Plots(Stage):
             tree = read_tree(context)
             main = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
             pictures, _ = _thumbnails(context)
-            found = cards.cards(main, cards.members(tables.read(context.file("examples")), pictures), {})
+            all_cards = cards.cards(main, cards.members(tables.read(context.file("examples")), pictures), {})
             out["plots"].mkdir()
             curve = charts.coding_length(tree.bits, tree.draws, tree.main)
-            for name, data in plots.draw(self.title, found, curve, _plane(context)).items():
+            for name, data in plots.draw(self.title, all_cards, curve, _plane(context)).items():
                 (out["plots"] / name).write_bytes(data)
-            return Counts(len(found), len(found))
+            return Counts(len(all_cards), len(all_cards))
 
         return work

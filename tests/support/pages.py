@@ -49,7 +49,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> Page:
             captions=[text],
             classes=[Share(text, 1.0)],
             neighbour=Neighbour((k + 1) % n, f"{text} {(k + 1) % n}", 0.5),
-            warnings=["It has only 3 images."] if k % 5 == 2 else [],
+            warnings=["The cluster has only 3 images."] if k % 5 == 2 else [],
             numbers={"coding rate": "10.0 nats"},
             members={kind: [picture(kind, i) for i in range(m)] for kind, m in kinds.items()},
         )

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from cpp.report.cards import Neighbour, Picture, Share, cards, members, wary
+from cpp.report.cards import Neighbour, Picture, Share, cards, members, warnings
 from cpp.report.examples import EXAMPLES
 
 BARE = {"layer": 2, "cluster": 0, "size": 40}
@@ -49,16 +49,16 @@ def test_without_a_confidence_the_share_of_the_votes_says_how_sure() -> None:
     ("change", "said"),
     [
         ({}, []),
-        ({"size": 3}, ["It has only 3 images."]),
-        ({"size": 0}, ["No image is in it."]),
-        ({"small_margin": 0.25}, ["25% of its images could as well be of another cluster."]),
+        ({"size": 3}, ["The cluster has only 3 images."]),
+        ({"size": 0}, ["The cluster has no images."]),
+        ({"small_margin": 0.25}, ["25% of its images are almost as close to another cluster."]),
         ({"overlap": 0.95}, ["It is nearly the same as cluster 1 (cosine 0.95)."]),
-        ({"agree": 0.2}, ["Only 20% of its images would choose its name themselves."]),
+        ({"agree": 0.2}, ["The name is the best word for only 20% of its images."]),
         ({"agree": 0.2, "name": None}, []),
     ],
 )
 def test_warnings(change: dict[str, object], said: list[str]) -> None:
-    assert wary({**FULL, **change}) == said
+    assert warnings({**FULL, **change}) == said
 
 
 def test_members_by_kind_in_their_order_with_their_pictures() -> None:
@@ -67,12 +67,12 @@ def test_members_by_kind_in_their_order_with_their_pictures() -> None:
     table = pa.Table.from_pylist([{**about, "kind": k, "rank": r, "key": key} for k, r, key in rows], EXAMPLES)
     found = members(table, {("s", "a"): {"large": b"A", "small": None, "caption": "an a"}})
     assert [p.key for p in found[5]["typical"]] == ["a", "b"]
-    assert (found[5]["typical"][0].large, found[5]["typical"][0].about) == (b"A", "an a")
-    assert (found[5]["odd"][0].large, found[5]["odd"][0].about) == (None, "c")
+    assert (found[5]["typical"][0].large, found[5]["typical"][0].alt) == (b"A", "an a")
+    assert (found[5]["odd"][0].large, found[5]["odd"][0].alt) == (None, "c")
 
 
-def test_what_is_read_aloud_and_what_is_shown_beside() -> None:
+def test_text_alternatives_and_details_of_a_picture() -> None:
     picture = Picture("k", caption="a cat", score=0.5, margin=0.25)
     assert picture.details == "a cat\nk\nsimilarity 0.500, margin 0.250"
-    assert Picture("k").details == Picture("k").about == "k"
+    assert Picture("k").details == Picture("k").alt == "k"
     assert Picture("k").uri is None

@@ -9,9 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from cpp.report import html as report
 from cpp.report.cards import Card, Picture
-from cpp.report.html import percent, seconds
 from cpp.report.run_page import PAGED, Page, fit, pages, render
-from cpp.report.summary import how_partitioned
 from tests.support.browser import LAPTOP, PHONE, Tab, opened
 from tests.support.pages import HOSTILE, made, webp, written
 
@@ -293,25 +291,10 @@ def test_without_pictures_there_are_keys() -> None:
         Card(cluster=c.cluster, size=1, part=0.5, name=None, members={"typical": [Picture("a key")]})
         for c in page.cards
     ]
-    html = render(Page(title="t", summary=[], cards=bare, pictured=False))
+    html = render(Page(title="t", summary=[], cards=bare, pictures_allowed=False))
     assert "Pictures are left out" in html
     assert html.count(">a key<") == 2
     assert "data:image/webp;base64,Ukl" not in html
-
-
-def test_the_page_says_how_the_sample_was_partitioned() -> None:
-    said = how_partitioned({"method": "spectral", "silhouettes": {"kmeans": 0.25, "spectral": 0.5}})
-    assert said == "Partition by spectral clustering; the silhouettes were k-means 0.250 and spectral clustering 0.500."
-    assert how_partitioned({"method": "kmeans", "silhouettes": {}}) == "Partition by k-means."
-
-
-def test_numbers_in_words() -> None:
-    assert [percent(x) for x in (0, 1, 0.0001, 0.99995, 0.0123, 0.5, 0.991)] == [
-        "0\u202f%", "100\u202f%", "< 0.1\u202f%", "> 99.9\u202f%", "1.2\u202f%", "50\u202f%", "99.1\u202f%",
-    ]  # fmt: skip
-    assert [seconds(x) for x in (0.21, 14.4, 200, 7500)] == [
-        "0.2\u202fs", "14\u202fs", "3\u202fmin 20\u202fs", "2\u202fh 5\u202fmin",
-    ]  # fmt: skip
 
 
 def test_a_long_picture_is_shown_whole_and_others_fill_their_square() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from cpp.report import html as report
 from cpp.report.cards import Picture
 from cpp.report.charts import Series, chart
-from cpp.report.section_page import PAGES, CurationPage, Group, Part, Shown, Table, render
+from cpp.report.section_page import PAGES, Group, Part, SectionPage, Shown, Table, render
 from tests.support.browser import PHONE, opened
 
 
@@ -20,12 +20,12 @@ def webp() -> bytes:
     return buffer.getvalue()
 
 
-def page(picture: Picture | None = None) -> CurationPage:
+def page(picture: Picture | None = None) -> SectionPage:
     series = [Series([0, 1, 2], [4.0, 2.0, 0.0])]
     curve = chart(series, x_name="threshold", y_name="images", description="From 4 images to none.", marks=[1])
     shown = Shown(picture or Picture("k<1>", large=webp()), "cosine 0.99 & more")
-    part = Part("Groups", ["A sentence."], [curve], [Table(["kind", "n"], [["<b>", "3"]])], [Group("One", [shown])])
-    return CurationPage("Outliers", "A <run>", ["First.", "Second."], [part], {"images": "1,234"}, PAGES)
+    part = Part("Groups", ["A sentence."], [curve], [Table(["kind", "n"], [["<b>", 3]])], [Group("One", [shown])])
+    return SectionPage("Outliers", "A <run>", ["First.", "Second."], [part], {"images": 1234}, PAGES)
 
 
 def test_what_is_said_is_there_and_escaped() -> None:

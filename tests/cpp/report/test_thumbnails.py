@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpp.report.thumbnails import LARGE, MIDDLE, SMALL, THUMBNAILS, Wanted, caption, make, pictures, side, thumbnails
+from cpp.report.thumbnails import LARGE, MIDDLE, SMALL, THUMBNAILS, Request, caption, make, pictures, side, thumbnails
 from tests.support.datasets import COLOURS, Dataset
 
 
@@ -37,7 +37,7 @@ def test_a_picture_that_is_cut_short_is_shown_as_far_as_it_goes_where_that_is_as
     noise.save(out, "JPEG")
     half = out.getvalue()[: len(out.getvalue()) // 2]
     assert thumbnails(half, [LARGE]) == [None]
-    (picture,) = thumbnails(half, [LARGE], broken=True)
+    (picture,) = thumbnails(half, [LARGE], damaged=True)
     pixels = np.asarray(opened(picture).convert("L"), float)
     assert pixels[:50].std() > 5 * pixels[-30:].std()
     assert thumbnails(half, [LARGE]) == [None]  # and that changes nothing for the next
@@ -46,7 +46,7 @@ def test_a_picture_that_is_cut_short_is_shown_as_far_as_it_goes_where_that_is_as
 def test_a_bomb_is_not_decoded() -> None:
     out = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(out, "PNG")
-    assert thumbnails(out.getvalue(), [LARGE], broken=True) == [None]
+    assert thumbnails(out.getvalue(), [LARGE], damaged=True) == [None]
 
 
 def test_transparent_pictures_keep_their_transparency_and_turned_ones_are_turned() -> None:
@@ -65,8 +65,8 @@ def test_every_key_has_its_own_picture_in_the_sizes_that_were_asked_for(dataset:
     shard = str(dataset.folder / "data/images/00001.tar")
     with tarfile.open(shard) as tar:
         names = [name.removesuffix(".jpg") for name in tar.getnames() if name.endswith(".jpg")]
-    wanted = [Wanted(names[3], True, False, "three"), Wanted(names[9], False, True), Wanted(names[3], False, True)]
-    found = make(shard, [*wanted, Wanted("nowhere", True, True)], LARGE, threads=2)
+    wanted = [Request(names[3], True, False, "three"), Request(names[9], False, True), Request(names[3], False, True)]
+    found = make(shard, [*wanted, Request("nowhere", True, True)], LARGE, threads=2)
     assert found.schema.equals(THUMBNAILS)
     rows = {row["key"]: row for row in found.to_pylist()}
     assert rows.keys() == {names[3], names[9], "nowhere"}
@@ -82,7 +82,7 @@ def test_every_key_has_its_own_picture_in_the_sizes_that_were_asked_for(dataset:
 
 
 def test_without_a_shard_there_are_captions_and_no_pictures() -> None:
-    found = make(None, [Wanted("a", True, True, "a cat"), Wanted("b", True, False, reason="no bytes")], LARGE, 1)
+    found = make(None, [Request("a", True, True, "a cat"), Request("b", True, False, reason="no bytes")], LARGE, 1)
     assert found.select(["key", "large", "small", "caption", "reason"]).to_pylist() == [
         {"key": "a", "large": None, "small": None, "caption": "a cat", "reason": None},
         {"key": "b", "large": None, "small": None, "caption": None, "reason": "no bytes"},
@@ -111,7 +111,7 @@ def test_pictures_shrink_where_clusters_are_many_and_not_on_pages_of_their_own()
 
 def test_a_missing_tar_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
-        make(str(tmp_path / "gone.tar"), [Wanted("a", True, False)], LARGE, 1)
+        make(str(tmp_path / "gone.tar"), [Request("a", True, False)], LARGE, 1)
 
 
 def test_pictures_of_several_shards_are_found_by_shard_and_key(dataset: Dataset) -> None:

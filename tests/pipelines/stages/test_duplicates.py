@@ -74,7 +74,7 @@ def test_counts_curve_and_page_say_the_same(dataset: Dataset) -> None:
     curve = pd.read_parquet(dataset.root / "duplicate_curve.parquet")
     assert curve["dropped"].is_monotonic_decreasing
     html = (dataset.root / "duplicates_page.html").read_text()
-    assert "Of 160 images 5 (3.1" in html
+    assert "5 of 160 images (3.1" in html
     assert "The largest groups" in html
     assert html.count("data:image/webp;base64,UklG") > 10
 
@@ -208,6 +208,6 @@ def test_the_page_is_readable_in_a_browser(dataset: Dataset) -> None:
     go(dataset, CURATE)
     with opened(dataset.root / "duplicates_page.html") as tab:
         parts = tab.page.locator("h2").all_inner_texts()
-        assert parts == ["How much would go", "What went", "Pairs", "The largest groups"]
+        assert parts == ["Images that would be dropped", "Duplicates by kind", "Pairs", "The largest groups"]
         assert tab.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         tab.shot("duplicates")

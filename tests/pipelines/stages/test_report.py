@@ -112,7 +112,7 @@ def test_captions_are_read_aloud_and_classes_counted(pictures: Dataset) -> None:
     confusion = pd.read_parquet(pictures.root / "confusion.parquet")
     assert confusion["images"].sum() == 160
     assert sorted(confusion["class"].unique()) == ["0", "1", "2", "3"]
-    assert "No class is in a cluster of another." in html
+    assert "No image is in a cluster of another class." in html
 
 
 def test_many_clusters_have_pages_that_are_published(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
