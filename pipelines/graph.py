@@ -214,7 +214,7 @@ def _display(config: Config) -> dict[str, Stage]:
 
 def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
     """An encoder with absolute paths and the hash of its weights. ConfigError if they cannot be loaded."""
-    from cpp.encoding import encoder
+    from cpp.encoding import pretrained
 
     is_file = settings.pretrained.endswith(SUFFIXES)
     paths = {
@@ -230,8 +230,8 @@ def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
     located = settings.model_copy(update=paths)
     try:
         if located.configs:
-            encoder.register(located.configs)
-        weights = encoder.identity(located.model, located.pretrained).sha256
+            pretrained.register(located.configs)
+        weights = pretrained.identity(located.model, located.pretrained).sha256
         return artifacts.Model(**located.model_dump(), weights=weights)
     except ValueError as error:
         raise ConfigError(f"encode, column {column}: {error}") from error

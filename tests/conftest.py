@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from threadpoolctl import threadpool_limits
 
-from cpp.encoding import encoder
+from cpp.encoding import pretrained
 from cpp.files import filesystem
 from cpp.store import lease
 from tests.support.datasets import SMALL, TINY, Dataset, from_pictures, write_dataset
@@ -50,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     for name, config in (("cpp-run", TINY), ("cpp-small", SMALL)):
         (folder / f"{name}.json").write_text(json.dumps(config))
-    encoder.register(str(folder))
+    pretrained.register(str(folder))
     for name, file in (("cpp-run", "weights"), ("cpp-small", "small")):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

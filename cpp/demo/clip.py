@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import open_clip
@@ -87,27 +87,21 @@ def train(
     seed: int,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Train the model from nothing on `n` drawings of each kind; its weights, fp16.
+    """Train the model from scratch on `n` drawings of each kind, and return its weights in fp16.
 
-    open_clip's loss is taken over groups that hold each class once, `groups` of them in a step, so that a drawing and
-    the text of another are never both of one kind. Most texts name the kind alone: by colours and places the drawings
-    of a group would be told apart sooner than by shapes. The embeddings of words that training does not meet are zero,
-    and an empty scene is paired with such a word: what the model does not know, it does not see in a drawing.
+    open_clip's loss is computed over groups with one drawing of each class, `groups` of them in a step, so that no two
+    drawings of a group match one text. Most texts only name the kind; otherwise the model would learn colours and
+    places sooner than shapes. The embeddings of unseen words are zero, and empty scenes are paired with such a word.
     `on_epoch` is called with the number of the epoch and its mean loss.
     """
-    register()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # open_clip initialises its towers from the global generator
-        model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
+    model, preprocess = _untrained(seed)
     generator = torch.Generator().manual_seed(seed)
     preprocess.transforms.pop()  # the normalisation, done on whole batches instead
     data = drawn(n, np.random.default_rng(seed), preprocess)
     mean, std = (torch.tensor(v)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
     forget_unmet(model.token_embedding.weight, data)
-    fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster for images where this is so
-    loss_of = open_clip.ClipLoss()
-    optimizer = adamw(list(model.parameters()), lr)
-    steps = n // groups
+    fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster with this
+    loss_of, optimizer, steps = open_clip.ClipLoss(), adamw(list(model.parameters()), lr), n // groups
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps, pct_start=0.15)
     model.train().to(memory_format=torch.channels_last)
     classes = torch.arange(len(data.pixels))
@@ -115,14 +109,12 @@ def train(
         total = 0.0
         order = torch.stack([torch.randperm(n, generator=generator) for _ in classes], dim=1)
         for rows in order.split(groups)[:steps]:
-            images = (moved(data.pixels[classes, rows].flatten(0, 1), generator) / 255 - mean) / std
-            way = torch.randint(data.names.shape[1], rows.shape, generator=generator)
-            captioned = torch.rand(rows.shape, generator=generator)[..., None] < CAPTIONED
-            texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, way]).flatten(0, 1)
+            pixels, texts = _batch(data, rows, generator)
+            images = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-                pictured = model.encode_image(images.contiguous(memory_format=torch.channels_last))
-            rows_of = (normalize(pictured.float(), dim=-1), model.encode_text(texts, normalize=True))
-            pairs = zip(*(rows.split(len(classes)) for rows in rows_of), strict=True)
+                pictured = model.encode_image(images)
+            encoded = (normalize(pictured.float(), dim=-1), model.encode_text(texts, normalize=True))
+            pairs = zip(*(vectors.split(len(classes)) for vectors in encoded), strict=True)
             loss = torch.stack([loss_of(*pair, model.logit_scale.exp()) for pair in pairs]).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -135,6 +127,25 @@ def train(
             on_epoch(epoch, total / steps)
     weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
     return {name: value.contiguous() for name, value in weights.items()}
+
+
+def _untrained(seed: int) -> tuple[Any, Any]:
+    """The model with random weights, and its transform."""
+    register()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # open_clip initialises its towers from the global generator
+        model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
+    return model, preprocess
+
+
+def _batch(data: Drawn, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Pixels from 0 to 1 and tokens of the drawings `rows` `[groups, classes]`, each moved and captioned at random."""
+    classes = torch.arange(len(data.pixels))
+    pixels = moved(data.pixels[classes, rows].flatten(0, 1), generator) / 255
+    way = torch.randint(data.names.shape[1], rows.shape, generator=generator)
+    captioned = torch.rand(rows.shape, generator=generator)[..., None] < CAPTIONED
+    texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, way]).flatten(0, 1)
+    return pixels, texts
 
 
 def adamw(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:

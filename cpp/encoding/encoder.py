@@ -1,34 +1,21 @@
-"""Images and words -> unit vectors, by any model of open_clip. The one door to open_clip.
-
-Knows nothing of files of images, of shards or of clusters.
-"""
+"""Encodes images and words as unit vectors with any open_clip model. Knows no image files, shards or clusters."""
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import functools
-import json
-import os
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import huggingface_hub as hub
 import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
 from open_clip import factory, zero_shot_metadata
-from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from torch.nn.functional import normalize
 
 from cpp.encoding.images import Preprocess
-from cpp.encoding.weights import SUFFIXES, WeightsError, sha256
+from cpp.encoding.pretrained import find_weights, identity
+from cpp.encoding.weights import WeightsError
 from cpp.files.iterables import batched
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,67 +23,6 @@ PROBE = 10.0  # seconds to wait for a server that should have the weights
 HOW = "or set encode.pretrained to the path of a file of weights (.safetensors, or .pt with a state dict)"
 
 Template = str | Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What vectors were made with: the model, the tag or file name of its weights, and the SHA-256 of those."""
-
-    model: str
-    pretrained: str
-    sha256: str
-
-
-@functools.cache
-def register(path: str) -> None:
-    """Make the models of a JSON file, or of all in a folder, known by their file names. ValueError for other files."""
-    files = sorted(Path(path).glob("*.json")) if Path(path).is_dir() else [Path(path)]
-    if not files:
-        raise ValueError(f"the folder {path} has no .json files with configurations of models")
-    for file in files:
-        try:
-            missing = {"embed_dim", "vision_cfg", "text_cfg"} - json.loads(file.read_text()).keys()
-        except (OSError, ValueError, AttributeError) as error:
-            raise ValueError(f"{file} is not the configuration of a model: {error}") from error
-        if missing:
-            raise ValueError(f"{file} is not the configuration of a model: it lacks {', '.join(sorted(missing))}")
-    open_clip.add_model_config(Path(path))
-
-
-def check(model: str, pretrained: str | None) -> str:
-    """The file of the weights on this machine, fetched if need be. WeightsError where they cannot be had.
-
-    `model` is a name that open_clip knows, with a tag or a file as `pretrained`; or `hf-hub:ORGANISATION/NAME` or
-    `local-dir:FOLDER`, which have their own weights. It waits for a server that does not answer for seconds only.
-    """
-    kind, name = factory.parse_model_name(model)
-    if kind == "local-dir":
-        return _folder_weights(name)
-    if kind == "hf-hub":
-        return _from_hub(model, None, f"{name}/")
-    if open_clip.get_model_config(name.replace("/", "-")) is None:
-        near = difflib.get_close_matches(name, open_clip.list_models(), 5, 0.4)
-        raise WeightsError(
-            f"encode.model is {model!r}, which open_clip does not know; the nearest are {', '.join(near) or 'none'}: "
-            "take one of open_clip.list_models(), or name a folder of configurations in encode.configs"
-        )
-    if not pretrained:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise WeightsError(f"encode.pretrained is empty: take a tag of {model} ({tags}), {HOW}")
-    config = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
-    if not config:
-        return _file(model, pretrained)
-    if config.get("hf_hub"):
-        return _from_hub(model, pretrained, config["hf_hub"])
-    kept = Path("~/.cache/clip").expanduser() / config["url"].rpartition("/")[2]
-    return str(kept) if kept.is_file() else _fetched(model, pretrained, config["url"], config)
-
-
-def identity(model: str, pretrained: str | None) -> Identity:
-    """What identifies the vectors that this model makes; equal weights in files of different kinds are equal."""
-    path = Path(check(model, pretrained))
-    known = bool(pretrained) and open_clip.is_pretrained_cfg(model.replace("/", "-"), pretrained)
-    return Identity(model, str(pretrained) if known else path.name, sha256(str(path)))
 
 
 def templates(which: str | Sequence[str]) -> Sequence[Template]:
@@ -114,21 +40,21 @@ def templates(which: str | Sequence[str]) -> Sequence[Template]:
     return tuple(which)
 
 
-def said_by(texts: Sequence[Template]) -> list[str]:
-    """What identifies a set of templates: each of them, filled with `{}`."""
+def template_texts(texts: Sequence[Template]) -> list[str]:
+    """The identity of a set of templates: each of them, filled with `{}`."""
     return [text if isinstance(text, str) else text("{}") for text in texts]
 
 
 def imagenet_classes() -> list[str]:
-    """open_clip's names of the 1,000 classes of ImageNet, in their order."""
+    """open_clip's names of the 1,000 ImageNet classes, in their order."""
     return list(zero_shot_metadata.IMAGENET_CLASSNAMES)
 
 
 class Encoder:
-    """A model on a device, ready to encode to `dim` dimensions. `preprocess` is the transform that its images need."""
+    """A model on a device that encodes to `dim` dimensions. `preprocess` is the transform that its images need."""
 
     def __init__(self, model: str, pretrained: str | None, device: str, precision: str, compiled: bool = False) -> None:
-        """`precision` is fp32, bf16, or fp16 (not on a CPU). ValueError for another, WeightsError for the weights."""
+        """`precision` is fp32, bf16, or fp16 (on a GPU). ValueError for another one, WeightsError without weights."""
         if precision not in PRECISIONS or (precision == "fp16" and device == "cpu"):
             raise ValueError(f"encode.precision is {precision!r} on {device}, it must be fp32, bf16, or on a GPU fp16")
         self.identity = identity(model, pretrained)
@@ -143,9 +69,9 @@ class Encoder:
 
     @torch.inference_mode()
     def begin(self, rows: Sequence[NDArray[np.uint8]]) -> Callable[[], NDArray[np.float16]]:
-        """Encode pixels `[height, width, 3]` as `preprocess` makes them: starts the device, and what it returns waits.
+        """Start encoding pixels `[height, width, 3]` from `preprocess`; the returned function waits for the result.
 
-        The result is unit vectors `[n, d]`, float16; a row is not finite where the precision does not suffice.
+        The result is float16 unit vectors `[n, d]`; a row is not finite if it overflows the precision.
         """
         on_gpu = self.device.type == "cuda"
         batch = torch.empty((len(rows), *rows[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
@@ -168,16 +94,16 @@ class Encoder:
 
     @torch.inference_mode()
     def words(self, words: Sequence[str], texts: Sequence[Template], batch: int) -> NDArray[np.float16]:
-        """Unit vectors `[n, d]`, float16: the normalised mean over the templates of the unit vectors of their texts.
+        """Float16 unit vectors `[n, d]`: the normalised mean over the templates of the unit vectors of their texts.
 
-        As `open_clip.build_zero_shot_classifier`, but the mean is taken in float32 whatever the precision. Every batch
-        is of one size: the vector of a word must not depend on the words beside it.
+        As `open_clip.build_zero_shot_classifier`, but the mean is always taken in float32. All batches have one size,
+        because the vector of a word must not depend on the words beside it.
         """
         tokenizer = _tokenizer(self._name)
         parts, size = [], max(1, batch // len(texts))
         for part in batched(words, size):
-            some = [*part, *part[:1] * (size - len(part))]
-            filled = [text.format(word) if isinstance(text, str) else text(word) for word in some for text in texts]
+            padded = [*part, *part[:1] * (size - len(part))]
+            filled = [text.format(word) if isinstance(text, str) else text(word) for word in padded for text in texts]
             tokens = tokenizer(filled).to(self.device)
             rows = torch.cat([normalize(self.model.encode_text(rows).float()) for rows in tokens.split(batch)])
             vectors = normalize(rows.reshape(size, len(texts), -1).mean(1)).half().cpu().numpy()
@@ -188,11 +114,10 @@ class Encoder:
 def encode(
     encoders: Sequence[Encoder], images: Iterable[Sequence[NDArray[np.uint8]]], batch: int
 ) -> Iterator[tuple[NDArray[np.float16], ...]]:
-    """Unit vectors of a stream of images, batch by batch, in order: for each encoder `[n, d]`, float16.
+    """Encode a stream of images batch by batch, in order: for each encoder float16 unit vectors `[n, d]`.
 
-    An image comes as the pixels for each encoder (`cpp.encoding.images.prepare`). The next batch is collected, and
-    begun, while
-    the device works on the last.
+    An image is given as the pixels for each encoder (`cpp.encoding.images.prepare`). The next batch is collected and
+    started while the device works on the previous one.
     """
     begun: deque[list[Callable[[], NDArray[np.float16]]]] = deque()
     for rows in batched(images, batch):
@@ -204,7 +129,7 @@ def encode(
 
 
 def _load(model: str, pretrained: str | None, device: str, precision: str) -> Any:
-    path = check(model, pretrained)
+    path = find_weights(model, pretrained)
     kind, name = factory.parse_model_name(model)
     settings: dict[str, Any] = {"require_pretrained": True}
     if kind is None:
@@ -219,10 +144,11 @@ def _load(model: str, pretrained: str | None, device: str, precision: str) -> An
 
 
 def _as_trained(name: str, pretrained: str) -> dict[str, Any]:
-    """Transform and activation that the weights were trained with, where open_clip's table says.
+    """The transform and activation that the weights were trained with, according to open_clip's table.
 
-    A file has no entry there; it takes the transform on which all tags of the model agree (SigLIP's is not CLIP's).
-    open_clip only warns of weights whose activation (QuickGELU) is not the configuration's; the vectors would be wrong.
+    A local file has no entry there; it gets the transform on which all tags of the model agree (SigLIP's differs from
+    CLIP's). If the activation of the weights (QuickGELU) differs from the configuration, open_clip only warns; the
+    vectors would be wrong.
     """
     keys = ("mean", "std", "interpolation", "resize_mode")
     entry = open_clip.get_pretrained_cfg(name, pretrained)
@@ -256,51 +182,4 @@ def _tokenizer(model: str) -> Any:
     except ImportError as error:
         raise WeightsError(f"the tokenizer of {model} needs a package that is not installed: {error}") from error
     except (OSError, ValueError) as error:
-        raise WeightsError(f"the tokenizer of {model} cannot be had: {str(error)[:500]}") from error
-
-
-def _file(model: str, pretrained: str) -> str:
-    if Path(pretrained).suffix in SUFFIXES and Path(pretrained).is_file():
-        return pretrained
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    near = difflib.get_close_matches(pretrained, tags, 3, 0.4) or tags
-    others = open_clip.list_pretrained_models_by_tag(pretrained)[:5]
-    of_others = f" ({pretrained} is a tag of {', '.join(others)})" if others else ""
-    raise WeightsError(
-        f"encode.pretrained is {pretrained!r}, which is neither a tag of {model} nor a file{of_others}: "
-        f"take a tag (the nearest: {', '.join(near) or 'none'}), {HOW}"
-    )
-
-
-def _folder_weights(folder: str) -> str:
-    if not (Path(folder) / "open_clip_config.json").is_file():
-        raise WeightsError(f"encode.model: the folder {folder} has no open_clip_config.json")
-    path = factory._find_checkpoint_in_dir(Path(folder))  # what create_model takes
-    if path is None:
-        raise WeightsError(f"encode.model: the folder {folder} has no weights (open_clip_model.safetensors)")
-    return str(path)
-
-
-def _from_hub(model: str, pretrained: str | None, where: str) -> str:
-    """Weights at `ORGANISATION/NAME/FILE` (no FILE: open_clip's own name), from the cache where they are in it."""
-    repository, file = os.path.split(where)
-    names = [file.rpartition(".")[0] + ".safetensors", file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    kept = (hub.try_to_load_from_cache(repository, name) for name in names)
-    path = next((path for path in kept if isinstance(path, str)), None)
-    return path or _fetched(model, pretrained, hub.hf_hub_url(repository, names[-1]), {"hf_hub": where})
-
-
-def _fetched(model: str, pretrained: str | None, url: str, config: dict[str, Any]) -> str:
-    try:
-        if hub.constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        with contextlib.suppress(urllib.error.HTTPError):  # then it is there; what it lacks, the download will say
-            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https, from open_clip's table
-            urllib.request.urlopen(request, timeout=PROBE).close()  # noqa: S310
-        return str(open_clip.download_pretrained(config))
-    except Exception as error:  # of open_clip, huggingface_hub and urllib
-        near = difflib.get_close_matches(str(pretrained), open_clip.list_pretrained_tags_by_model(model), 5, 0.0)
-        raise WeightsError(
-            f"the weights of {model}, pretrained {pretrained!r}, are not on this machine and cannot be downloaded "
-            f"({str(error)[:300]}): connect this machine once, {HOW}. Other tags: {', '.join(near) or 'none'}"
-        ) from error
+        raise WeightsError(f"the tokenizer of {model} cannot be loaded: {str(error)[:500]}") from error

@@ -84,28 +84,18 @@ def _solve(
 def train(
     X_nd: Tensor, settings: Paper, seed: int, device: str = "cpu", on_step: OnStep | None = None
 ) -> tuple[TwoHeads, list[StepRecord]]:
-    """The paper's training on the feature rows `X_nd` (float, finite).
+    """The paper's training on the feature rows `X_nd` (float, finite). FloatingPointError if the loss is not finite.
 
     Batches are drawn without replacement, the last short one of an epoch is dropped; a batch is never larger than the
-    data. Raises FloatingPointError where the loss is not finite.
-
-    In an initialised torch.distributed process group all processes must call with equal arguments. Each makes the same
-    batch, since batch normalisation sees the whole of it and with all columns the network is a hundredth of a step at
-    d = 1024; they share out the columns of R_c, and all end with the head of one process within rounding.
+    data. In an initialised torch.distributed process group all processes must call with equal arguments: each computes
+    the same batch, because batch normalisation needs all of it, and they share the columns of R_c. All end with the
+    head of one process within rounding.
     """
     s = settings
     ranks = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
     generator = torch.Generator().manual_seed(seed)
     head = TwoHeads(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
-    cluster = list(head.cluster.parameters())
-    rest = [*head.trunk.parameters(), *head.feature.parameters()]
-    optimizer = torch.optim.SGD(
-        [
-            {"params": rest, "lr": s.lr, "weight_decay": s.weight_decay},
-            {"params": cluster, "lr": s.lr_cluster, "weight_decay": s.weight_decay_cluster},
-        ],
-        momentum=s.momentum,
-    )
+    optimizer = _optimizer(head, s)
     network = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=s.precision == "bf16")
     m = min(s.batch, len(X_nd))
     n_steps = s.warmup_steps + s.epochs * (len(X_nd) // m)
@@ -126,15 +116,27 @@ def train(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if ranks is not None:  # processes may round differently, which would grow: all go on with the weights of one
+        if ranks is not None:  # rounding differs between processes and would grow: all continue with the same weights
             for weight in head.parameters():
                 dist.broadcast(weight.data, src=0, group=ranks)
         record.append(row)
         if on_step:
             on_step(row, n_steps)
-    if s.share_heads:  # the cluster head had no part in it: what reads C shall read the codes that were trained
+    if s.share_heads:  # the cluster head was not trained: C must be the trained codes
         head.copy_feature_to_cluster()
     return head.eval(), record
+
+
+def _optimizer(head: TwoHeads, s: Paper) -> torch.optim.Optimizer:
+    """SGD with the paper's settings for the trunk and the feature head, and for the cluster head."""
+    trunk = [*head.trunk.parameters(), *head.feature.parameters()]
+    return torch.optim.SGD(
+        [
+            {"params": trunk, "lr": s.lr, "weight_decay": s.weight_decay},
+            {"params": list(head.cluster.parameters()), "lr": s.lr_cluster, "weight_decay": s.weight_decay_cluster},
+        ],
+        momentum=s.momentum,
+    )
 
 
 def objective(

@@ -50,10 +50,10 @@ class Model(sections.Encoder):
 
     def open(self, device: str) -> Encoder:
         """The encoder on a device. WeightsError if its weights cannot be loaded."""
-        from cpp.encoding import encoder
+        from cpp.encoding import encoder, pretrained
 
         if self.configs:
-            encoder.register(self.configs)
+            pretrained.register(self.configs)
         return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
 
 

@@ -113,7 +113,9 @@ class Words(Stage):
 
         model = self.encoder.open(context.device)
         texts = encoder.templates(self.templates)
-        space = fingerprint(model.identity.model, model.identity.sha256, self.encoder.precision, encoder.said_by(texts))
+        space = fingerprint(
+            model.identity.model, model.identity.sha256, self.encoder.precision, encoder.template_texts(texts)
+        )
         folder = context.cache / "text" / space if context.cache else None
 
         def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:

@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
 
-from cpp.encoding import encoder, images
+from cpp.encoding import images, pretrained
 from cpp.encoding.encoder import PRECISIONS
 from cpp.sources import shards as sources
 from cpp.sources.shards import Images
@@ -96,7 +96,7 @@ def memory(tar: str, shards: int = 12) -> tuple[str, float, float]:
     """Resident MiB of a worker after its second shard and after its last."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "cpp-bench.json").write_text(json.dumps(TINY))
-        encoder.register(folder)
+        pretrained.register(folder)
         work, shard = opened_on(tar, "cpp-bench", random_weights("cpp-bench", Path(folder)), "fp32")
         resident = []
         for _ in range(shards):

@@ -23,7 +23,7 @@ from cpp.curation.duplicate_groups import Groups, Linked, Links, group
 from cpp.curation.duplicate_pairs import Rows, search
 from cpp.demo import dataset
 from cpp.demo.drawing import KINDS, draw
-from cpp.encoding import encoder, images
+from cpp.encoding import encoder, images, pretrained
 from cpp.nearest import Nearest, kmeans
 from cpp.sources.samples import Sample
 from cpp.sources.tar import TarShard
@@ -71,7 +71,7 @@ def plant(files: list[bytes], share: int, seed: int) -> Planted:
 
 def vectors(files: Iterable[bytes], threads: int = 1) -> np.ndarray:
     """Unit vectors of the demonstration's CLIP, float16."""
-    encoder.register(str(dataset.ASSETS / f"{dataset.MODEL}.json"))
+    pretrained.register(str(dataset.ASSETS / f"{dataset.MODEL}.json"))
     model = encoder.Encoder(dataset.MODEL, str(dataset.ASSETS / f"{dataset.MODEL}.safetensors"), "cpu", "fp32")
     samples = (Sample(str(i), data) for i, data in enumerate(files))
     prepared = images.prepare(samples, [model.preprocess], images.Limits(1 << 26, 1 << 27, 100.0), threads, 128)

@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cpp.encoding import encoder, images
-from cpp.encoding.encoder import Encoder, Identity, check, encode, identity, register, templates
+from cpp.encoding.encoder import Encoder, encode, templates
+from cpp.encoding.pretrained import Identity, find_weights, identity, register
 from cpp.encoding.weights import WeightsError
 from cpp.sources.samples import Sample
 from tests.support.datasets import TINY
@@ -171,7 +172,7 @@ def test_what_open_clip_does_not_have_is_named_with_what_is_near(
     models: Path, model: str, pretrained: str | None, message: str
 ) -> None:
     with pytest.raises(WeightsError, match=message):
-        check(model, pretrained)
+        find_weights(model, pretrained)
 
 
 def test_weights_without_network_are_an_error_and_no_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -185,7 +186,7 @@ def test_weights_without_network_are_an_error_and_no_wait(monkeypatch: pytest.Mo
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     for model, tag in (("ViT-B-32", "laion2b_s34b_b79k"), ("ViT-B-16-SigLIP", "webli"), ("hf-hub:some/model", None)):
         with pytest.raises(WeightsError, match=rf"weights of {model}, .* not on this machine .*no network.* connect"):
-            check(model, tag)
+            find_weights(model, tag)
     assert len(asked) == 3  # once for each, and not for long
     assert max(asked) <= 10
 
@@ -196,7 +197,7 @@ def test_weights_in_the_cache_need_no_network(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
     monkeypatch.setattr("urllib.request.urlopen", None)
-    assert check("ViT-B-16-SigLIP", "webli") == f"{tmp_path}/timm/ViT-B-16-SigLIP"
+    assert find_weights("ViT-B-16-SigLIP", "webli") == f"{tmp_path}/timm/ViT-B-16-SigLIP"
 
 
 def test_a_file_takes_the_transform_of_the_tags_and_a_tag_its_own_activation() -> None:
@@ -213,7 +214,7 @@ def test_a_folder_with_its_own_configuration(models: Path, tmp_path: Path) -> No
     config = {"model_cfg": TINY, "preprocess_cfg": transform}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match="has no weights"):
-        check(f"local-dir:{tmp_path}", None)
+        find_weights(f"local-dir:{tmp_path}", None)
     (tmp_path / "open_clip_model.safetensors").write_bytes((models / "cpp-tiny.safetensors").read_bytes())
     ours = Encoder(f"local-dir:{tmp_path}", None, "cpu", "fp32")
     assert ours.preprocess == images.Preprocess((48, 48), (0.5,) * 3, (0.25,) * 3, "bilinear", "squash")
@@ -226,7 +227,9 @@ def test_precisions_that_the_device_lacks_are_refused(models: Path) -> None:
             Encoder("cpp-tiny", str(models / "cpp-tiny.pt"), "cpu", precision)
 
 
-@pytest.mark.parametrize(("content", "message"), [("[]", "is not the"), ("{}", "lacks embed_dim"), ("{", "is not the")])
+@pytest.mark.parametrize(
+    ("content", "message"), [("[]", "is no model"), ("{}", "lacks embed_dim"), ("{", "is no model")]
+)
 def test_configurations_that_open_clip_would_skip_are_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "m.json").write_text(content)
     with pytest.raises(ValueError, match=rf"m\.json .*{message}"):

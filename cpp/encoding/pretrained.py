@@ -1,0 +1,135 @@
+"""Finds the weights of an open_clip model on this machine, or downloads them, and identifies them by their content.
+
+With `encoder` the door to open_clip. Knows no images and no vectors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import json
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub as hub
+import open_clip
+from open_clip import factory
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+from cpp.encoding.weights import SUFFIXES, WeightsError, sha256
+
+PROBE = 10.0  # seconds to wait for a server that should have the weights
+HOW = "or set encode.pretrained to the path of a file of weights (.safetensors, or .pt with a state dict)"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """An encoder: the model, the tag or file name of its weights, and the SHA-256 of the weights."""
+
+    model: str
+    pretrained: str
+    sha256: str
+
+
+@functools.cache
+def register(path: str) -> None:
+    """Register the models of a JSON file, or of all in a folder, by their file names. ValueError for other files."""
+    files = sorted(Path(path).glob("*.json")) if Path(path).is_dir() else [Path(path)]
+    if not files:
+        raise ValueError(f"the folder {path} has no .json files with model configurations")
+    for file in files:
+        try:
+            missing = {"embed_dim", "vision_cfg", "text_cfg"} - json.loads(file.read_text()).keys()
+        except (OSError, ValueError, AttributeError) as error:
+            raise ValueError(f"{file} is no model configuration: {error}") from error
+        if missing:
+            raise ValueError(f"{file} is no model configuration: it lacks {', '.join(sorted(missing))}")
+    open_clip.add_model_config(Path(path))
+
+
+def identity(model: str, pretrained: str | None) -> Identity:
+    """The identity of a model with its weights; equal weights in files of different formats are equal."""
+    path = Path(find_weights(model, pretrained))
+    is_tag = bool(pretrained) and open_clip.is_pretrained_cfg(model.replace("/", "-"), pretrained)
+    return Identity(model, str(pretrained) if is_tag else path.name, sha256(str(path)))
+
+
+def find_weights(model: str, pretrained: str | None) -> str:
+    """The file of the weights on this machine, downloaded if necessary. WeightsError if they cannot be found.
+
+    `model` is a name that open_clip knows, with a tag or a file as `pretrained`; or `hf-hub:ORGANISATION/NAME` or
+    `local-dir:FOLDER`, which include their weights. A server that does not answer is given up after `PROBE` seconds.
+    """
+    kind, name = factory.parse_model_name(model)
+    if kind == "local-dir":
+        return _folder_weights(name)
+    if kind == "hf-hub":
+        return _from_hub(model, None, f"{name}/")
+    if open_clip.get_model_config(name.replace("/", "-")) is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), 5, 0.4)
+        raise WeightsError(
+            f"encode.model is {model!r}, which open_clip does not know; the nearest are {', '.join(near) or 'none'}: "
+            "take one of open_clip.list_models(), or name a folder of configurations in encode.configs"
+        )
+    if not pretrained:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise WeightsError(f"encode.pretrained is empty: take a tag of {model} ({tags}), {HOW}")
+    config = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
+    if not config:
+        return _local_file(model, pretrained)
+    if config.get("hf_hub"):
+        return _from_hub(model, pretrained, config["hf_hub"])
+    cached = Path("~/.cache/clip").expanduser() / config["url"].rpartition("/")[2]
+    return str(cached) if cached.is_file() else _download(model, pretrained, config["url"], config)
+
+
+def _local_file(model: str, pretrained: str) -> str:
+    if Path(pretrained).suffix in SUFFIXES and Path(pretrained).is_file():
+        return pretrained
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    near = difflib.get_close_matches(pretrained, tags, 3, 0.4) or tags
+    others = open_clip.list_pretrained_models_by_tag(pretrained)[:5]
+    hint = f" ({pretrained} is a tag of {', '.join(others)})" if others else ""
+    raise WeightsError(
+        f"encode.pretrained is {pretrained!r}, which is neither a tag of {model} nor a file{hint}: "
+        f"take a tag (the nearest: {', '.join(near) or 'none'}), {HOW}"
+    )
+
+
+def _folder_weights(folder: str) -> str:
+    if not (Path(folder) / "open_clip_config.json").is_file():
+        raise WeightsError(f"encode.model: the folder {folder} has no open_clip_config.json")
+    path = factory._find_checkpoint_in_dir(Path(folder))  # the file that create_model loads
+    if path is None:
+        raise WeightsError(f"encode.model: the folder {folder} has no weights (open_clip_model.safetensors)")
+    return str(path)
+
+
+def _from_hub(model: str, pretrained: str | None, where: str) -> str:
+    """Weights at `ORGANISATION/NAME/FILE` (without FILE: open_clip's own name), from the cache if it has them."""
+    repository, file = os.path.split(where)
+    names = [file.rpartition(".")[0] + ".safetensors", file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    cached = (hub.try_to_load_from_cache(repository, name) for name in names)
+    path = next((path for path in cached if isinstance(path, str)), None)
+    return path or _download(model, pretrained, hub.hf_hub_url(repository, names[-1]), {"hf_hub": where})
+
+
+def _download(model: str, pretrained: str | None, url: str, config: dict[str, Any]) -> str:
+    try:
+        if hub.constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        with contextlib.suppress(urllib.error.HTTPError):  # the server answers; the download reports what is missing
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https, from open_clip's table
+            urllib.request.urlopen(request, timeout=PROBE).close()  # noqa: S310
+        return str(open_clip.download_pretrained(config))
+    except Exception as error:  # open_clip, huggingface_hub and urllib raise many kinds
+        near = difflib.get_close_matches(str(pretrained), open_clip.list_pretrained_tags_by_model(model), 5, 0.0)
+        raise WeightsError(
+            f"the weights of {model}, pretrained {pretrained!r}, are not on this machine and cannot be downloaded "
+            f"({str(error)[:300]}): connect this machine once, {HOW}. Other tags: {', '.join(near) or 'none'}"
+        ) from error
