@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cpp.clustering.layers import build, fine_groups
+from cpp.clustering.layers import build_layers, fine_groups
 from cpp.clustering.partition import BATCH, HALF_STEPS, Method
 from cpp.nearest import Nearest
 from cpp.rate_reduction import fit, recipes
@@ -96,7 +96,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             gpu=self.device == "cuda",
         )
         parts, _ = groups.moments([codes.Z.numpy()], Nearest(groups.centroids, self.device == "cuda"), BATCH)
-        found = build(groups.e, parts, K, [])
+        found = build_layers(groups.e, parts, K, [])
         self.tree_, self.choice_, self.n_clusters_ = found.tree, found.choice, found.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, found.clusters[found.main]
         self.labels_ = self._nearest(codes)

@@ -33,8 +33,8 @@ class Choice(NamedTuple):
     sentence: str
 
 
-def subsampled(parts: Moments, e: float) -> Iterator[Tree]:
-    """Trees of all rows but one part of them, for each part; `parts` are as from `by_part`.
+def jackknife_replicates(parts: Moments, e: float) -> Iterator[Tree]:
+    """Trees of all rows but one part of them, for each part; `parts` are as from `split_groups`.
 
     K grows with the rows that are counted, and shrinks with those that are known: fewer make groups look tighter. Rows
     are counted half way, by the geometric mean, between those that are there and all, which keeps K where it was.
@@ -47,12 +47,12 @@ def subsampled(parts: Moments, e: float) -> Iterator[Tree]:
         yield grow(moments[moments.count_K > 0], e)
 
 
-def by_part(group_n: Tensor, first: int = 0) -> Tensor:
+def split_groups(group_n: Tensor, first: int = 0) -> Tensor:
     """Numbers of groups that are cut into `PARTS` each, row by row in turn; `first` rows came before."""
     return group_n * PARTS + (torch.arange(len(group_n)) + first) % PARTS
 
 
-def choose(tree: Tree, draws: Sequence[Tree]) -> Choice:
+def choose_k(tree: Tree, draws: Sequence[Tree]) -> Choice:
     """What the tree and its those of subsamples say of K."""
     found = sorted([tree.best, *(draw.best for draw in draws)])
     low, high = found[0], found[-1]

@@ -90,7 +90,7 @@ def coding_length(moments: Moments, e: float, bits: Bits = evidence_bits) -> flo
     return float((bits(moments, e) + label_bits(moments.count_K, float(moments.count_K.sum()))).sum())
 
 
-def together(Z_nd: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
+def exclude_isolated(Z_nd: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
     """Which rows are near others, bool `[n]`, and the noise of these, the distortion that lengths are measured at.
 
     Noise is the mean squared distance of a row to the mean of its ten nearest. Rows of more than three times the median
@@ -106,7 +106,7 @@ def together(Z_nd: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
     return kept, max(float(squared[kept].mean()), floor)
 
 
-def finer(moments: Moments, e: float) -> bool:
+def prefers_finer(moments: Moments, e: float) -> bool:
     """Whether half the distortion is worth it: by a bit and a half a row, on one and the same grid.
 
     So it is where groups are thin in most directions, such as subspaces; codes that the discriminant made are not.

@@ -38,7 +38,7 @@ class Profile:
     small_K: NDArray[np.int64]
 
     @classmethod
-    def none(cls, n_clusters: int) -> Self:
+    def empty(cls, n_clusters: int) -> Self:
         """Of no images."""
         bins, clusters = np.zeros(BINS, np.int64), np.zeros(n_clusters, np.int64)
         return cls(bins, bins.copy(), clusters, np.zeros(n_clusters), clusters.copy())
@@ -64,11 +64,11 @@ class Profile:
         """The bin of scores that a quantile is in."""
         return int(np.searchsorted(np.cumsum(self.score) / self.rows, quantile))
 
-    def low(self, fitted: Profile) -> float | None:
+    def low_score_share(self, fitted: Profile) -> float | None:
         """The share of images whose score is as low as those of the lowest hundredth of the `fitted` ones."""
         return int(self.score[: fitted._bin(LOW) + 1].sum()) / self.rows if self.rows and fitted.rows else None
 
-    def about(self, rejected: int, fitted: Profile) -> dict[str, Any]:
+    def summary(self, rejected: int, fitted: Profile) -> dict[str, Any]:
         """What a person is told of these images; shares of none are null."""
         n = self.rows
         return {
@@ -76,7 +76,7 @@ class Profile:
             "rejected": rejected,
             "rejected_share": rejected / (n + rejected) if n + rejected else None,
             "small_margin": int(self.small_K.sum()) / n if n else None,
-            "low_score": self.low(fitted),
+            "low_score": self.low_score_share(fitted),
             "score": float(self.score_K.sum()) / n if n else None,
             "score_quantiles": self.quantiles(),
         }
@@ -102,13 +102,13 @@ class Bits(NamedTuple):
         return fitted_one - fitted, appended_one - appended
 
 
-def bits(parts: Moments, came: Moments, e: float) -> Bits:
-    """What images cost that the clusters do not know: coding length with them, less that without, an image.
+def added_bits(parts: Moments, came: Moments, e: float) -> Bits:
+    """Measure the bits per image by which held-out fitted images and appended images lengthen the code.
 
-    `parts` are moments of clusters of the fitted images by part, as from `by_part`, and `came` `[K]` of the appended
-    ones, all in the space that lengths are measured in. What a fifth of the fitted images costs beside the other four
-    is the measure of what as many appended images cost in its place. The larger of the two is scaled down to the
-    number of the other, since clusters learn from what they are given.
+    `parts` are the moments of the clusters of the fitted images, by part as from `split_groups`, and `came` `[K]` those
+    of the appended images; both are in the space of the coding lengths. Each fifth of the fitted images is held out in
+    turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled down
+    to the count of the smaller, because clusters adapt to the images that are added to them.
     """
     K = len(came.count_K)
     one, n_came = torch.zeros(K, dtype=torch.int64), float(came.count_K.sum())
@@ -132,8 +132,8 @@ def bits(parts: Moments, came: Moments, e: float) -> Bits:
     return found
 
 
-def reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: Bits) -> list[str]:
-    """Why the clusters should be fitted again, in words; none where they need not be. From `Profile.about` of both."""
+def refit_reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: Bits) -> list[str]:
+    """Give the reasons to fit the clusters again, as sentences, from the `Profile.summary` of both sets of images."""
     found = []
     if (saved := cost.saved) and saved[1] < KEPT * saved[0]:
         little = f"{saved[1]:.1f} bits" if saved[1] > 0 else "no bits"

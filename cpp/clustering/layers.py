@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpp.clustering.choose_k import PARTS, Choice, by_part, choose, layers, subsampled
-from cpp.clustering.coding_length import coding_length, lossy_bits, together
+from cpp.clustering.choose_k import PARTS, Choice, choose_k, jackknife_replicates, layers, split_groups
+from cpp.clustering.coding_length import coding_length, exclude_isolated, lossy_bits
 from cpp.clustering.merge_tree import Tree, grow
-from cpp.clustering.partition import BATCH, Method, centroids, group_count, leading, partition
+from cpp.clustering.partition import BATCH, Method, centroids, group_count, partition, principal_directions
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.head import Codes
@@ -54,7 +54,7 @@ class FineGroups(NamedTuple):
         for Z in blocks:
             group, found = nearest.groups(Z, batch)
             close = found.score >= self.reach
-            part = by_part(torch.from_numpy(group[close]), counted)
+            part = split_groups(torch.from_numpy(group[close]), counted)
             held.append((torch.from_numpy(Z[close] @ self.basis), part))
             rows, counted, floats = rows + len(Z), counted + len(part), floats + held[-1][0].numel()
             if floats >= HELD:
@@ -96,8 +96,8 @@ def fine_groups(
     the number of groups is the candidate whose partition of all rows has the least published length. `distortion`
     replaces the measured noise. ValueError as in `partition`.
     """
-    basis = leading(codes.Z, directions)
-    kept, noise = together(codes.Z @ basis, gpu)
+    basis = principal_directions(codes.Z, directions)
+    kept, noise = exclude_isolated(codes.Z @ basis, gpu)
     e, reach, lengths = distortion or noise, -1.0, dict[int, float]()
     settings: dict[str, Any] = {"eta": eta, "landmarks": landmarks, "seed": seed, "gpu": gpu}
     if n_groups is None and candidates:
@@ -116,7 +116,7 @@ def fine_groups(
     return FineGroups(centres, basis.numpy(), e, reach, partitioned.method, partitioned.silhouettes, lengths)
 
 
-def build(e: float, parts: Moments, n_clusters: int | None, asked: Sequence[int] | Literal["auto"]) -> Layers:
+def build_layers(e: float, parts: Moments, n_clusters: int | None, asked: Sequence[int] | Literal["auto"]) -> Layers:
     """Build the merge tree of fine groups from their moments, by part, and cut it into layers.
 
     Groups without a row are in cluster 0 of every layer. ValueError if a layer has more clusters than there are groups
@@ -126,8 +126,8 @@ def build(e: float, parts: Moments, n_clusters: int | None, asked: Sequence[int]
     moments = parts.merge(torch.arange(F).repeat_interleave(PARTS), F)
     filled = moments.count_K > 0
     tree = grow(moments[filled], noise=e)
-    draws = list(subsampled(parts, tree.e))
-    choice = choose(tree, draws)
+    draws = list(jackknife_replicates(parts, tree.e))
+    choice = choose_k(tree, draws)
     main = min(n_clusters or choice.best, tree.n_groups)
     clusters = {}
     for K in layers(tree, main, asked):

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpp.clustering.coding_length import NEIGHBOURS, STEP, Bits, evidence_bits, finer, label_bits
+from cpp.clustering.coding_length import NEIGHBOURS, STEP, Bits, evidence_bits, label_bits, prefers_finer
 from cpp.rate_reduction.coding_rate import Moments
 
 NEAR = 10  # neighbours of a group that it may merge with
@@ -62,10 +62,10 @@ class Tree(NamedTuple):
 
 
 def grow(moments: Moments, e: float | None = None, noise: float = 0.1, bits: Bits = evidence_bits) -> Tree:
-    """The tree of groups that all have rows, at the distortion `e`.
+    """Build the merge tree of groups at the squared distortion `e`. ValueError if a group has no rows.
 
-    Without `e` it starts from `noise`, and is halved as long as that is worth it (`coding.finer`) for the clusters that
-    were found; then groups are merged again.
+    Without `e`, the distortion starts at `noise`. It is halved as long as `coding_length.prefers_finer` holds for the
+    clusters at the best K, and the groups are then merged again.
     """
     if not (moments.count_K > 0).all():
         raise ValueError(f"{int((moments.count_K <= 0).sum())} groups have no rows: take them out")
@@ -75,7 +75,7 @@ def grow(moments: Moments, e: float | None = None, noise: float = 0.1, bits: Bit
     while True:
         tree = _Merging(moments, e, bits).tree()
         clusters = moments.merge(torch.from_numpy(tree.cut(tree.best)), tree.best)
-        while finer(clusters, e):
+        while prefers_finer(clusters, e):
             e /= STEP
         if e == tree.e:
             return tree

@@ -111,7 +111,7 @@ def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:
     return float(silhouette_score(Z, group, metric="cosine"))
 
 
-def leading(Z_nd: Tensor, directions: int | None) -> Tensor:
+def principal_directions(Z_nd: Tensor, directions: int | None) -> Tensor:
     """Basis `[d, p]` of the `directions` principal directions of codes, or of all: what lengths are measured in.
 
     A covariance of d directions takes more than d rows to be seen, and d^2 floats a group to be kept.

@@ -58,7 +58,7 @@ def _above(sizes: Counts, weight: NDArray[np.float64], total: int) -> Counts:
     return (given - 1).clip(0)  # rounding may have put a last unit on the wrong side
 
 
-def down(layers: Sequence[Counts], sizes: Counts, total: int, power: float) -> Counts:
+def hierarchical_shares(layers: Sequence[Counts], sizes: Counts, total: int, power: float) -> Counts:
     """How many each cluster of the finest layer gives, `[K]`, its `sizes` known; coarser clusters share first.
 
     `layers[i]` says of every finest cluster which one of a coarser layer it is in, the coarsest layer first.
@@ -78,7 +78,7 @@ def down(layers: Sequence[Counts], sizes: Counts, total: int, power: float) -> C
     return given
 
 
-def effective(sizes: Counts) -> float:
+def effective_number(sizes: Counts) -> float:
     """exp of the entropy of the shares: how many clusters of one size are as even; 0 where there is nothing."""
     from scipy.special import entr
 

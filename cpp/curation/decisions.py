@@ -29,7 +29,7 @@ class Reason(StrEnum):
     BALANCE = "beyond the share of its cluster"
 
 
-def leaves(
+def removals(
     duplicate: NDArray[np.bool_] | None, outlier: NDArray[np.floating] | None, threshold: float | None
 ) -> dict[Reason, NDArray[np.bool_]]:
     """Which images leave before the balance, `[n]` by reason; None: unknown. Each has one reason at most."""
@@ -42,7 +42,7 @@ def leaves(
     return found
 
 
-def lots(seed: int, shards: Iterable[str | None], keys: Iterable[str]) -> NDArray[np.float64]:
+def random_ranks(seed: int, shards: Iterable[str | None], keys: Iterable[str]) -> NDArray[np.float64]:
     """A whole number for every image, `[n]`, that depends on nothing but its name and the seed: an order by lot."""
 
     def lot(shard: str | None, key: str) -> int:
@@ -52,7 +52,9 @@ def lots(seed: int, shards: Iterable[str | None], keys: Iterable[str]) -> NDArra
     return np.array([lot(*image) for image in zip(shards, keys, strict=True)], np.float64)
 
 
-def listed(keys: pa.Array, shards: pa.Array, reasons: dict[Reason, NDArray[np.bool_]]) -> tuple[pa.Table, pa.Table]:
+def keep_and_drop(
+    keys: pa.Array, shards: pa.Array, reasons: dict[Reason, NDArray[np.bool_]]
+) -> tuple[pa.Table, pa.Table]:
     """KEEP and DROP of a shard, in its order; `row` is the place in ASSIGNMENTS."""
     of = np.full(len(keys), "", object)
     for reason, rows in reasons.items():

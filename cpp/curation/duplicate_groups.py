@@ -58,7 +58,7 @@ class Groups(NamedTuple):
     kind: NDArray[np.int8]
 
 
-def respan(n: int, links: Links) -> Links:
+def merge_forests(n: int, links: Links) -> Links:
     """The forest of pairs of several forests, where a pair may stand in two."""
     low, high = np.minimum(links.a, links.b), np.maximum(links.a, links.b)
     _, once = np.unique(low * n + high, return_index=True)

@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
     kind: NDArray[np.int8]
 
 
-def search(rows: Rows, lowest: float) -> Pairs:
+def duplicate_forest(rows: Rows, lowest: float) -> Pairs:
     """A maximum spanning forest (`cpp.curation.spanning_forest`) of all pairs within a cluster of a cosine of at
     least `lowest`.
 

@@ -80,21 +80,21 @@ class Residual:
         return bits
 
 
-def tally(values: NDArray[np.floating]) -> NDArray[np.int64]:
+def histogram(values: NDArray[np.floating]) -> NDArray[np.int64]:
     """How many images have each value, `[BINS]`, in the order of float16; NaN is not counted. Tallies of shards add."""
     found: NDArray[np.int64] = np.bincount(_bin(values[~np.isnan(values)]), minlength=BINS)
     return found
 
 
-def ranks(tally: NDArray[np.int64], values: NDArray[np.floating], large: bool) -> NDArray[np.float64]:
+def ranks(histogram: NDArray[np.int64], values: NDArray[np.floating], large: bool) -> NDArray[np.float64]:
     """The share of all images that are less odd, equal ones by half, between 0 and 1; NaN for NaN.
 
-    `large` says that large values are odd. `tally` counts every one of `values`.
+    `large` says that large values are odd. `histogram` counts every one of `values`.
     """
-    below = np.cumsum(tally) - tally / 2
+    below = np.cumsum(histogram) - histogram / 2
     found = np.full(len(values), np.nan)
     there = ~np.isnan(values)
-    share = below[_bin(values[there])] / max(int(tally.sum()), 1)
+    share = below[_bin(values[there])] / max(int(histogram.sum()), 1)
     found[there] = share if large else 1 - share
     return found
 

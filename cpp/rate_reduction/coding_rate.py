@@ -137,7 +137,7 @@ class Moments:
         """Those of some groups."""
         return Moments(self.count_K[groups], self.sum_Kd[groups], self.gram_Kdd[groups])
 
-    def about(self, point_d: Tensor) -> Moments:
+    def centred_at(self, point_d: Tensor) -> Moments:
         """Of the same rows with `point_d` for the origin."""
         m, cross = self.count_K, self.sum_Kd[:, :, None] * point_d
         total = self.sum_Kd - m[:, None] * point_d

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.curation.balance import effective
+from cpp.curation.balance import effective_number
 from cpp.report.charts import Chart, Series, chart
 from cpp.report.section_page import Group, Part, SectionPage, Shown, Table
 
@@ -32,7 +32,7 @@ def page(
     `examples` are rows of images with `cluster`, and the `reason` for which the image is dropped or None.
     """
     kept, images, requested = summary["kept"], summary["images"], summary["asked"]
-    evenness = effective(before), effective(after)
+    evenness = effective_number(before), effective_number(after)
     filled = _largest_first(before)
     ends = filled if len(filled) <= LISTED else np.concatenate([filled[: LISTED // 2], filled[-LISTED // 2 :]])
     clusters = [(names[k], int(before[k]), int(after[k]), float(after[k] / before[k])) for k in ends]

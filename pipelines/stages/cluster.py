@@ -124,7 +124,7 @@ class Layers(Stage):
             moments = read_part_moments(context)
             groups = read_groups(context)
             candidate = len(groups.centroids) if groups.candidates else None
-            built = layers.build(groups.e, moments, self.n_clusters or candidate, self.layers)
+            built = layers.build_layers(groups.e, moments, self.n_clusters or candidate, self.layers)
             write_tree(built, out["tree"])
             print(f"layers: {built.choice.sentence}", flush=True)
             rows = int(moments.count_K.sum())

@@ -66,7 +66,7 @@ class Balance(Stage):
                 all_rows += len(rows.cluster)
             finest = tree.clusters[tree.finest]
             coarser = [parents(finest, cluster) for K, cluster in tree.clusters.items() if tree.finest != K]
-            taken = balance.down(coarser, sizes, self.size, self.power)
+            taken = balance.hierarchical_shares(coarser, sizes, self.size, self.power)
             chosen = (
                 self._diverse(context, tree, sizes, taken)
                 if self.by == "diversity"
@@ -123,7 +123,9 @@ class Balance(Stage):
             gone = leaving(tables_by_kind.get("duplicates"), tables_by_kind.get("outliers"), self.threshold)
             lot = np.zeros(n)
             if lots:
-                lot = decisions.lots(self.seed, assigned["image_shard"].to_pylist(), assigned["key"].to_pylist())
+                lot = decisions.random_ranks(
+                    self.seed, assigned["image_shard"].to_pylist(), assigned["key"].to_pylist()
+                )
             confidence = np.full(n, np.nan)
             if "labels" in tables_by_kind:
                 labels = tables_by_kind["labels"]
@@ -143,7 +145,7 @@ def leaving(
     duplicates: pa.Table | pa.RecordBatch | None, outliers: pa.Table | pa.RecordBatch | None, threshold: float | None
 ) -> dict[Reason, NDArray[np.bool_]]:
     """Rows that leave before the balance, by reason, from the tables of duplicates and outliers row for row."""
-    return decisions.leaves(
+    return decisions.removals(
         None if duplicates is None else ~np.asarray(duplicates["kept"].to_numpy(zero_copy_only=False), np.bool_),
         None if outliers is None else np.asarray(outliers["outlier"].to_numpy(zero_copy_only=False)),
         threshold,
@@ -166,7 +168,7 @@ def _far_apart(
         if high > low:
             index = pa.array(drawn[low:high] - first)
             taken_rows = assigned.take(index)
-            lot = decisions.lots(seed, taken_rows["image_shard"].to_pylist(), taken_rows["key"].to_pylist())
+            lot = decisions.random_ranks(seed, taken_rows["image_shard"].to_pylist(), taken_rows["key"].to_pylist())
             cluster = taken_rows.column(0).to_numpy().astype(np.int64)
             parts.append((tables.matrix(codes.take(index)["code"]), cluster, lot))
         first += len(codes)
@@ -215,7 +217,7 @@ class Curate(Stage):
                 left[chosen[shard_of(files["assignments"])]] = False
                 gone = np.logical_or.reduce([np.zeros(len(table), np.bool_), *reasons.values()])
                 reasons[Reason.BALANCE] = left & ~gone
-            keep, drop = decisions.listed(table["key"], table["image_shard"], reasons)
+            keep, drop = decisions.keep_and_drop(table["key"], table["image_shard"], reasons)
             counts = Counts(len(table), len(keep), len(drop))
             tables.write(keep, out["keep"], counts)
             tables.write(drop, out["drop"], counts)

@@ -39,7 +39,7 @@ class Fitted(Stage):
 
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            profile = Profile.none(read_tree(context).main)
+            profile = Profile.empty(read_tree(context).main)
             for batch in tables.batches(context.whole["run_assignments"], COLUMNS, context.prefetch):
                 profile.add(*(batch[column].to_numpy() for column in COLUMNS))
             save_file({f.name: getattr(profile, f.name) for f in fields(profile)}, out["fitted"])
@@ -63,14 +63,14 @@ class Growth(Stage):
     def open(self, context: Context) -> Work:
         def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
             tree = read_tree(context)
-            old, new = Profile(**load_file(context.file("fitted"))), Profile.none(tree.main)
+            old, new = Profile(**load_file(context.file("fitted"))), Profile.empty(tree.main)
             moments = self._appended_moments(context, tree, new)
             profiles = {
-                "fitted": old.about(_rows(context, "run_rejected"), old),
-                "appended": new.about(_rows(context, "rejected"), old),
+                "fitted": old.summary(_rows(context, "run_rejected"), old),
+                "appended": new.summary(_rows(context, "rejected"), old),
             }
-            cost = drift.bits(_by_part(context, tree), moments, tree.about["e"])
-            due = drift.reasons(profiles["fitted"], profiles["appended"], cost)
+            cost = drift.added_bits(_by_part(context, tree), moments, tree.about["e"])
+            due = drift.refit_reasons(profiles["fitted"], profiles["appended"], cost)
             growth = {**profiles, "bits": _bits(cost), "refit_due": bool(due), "reasons": due}
             out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")
             table = _by_cluster(context, old, new)

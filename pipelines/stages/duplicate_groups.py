@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cpp.curation.duplicate_groups import Curve, Examples, Groups, Keep, Linked, Links, group, respan
+from cpp.curation.duplicate_groups import Curve, Examples, Groups, Keep, Linked, Links, group, merge_forests
 from cpp.curation.duplicate_pairs import KINDS
 from cpp.files import tables
 from cpp.files.tables import Counts
@@ -101,7 +101,7 @@ def _forests(context: Context, together: bool) -> Iterator[tuple[Linked, Links]]
         yield from (_linked(*part) for part in parts)
         return
     linked, links = _linked(*(pa.concat_tables(column) for column in zip(*parts, strict=True)))
-    yield linked, respan(len(linked.place), links)
+    yield linked, merge_forests(len(linked.place), links)
 
 
 def _linked(rows: pa.Table, pairs: pa.Table) -> tuple[Linked, Links]:

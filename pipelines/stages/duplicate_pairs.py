@@ -124,7 +124,7 @@ class Search(Stage):
             number = shard_number(files["scattered"], context)
             with tempfile.TemporaryFile(dir=out["similar_pairs"].parent) as scratch:
                 rows, known = _read(context, int(edges[number]), int(edges[number + 1]), scratch)
-                pairs = duplicate_pairs.search(rows, self.lowest)
+                pairs = duplicate_pairs.duplicate_forest(rows, self.lowest)
                 del rows
             place = known["place"]
             ends = {"a": place[pairs.a], "b": place[pairs.b]}

@@ -114,7 +114,7 @@ class Scales(Stage):
             for batch in tables.batches(context.whole["oddities"], outliers.PARTS, context.prefetch):
                 rows += len(batch)
                 for part in outliers.PARTS:
-                    counts[part] += outliers.tally(_column(batch, part))
+                    counts[part] += outliers.histogram(_column(batch, part))
             if self.similarity and not counts["caption"].any():
                 raise ValueError(
                     f"curate.outliers.similarity: no image has a number in the metadata column {self.similarity!r}: "

@@ -24,7 +24,7 @@ from torch.nn.functional import normalize
 
 from cpp.clustering.choose_k import PARTS
 from cpp.clustering.coding_length import Bits, evidence_bits, lossy_bits
-from cpp.clustering.layers import build, fine_groups
+from cpp.clustering.layers import build_layers, fine_groups
 from cpp.clustering.merge_tree import grow
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
@@ -45,7 +45,7 @@ def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str,
     near = Nearest(found.centroids)
     parts, _ = found.moments([codes.Z.numpy()], near, LANDMARKS)
     if bits is evidence_bits and factor == 1:
-        built = build(found.e, parts, None, [])
+        built = build_layers(found.e, parts, None, [])
         said, group = f"{built.main} ({built.choice.low} to {built.choice.high})", built.clusters[built.main]
     else:
         F = len(found.centroids)

@@ -68,7 +68,7 @@ def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float,
 
     parts, cluster = oddities(X, K)
     large = outliers.ODD_IF_LARGE
-    ranked = {n: outliers.ranks(outliers.tally(v), v, n in large) for n, v in parts.items()}
+    ranked = {n: outliers.ranks(outliers.histogram(v), v, n in large) for n, v in parts.items()}
     three = {n: ranked[n] for n in ("margin", "density", "residual")}
     found = {n: auc(odd, r) for n, r in ranked.items()}
     stacked = np.stack(list(three.values()))
@@ -85,7 +85,7 @@ def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float,
 def subset(cluster: NDArray[np.int64], total: int, power: float, first: NDArray[np.floating]) -> NDArray[np.int64]:
     """Rows that a balanced subset takes, of each cluster those of the largest values in `first`."""
     sizes = np.bincount(cluster)
-    best = TopRows(balance.down([], sizes, total, power), len(sizes))
+    best = TopRows(balance.hierarchical_shares([], sizes, total, power), len(sizes))
     best.add(np.arange(len(cluster)), cluster, np.zeros(len(cluster)), first)
     return best.rows()
 
@@ -112,12 +112,14 @@ def evenness(folder: Path) -> None:
                 subset(ours, total, 0.5, lot),
                 subset(label, total, 0, lot),
             )
-            cells += [[balance.effective(np.bincount(label[some])), len(np.unique(label[some]))] for some in rows]
+            cells += [
+                [balance.effective_number(np.bincount(label[some])), len(np.unique(label[some]))] for some in rows
+            ]
         print(f"| {total:,} | {' | '.join(f'{a / 5:.1f}, {b / 5:.1f}' for a, b in cells)} |")
 
 
 def said(label: NDArray[np.int64]) -> str:
-    return f"{balance.effective(np.bincount(label)):.1f}, {len(np.unique(label))}"
+    return f"{balance.effective_number(np.bincount(label)):.1f}, {len(np.unique(label))}"
 
 
 def main() -> None:

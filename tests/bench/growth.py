@@ -48,7 +48,7 @@ class Fitted(NamedTuple):
         """Profile and moments of images, and their clusters."""
         Z = self.head.project(X, BATCH).Z.numpy()
         _, of = self.nearest.groups(Z, BATCH)
-        new, cluster, close = Profile.none(self.found.main), of.cluster.astype(np.int64), of.score >= self.fine.reach
+        new, cluster, close = Profile.empty(self.found.main), of.cluster.astype(np.int64), of.score >= self.fine.reach
         new.add(cluster, of.score, of.margin)
         P = torch.from_numpy(Z[close] @ self.fine.basis)
         return new, Moments.of(P, torch.from_numpy(cluster[close]), self.found.main), cluster
@@ -60,21 +60,21 @@ def fitted(X: Tensor, K: int) -> Fitted:
     codes = head.project(X, BATCH)
     fine = layers.fine_groups(codes, n_groups=K, directions=32, seed=0)
     moments, _ = fine.moments([codes.Z.numpy()], Nearest(fine.centroids), BATCH)
-    found = layers.build(fine.e, moments, K, [])
+    found = layers.build_layers(fine.e, moments, K, [])
     cluster = torch.from_numpy(found.clusters[found.main])
     into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))
     parts = moments.merge(into, found.main * PARTS)
     nearest = Nearest(fine.centroids, False, found.clusters[found.main])
-    made = Fitted(head, fine, found, nearest, parts, Profile.none(found.main))
+    made = Fitted(head, fine, found, nearest, parts, Profile.empty(found.main))
     return made._replace(profile=made.assign(X)[0])
 
 
 def said(run: Fitted, X: Tensor) -> tuple[dict[str, Any], drift.Bits, list[str]]:
     """What an append of images without any that is rejected says: of them, in bits, and why a refit is due."""
     new, came, _ = run.assign(X)
-    cost = drift.bits(run.parts, came, run.found.tree.e)
-    about = new.about(0, run.profile)
-    return about, cost, drift.reasons(run.profile.about(0, run.profile), about, cost)
+    cost = drift.added_bits(run.parts, came, run.found.tree.e)
+    about = new.summary(0, run.profile)
+    return about, cost, drift.refit_reasons(run.profile.summary(0, run.profile), about, cost)
 
 
 def cases(X: Tensor, classes: NDArray[np.integer], other: Tensor) -> Iterator[tuple[str, Fitted, Tensor]]:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from cpp.curation import duplicate_pairs
 from cpp.curation.duplicate_groups import Groups, Linked, Links, group
-from cpp.curation.duplicate_pairs import Rows, search
+from cpp.curation.duplicate_pairs import Rows, duplicate_forest
 from cpp.demo import dataset
 from cpp.demo.drawing import KINDS, draw
 from cpp.encoding import encoder, images, pretrained
@@ -111,7 +111,9 @@ def pairs(planted: Planted, X: np.ndarray, n_clusters: int, lowest: float) -> Li
     cluster = Nearest(kmeans(rows, n_clusters, 0))(rows, 8192).cluster
     digests = [int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) for data in planted.files]
     known = np.array(digests, np.uint64)
-    return Links(*search(Rows(cluster, np.zeros(len(X), bool), duplicate_pairs.hash_vectors(X), known, X), lowest))
+    return Links(
+        *duplicate_forest(Rows(cluster, np.zeros(len(X), bool), duplicate_pairs.hash_vectors(X), known, X), lowest)
+    )
 
 
 def drawings(n: int, seed: int) -> list[bytes]:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpp.clustering.choose_k import PARTS, choose, layers, parents
-from cpp.clustering.layers import FineGroups, Layers, build, fine_groups
+from cpp.clustering.choose_k import PARTS, choose_k, layers, parents
+from cpp.clustering.layers import FineGroups, Layers, build_layers, fine_groups
 from cpp.clustering.merge_tree import Tree
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
@@ -33,22 +33,24 @@ def made(
     Z, _ = blobs(sizes, 0.05)
     found = fine_groups(Codes(Z, Z), n_groups=n_groups, seed=0)
     parts = counted(found, Z)
-    return found, parts, build(found.e, parts, K, asked)  # type: ignore[arg-type]
+    return found, parts, build_layers(found.e, parts, K, asked)  # type: ignore[arg-type]
 
 
 def test_the_least_length_with_its_interval_and_other_minima() -> None:
-    found = choose(tree([9, 5, 7, 6, 7, 8, 9, 4, 9]), [tree([9, 1, 2, 3, 4, 5, 6, 7, 8])])
+    found = choose_k(tree([9, 5, 7, 6, 7, 8, 9, 4, 9]), [tree([9, 1, 2, 3, 4, 5, 6, 7, 8])])
     assert (found.best, found.low, found.high) == (8, 2, 8)
     assert found.others == [2, 4]
     flat = "The curve is flat: anything from 2 to 8 clusters is about as good as 8. Other minima: 2, 4."
     assert found.sentence == flat
-    sure = choose(tree([9, 5, 1, 6, 7]), [tree([9, 5, 1, 6, 7])] * 2)
+    sure = choose_k(tree([9, 5, 1, 6, 7]), [tree([9, 5, 1, 6, 7])] * 2)
     assert sure.sentence == "The coding length is least at 3 clusters; subsamples put it between 3 and 3."
 
 
 def test_a_curve_that_falls_to_its_end_asks_for_more_groups() -> None:
-    assert "is least with all 3 groups; a larger partition.fine would show more" in choose(tree([9, 8, 7]), []).sentence
-    assert "larger" not in choose(tree([1]), []).sentence
+    assert (
+        "is least with all 3 groups; a larger partition.fine would show more" in choose_k(tree([9, 8, 7]), []).sentence
+    )
+    assert "larger" not in choose_k(tree([1]), []).sentence
 
 
 def test_layers_that_are_asked_for_and_those_that_the_tree_shows() -> None:
@@ -96,7 +98,7 @@ def test_rows_that_are_alone_make_no_clusters() -> None:
     found = fine_groups(Codes(both, both), seed=0)
     parts = counted(found, both)
     assert 235 <= parts.count_K.sum() <= 240
-    assert build(found.e, parts, None, []).main == 3
+    assert build_layers(found.e, parts, None, []).main == 3
 
 
 def test_moments_are_the_same_in_whatever_blocks_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +129,7 @@ def test_a_group_without_rows_in_the_data_is_in_cluster_0() -> None:
     groups, parts, _ = made([40, 60, 90], n_groups=6)
     for part in (parts.count_K, parts.sum_Kd, parts.gram_Kdd):
         part[2 * PARTS : 3 * PARTS] = 0
-    found = build(groups.e, parts, 6, [])
+    found = build_layers(groups.e, parts, 6, [])
     assert found.main == 5
     assert found.clusters[5][2] == 0
 

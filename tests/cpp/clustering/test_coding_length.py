@@ -7,7 +7,15 @@ import pytest
 import torch
 from scipy.stats import multivariate_t
 
-from cpp.clustering.coding_length import Bits, coding_length, evidence_bits, finer, label_bits, lossy_bits, together
+from cpp.clustering.coding_length import (
+    Bits,
+    coding_length,
+    evidence_bits,
+    exclude_isolated,
+    label_bits,
+    lossy_bits,
+    prefers_finer,
+)
 from cpp.rate_reduction.coding_rate import Moments
 from tests.support.vectors import subspaces
 
@@ -140,7 +148,7 @@ def test_noise_is_the_squared_distance_to_the_mean_of_ten_neighbours() -> None:
     # of eleven rows the ten nearest of each are the others: it is 11/10 as far from their mean as from that of all
     Z, group = bunches(3, 11, 40), torch.arange(33) % 3
     means = torch.stack([Z[group == k].mean(0) for k in range(3)])
-    kept, e = together(Z)
+    kept, e = exclude_isolated(Z)
     assert kept.all()
     assert e == pytest.approx(1.21 * (Z - means[group]).square().sum(1).mean().item(), rel=1e-5)
 
@@ -148,28 +156,30 @@ def test_noise_is_the_squared_distance_to_the_mean_of_ten_neighbours() -> None:
 def test_rows_far_from_all_others_are_left_out() -> None:
     Z = bunches(3, 60, 40)
     far = torch.nn.functional.normalize(rows(20, 40, seed=1).float())
-    kept, e = together(torch.cat([Z, far]))
+    kept, e = exclude_isolated(torch.cat([Z, far]))
     assert kept.tolist() == [True] * 180 + [False] * 20
-    assert e == pytest.approx(together(Z)[1])
+    assert e == pytest.approx(exclude_isolated(Z)[1])
 
 
 def test_copies_of_rows_leave_a_little_noise() -> None:
     Z = torch.eye(4).repeat_interleave(15, 0)
-    kept, e = together(Z)
+    kept, e = exclude_isolated(Z)
     assert kept.all()
     assert e == pytest.approx(1e-6 * 0.75, rel=1e-3)  # the scatter around (1/4, 1/4, 1/4, 1/4) is 3/4
-    kept, e = together(torch.ones(12, 3))
+    kept, e = exclude_isolated(torch.ones(12, 3))
     assert kept.all()
     assert 0 < e <= 1e-9
     copies = torch.nn.functional.normalize(rows(60, 16).float()).repeat_interleave(40, 0)
-    assert together(copies)[0].all()  # the mean of ten copies differs from them by rounding, from some more than others
-    assert together(torch.eye(3))[0].tolist() == [True] * 3  # fewer rows than neighbours
+    assert exclude_isolated(copies)[
+        0
+    ].all()  # the mean of ten copies differs from them by rounding, from some more than others
+    assert exclude_isolated(torch.eye(3))[0].tolist() == [True] * 3  # fewer rows than neighbours
 
 
 def test_thin_groups_are_worth_a_finer_distortion_and_round_ones_are_not() -> None:
     Z, group = subspaces(600, 3, 2, 12, seed=0)
     thin = Moments.of(Z, torch.from_numpy(group), 3)
-    assert finer(thin, 0.3)
+    assert prefers_finer(thin, 0.3)
     d, e = 12, 0.1
     round_ = Moments.of(rows(600, d) * math.sqrt(e / d) + 1, torch.zeros(600, dtype=torch.int64), 1)
-    assert not finer(round_, e)
+    assert not prefers_finer(round_, e)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cpp.clustering import drift
-from cpp.clustering.choose_k import PARTS, by_part
+from cpp.clustering.choose_k import PARTS, split_groups
 from cpp.clustering.coding_length import coding_length
 from cpp.clustering.drift import Bits, Profile
 from cpp.rate_reduction.coding_rate import Moments
@@ -23,7 +23,7 @@ def clusters(n: int, centres: list[int], seed: int) -> tuple[torch.Tensor, torch
 
 def parts(n: int, centres: list[int], seed: int = 0) -> Moments:
     Z, at = clusters(n, centres, seed)
-    return Moments.of(Z, by_part(at), len(centres) * PARTS)
+    return Moments.of(Z, split_groups(at), len(centres) * PARTS)
 
 
 def came(n: int, centres: list[int], seed: int = 1, into: int = 2) -> Moments:
@@ -38,30 +38,30 @@ def astray(n: int, centres: list[int]) -> Moments:
 
 
 def test_profiles_count_every_image_once_and_small_margins_by_cluster() -> None:
-    found = Profile.none(3)
+    found = Profile.empty(3)
     found.add(np.array([0, 2]), np.array([0.5, 1.0]), np.array([0.04, 0.06]))
     found.add(np.array([2]), np.array([-1.0]), np.array([0.0]))
     assert found.rows == found.score.sum() == found.margin.sum() == 3
     assert found.size_K.tolist() == [1, 0, 2]
     assert found.small_K.tolist() == [1, 0, 1]
     assert found.score_K.tolist() == [0.5, 0.0, 0.0]
-    assert found.about(1, found)["rejected_share"] == 0.25
+    assert found.summary(1, found)["rejected_share"] == 0.25
 
 
 def test_quantiles_are_those_of_the_scores_to_a_thousandth() -> None:
     score = np.random.default_rng(0).uniform(0.2, 0.9, 10_000)
-    found = Profile.none(1)
+    found = Profile.empty(1)
     found.add(np.zeros(len(score), int), score, score)
     quantiles = found.quantiles()
     assert quantiles is not None
     for q, value in quantiles.items():
         assert value == pytest.approx(np.quantile(score, float(q)), abs=1.1e-3)
-    assert Profile.none(1).quantiles() is None
+    assert Profile.empty(1).quantiles() is None
 
 
 def test_bits_of_as_many_images_as_a_part_are_differences_of_coding_lengths() -> None:
     old, new = parts(500, [0, 1]), came(100, [0, 1])
-    found = drift.bits(old, new, E)
+    found = drift.added_bits(old, new, E)
     kept = torch.arange(2 * PARTS) % PARTS != 0
     base = old[kept].merge(torch.arange(2).repeat_interleave(PARTS - 1), 2)
     whole = old.merge(torch.arange(2).repeat_interleave(PARTS), 2)
@@ -72,7 +72,7 @@ def test_bits_of_as_many_images_as_a_part_are_differences_of_coding_lengths() ->
 @pytest.mark.parametrize("n", [50, 100, 2000])
 def test_clusters_save_images_of_their_kind_as_much_and_others_nothing_however_many(n: int) -> None:
     old = parts(500, [0, 1])
-    same, other = drift.bits(old, came(n, [0, 1]), E).saved, drift.bits(old, astray(n, [2, 3]), E).saved
+    same, other = drift.added_bits(old, came(n, [0, 1]), E).saved, drift.added_bits(old, astray(n, [2, 3]), E).saved
     assert same is not None
     assert same[1] == pytest.approx(same[0], rel=0.1)
     assert other is not None
@@ -81,19 +81,19 @@ def test_clusters_save_images_of_their_kind_as_much_and_others_nothing_however_m
 
 
 def test_of_no_images_there_are_no_bits() -> None:
-    found = drift.bits(parts(50, [0, 1]), came(0, [0, 1]), E)
+    found = drift.added_bits(parts(50, [0, 1]), came(0, [0, 1]), E)
     assert found == Bits([], [], [], [])
     assert found.saved is None
 
 
 def test_scores_are_low_that_only_a_hundredth_of_the_fitted_reach() -> None:
-    old, new = Profile.none(1), Profile.none(1)
+    old, new = Profile.empty(1), Profile.empty(1)
     score = np.linspace(0.5, 0.9, 1000)
     old.add(np.zeros(1000, int), score, score)
     new.add(np.zeros(4, int), np.array([0.1, 0.5, 0.6, 0.9]), np.ones(4))
-    assert old.low(old) == pytest.approx(0.01, abs=0.003)
-    assert new.low(old) == 0.5
-    assert new.low(Profile.none(1)) is None
+    assert old.low_score_share(old) == pytest.approx(0.01, abs=0.003)
+    assert new.low_score_share(old) == 0.5
+    assert new.low_score_share(Profile.empty(1)) is None
 
 
 def about(images: int, low: float | None = 0.0) -> dict[str, object]:
@@ -104,13 +104,13 @@ def test_to_fit_again_is_due_for_bits_for_low_scores_and_for_many() -> None:
     fitted = about(1000, 0.01)
     half, less = Bits([1.0], [2.0], [11.0], [7.0]), Bits([1.0], [2.5], [11.0], [7.0])
     assert half.saved == (10.0, 5.0)
-    assert drift.reasons(fitted, about(999, 0.5), half) == []
-    (bits,) = drift.reasons(fitted, about(10), less)
+    assert drift.refit_reasons(fitted, about(999, 0.5), half) == []
+    (bits,) = drift.refit_reasons(fitted, about(10), less)
     assert "save an appended image 4.5 bits, a fitted one that was held out 10.0" in bits
-    (none,) = drift.reasons(fitted, about(10), Bits([1.0], [9.0], [11.0], [7.0]))
+    (none,) = drift.refit_reasons(fitted, about(10), Bits([1.0], [9.0], [11.0], [7.0]))
     assert "save an appended image no bits, a" in none
-    (low,) = drift.reasons(fitted, about(10, 0.51), half)
+    (low,) = drift.refit_reasons(fitted, about(10, 0.51), half)
     assert "51% of the appended images have a score as low" in low
-    (many,) = drift.reasons(fitted, about(1000), half)
+    (many,) = drift.refit_reasons(fitted, about(1000), half)
     assert "1,000 images were appended to 1,000" in many
-    assert drift.reasons(fitted, about(0, None), Bits([], [], [], [])) == []
+    assert drift.refit_reasons(fitted, about(0, None), Bits([], [], [], [])) == []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cpp.curation.balance import down, effective, shares
+from cpp.curation.balance import effective_number, hierarchical_shares, shares
 
 
 def one_by_one(sizes: list[int], total: int, power: float) -> list[int]:
@@ -61,10 +61,15 @@ def test_larger_clusters_never_give_less_and_power_one_is_in_proportion() -> Non
 
 def test_a_cluster_shares_its_part_among_its_own_parts() -> None:
     sizes = np.array([100, 100, 100, 4])  # the first three are one cluster of the coarser layer
-    assert down([np.array([0, 0, 0, 1])], sizes, 24, 0).tolist() == [7, 7, 6, 4]
-    assert down([], sizes, 24, 0).tolist() == [7, 7, 6, 4]
-    assert down([np.array([0, 0, 0, 1])], np.array([100, 100, 100, 50]), 60, 0).tolist() == [10, 10, 10, 30]
-    assert down([np.array([1, 0, 1, 0])], np.array([9, 9, 1, 9]), 12, 0).tolist() == [5, 3, 1, 3]
+    assert hierarchical_shares([np.array([0, 0, 0, 1])], sizes, 24, 0).tolist() == [7, 7, 6, 4]
+    assert hierarchical_shares([], sizes, 24, 0).tolist() == [7, 7, 6, 4]
+    assert hierarchical_shares([np.array([0, 0, 0, 1])], np.array([100, 100, 100, 50]), 60, 0).tolist() == [
+        10,
+        10,
+        10,
+        30,
+    ]
+    assert hierarchical_shares([np.array([1, 0, 1, 0])], np.array([9, 9, 1, 9]), 12, 0).tolist() == [5, 3, 1, 3]
 
 
 def test_layers_sum_to_what_was_asked_at_every_level() -> None:
@@ -74,7 +79,7 @@ def test_layers_sum_to_what_was_asked_at_every_level() -> None:
     sizes = rng.integers(0, 100, 40)
     before = np.zeros(40, np.int64)
     for total in (0, 1, 10, 500, 5000):
-        given = down([coarse[middle], middle], sizes, total, 0)
+        given = hierarchical_shares([coarse[middle], middle], sizes, total, 0)
         assert given.sum() == min(total, sizes.sum())
         top = np.bincount(coarse[middle], weights=sizes).astype(np.int64)
         assert np.bincount(coarse[middle], weights=given).tolist() == shares(top, total, 0).tolist()
@@ -83,6 +88,6 @@ def test_layers_sum_to_what_was_asked_at_every_level() -> None:
 
 
 def test_evenness_is_the_number_of_clusters_where_they_are_equal() -> None:
-    assert effective(np.array([5, 5, 5, 0])) == pytest.approx(3)
-    assert effective(np.array([1, 0])) == pytest.approx(1)
-    assert effective(np.array([0])) == 0
+    assert effective_number(np.array([5, 5, 5, 0])) == pytest.approx(3)
+    assert effective_number(np.array([1, 0])) == pytest.approx(1)
+    assert effective_number(np.array([0])) == 0

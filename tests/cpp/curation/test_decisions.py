@@ -3,22 +3,22 @@
 import numpy as np
 import pyarrow as pa
 
-from cpp.curation.decisions import DROP, KEEP, Reason, leaves, listed, lots
+from cpp.curation.decisions import DROP, KEEP, Reason, keep_and_drop, random_ranks, removals
 
 
 def test_an_image_leaves_for_the_first_reason_that_holds() -> None:
     copies, odd = np.array([True, True, False, False]), np.array([0.99, 0.1, 0.99, 0.9], np.float32)
-    found = leaves(copies, odd, 0.9)
+    found = removals(copies, odd, 0.9)
     assert found[Reason.DUPLICATE].tolist() == [True, True, False, False]
     assert found[Reason.OUTLIER].tolist() == [False, False, True, False]  # the threshold itself stays
-    assert leaves(None, odd, None) == {}
-    assert list(leaves(None, odd, 0.5)) == [Reason.OUTLIER]
+    assert removals(None, odd, None) == {}
+    assert list(removals(None, odd, 0.5)) == [Reason.OUTLIER]
 
 
 def test_every_image_is_in_one_of_the_lists() -> None:
     keys = pa.array(list("abcd"))
     reasons = {Reason.DUPLICATE: np.array([1, 0, 0, 0], bool), Reason.BALANCE: np.array([0, 0, 1, 0], bool)}
-    keep, drop = listed(keys, pa.array(["s", "s", "s", None]), reasons)
+    keep, drop = keep_and_drop(keys, pa.array(["s", "s", "s", None]), reasons)
     assert (keep.schema, drop.schema) == (KEEP, DROP)
     assert keep.to_pydict() == {"key": ["b", "d"], "row": [1, 3], "image_shard": ["s", None]}
     assert drop["row"].to_pylist() == [0, 2]
@@ -26,9 +26,9 @@ def test_every_image_is_in_one_of_the_lists() -> None:
 
 
 def test_lots_depend_on_the_name_and_the_seed_alone() -> None:
-    found = lots(0, ["s", "s", None], ["a", "b", "a"])
+    found = random_ranks(0, ["s", "s", None], ["a", "b", "a"])
     assert len(set(found.tolist())) == 3
-    assert lots(0, [None, "s"], ["a", "a"]).tolist() == [found[2], found[0]]
-    assert (lots(1, ["s", "s", None], ["a", "b", "a"]) != found).all()
-    many = lots(0, [None] * 2000, map(str, range(2000))) / 2**53
+    assert random_ranks(0, [None, "s"], ["a", "a"]).tolist() == [found[2], found[0]]
+    assert (random_ranks(1, ["s", "s", None], ["a", "b", "a"]) != found).all()
+    many = random_ranks(0, [None] * 2000, map(str, range(2000))) / 2**53
     assert 0.45 < many.mean() < 0.55

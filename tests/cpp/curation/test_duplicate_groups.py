@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpp.curation import duplicate_groups
-from cpp.curation.duplicate_groups import Curve, Examples, Linked, Links, group, respan
+from cpp.curation.duplicate_groups import Curve, Examples, Linked, Links, group, merge_forests
 from cpp.curation.spanning_forest import connected, spanning
 
 NAN = float("nan")
@@ -69,7 +69,7 @@ def test_forests_of_several_buckets_become_one() -> None:
     a, b, similarity = a[some], b[some], rng.uniform(0.8, 1, 200).astype(np.float32)
     halves = [spanning(n, *(x[part] for x in (a, b, similarity))) for part in (slice(120), slice(80, None))]
     both = [np.concatenate(x) for x in zip(*halves, strict=True)]
-    found = respan(n, Links(*both, np.zeros(len(both[0]), np.int8)))
+    found = merge_forests(n, Links(*both, np.zeros(len(both[0]), np.int8)))
     assert len(found.a) == n - len(np.unique(connected(n, a, b)))
     for threshold in (0.8, 0.9, 0.95):
         kept, every = found.similarity >= threshold, similarity >= threshold
@@ -79,7 +79,7 @@ def test_forests_of_several_buckets_become_one() -> None:
 
 def test_kinds_outlive_the_merging_of_forests() -> None:
     links = Links(np.array([1, 0, 0, 1]), np.array([0, 1, 2, 2]), np.float32([1, 1, 1, 0.9]), np.int8([2, 2, 1, 0]))
-    found = respan(3, links)
+    found = merge_forests(3, links)
     assert sorted(zip(found.a, found.b, found.kind, found.similarity, strict=True)) == [(0, 1, 2, 1), (0, 2, 1, 1)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cpp.curation import duplicate_pairs
-from cpp.curation.duplicate_pairs import KINDS, Rows, search
+from cpp.curation.duplicate_pairs import KINDS, Rows, duplicate_forest
 from cpp.curation.spanning_forest import connected
 from tests.support.pairs import same
 
@@ -48,7 +48,7 @@ def test_all_pairs_of_a_cluster_are_found_whatever_the_tiles(tile: int, monkeypa
     monkeypatch.setattr(duplicate_pairs, "TILE", tile)
     given = rows(*clustered(200, 0))
     S = naive(given, lambda i, j: bool(given.cluster[i] == given.cluster[j]))
-    found = search(given, 0.7)
+    found = duplicate_forest(given, 0.7)
     assert np.abs(np.abs(S[np.minimum(found.a, found.b), np.maximum(found.a, found.b)]) - found.similarity).max() < 1e-6
     for threshold in (0.7, 0.75, 0.8, 0.9, 0.95, 0.99, 0.9999):
         kept = found.similarity >= threshold
@@ -62,7 +62,7 @@ def test_guests_are_compared_with_members_and_not_with_each_other() -> None:
     guest = np.arange(120) % 3 == 0
     given = rows(X, cluster, guest)
     S = naive(given, lambda i, j: bool(given.cluster[i] == given.cluster[j] and not (guest[i] and guest[j])))
-    found = search(given, 0.8)
+    found = duplicate_forest(given, 0.8)
     i, j = np.nonzero(S >= 0.8)
     equal = duplicate_pairs._repeats(given.vector_hash)  # of equal rows one stands for all
     every = np.concatenate([np.stack([i, j]), equal], axis=1)
@@ -76,7 +76,7 @@ def test_ten_thousand_copies_are_compared_once(monkeypatch: pytest.MonkeyPatch) 
         duplicate_pairs, "pairs_from", lambda A, B, lowest: compared.append(len(A) * len(B)) or pairs(A, B, lowest)
     )
     X, _ = clustered(9, 2)
-    found = search(rows(np.repeat(X, [10_000, *[1] * 8], axis=0), np.zeros(10_008)), 0.99)
+    found = duplicate_forest(rows(np.repeat(X, [10_000, *[1] * 8], axis=0), np.zeros(10_008)), 0.99)
     assert sum(compared) == 81
     assert (found.kind == KINDS.index("vector")).sum() == 9_999
 
@@ -86,7 +86,7 @@ def test_the_kind_of_a_pair_is_the_strongest_there_is() -> None:
     X[4, 2] = 0.05  # the same file, whose vector came out otherwise
     X[5, 3] = 0.1
     files = np.array([5, 6, 6, 7, 7, 8])
-    found = search(rows(X, np.zeros(6), files=files), 0.9)
+    found = duplicate_forest(rows(X, np.zeros(6), files=files), 0.9)
     said = {(min(a, b), max(a, b)): KINDS[k] for a, b, k in zip(found.a, found.b, found.kind, strict=True)}
     vector = next(pair for pair, kind in said.items() if kind == "vector")
     assert vector in {(0, 1), (0, 2)}
@@ -96,7 +96,7 @@ def test_the_kind_of_a_pair_is_the_strongest_there_is() -> None:
 
 def test_there_may_be_nothing_to_find() -> None:
     for X in (np.eye(4)[:0], np.eye(4)[:1], np.eye(4)):
-        assert len(search(rows(X, np.arange(len(X)) % 2), 0.8).a) == 0
+        assert len(duplicate_forest(rows(X, np.arange(len(X)) % 2), 0.8).a) == 0
 
 
 def test_rows_that_differ_in_one_bit_or_in_their_order_are_no_copies() -> None:

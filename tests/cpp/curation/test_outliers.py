@@ -7,7 +7,7 @@ from scipy.stats import combine_pvalues
 
 from cpp.clustering.coding_length import evidence_bits
 from cpp.curation import outliers
-from cpp.curation.outliers import Density, Residual, ranks, score, tally
+from cpp.curation.outliers import Density, Residual, histogram, ranks, score
 from cpp.rate_reduction.coding_rate import Moments
 from tests.support.vectors import subspaces
 
@@ -63,16 +63,16 @@ def test_rows_off_the_subspace_of_their_cluster_have_larger_residuals() -> None:
 
 def test_ranks_are_shares_of_less_odd_images_and_ties_count_by_half() -> None:
     values = np.array([1.0, 2.0, 2.0, 5.0, np.nan])
-    found = ranks(tally(values), values, large=True)
+    found = ranks(histogram(values), values, large=True)
     np.testing.assert_allclose(found, [1 / 8, 1 / 2, 1 / 2, 7 / 8, np.nan])
-    np.testing.assert_allclose(ranks(tally(values), values, large=False), 1 - found)
+    np.testing.assert_allclose(ranks(histogram(values), values, large=False), 1 - found)
 
 
 def test_tallies_of_shards_add_and_order_negative_and_huge_values() -> None:
     values = np.array([-1e9, -2.0, -0.5, 0.0, 0.25, 3.0, 1e9])
-    whole = ranks(tally(values), values, large=True)
+    whole = ranks(histogram(values), values, large=True)
     assert (np.diff(whole) > 0).all()
-    parts = tally(values[:3]) + tally(values[3:])
+    parts = histogram(values[:3]) + histogram(values[3:])
     np.testing.assert_array_equal(ranks(parts, values, large=True), whole)
 
 

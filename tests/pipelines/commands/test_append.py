@@ -137,7 +137,7 @@ def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
     close = there[
         there[:, 1] >= read_groups(context).reach
     ]  # of the appended ones; the others are no measure of clusters
-    came = Growth(title="")._appended_moments(context, read_tree(context), Profile.none(4))
+    came = Growth(title="")._appended_moments(context, read_tree(context), Profile.empty(4))
     assert 0 < len(close) < len(there)
     assert came.count_K.tolist() == np.bincount(close[:, 0].astype(int), minlength=4).tolist()
     page = (dataset.root / "appended/report.html").read_text()
