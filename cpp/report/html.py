@@ -47,6 +47,11 @@ def source(name: str) -> str:
     return text
 
 
+def fixed(value: float | None, digits: int) -> str | None:
+    """A number with so many decimals; None stays None."""
+    return None if value is None else f"{value:.{digits}f}"
+
+
 @cache
 def _loader() -> jinja2.PackageLoader:
     return jinja2.PackageLoader("cpp.report", "templates")
@@ -57,6 +62,12 @@ def _templates() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=_loader(), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    templates.filters |= {"count": "{:,}".format, "percent": percent, "duration": format_duration, "length": len}
+    templates.filters |= {
+        "count": "{:,}".format,
+        "percent": percent,
+        "duration": format_duration,
+        "length": len,
+        "fixed": fixed,
+    }
     templates.globals |= {"page_of": page_of, "on_a_page": ON_A_PAGE, "listed": LISTED}
     return templates

@@ -1,4 +1,4 @@
-"""The content of the page about outliers: the scores, the effect of thresholds, the most unusual images.
+"""The page about outliers: the scores, the effect of thresholds, the most unusual images.
 
 This module knows no files.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cpp.curation.outliers import PARTS
 from cpp.files.quantities import percent
 from cpp.report.charts import Chart, Series, chart
-from cpp.report.section_page import Cell, Group, Part, SectionPage, Shown, Table
+from cpp.report.section_page import Group, picture, render
 
 BINS = 1000  # of the histogram that is counted
 BARS = 40  # of the histogram that is drawn
@@ -38,34 +38,21 @@ def page(
     threshold: float | None,
     examples: Sequence[Mapping[str, Any]],
     others: Mapping[str, str],
-) -> SectionPage:
+) -> str:
     """The page. `counts` `[BINS]` are images by score; `examples` rows with their `kind` and the rank in each part."""
     n = int(counts.sum())
-    rows = [(f"{t:g}", above := _above(counts, t), above / max(n, 1)) for t in THRESHOLDS]
     kinds = [kind for kind in SHOWN if any(row["kind"] == kind for row in examples)]
-    tiles: dict[str, Cell] = {"images": n}
-    if threshold is not None:
-        tiles[f"above {threshold:g}, approximately"] = _above(counts, threshold)
-    return SectionPage(
-        "Outliers",
+    return render(
+        "outliers.html",
         run,
-        [
-            f"The score combines {max(len(kinds) - 1, 0)} parts, each a rank among all images, by Fisher's method: if "
-            "the parts were independent, one image in a hundred would score above 0.99.",
-            f"Images that score above {threshold:g} are dropped."
-            if threshold is not None
-            else "No outlier is dropped: curate.outliers.threshold is null.",
-        ],
-        [
-            Part(
-                "Scores",
-                charts=[_histogram(counts, threshold)],
-                tables=[Table(("threshold", "would be dropped", "of all"), rows)],
-            ),
-            Part("The most unusual images", groups=[_group(kind, examples) for kind in kinds]),
-        ],
-        tiles,
-        others,
+        {"examples": [_group(kind, examples) for kind in kinds]},
+        others=others,
+        images=n,
+        threshold=threshold,
+        above=None if threshold is None else _above(counts, threshold),
+        parts=max(len(kinds) - 1, 0),
+        histogram=_histogram(counts, threshold),
+        rows=[(f"{t:g}", above := _above(counts, t), above / max(n, 1)) for t in THRESHOLDS],
     )
 
 
@@ -87,7 +74,7 @@ def _histogram(counts: NDArray[np.int64], threshold: float | None) -> Chart:
 
 def _group(kind: str, examples: Sequence[Mapping[str, Any]]) -> Group:
     title, explanation = KINDS[kind]
-    return Group(title, [Shown.of_row(row, _text(row)) for row in examples if row["kind"] == kind], explanation)
+    return Group(title, [(picture(row), _text(row)) for row in examples if row["kind"] == kind], explanation)
 
 
 def _text(row: Mapping[str, Any]) -> str:

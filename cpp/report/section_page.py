@@ -1,89 +1,48 @@
-"""A page about one part of a run: sentences, charts, tables and groups of pictures in one HTML file.
+"""Pages about one part of a run: duplicates, outliers, balance and appended images, each with a template of its name.
 
-The modules `duplicates_page`, `outliers_page`, `balance_page` and `drift_page` give the content. This module knows no
-files. Titles, keys, captions and cells are untrusted, and the template escapes them.
+This module knows no files. Titles, keys, captions and cells are untrusted, and the templates escape them. A table cell
+is a text, an integer (shown with commas), a share (shown as a percentage) or None (shown as a dash).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from cpp.report import html
 from cpp.report.cards import Picture
-from cpp.report.charts import Chart
 
 PAGES = {"duplicates_page.html": "Duplicates", "outliers_page.html": "Outliers", "balance_page.html": "Balance"}
-Cell = str | int | float | None  # the template shows an integer with commas, a float as a percentage and None as a dash
-
-
-class Shown(NamedTuple):
-    """A picture with the text below it."""
-
-    picture: Picture
-    text: str
-
-    @classmethod
-    def of_row(cls, row: Mapping[str, Any], text: str) -> Shown:
-        """The picture of a row with `key`, `image_shard` and the thumbnail `large`, if it has one."""
-        return cls(Picture(row["key"], row["image_shard"], large=row.get("large")), text)
 
 
 class Group(NamedTuple):
-    """Pictures that belong together, such as copies of one image."""
+    """Pictures that belong together, such as copies of one image, each with the text below it."""
 
     title: str
-    shown: Sequence[Shown]
+    pictures: Sequence[tuple[Picture, str]]
     note: str = ""
 
 
-class Table(NamedTuple):
-    """Rows of cells; the first cell of a row is its heading."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+def picture(row: Mapping[str, Any]) -> Picture:
+    """The picture of a row with `key`, `image_shard` and, if it has one, the thumbnail `large`."""
+    return Picture(row["key"], row["image_shard"], large=row.get("large"))
 
 
-@dataclass(frozen=True)
-class Part:
-    """A section of a page."""
+def render(template: str, run: str, groups: Mapping[str, Sequence[Group]], **values: Any) -> str:
+    """The HTML of a page, smaller than `html.BYTES`: pictures that do not fit are left out, their texts stay.
 
-    title: str
-    sentences: Sequence[str] = ()
-    charts: Sequence[Chart] = ()
-    tables: Sequence[Table] = ()
-    groups: Sequence[Group] = ()
-
-
-@dataclass(frozen=True)
-class SectionPage:
-    """The content of a page. `run` is the title of the run, `tiles` has its main numbers by name.
-
-    `others` are the pages of `PAGES` that the run has, and `home` is the path of the main page.
+    `run` is the title of the run; `groups` and `values` are those of the template.
     """
-
-    title: str
-    run: str
-    sentences: Sequence[str]
-    parts: Sequence[Part]
-    tiles: Mapping[str, Cell] = field(default_factory=dict)
-    others: Mapping[str, str] = field(default_factory=dict)
-    home: str = "report.html"
-
-
-def render(page: SectionPage) -> str:
-    """The HTML of the page, smaller than `html.BYTES`: pictures that do not fit are left out, their texts stay."""
     room: float = html.BYTES - 1_000_000
 
-    def fitted(shown: Shown) -> Shown:
+    def fitted(picture: Picture) -> Picture:
         nonlocal room
-        picture = shown.picture
         room -= html.BASE64 * len(picture.large or b"") + 2 * len(picture.alt) + 200
-        return shown._replace(picture=replace(picture, data=picture.large if room > 0 else None))
+        return replace(picture, data=picture.large if room > 0 else None)
 
-    parts = [
-        replace(part, groups=[group._replace(shown=[*map(fitted, group.shown)]) for group in part.groups])
-        for part in page.parts
-    ]
-    return html.fill("section.html", page=replace(page, parts=parts))
+    shown = {
+        name: [group._replace(pictures=[(fitted(p), text) for p, text in group.pictures]) for group in of_name]
+        for name, of_name in groups.items()
+    }
+    return html.fill(template, run=run, **({"home": "report.html", "others": {}} | shown | values))

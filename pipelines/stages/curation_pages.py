@@ -18,7 +18,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
 from cpp.naming.titles import row_title
-from cpp.report import balance_page, duplicates_page, outliers_page, section_page, thumbnails
+from cpp.report import balance_page, duplicates_page, outliers_page, thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
 
@@ -54,7 +54,7 @@ class OutliersPage(Stage):
                     highest.add(-value[present], batch.take(pa.array(present)))
             examples = self._examples(highest, context)
             page = outliers_page.page(self.title, counts, self.threshold, examples, self.others)
-            out["outliers_page"].write_text(section_page.render(page), encoding="utf-8")
+            out["outliers_page"].write_text(page, encoding="utf-8")
             return Counts(int(counts.sum()), int(counts.sum()))
 
         return work
@@ -103,7 +103,7 @@ class BalancePage(Stage):
             rows = _with_pictures([{**row, "cluster": row["of"]} for row in ordered], self.images, context)
             summary = json.loads(Path(context.file("curation")).read_text())
             page = balance_page.page(self.title, summary, self.how, titles, before, after, rows, self.others)
-            out["balance_page"].write_text(section_page.render(page), encoding="utf-8")
+            out["balance_page"].write_text(page, encoding="utf-8")
             return Counts(int(before.sum()), int(before.sum()))
 
         return work
@@ -180,7 +180,7 @@ class DuplicatesPage(Stage):
                 bytes=self.bytes,
             )
             page = duplicates_page.page(search, counts, curve, list(examples.values()), self.others)
-            out["duplicates_page"].write_text(section_page.render(page), encoding="utf-8")
+            out["duplicates_page"].write_text(page, encoding="utf-8")
             return Counts(counts["rows"], counts["rows"])
 
         return work

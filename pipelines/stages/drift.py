@@ -20,7 +20,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming.titles import best_word
 from cpp.rate_reduction.coding_rate import Moments
-from cpp.report import drift_page, section_page
+from cpp.report import drift_page
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_groups, read_part_moments, read_tree
@@ -76,7 +76,7 @@ class Growth(Stage):
             table = _by_cluster(context, old, new)
             tables.write(table, out["growth_by_cluster"])
             page = drift_page.page(self.title, growth, old, new, table.to_pylist())
-            out["report"].write_text(section_page.render(page), encoding="utf-8")
+            out["report"].write_text(page, encoding="utf-8")
             return Counts(new.rows, new.rows)
 
         return work
