@@ -1,4 +1,4 @@
-"""Which K: the least coding length of a tree, how sure that is, and the layers around it. Knows no files, no labels."""
+"""Choose K from the merge tree and its jackknife replicates, and K of the layers. Knows no files and no labels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 from cpp.clustering.merge_tree import Tree, grow
 from cpp.rate_reduction.coding_rate import Moments
 
-PARTS = 5  # of the rows; the interval comes from leaving out one after the other
-FLAT = 2.0  # upper end of the interval over its lower: beyond it the data do not say
-APART = 1.25  # K of two minima that are worth a word, at least so far from each other
-FACTOR = 4  # about so many clusters of a layer come together in the next
-FEWEST = 3  # clusters, about, of a layer that is worth showing
+PARTS = 5  # parts of the rows; each jackknife replicate leaves out one of them
+FLAT = 2.0  # ratio of the ends of the interval from which the data do not determine K
+APART = 1.25  # least ratio of K at two minima that are both reported
+FACTOR = 4  # about this many clusters of a layer form one of the next coarser layer
+FEWEST = 3  # about the least number of clusters in a layer
 
 
 class Choice(NamedTuple):
-    """`best` is K of the least coding length; `low` and `high` are the least and largest of those of subsamples, too.
+    """`best` is the K with the least coding length; `low` and `high` bound it and the best K of the replicates.
 
-    `others` are K of further minima whose length, is in between. `sentence` says it in plain words.
+    `others` are further minima of the curve between `low` and `high`. `sentence` says this in words.
     """
 
     best: int
@@ -36,8 +36,8 @@ class Choice(NamedTuple):
 def jackknife_replicates(parts: Moments, e: float) -> Iterator[Tree]:
     """Trees of all rows but one part of them, for each part; `parts` are as from `split_groups`.
 
-    K grows with the rows that are counted, and shrinks with those that are known: fewer make groups look tighter. Rows
-    are counted half way, by the geometric mean, between those that are there and all, which keeps K where it was.
+    The best K grows with the number of counted rows, and shrinks with the number of seen rows, because fewer rows make
+    groups look tighter. Rows are weighted by the geometric mean of both numbers, which keeps K unbiased.
     """
     n_groups = len(parts.count_K) // PARTS
     for left_out in range(PARTS):
@@ -58,14 +58,16 @@ def choose_k(tree: Tree, draws: Sequence[Tree]) -> Choice:
     low, high = found[0], found[-1]
     others = [K for K in _minima(tree) if low <= K <= high and not _close(K, tree.best)]
     if tree.best == tree.n_groups > 1:
-        said = f"The coding length is least with all {tree.n_groups} groups; a larger partition.fine would show more."
+        sentence = (
+            f"The coding length is least with all {tree.n_groups} groups; a larger partition.fine would show more."
+        )
     elif high > FLAT * low:
-        said = f"The curve is flat: anything from {low} to {high} clusters is about as good as {tree.best}."
+        sentence = f"The curve is flat: anything from {low} to {high} clusters is about as good as {tree.best}."
     else:
-        said = f"The coding length is least at {tree.best} clusters; subsamples put it between {low} and {high}."
+        sentence = f"The coding length is least at {tree.best} clusters; subsamples put it between {low} and {high}."
     if others:
-        said += f" Other minima: {', '.join(map(str, others))}."
-    return Choice(tree.best, low, high, others, said)
+        sentence += f" Other minima: {', '.join(map(str, others))}."
+    return Choice(tree.best, low, high, others, sentence)
 
 
 def _close(a: int, b: int) -> bool:
@@ -73,7 +75,7 @@ def _close(a: int, b: int) -> bool:
 
 
 def _minima(tree: Tree) -> list[int]:
-    """K of the local minima of the curve, the deepest first, none close to a deeper one."""
+    """K at the local minima of the curve, the deepest first, without those close to a deeper one."""
     bits = np.concatenate([[np.inf], tree.bits[: tree.most], [np.inf]])
     inner = np.flatnonzero((bits[1:-1] < bits[:-2]) & (bits[1:-1] <= bits[2:]))
     kept: list[int] = []
@@ -84,28 +86,28 @@ def _minima(tree: Tree) -> list[int]:
 
 
 def layers(tree: Tree, n_clusters: int, asked: Sequence[int] | Literal["auto"]) -> list[int]:
-    """K of every layer, the coarsest first; `n_clusters` is always one of them.
+    """K of every layer, the coarsest first, `n_clusters` among them. ValueError for more clusters than groups.
 
-    `auto` goes up from there: of about a quarter of the clusters, that K at which the next merge costs most more than
-    the one before it, until about `FEWEST` are left. ValueError for more clusters than there are groups.
+    `auto` adds coarser layers until about `FEWEST` clusters remain: near a quarter of the K before, the K at which the
+    cost of the next merge increases most.
     """
     if asked != "auto":
         if over := [K for K in asked if tree.n_groups < K]:
             raise ValueError(
                 f"partition.layers has {over[0]}, and there are {tree.n_groups} fine groups: "
-                "raise partition.fine, or take the layer out"
+                "raise partition.fine, or remove the layer"
             )
         return sorted({n_clusters, *asked})
-    found = [n_clusters]
-    cost = np.diff(tree.bits, prepend=np.inf)  # cost[K - 1] is bits(K) - bits(K - 1): what splitting into K brings
-    while (middle := found[0] / FACTOR) >= FEWEST:
+    chosen = [n_clusters]
+    cost = np.diff(tree.bits, prepend=np.inf)  # cost[K - 1] is bits(K) - bits(K - 1)
+    while (middle := chosen[0] / FACTOR) >= FEWEST:
         near = np.arange(max(2, round(middle / 1.5)), max(3, round(middle * 1.5) + 1))
-        found.insert(0, int(near[(cost[near] - cost[near - 1]).argmax()]))
-    return found
+        chosen.insert(0, int(near[(cost[near] - cost[near - 1]).argmax()]))
+    return chosen
 
 
 def parents(finer: NDArray[np.int64], coarser: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each cluster of a layer, the one of the coarser layer that it is in; both are by fine group, `[F]`."""
-    above = np.zeros(finer.max() + 1, np.int64)
-    above[finer] = coarser
-    return above
+    """The parent of each cluster: its cluster in the coarser layer. Both layers are given by fine group, `[F]`."""
+    parent = np.zeros(finer.max() + 1, np.int64)
+    parent[finer] = coarser
+    return parent

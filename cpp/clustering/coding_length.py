@@ -1,8 +1,8 @@
-"""How many bits a partition takes: the measure by which K is chosen. From `Moments` alone. Shape suffixes as in `rate`.
+"""The coding length of a partition, in bits, by which K is chosen. From `Moments` alone. Shape suffixes as in `rate`.
 
-Two codes. `evidence_bits`, ours, is the code of Bayesian model selection: each group is a Gaussian of unknown mean and
-covariance, and what is not known is averaged over, so that a group too small to show its own covariance is coded with
-the one that is expected. `lossy_bits` is the published one. Both take a squared distortion `e`: d coordinates of
+There are two codes. `evidence_bits` is that of Bayesian model selection: each group is a Gaussian of unknown mean and
+covariance, which are integrated out, so a group too small to show its own covariance is coded with the expected one.
+`lossy_bits` is the published code. Both take a squared distortion `e`: d coordinates of
 variance e / d each. Lengths are relative to a fixed grid, so they can be negative; only differences mean anything.
 
 Sources: Murphy, "Conjugate Bayesian analysis of the Gaussian distribution", 2007, section 9 (normal inverse Wishart);
@@ -22,12 +22,12 @@ from torch import Tensor
 from cpp.nearest import nearest_rows
 from cpp.rate_reduction.coding_rate import Moments, logdet_spd
 
-NEIGHBOURS = 10  # whose mean stands for what a row would be without its noise
-ALONE = 3.0  # a row so many times farther from that mean than the median row belongs to nothing
-FLOOR = 1e-6  # of the scatter of all rows: no distortion is smaller
-ROUNDING = 1e-9  # nor than this: about the square of what float32 can tell of unit rows, with room for their sums
-STEP = 2.0  # between the distortions that are compared
-WORTH = 1.5  # bits a row that a smaller distortion must save: less is the misfit of clusters to Gaussians
+NEIGHBOURS = 10  # nearest rows whose mean estimates a row without its noise
+ISOLATED = 3.0  # a row this many times farther from that mean than the median row belongs to no group
+FLOOR = 1e-6  # least distortion, as a share of the scatter of all rows
+ROUNDING = 1e-9  # least distortion: about the squared rounding error of float32 unit rows and their sums
+STEP = 2.0  # factor between the distortions that are compared
+WORTH = 1.5  # bits per row that a smaller distortion must save; clusters that are not Gaussian save less
 
 Bits = Callable[[Moments, float], Tensor]
 
@@ -43,7 +43,7 @@ def evidence_bits(moments: Moments, e: float) -> Tensor:
 
 
 def posterior(moments: Moments, e: float) -> tuple[Tensor, Tensor]:
-    """Mean `[K, d]` and scale `[K, d, d]` of the normal inverse Wishart distribution of each group, its rows known."""
+    """Posterior mean `[K, d]` and scale `[K, d, d]` of the normal inverse Wishart distribution of each group."""
     d = moments.gram_Kdd.shape[-1]
     mean = moments.sum_Kd / (e + moments.count_K)[:, None]
     M = torch.baddbmm(moments.gram_Kdd, moments.sum_Kd[:, :, None], mean[:, None, :], alpha=-1)
@@ -52,7 +52,7 @@ def posterior(moments: Moments, e: float) -> tuple[Tensor, Tensor]:
 
 
 def bits_of(count: Tensor, logdet: Tensor, d: int, e: float) -> Tensor:
-    """`evidence_bits` of groups of so many rows whose scale has this log-determinant; the two broadcast."""
+    """`evidence_bits` of groups with `count` rows whose scale has this log-determinant; the two broadcast."""
     freedom, scale = d + 2, (d + 2) * e / d
     nats = (
         count * (d / 2) * (math.log(math.pi) - math.log(e / d))
@@ -66,7 +66,7 @@ def bits_of(count: Tensor, logdet: Tensor, d: int, e: float) -> Tensor:
 
 
 def lossy_bits(moments: Moments, e: float) -> Tensor:
-    """Bits `[K]` of the rows of each group within the squared distortion e, its mean coded apart (Ma et al.).
+    """Bits `[K]` of the rows of each group within the squared distortion e, with its mean coded separately (Ma et al.).
 
     (m + d)/2 log2 det(I + d/e cov) + d/2 log2(1 + |mean|^2 / e). 0 for an empty group.
     """
@@ -80,7 +80,7 @@ def lossy_bits(moments: Moments, e: float) -> Tensor:
 
 
 def label_bits(count_K: Tensor, n: float) -> Tensor:
-    """Bits `[K]` that say of the rows of each group, among `n`, which group they are in: m log2(n / m)."""
+    """Bits `[K]` for the group labels of the rows of each group, among `n` rows: m log2(n / m)."""
     bits: Tensor = torch.special.entr(count_K / n) * (n / math.log(2))
     return bits
 
@@ -93,24 +93,23 @@ def coding_length(moments: Moments, e: float, bits: Bits = evidence_bits) -> flo
 def exclude_isolated(Z_nd: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
     """Which rows are near others, bool `[n]`, and the noise of these, the distortion that lengths are measured at.
 
-    Noise is the mean squared distance of a row to the mean of its ten nearest. Rows of more than three times the median
-    are left out: one of a thousand neighbourhoods tells nothing of the others. 1e-6 of the scatter at least, and never
-    what rounding makes of copies.
+    The noise is the mean squared distance of a row to the mean of its ten nearest rows. Rows with more than three times
+    the median distance are left out. It is at least 1e-6 of the scatter, and more than the rounding error of copies.
     """
     Z = Z_nd.cpu()
     near = torch.from_numpy(nearest_rows(Z.numpy(), min(NEIGHBOURS, len(Z) - 1), gpu))
     blocks = torch.arange(len(Z)).split(8192)
     squared = torch.cat([(Z[rows] - Z[near[rows]].mean(1)).square().sum(1) for rows in blocks])
     floor = max(FLOOR * float((Z - Z.mean(0)).square().sum(1).mean()), ROUNDING)
-    kept = squared <= ALONE * max(float(squared.median()), floor)
+    kept = squared <= ISOLATED * max(float(squared.median()), floor)
     return kept, max(float(squared[kept].mean()), floor)
 
 
 def prefers_finer(moments: Moments, e: float) -> bool:
     """Whether half the distortion is worth it: by a bit and a half a row, on one and the same grid.
 
-    So it is where groups are thin in most directions, such as subspaces; codes that the discriminant made are not.
-    Never below a millionth of the scatter: rows exactly on a subspace would be worth it for ever.
+    It does for groups that are thin in most directions, such as subspaces; it does not for codes of the discriminant.
+    Never below a millionth of the scatter, because rows exactly on a subspace would always save more.
     """
     n, d = float(moments.count_K.sum()), moments.gram_Kdd.shape[-1]
     scatter = moments.gram_Kdd.sum(0).trace() / n - (moments.sum_Kd.sum(0) / n).square().sum()

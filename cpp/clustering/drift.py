@@ -1,6 +1,7 @@
-"""How well images that came later fit the clusters of those that were fitted, and when to fit again.
+"""Drift: how well appended images fit the clusters of the fitted images, and when to fit again.
 
-All from sums over shards: `Profile` of scores and margins, `Moments` of codes. Knows no files and no labels.
+Everything follows from sums over shards: `Profile` of scores and margins, `Moments` of codes. Knows no files and no
+labels.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from cpp.clustering.coding_length import coding_length
 from cpp.clustering.quality import SMALL
 from cpp.rate_reduction.coding_rate import Moments
 
-BINS = 2000  # of scores, from -1 to 1, and of margins, from 0 to 2
+BINS = 2000  # bins of scores from -1 to 1, and of margins from 0 to 2
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 
-LOW = 0.01  # of the fitted images have scores so low
-KEPT = 0.5  # of the bits that clusters save a fitted image: with less, an appended one loses more of them than it keeps
-MOST = 0.5  # of the appended images, when their scores are that low: then it is the rule and no exception
-GROWN = 1.0  # appended images for one that was fitted
+LOW = 0.01  # share of the fitted images that have low scores, by definition
+KEPT = 0.5  # a refit is due if an appended image saves less than this share of the bits that a fitted one saves
+MOST = 0.5  # or if more than this share of the appended images have low scores
+GROWTH = 1.0  # or if this many images were appended for each fitted one
 
 
 @dataclass
 class Profile:
-    """Sums over images: histograms of scores and margins, and of each cluster images, scores and small margins."""
+    """Sums over images: histograms of scores and margins, and by cluster the images, scores and small margins."""
 
     score: NDArray[np.int64]
     margin: NDArray[np.int64]
@@ -44,7 +45,7 @@ class Profile:
         return cls(bins, bins.copy(), clusters, np.zeros(n_clusters), clusters.copy())
 
     def add(self, cluster: NDArray[np.integer], score: NDArray[np.floating], margin: NDArray[np.floating]) -> None:
-        """Add images, `[n]` each, in place."""
+        """Add images in place; each array is `[n]`."""
         K = len(self.size_K)
         self.score += np.bincount(((score + 1) / 2 * BINS).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
         self.margin += np.bincount((margin / 2 * BINS).astype(np.int64).clip(0, BINS - 1), minlength=BINS)
@@ -57,11 +58,11 @@ class Profile:
         return int(self.size_K.sum())
 
     def quantiles(self) -> dict[str, float] | None:
-        """Scores below which so many images are, to a thousandth; None without images."""
+        """Quantiles of the scores, to a thousandth; None without images."""
         return {f"{q:g}": round(-1 + 2 * (self._bin(q) + 1) / BINS, 3) for q in QUANTILES} if self.rows else None
 
     def _bin(self, quantile: float) -> int:
-        """The bin of scores that a quantile is in."""
+        """The bin of scores that contains a quantile."""
         return int(np.searchsorted(np.cumsum(self.score) / self.rows, quantile))
 
     def low_score_share(self, fitted: Profile) -> float | None:
@@ -83,9 +84,9 @@ class Profile:
 
 
 class Bits(NamedTuple):
-    """Bits an image in a partition, by the part of the fitted images that is held out: of that part, of appended ones.
+    """Bits per image of held-out fitted images and of appended images, for each part that is held out.
 
-    `fitted_one` and `appended_one` are the same with all images in one cluster.
+    `fitted_one` and `appended_one` are the bits with all images in one cluster.
     """
 
     fitted: list[float]
@@ -95,10 +96,10 @@ class Bits(NamedTuple):
 
     @property
     def saved(self) -> tuple[float, float] | None:
-        """Bits that the clusters save a held-out fitted image and an appended one, the mean over the parts."""
+        """Bits that the clusters save per held-out fitted image and per appended image, the mean over the parts."""
         if not self.fitted:
             return None
-        fitted, appended, fitted_one, appended_one = (sum(some) / len(some) for some in self)
+        fitted, appended, fitted_one, appended_one = (sum(values) / len(values) for values in self)
         return fitted_one - fitted, appended_one - appended
 
 
@@ -110,26 +111,26 @@ def added_bits(parts: Moments, came: Moments, e: float) -> Bits:
     turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled down
     to the count of the smaller, because clusters adapt to the images that are added to them.
     """
-    K = len(came.count_K)
-    one, n_came = torch.zeros(K, dtype=torch.int64), float(came.count_K.sum())
-    found = Bits([], [], [], [])
+    K = len(appended.count_K)
+    one, n_appended = torch.zeros(K, dtype=torch.int64), float(appended.count_K.sum())
+    cost = Bits([], [], [], [])
     for left_out in range(PARTS):
-        of = torch.arange(K * PARTS) % PARTS
-        held = parts[of == left_out]
-        base = parts[of != left_out].merge(torch.arange(K).repeat_interleave(PARTS - 1), K)
+        part = torch.arange(K * PARTS) % PARTS
+        held = parts[part == left_out]
+        base = parts[part != left_out].merge(torch.arange(K).repeat_interleave(PARTS - 1), K)
         n_held = float(held.count_K.sum())
-        n = min(n_held, n_came)
+        n = min(n_held, n_appended)
         if not n or not float(base.count_K.sum()):
             continue
-        some = [base, base + held * (n / n_held), base + came * (n / n_came)]
-        for whole, fitted, appended in (
-            (some, found.fitted, found.appended),
-            ([moments.merge(one, 1) for moments in some], found.fitted_one, found.appended_one),
+        partitions = [base, base + held * (n / n_held), base + appended * (n / n_appended)]
+        for moments, of_fitted, of_appended in (
+            (partitions, cost.fitted, cost.appended),
+            ([m.merge(one, 1) for m in partitions], cost.fitted_one, cost.appended_one),
         ):
-            start, *ends = (coding_length(moments, e) for moments in whole)
-            fitted.append((ends[0] - start) / n)
-            appended.append((ends[1] - start) / n)
-    return found
+            start, *ends = (coding_length(m, e) for m in moments)
+            of_fitted.append((ends[0] - start) / n)
+            of_appended.append((ends[1] - start) / n)
+    return cost
 
 
 def refit_reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: Bits) -> list[str]:
@@ -137,18 +138,18 @@ def refit_reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: 
     found = []
     if (saved := cost.saved) and saved[1] < KEPT * saved[0]:
         little = f"{saved[1]:.1f} bits" if saved[1] > 0 else "no bits"
-        found.append(
-            f"The clusters save an appended image {little}, a fitted one that was held out {saved[0]:.1f}: "
-            "on appended images they lose more than half of what they are for."
+        sentences.append(
+            f"The clusters save {little} per appended image and {saved[0]:.1f} per held-out fitted image: "
+            "they describe the appended images less than half as well."
         )
     if (appended["low_score"] or 0.0) > MOST:
-        found.append(
+        sentences.append(
             f"{appended['low_score']:.0%} of the appended images have a score as low as the lowest {LOW:.0%} of the "
-            "fitted ones: most of them are like no cluster."
+            "fitted ones: most of them fit no cluster."
         )
-    if appended["images"] and appended["images"] >= GROWN * fitted["images"]:
-        found.append(
-            f"{appended['images']:,} images were appended to {fitted['images']:,}: the clusters, and how many there "
-            "are, were chosen by no more than half of all."
+    if appended["images"] and appended["images"] >= GROWTH * fitted["images"]:
+        sentences.append(
+            f"{appended['images']:,} images were appended to {fitted['images']:,}: the clusters, and their number, "
+            "were chosen from at most half of all images."
         )
-    return found
+    return sentences

@@ -1,8 +1,7 @@
-"""Codes of a sample -> K groups: k-means from Ward's clusters, or spectral clustering of the membership.
+"""Partition the codes of a sample into K groups: k-means from Ward's clusters, or spectral clustering.
 
-Which of the two is right differs: k-means cuts large classes up where sizes differ much, and spectral clustering
-strings classes together where they touch. `auto` makes both and keeps spectral clustering where its silhouette is
-clearly the larger. Knows no files and no labels.
+k-means splits large classes if sizes differ much; spectral clustering of the membership joins classes that touch.
+`auto` computes both and keeps spectral clustering if its silhouette is clearly larger. Knows no files and no labels.
 
 Sources: Ward, JASA 58, 1963; Ng, Jordan, Weiss, "On spectral clustering", NIPS 2001, on the membership of Chu et al.,
 arXiv 2306.05272, section 3.3; Rousseeuw, "Silhouettes", 1987.
@@ -21,16 +20,16 @@ from cpp.nearest import Nearest, kmeans
 from cpp.rate_reduction.head import Codes
 from cpp.rate_reduction.sinkhorn import membership
 
-HALF_STEPS = 5  # of Sinkhorn, as in the paper
-SCORED = 4096  # rows that a silhouette is computed on
-LEAD = 0.02  # by which spectral clustering must lead: less is chance, and the choice would change with the seed
+HALF_STEPS = 5  # Sinkhorn half-steps, as in the paper
+SCORED = 4096  # rows for a silhouette
+LEAD = 0.02  # silhouette by which spectral clustering must lead; with less the choice would depend on the seed
 BATCH = 65536
 
 Method = Literal["auto", "kmeans", "spectral"]
 
 
 class Grouping(NamedTuple):
-    """Group number of every row, `[n]`, by `method`; `silhouettes`, in [-1, 1], of the methods that were compared."""
+    """The group of every row, `[n]`, by `method`, and the silhouettes, in [-1, 1], of the compared methods."""
 
     group: NDArray[np.int64]
     method: Method
@@ -40,11 +39,11 @@ class Grouping(NamedTuple):
 def partition(
     codes: Codes, n_clusters: int, method: Method, eta: float, landmarks: int, seed: int, gpu: bool = False
 ) -> Grouping:
-    """Groups of unit rows by the cosine of `codes.Z`.
+    """Partition unit rows by the cosine of `codes.Z`. ValueError unless 1 <= n_clusters <= n.
 
     Ward's method and spectral clustering see at most `landmarks` rows, drawn by `seed`, and take landmarks^2 floats.
-    From Ward's centroids k-means goes on over all rows; of spectral clustering every row takes the nearest centroid.
-    ValueError unless 1 <= n_clusters <= n.
+    k-means continues from Ward's centroids over all rows; after spectral clustering every row takes its nearest
+    centroid.
     """
     n = len(codes.Z)
     if not 1 <= n_clusters <= n:
@@ -52,35 +51,38 @@ def partition(
     if n_clusters in (1, n):
         return Grouping(np.zeros(n, np.int64) if n_clusters == 1 else np.arange(n), "kmeans", {})
     drawn = np.sort(np.random.default_rng(seed).choice(n, min(n, max(landmarks, n_clusters)), replace=False))
-    some = Codes(codes.Z[drawn], codes.C[drawn])
+    sample = Codes(codes.Z[drawn], codes.C[drawn])
     Z = codes.Z.cpu().numpy()
-    made = {}
+    groups = {}
     for name in ("kmeans", "spectral") if method == "auto" else (method,):
-        group = ward(some.Z, n_clusters) if name == "kmeans" else spectral(some.C, n_clusters, eta, HALF_STEPS, seed)
-        centres = centroids(some.Z.cpu(), torch.from_numpy(group), n_clusters).numpy()
+        group = (
+            ward(sample.Z, n_clusters) if name == "kmeans" else spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
+        )
+        centres = centroids(sample.Z.cpu(), torch.from_numpy(group), n_clusters).numpy()
         if name == "kmeans":
             centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centres)
-        made[name] = Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64)
-    if len(made) == 1:
-        return Grouping(made[method], method, {})
+        groups[name] = Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64)
+    if len(groups) == 1:
+        return Grouping(groups[method], method, {})
     scored = drawn[np.random.default_rng(seed).permutation(len(drawn))[:SCORED]]
-    silhouettes = {name: silhouette(Z[scored], group[scored]) for name, group in made.items()}
+    silhouettes = {name: silhouette(Z[scored], group[scored]) for name, group in groups.items()}
     chosen: Method = "spectral" if silhouettes["spectral"] > silhouettes["kmeans"] + LEAD else "kmeans"
-    return Grouping(made[chosen], chosen, silhouettes)
+    return Grouping(groups[chosen], chosen, silhouettes)
 
 
 def ward(Z_nd: Tensor, n_clusters: int) -> NDArray[np.int64]:
-    """Group number `[n]` by Ward's agglomeration: the start that k-means finds its best optima from."""
+    """The group of each row, `[n]`, by Ward's agglomeration, from which k-means reaches its best optima."""
     from sklearn.cluster import AgglomerativeClustering
 
-    found: NDArray[np.int64] = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(Z_nd.cpu().numpy())
-    return found.astype(np.int64)
+    group: NDArray[np.int64] = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(Z_nd.cpu().numpy())
+    return group.astype(np.int64)
 
 
 def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: int) -> NDArray[np.int64]:
-    """Group number `[n]` by the K leading eigenvectors of the membership of unit rows `C_nd`, then k-means.
+    """The group of each row, `[n]`, by k-means on the K leading eigenvectors of the membership of unit rows `C_nd`.
 
-    Takes n^2 floats. The membership is made symmetric and divided by its row sums, as Sinkhorn leaves one side inexact.
+    Takes n^2 floats. The membership is made symmetric and divided by its row sums, because Sinkhorn scales one side
+    inexactly.
     """
     from scipy.linalg import eigh
     from scipy.sparse.linalg import eigsh
@@ -103,7 +105,7 @@ def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: i
 
 
 def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:
-    """Mean silhouette of unit rows by cosine distance; -1 where all, or none two, are in one group."""
+    """Mean silhouette of unit rows by cosine distance; -1 if there is one group, or every row is a group."""
     from sklearn.metrics import silhouette_score
 
     if not 1 < len(np.unique(group)) < len(group):
@@ -114,7 +116,7 @@ def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:
 def principal_directions(Z_nd: Tensor, directions: int | None) -> Tensor:
     """Basis `[d, p]` of the `directions` principal directions of codes, or of all: what lengths are measured in.
 
-    A covariance of d directions takes more than d rows to be seen, and d^2 floats a group to be kept.
+    To estimate a covariance in d directions takes more than d rows, and to keep it d^2 floats per group.
     """
     d = Z_nd.shape[1]
     if directions is None or directions >= d:
@@ -126,7 +128,7 @@ def principal_directions(Z_nd: Tensor, directions: int | None) -> Tensor:
 
 
 def group_count(n: int) -> int:
-    """How many groups `n` rows are cut into where K is not known: of eight rows, and 2,048 at most."""
+    """The number of fine groups for `n` rows if K is unknown: one for eight rows, at most 2,048."""
     return max(1, min(n // 8, 2048))
 
 

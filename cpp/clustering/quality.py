@@ -1,4 +1,4 @@
-"""How good each cluster is, and signs that a clustering has collapsed, in plain words. Knows no files, no labels."""
+"""Measures of each cluster, and warnings about collapsed clusterings. Knows no files and no labels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 from cpp.clustering.merge_tree import affinity
 from cpp.rate_reduction.coding_rate import Moments
 
-SMALL = 0.05  # of a margin, in cosine: such a member could as well be of the next cluster
-LARGE = 0.5  # share of the images in one cluster that is worth a word
+SMALL = 0.05  # cosine; a member with a smaller margin could equally belong to the next cluster
+LARGE = 0.5  # share of the images in one cluster above which a warning is given
 
 
 def effective_rank(gram_dd: Tensor) -> float:
-    """exp of the entropy of the eigenvalues of a Gram matrix, scaled to sum 1: from 1, a line, to d, all directions.
+    """exp of the entropy of the eigenvalues of a Gram matrix, scaled to sum 1: from 1 (a line) to d (all directions).
 
     Roy and Vetterli, "The effective rank", EUSIPCO 2007, on the second moments.
     """
@@ -28,11 +28,11 @@ def effective_rank(gram_dd: Tensor) -> float:
 
 
 class Measures(NamedTuple):
-    """Of every cluster, `[K]` each.
+    """Measures of every cluster, `[K]` each.
 
-    `coding_rate` in nats an image, at the distortion of the run; `effective_rank`; `rate_share`, its part of the rate
-    reduction: how much it gains that the cluster is coded apart; `nearest` the cluster whose directions are most like
-    its own (-1 where there is none) and `overlap` how much so, the cosine of their Gram matrices about the mean of all.
+    `coding_rate` in nats per image, at the distortion of the run; `effective_rank`; `rate_share`, the cluster's part of
+    the rate reduction; `nearest`, the cluster with the most similar directions (-1 without another), and `overlap`, the
+    cosine of the two Gram matrices about the mean of all images.
     """
 
     coding_rate: NDArray[np.float64]
@@ -43,10 +43,10 @@ class Measures(NamedTuple):
 
 
 def measures(moments: Moments, e: float) -> Measures:
-    """What moments say of clusters; those without rows have rate, rank and share 0."""
-    everything = moments.merge(torch.zeros(len(moments.count_K), dtype=torch.int64), 1)
+    """Measures of clusters from their moments. A cluster without rows has rate, rank and share 0."""
+    total = moments.merge(torch.zeros(len(moments.count_K), dtype=torch.int64), 1)
     rate = moments.coding_rate(e)
-    gain = moments.count_K * (everything.coding_rate(e) - rate)
+    gain = moments.count_K * (total.coding_rate(e) - rate)
     grams = zip(moments.count_K, moments.gram_Kdd, strict=True)
     rank = torch.tensor([effective_rank(G) if n else 0.0 for n, G in grams], dtype=torch.float64)
     like = affinity(moments.centred_at(everything.sum_Kd[0] / everything.count_K.clamp_min(1))).fill_diagonal_(-1)
@@ -56,34 +56,35 @@ def measures(moments: Moments, e: float) -> Measures:
         rate.numpy(),
         rank.numpy(),
         (gain / gain.sum().clamp_min(1e-12)).numpy(),
-        nearest.masked_fill(alone, -1).numpy(),
-        overlap.masked_fill(alone, 0).to(torch.float64).numpy(),
+        nearest.masked_fill(single, -1).numpy(),
+        overlap.masked_fill(single, 0).to(torch.float64).numpy(),
     )
 
 
 def warnings(moments: Moments, sizes: Sequence[int], high: int | None = None) -> list[str]:
-    """Sentences about codes that fell together and clusters that did; none where all is well.
+    """Sentences about collapsed codes, and about clusters that are too large, too many or empty.
 
-    `moments` are of the clusters, `sizes` their images; `high` is the most clusters that the coding length speaks for.
+    `moments` are those of the clusters, `sizes` their numbers of images; `high` is the largest K that the coding length
+    supports.
     """
     total, K, d = sum(sizes), len(sizes), moments.gram_Kdd.shape[-1]
-    found = []
+    sentences = []
     rank = effective_rank(moments.gram_Kdd.sum(0))
     if rank < min(K, d) / 4:
-        found.append(
+        sentences.append(
             f"The codes have collapsed: they use {rank:.1f} directions (effective rank) for {K} clusters. "
-            "Their clusters mean little; with fit.recipe paper, raise fit.warmup_steps or lower fit.gamma."
+            "The clusters mean little; with fit.recipe paper, raise fit.warmup_steps or lower fit.gamma."
         )
     if total and max(sizes) > LARGE * total and K > 2:
-        found.append(
+        sentences.append(
             f"Cluster {max(range(K), key=sizes.__getitem__)} holds {max(sizes) / total:.0%} of the images: "
-            "the others are small pieces beside it. Try partition.method kmeans, or a larger partition.eta."
+            "the others are small. Try partition.method kmeans, or a larger partition.eta."
         )
     if high is not None and 1.1 * high < K:
-        found.append(
-            f"The coding length speaks for {high} clusters at most: some {K - high} of the {K} are parts of others. "
+        sentences.append(
+            f"The coding length supports at most {high} clusters: some {K - high} of the {K} are parts of others. "
             f"Lower partition.n_clusters, or ask for a coarser layer with partition.layers."
         )
     if empty := sum(size == 0 for size in sizes):
-        found.append(f"{empty} of {K} clusters are empty: lower partition.n_clusters.")
-    return found
+        sentences.append(f"{empty} of {K} clusters are empty: lower partition.n_clusters.")
+    return sentences

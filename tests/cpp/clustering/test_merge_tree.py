@@ -127,7 +127,7 @@ def test_a_cut_into_more_clusters_than_groups_or_none_is_an_error(K: int) -> Non
 
 def test_groups_without_rows_are_an_error() -> None:
     Z, group = pieces(6, 2, 5, 8)
-    with pytest.raises(ValueError, match="2 groups have no rows: take them out"):
+    with pytest.raises(ValueError, match="2 groups have no rows: remove them"):
         grow(Moments.of(Z, group, 8), 0.05)
 
 

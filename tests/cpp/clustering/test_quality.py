@@ -55,5 +55,5 @@ def test_measures_of_one_cluster_and_an_empty_one() -> None:
 def test_more_clusters_than_the_coding_length_speaks_for_are_said() -> None:
     Z, group = blobs([20] * 8, 0.05)
     (said,) = warnings(Moments.of(Z, group, 8), [20] * 8, high=4)
-    assert said.startswith("The coding length speaks for 4 clusters at most: some 4 of the 8 are parts of others.")
+    assert said.startswith("The coding length supports at most 4 clusters: some 4 of the 8 are parts of others.")
     assert warnings(Moments.of(Z, group, 8), [20] * 8, high=8) == []

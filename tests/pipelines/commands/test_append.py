@@ -153,7 +153,7 @@ def test_images_unlike_the_fitted_ones_make_a_refit_due(dataset: Dataset) -> Non
     np.save(new / "img_emb/img_emb_0.npy", strange)
     code, said = append(dataset, new)
     assert code == 0
-    assert "refit is due: The clusters save an appended image" in said
+    assert "refit is due: The clusters save" in said
     growth = dataset.root / "appended/growth.json"
     found = json.loads(growth.read_text())
     growth.chmod(0o644)
