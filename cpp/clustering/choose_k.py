@@ -34,7 +34,7 @@ class Choice(NamedTuple):
 
 
 def jackknife_replicates(parts: Moments, e: float) -> Iterator[Tree]:
-    """Trees of all rows but one part of them, for each part; `parts` are as from `split_groups`.
+    """Jackknife replicates: merge trees of all rows except one part, for each part. `parts` come from `split_groups`.
 
     The best K grows with the number of counted rows, and shrinks with the number of seen rows, because fewer rows make
     groups look tighter. Rows are weighted by the geometric mean of both numbers, which keeps K unbiased.
@@ -48,12 +48,12 @@ def jackknife_replicates(parts: Moments, e: float) -> Iterator[Tree]:
 
 
 def split_groups(group_n: Tensor, first: int = 0) -> Tensor:
-    """Numbers of groups that are cut into `PARTS` each, row by row in turn; `first` rows came before."""
+    """The part of each row: group * PARTS + the row number modulo PARTS. `first` rows came before these."""
     return group_n * PARTS + (torch.arange(len(group_n)) + first) % PARTS
 
 
 def choose_k(tree: Tree, draws: Sequence[Tree]) -> Choice:
-    """What the tree and its those of subsamples say of K."""
+    """Choose K from the tree and its jackknife replicates."""
     found = sorted([tree.best, *(draw.best for draw in draws)])
     low, high = found[0], found[-1]
     others = [K for K in _minima(tree) if low <= K <= high and not _close(K, tree.best)]

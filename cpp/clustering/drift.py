@@ -103,11 +103,11 @@ class Bits(NamedTuple):
         return fitted_one - fitted, appended_one - appended
 
 
-def added_bits(parts: Moments, came: Moments, e: float) -> Bits:
+def added_bits(parts: Moments, appended: Moments, e: float) -> Bits:
     """Measure the bits per image by which held-out fitted images and appended images lengthen the code.
 
-    `parts` are the moments of the clusters of the fitted images, by part as from `split_groups`, and `came` `[K]` those
-    of the appended images; both are in the space of the coding lengths. Each fifth of the fitted images is held out in
+    `parts` are the moments of the clusters of the fitted images, by part as from `split_groups`, and `appended` `[K]`
+    those of the appended images; both are in the space of the coding lengths. Each fifth of the fitted images is held out in
     turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled down
     to the count of the smaller, because clusters adapt to the images that are added to them.
     """
@@ -135,7 +135,7 @@ def added_bits(parts: Moments, came: Moments, e: float) -> Bits:
 
 def refit_reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: Bits) -> list[str]:
     """Give the reasons to fit the clusters again, as sentences, from the `Profile.summary` of both sets of images."""
-    found = []
+    sentences = []
     if (saved := cost.saved) and saved[1] < KEPT * saved[0]:
         little = f"{saved[1]:.1f} bits" if saved[1] > 0 else "no bits"
         sentences.append(

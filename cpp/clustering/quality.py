@@ -49,9 +49,10 @@ def measures(moments: Moments, e: float) -> Measures:
     gain = moments.count_K * (total.coding_rate(e) - rate)
     grams = zip(moments.count_K, moments.gram_Kdd, strict=True)
     rank = torch.tensor([effective_rank(G) if n else 0.0 for n, G in grams], dtype=torch.float64)
-    like = affinity(moments.centred_at(everything.sum_Kd[0] / everything.count_K.clamp_min(1))).fill_diagonal_(-1)
-    overlap, nearest = like.max(dim=1)
-    alone = overlap < 0
+    mean = total.sum_Kd[0] / total.count_K.clamp_min(1)
+    similarity = affinity(moments.centred_at(mean)).fill_diagonal_(-1)
+    overlap, nearest = similarity.max(dim=1)
+    single = overlap < 0
     return Measures(
         rate.numpy(),
         rank.numpy(),

@@ -106,7 +106,7 @@ def test_to_fit_again_is_due_for_bits_for_low_scores_and_for_many() -> None:
     assert half.saved == (10.0, 5.0)
     assert drift.refit_reasons(fitted, about(999, 0.5), half) == []
     (bits,) = drift.refit_reasons(fitted, about(10), less)
-    assert "save an appended image 4.5 bits, a fitted one that was held out 10.0" in bits
+    assert "save 4.5 bits per appended image and 10.0 per held-out fitted image" in bits
     (none,) = drift.refit_reasons(fitted, about(10), Bits([1.0], [9.0], [11.0], [7.0]))
     assert "save an appended image no bits, a" in none
     (low,) = drift.refit_reasons(fitted, about(10, 0.51), half)
