@@ -107,8 +107,8 @@ def added_bits(parts: Moments, appended: Moments, e: float) -> Bits:
     """Measure the bits per image by which held-out fitted images and appended images lengthen the code.
 
     `parts` are the moments of the clusters of the fitted images, by part as from `split_groups`, and `appended` `[K]`
-    those of the appended images; both are in the space of the coding lengths. Each fifth of the fitted images is held out in
-    turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled down
+    those of the appended images, both in the space of the coding lengths. Each fifth of the fitted images is held out
+    in turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled down
     to the count of the smaller, because clusters adapt to the images that are added to them.
     """
     K = len(appended.count_K)
