@@ -1,16 +1,16 @@
 "use strict";
-// The page's own script: theme, search and filter, keys, folding, the map. Without it everything is there to read.
+// The script of the pages: theme, search and filter, keys, folding, the map. The text can be read without it.
 (() => {
   const $ = (id) => document.getElementById(id);
   const number = (value) => value.toLocaleString("en-US");
 
-  // Light or dark: as the system has it, until the button says otherwise.
+  // Light or dark: the theme of the system until the button changes it.
   const remembered = (value) => {
     try {
       if (value) localStorage.setItem("cpp-theme", value);
       return localStorage.getItem("cpp-theme");
     } catch {
-      return value; // a browser that keeps nothing for files
+      return value; // this browser has no storage for files
     }
   };
   const system = matchMedia("(prefers-color-scheme: dark)");
@@ -27,7 +27,7 @@
   });
   show();
 
-  // Search, sort and filter: the list holds the cards that fit, in order.
+  // Search, sort and filter: the list holds the matching cards in order.
   const list = $("cards");
   if (!list) return; // a page without clusters
   const cards = [...list.children].map((node) => ({
@@ -69,14 +69,14 @@
     const part = shown.length < cards.length ? `${number(shown.length)} of ` : "";
     $("found").textContent = `${part}${number(cards.length)} clusters`;
   };
-  // As many of them as somebody has come to: a browser lays out hundreds of cards in no time, thousands it does not.
+  // The list grows as the reader scrolls: a browser lays out hundreds of cards at once, but not thousands.
   let shown = cards;
   const more = (until = list.childElementCount + 60) => {
     list.append(...shown.slice(list.childElementCount, until).map((card) => card.node));
     near.unobserve($("end"));
-    near.observe($("end")); // looks again: on a tall screen the end may still be near
+    near.observe($("end")); // check again: on a tall screen the end may still be near
   };
-  // Not when the end is in the upper half of the screen: then somebody reads what comes after the list.
+  // It does not grow while its end is in the upper half of the screen: the reader is then at what follows the list.
   const near = new IntersectionObserver((seen) => {
     if (seen.at(-1).isIntersecting && list.childElementCount < shown.length) more();
   }, { rootMargin: "-50% 0px 2000px" });
@@ -88,10 +88,10 @@
       $("tools").reset();
       update();
     });
-    if (cards.length > 200 || $("search").value || $("sort").value !== "size") update(); // what the browser kept, too
+    if (cards.length > 200 || $("search").value || $("sort").value !== "size") update(); // the browser may have kept the form
   }
 
-  // A link to a cluster works whatever is filtered, and leads to its page where it is not on this one.
+  // A link to a cluster works with any filter, and leads to another page if the cluster is not on this one.
   const arrive = () => {
     const found = /^#cluster-(\d+)$/.exec(location.hash);
     if (!found) return;
@@ -105,7 +105,7 @@
         update();
       }
       more(shown.indexOf(card) + 20);
-      location.replace(location.hash); // now that it is there the browser holds it in view while those above it take their size
+      location.replace(location.hash); // the browser now keeps the card in view while the cards above it are laid out
     }
     if (card) go(card.node);
   };
@@ -116,7 +116,7 @@
     node.querySelector("h3 a").focus({ preventScroll: true });
   };
   addEventListener("hashchange", arrive);
-  document.addEventListener("click", (event) => { // a link to where the page is already: of that a browser says nothing
+  document.addEventListener("click", (event) => { // a link to the current hash fires no hashchange
     if (event.target.closest("a")?.getAttribute("href") === location.hash) arrive();
   });
   arrive();
@@ -144,7 +144,7 @@
     });
   }
 
-  // The map: points on a canvas, names where there is room for them.
+  // The map: points on a canvas, with names as far as they fit.
   const canvas = $("canvas");
   if (!canvas) return;
   const points = JSON.parse($("points").textContent);
@@ -195,7 +195,7 @@
     const taken = [];
     for (const { x, y, name, points: n } of points.centres) {
       const [left, middle] = place(x, y);
-      const top = n < 40 ? middle - 15 : middle; // a name would hide so few
+      const top = n < 40 ? middle - 15 : middle; // the name would hide so few points
       const half = pen.measureText(name).width / 2 + 4;
       if (left < half || top < 12 || left > width - half || top > height - 12) continue;
       const box = [left - half, top - 10, left + half, top + 10];
@@ -218,7 +218,7 @@
     ({ clientWidth: width, clientHeight: height } = canvas);
     canvas.width = width * devicePixelRatio;
     canvas.height = height * devicePixelRatio;
-    scale = [width / 1100, height / 1080]; // the axes mean nothing, so that the plane may fill the frame
+    scale = [width / 1100, height / 1080]; // the axes have no meaning, so the points may be stretched to the frame
     redraw();
   };
   const zoom = (factor, x = width / 2, y = height / 2) => {
@@ -306,7 +306,7 @@
   canvas.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
   canvas.addEventListener("pointerleave", () => point(-99, -99));
   canvas.addEventListener("wheel", (event) => {
-    if (document.activeElement !== canvas && !event.ctrlKey) return; // the page scrolls over a map that nobody uses
+    if (document.activeElement !== canvas && !event.ctrlKey) return; // without focus the wheel scrolls the page
     event.preventDefault();
     zoom(Math.exp(-event.deltaY / 400), ...at(event));
   }, { passive: false });
