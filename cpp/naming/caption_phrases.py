@@ -1,7 +1,7 @@
-"""Phrases that captions are made of: which are noun-like and frequent, and which set a cluster apart.
+"""Mines phrases from captions: which are noun-like and frequent, and which distinguish a cluster.
 
-Captions are untrusted and there may be billions: long ones are cut, and what is held is bounded whatever they say.
-Latin script is taken for English. Phrases in other scripts are kept by frequency alone: there is no grammar of theirs.
+Captions are untrusted and there may be billions: long ones are cut, and memory is bounded. Text in Latin script is
+treated as English; phrases in other scripts are kept by frequency alone, because no grammar is known for them.
 Knows no files and no vectors.
 """
 
@@ -22,17 +22,17 @@ from scipy import sparse
 
 from cpp.naming import wordnet
 
-CAPTIONS = 10  # of an image that are read
-CHARACTERS = 1000  # of a caption that are read
-WORDS = 3  # of a phrase, at most
-PER_SHARD = 20_000  # phrases of a shard that are kept, the most frequent
-MOST = 20_000  # phrases that are mined, the most frequent
-RARE = 5  # images that must have a phrase
-HELD = 200_000  # phrases that are counted at a time; where there are more the rarer half is dropped
-MERGED = 2_000_000  # the same, of all shards
-ALONE, ALONE_PHRASE = 0.1, 0.05  # of the images with a word, or a longer phrase, those where it must be a noun phrase
-CLOSED = 0.25  # of the images with a word that WordNet has as a noun, those where it must end a phrase
-PART = 0.9  # a phrase is only a part of a longer one that is in so many of its images
+CAPTIONS = 10  # captions read per image
+CHARACTERS = 1000  # characters read per caption
+WORDS = 3  # most words of a phrase
+PER_SHARD = 20_000  # most frequent phrases kept per shard
+MOST = 20_000  # most frequent phrases that are mined
+RARE = 5  # least number of images with a phrase
+HELD = 200_000  # phrases counted at a time; beyond it the rarer half is dropped
+MERGED = 2_000_000  # the same for all shards together
+ALONE, ALONE_PHRASE = 0.1, 0.05  # least share of the images with a word, or phrase, where it stands as a noun phrase
+CLOSED = 0.25  # least share of the images with a WordNet noun where it ends a phrase
+PART = 0.9  # a phrase counts as part of a longer one that occurs in this share of its images
 
 SEEN = pa.schema([("phrase", pa.string()), ("images", pa.int64()), ("closed", pa.int64()), ("alone", pa.int64())])
 MINED = pa.schema([("phrase", pa.string()), ("images", pa.int64()), ("forms", pa.list_(pa.string()))])
@@ -48,8 +48,8 @@ _OPENER = regex.compile(
     "an?|the|this|that|these|those|his|her|its|their|my|your|our|some|any|each|every|another|of|with|in|on|at|by|from|"
     "into|over|under|near|behind|between|against|for|two|three|four|five|six|several|many|through|across|around|during|"
     "without"
-)  # what a noun phrase follows
-_JOINERS = frozenset({"and", "or", "-", "'", "’"})  # what follows may belong to the same phrase
+)  # words that precede a noun phrase
+_JOINERS = frozenset({"and", "or", "-", "'", "’"})  # the next word may belong to the same phrase
 Analyzer = Callable[[str], list[str]]
 
 
@@ -57,8 +57,10 @@ Analyzer = Callable[[str], list[str]]
 def _analyzer() -> Analyzer:
     from sklearn.feature_extraction.text import CountVectorizer
 
-    made: Analyzer = CountVectorizer(preprocessor=_plain, tokenizer=_TOKEN.findall, token_pattern=None).build_analyzer()
-    return made
+    analyzer: Analyzer = CountVectorizer(
+        preprocessor=_plain, tokenizer=_TOKEN.findall, token_pattern=None
+    ).build_analyzer()
+    return analyzer
 
 
 @functools.cache
@@ -74,19 +76,19 @@ def _plain(caption: str) -> str:
 
 
 def count(images: Iterable[Sequence[str]], held: int = HELD, kept: int = PER_SHARD) -> pa.Table:
-    """SEEN of a shard: for every phrase the images that have it, with the `kept` most frequent ones.
+    """SEEN of a shard: the number of images with each phrase, for the `kept` most frequent phrases.
 
-    An image comes as its captions. `closed` are the images where a phrase ends before a preposition, a verb of the
-    stop words or a full stop, `alone` those where it also follows an article or a preposition, as noun phrases do. At
-    most `held` phrases are held; where there are more, the rarer ones are counted anew from then on.
+    An image is given as its captions. `closed` counts images where the phrase ends before a preposition, a verb among
+    the stop words or a full stop, `alone` those where it also follows an article or a preposition, as noun phrases do.
+    At most `held` phrases are in memory; beyond that the rarer ones are dropped and counted from 0 again.
     """
     seen: dict[str, list[int]] = {}
     for captions in images:
-        found: dict[str, tuple[bool, bool]] = {}
+        uses: dict[str, tuple[bool, bool]] = {}
         for phrase, opened, closed in _phrases(captions):
-            was = found.get(phrase, (False, False))
-            found[phrase] = (was[0] or closed, was[1] or (opened and closed))
-        for phrase, (closed, alone) in found.items():
+            before = uses.get(phrase, (False, False))
+            uses[phrase] = (before[0] or closed, before[1] or (opened and closed))
+        for phrase, (closed, alone) in uses.items():
             row = seen.setdefault(phrase, [0, 0, 0])
             row[0] += 1
             row[1] += closed
@@ -103,7 +105,7 @@ def _most(seen: Mapping[str, list[int]], n: int) -> list[tuple[str, list[int]]]:
 
 
 def _phrases(captions: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
-    """The phrases of up to `WORDS` words, whether an opener stands before them and a boundary behind them."""
+    """Phrases of up to `WORDS` words, and whether an opener precedes and a boundary follows them."""
     for caption in captions[:CAPTIONS]:
         run: list[str] = []
         opened = False
@@ -119,7 +121,7 @@ def _phrases(captions: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
 
 
 def total(tables: Iterable[pa.Table], held: int = MERGED) -> pa.Table:
-    """SEEN of all shards, the most frequent phrase first; of at most `held` phrases at a time."""
+    """SEEN of all shards, the most frequent phrase first, with at most `held` phrases in memory."""
     parts, rows = [SEEN.empty_table()], 0
     for table in tables:
         parts.append(table)
@@ -138,10 +140,10 @@ def _summed(parts: Sequence[pa.Table]) -> pa.Table:
 
 
 def mine(seen: pa.Table, most: int = MOST, rare: int = RARE) -> pa.Table:
-    """MINED: of SEEN over all shards the `most` frequent noun-like phrases that `rare` images have, in this order.
+    """MINED: the `most` frequent noun-like phrases of SEEN that at least `rare` images have, in this order.
 
-    A phrase that nearly always is a part of a longer one is left out. Forms with one normal form ("dog", "dogs") are
-    one phrase, called by the most frequent of them; its `images` are the sum of theirs.
+    A phrase that is nearly always part of a longer one is left out. Phrases with one normal form ("dog", "dogs") are
+    merged under the most frequent form; `images` is the sum.
     """
     frequent = seen.filter(pc.greater_equal(seen["images"], rare)).to_pylist()
     stats = {row["phrase"]: row for row in frequent}
@@ -171,10 +173,10 @@ def _parts(phrase: str) -> Iterator[str]:
 
 
 def _noun_like(phrase: str, stats: Mapping[str, Mapping[str, int]]) -> bool:
-    """Whether a phrase is used as a noun phrase is, or is a noun of WordNet that ends phrases.
+    """Whether a phrase is used like a noun phrase, or is a WordNet noun that ends phrases.
 
-    Adjectives seldom stand between an article and a boundary, verbs hardly ever follow an article. A word that only
-    WordNet says to be a noun does not follow a plural: "dogs run" is no phrase.
+    Adjectives seldom stand between an article and a boundary; verbs hardly ever follow an article. A word that only
+    WordNet knows as a noun does not follow a plural: "dogs run" is no phrase.
     """
     if not _LATIN.search(phrase):
         return True
@@ -194,17 +196,17 @@ def _noun_like(phrase: str, stats: Mapping[str, Mapping[str, int]]) -> bool:
 def tally(
     images: Iterable[Sequence[str]], cluster: NDArray[np.integer], mined: pa.Table, n_clusters: int
 ) -> sparse.csr_array:
-    """Images of every cluster that have a phrase of MINED: `[n_clusters, n_phrases]`, int64.
+    """The number of images of every cluster with each phrase of MINED, int64 `[n_clusters, n_phrases]`.
 
-    Of shards they add up. An image counts once for a phrase, so that no caption outweighs another.
+    Counts of shards add up. An image counts once for a phrase, so that no caption outweighs another.
     """
     number = {form: i for i, forms in enumerate(mined["forms"].to_pylist()) for form in forms}
     shape = (n_clusters, len(mined))
     counts, rows, columns = sparse.csr_array(shape, dtype=np.int64), list[int](), list[int]()
     for k, captions in zip(cluster.tolist(), images, strict=True):
-        found = {number[phrase] for phrase, _, _ in _phrases(captions) if phrase in number}
-        rows += [k] * len(found)
-        columns += found
+        present = {number[phrase] for phrase, _, _ in _phrases(captions) if phrase in number}
+        rows += [k] * len(present)
+        columns += present
         if len(rows) > HELD:
             counts, rows, columns = counts + _pairs(rows, columns, shape), [], []
     return counts + _pairs(rows, columns, shape)
@@ -215,25 +217,25 @@ def _pairs(rows: list[int], columns: list[int], shape: tuple[int, int]) -> spars
 
 
 def merge(counts: sparse.csr_array, into: NDArray[np.integer]) -> sparse.csr_array:
-    """The counts of coarser clusters, in which cluster k has gone into `into[k]`."""
+    """The counts of coarser clusters; cluster k is part of cluster `into[k]`."""
     pairs = counts.tocoo()
     return sparse.csr_array((pairs.data, (into[pairs.row], pairs.col)), (int(into.max()) + 1, counts.shape[1]))
 
 
 def distinctive(counts: sparse.csr_array, phrases: Sequence[str], top: int) -> list[list[tuple[str, float]]]:
-    """For every cluster the `top` phrases that set its captions apart, with their class-based TF-IDF, largest first.
+    """For every cluster the `top` phrases that distinguish its captions, by class-based TF-IDF, largest first.
 
     W = tf_tc log(1 + A / tf_t), A the mean count of a cluster (Grootendorst, BERTopic, arXiv 2203.05794, section 3.3).
-    tf_tc is divided by the sum of the cluster, so that clusters of different size compare, and must not be less than
-    the same share of all. Equal scores go to the phrase that comes first; a cluster without captions has none.
+    tf_tc is divided by the sum of the cluster, so that clusters of different size are comparable, and must be at least
+    the phrase's share in all captions. Ties go to the first phrase; a cluster without captions has no phrases.
     """
     of_phrase, of_cluster = np.maximum(counts.sum(axis=0), 1), np.maximum(counts.sum(axis=1), 1)
-    everything = max(1, int(counts.sum()))
-    idf = np.log1p(everything / counts.shape[0] / of_phrase)
+    n_all = max(1, int(counts.sum()))
+    idf = np.log1p(n_all / counts.shape[0] / of_phrase)
     result = []
     for k, (low, high) in enumerate(pairwise(counts.indptr)):
         phrase, share = counts.indices[low:high], counts.data[low:high] / of_cluster[k]
-        apart = share >= of_phrase[phrase] / everything
+        apart = share >= of_phrase[phrase] / n_all
         phrase, score = phrase[apart], share[apart] * idf[phrase[apart]]
         order = np.lexsort((phrase, -score))[:top]
         result.append([(phrases[phrase[i]], float(score[i])) for i in order])

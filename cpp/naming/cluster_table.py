@@ -1,4 +1,4 @@
-"""The rows of `clusters.parquet`, and a label for every image. Knows no files."""
+"""The rows of `clusters.parquet`, and the confidence of an image's label. Knows no files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from cpp.clustering.quality import Measures
 from cpp.naming.names import Name
 
-EXAMPLES = 5  # keys of typical members that are kept for a cluster
-# logistic regression of labels that are right for their image (tests/bench/names.py)
+EXAMPLES = 5  # keys of typical members per cluster
+# logistic regression of labels that are right for their image (tests/bench/names.py): weights of the log odds of the
+# cluster's name, of the margin and of the lag
 SURE, BELONGS, FITS = 0.93, 0.4, -40.0
 
 _WORD = pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())])
@@ -52,12 +53,12 @@ LABELS = pa.schema(
 
 @dataclass(frozen=True)
 class Layer:
-    """What is known of the clusters of a layer, each by cluster number.
+    """The clusters of a layer, by cluster number.
 
-    `names` is None where there is no vocabulary, `captions`, words that set its captions apart with their scores, where
-    there are no captions. `main` says that the numbers are those of the column `cluster` of
-    ASSIGNMENTS; others are in `cluster_{layer}`. `parent` is the cluster of the next coarser layer, `examples` the keys
-    of typical members, `small_margin` the share of members whose margin is small.
+    `names` is None without a vocabulary. `captions`, the words that set a cluster's captions apart with their scores,
+    is None without captions. `main` is true for the layer of the column `cluster` in ASSIGNMENTS; other layers are in
+    `cluster_{layer}`. `parent` is the cluster in the next coarser layer, `examples` the keys of typical members,
+    `small_margin` the share of members whose margin is small.
     """
 
     main: bool
@@ -105,13 +106,11 @@ def _evidence(name: Name) -> dict[str, Any]:
 def confidence(
     cluster_n: NDArray[np.floating], margin_n: NDArray[np.floating], lag_n: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """How likely the name of its cluster is right for each image, in [0, 1], `[n]`.
+    """The probability that the cluster's name is right for each image, float32 `[n]`.
 
-    From the confidence of the cluster's name, the margin of the image, and `lag`, by how much its cosine to the name is
-    behind that to its own best word (0 where this is the name).
+    It follows from the confidence of the cluster's name, the margin of the image, and `lag`, the cosine of the image to
+    its own best word minus that to the name (0 if they are the same word).
     """
     odds = np.log(cluster_n.clip(1e-6, 1 - 1e-6) / (1 - cluster_n.clip(1e-6, 1 - 1e-6)))
-    found: NDArray[np.float32] = (1 / (1 + np.exp(-(SURE * odds + BELONGS * margin_n + FITS * lag_n)))).astype(
-        np.float32
-    )
-    return found
+    probability: NDArray[np.floating] = 1 / (1 + np.exp(-(SURE * odds + BELONGS * margin_n + FITS * lag_n)))
+    return probability.astype(np.float32)

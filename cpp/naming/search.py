@@ -1,6 +1,6 @@
-"""The images and clusters nearest to a text, in the space that a run's image vectors share with its words.
+"""Finds the images and clusters nearest to a text, in the space that image vectors and words share.
 
-Knows no files of runs and no text tower: the text comes as its vector.
+Knows no run folder and no text tower: the text is given as its vector.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from cpp.naming.votes import Likeness
 def nearest_images(
     features: Sequence[str], column: str, text_d: NDArray[np.floating], n: int, prefetch: int
 ) -> list[dict[str, Any]]:
-    """The `n` images of FEATURES files of the largest cosine to a unit vector: `key`, `cosine`, and `row` in all files.
+    """The `n` images with the largest cosine to a unit vector: `key`, `cosine`, and `row`, counted over all files.
 
-    One pass, in memory that does not grow with the files. ValueError where the dimensions differ.
+    One pass; memory does not grow with the files. ValueError if the dimensions differ.
     """
     least, start = SmallestRows(n), 0
     for batch in batches(features, ["key", column], prefetch):
@@ -38,10 +38,10 @@ def nearest_images(
 
 
 def nearest_clusters(likeness: Likeness, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
-    """The `n` clusters whose mean image is most like a unit vector: number, mean cosine of its images, and by how much
-    that is more than the mean of all images."""
-    there = np.flatnonzero(likeness.count_k)
-    mean = likeness.sum_kd[there] @ text_d / likeness.count_k[there]
+    """The `n` clusters with the largest mean cosine to a unit vector: number, mean cosine of the images, and the same
+    minus the mean cosine of all images."""
+    filled = np.flatnonzero(likeness.count_k)
+    mean = likeness.sum_kd[filled] @ text_d / likeness.count_k[filled]
     overall = float(likeness.sum_kd.sum(0) @ text_d / likeness.count_k.sum())
     order = np.argsort(-mean, kind="stable")[:n]
-    return [(int(there[i]), float(mean[i]), float(mean[i]) - overall) for i in order]
+    return [(int(filled[i]), float(mean[i]), float(mean[i]) - overall) for i in order]

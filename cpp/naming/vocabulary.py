@@ -1,4 +1,4 @@
-"""Words that clusters may be called by: cleaned, one entry for one meaning, with their text vectors.
+"""The vocabulary of names: cleaned words, one entry for each meaning, with their text vectors.
 
 Knows no files and no text tower: words come with their vectors, in the space of the image vectors.
 """
@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from cpp.naming import wordnet
 
-LONGEST = 100  # characters of a word: a longer one is no name
+LONGEST = 100  # characters of a word; a longer one is no name
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Vocabulary:
 
     @classmethod
     def of(cls, words: Sequence[str], vectors: NDArray[np.floating], exclude: Iterable[str] = ()) -> Vocabulary:
-        """The words without those that `exclude` names, in number, case or a synonym.
+        """The words without those in `exclude`, in any number or case, and without their synonyms.
 
-        Words that differ only so, and common words of one synset of WordNet, become one entry: the first of them, with
-        the mean of their vectors. ValueError where no word is left.
+        Words that differ only in number or case, and common words of one WordNet synset, become one entry: the first of
+        them, with the mean of their vectors. ValueError if no word is left.
         """
         cleaned = [clean(word) for word in words]
-        barred = _Barred(exclude)
+        excluded = _SameMeaning(exclude)
         entries: dict[int, list[int]] = {}  # the first row of an entry -> its rows
         first: dict[object, int] = {}
         for i, word in enumerate(cleaned):
-            if not word or barred(word):
+            if not word or excluded(word):
                 continue
             marks: list[object] = [_spelled(word)]
             if (synset := wordnet.one_meaning(word)) is not None:
@@ -50,14 +50,14 @@ class Vocabulary:
                 first.setdefault(mark, entry)
         if not entries:
             raise ValueError(
-                "the vocabulary has no words" + (", after label.exclude took the rest out" if len(words) else "")
+                "the vocabulary has no words" + (", because label.exclude removes all of them" if len(words) else "")
             )
-        rows, of = (
+        rows, entry_of_row = (
             np.concatenate(list(entries.values())),
             np.repeat(np.arange(len(entries)), [*map(len, entries.values())]),
         )
         unit = normalize(torch.from_numpy(np.asarray(vectors, np.float32)[rows]))
-        summed = unit.new_zeros(len(entries), unit.shape[1]).index_add_(0, torch.from_numpy(of), unit)
+        summed = unit.new_zeros(len(entries), unit.shape[1]).index_add_(0, torch.from_numpy(entry_of_row), unit)
         return cls(tuple(cleaned[i] for i in entries), normalize(summed))
 
     def __len__(self) -> int:
@@ -65,30 +65,30 @@ class Vocabulary:
 
     @functools.cached_property
     def above(self) -> tuple[tuple[int, ...], ...]:
-        """For each word the words of the vocabulary that are more general, the nearest first."""
-        at: dict[str, list[int]] = {}
+        """For each word the more general words of the vocabulary, the nearest first."""
+        numbers: dict[str, list[int]] = {}
         for i, word in enumerate(self.words):
-            at.setdefault(wordnet.normal(word), []).append(i)
-        general = ((j for up in wordnet.above(word) for j in at.get(up, ())) for word in self.words)
-        return tuple(tuple(j for j in dict.fromkeys(found) if j != i) for i, found in enumerate(general))
+            numbers.setdefault(wordnet.normal(word), []).append(i)
+        general = ((j for up in wordnet.above(word) for j in numbers.get(up, ())) for word in self.words)
+        return tuple(tuple(j for j in dict.fromkeys(words) if j != i) for i, words in enumerate(general))
 
     @functools.cached_property
     def below(self) -> tuple[tuple[int, ...], ...]:
-        """For each word the words of the vocabulary that it is more general than."""
-        found: list[list[int]] = [[] for _ in self.words]
+        """For each word the more special words of the vocabulary."""
+        special: list[list[int]] = [[] for _ in self.words]
         for i, general in enumerate(self.above):
             for j in general:
-                found[j].append(i)
-        return tuple(map(tuple, found))
+                special[j].append(i)
+        return tuple(map(tuple, special))
 
     def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Which words `[n_words]` mean what one of the names does."""
-        said = _Barred(names)
-        return np.array([said(word) for word in self.words], np.bool_)
+        """Which words, bool `[n_words]`, have the meaning of one of the names."""
+        matches = _SameMeaning(names)
+        return np.array([matches(word) for word in self.words], np.bool_)
 
 
-class _Barred:
-    """Says of a word whether it is one of some others, or means the same."""
+class _SameMeaning:
+    """Tests whether a word equals, or is a synonym of, one of some words."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self.spelled = {wordnet.normal(word) for word in words} - {""}
@@ -100,12 +100,12 @@ class _Barred:
 
 
 def clean(word: str) -> str:
-    """A word in one line, without control characters; empty where it is longer than `LONGEST` characters."""
+    """A word in one line, without control characters; empty if it has more than `LONGEST` characters."""
     text = " ".join("".join(c if c.isprintable() else " " for c in word.replace("_", " ")).split())
     return text if len(text) <= LONGEST else ""
 
 
 def _spelled(word: str) -> str:
-    """What two spellings of a word share: case, plural, hyphens; a note in brackets counts."""
+    """A form that spellings in another case, number or hyphenation share; a note in brackets is kept."""
     bare, bracket, note = word.partition("(")
     return f"{wordnet.normal(bare) or bare.casefold()}{bracket}{note.casefold()}"

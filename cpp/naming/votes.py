@@ -1,4 +1,4 @@
-"""What images say of words: votes, best words and similarities, all of them sums over shards.
+"""Votes of images for words, best words and similarities, all as sums over shards.
 
 Knows no files. Shape suffixes: n images, w words, k clusters, d dimensions.
 
@@ -18,15 +18,15 @@ from torch import Tensor
 
 from cpp.naming.vocabulary import Vocabulary
 
-TEMPERATURE = 100.0  # CLIP's logit scale, as the paper has it
-_AT_ONCE = 2**25  # similarities of images and words in memory
+TEMPERATURE = 100.0  # CLIP's logit scale, as in the paper
+_BLOCK = 2**25  # similarities of images and words in memory
 
 
 @dataclass(frozen=True)
 class Votes:
-    """Sparse `[clusters, words]`: `vote[i]` is what `cluster[i]` gives to `word[i]`; each pair once, in order.
+    """Sparse `[clusters, words]`: `vote[i]` is the votes of `cluster[i]` for `word[i]`; each pair once, in order.
 
-    `first[i]` images of the cluster have the word as their best.
+    `first[i]` is the number of images of the cluster whose best word it is.
     """
 
     cluster: NDArray[np.int32]
@@ -35,11 +35,11 @@ class Votes:
     first: NDArray[np.int64]
 
     def merge(self, into: NDArray[np.integer]) -> Votes:
-        """The votes of coarser clusters, in which cluster k has gone into `into[k]`."""
+        """The votes of coarser clusters; cluster k is part of cluster `into[k]`."""
         return Votes.total([replace(self, cluster=into[self.cluster].astype(np.int32))])
 
     def without(self, word_w: NDArray[np.bool_]) -> Votes:
-        """The votes that are not for one of the words that are marked in `[n_words]`."""
+        """The votes without those for the words marked in `[n_words]`."""
         kept = ~word_w[self.word]
         return Votes(self.cluster[kept], self.word[kept], self.vote[kept], self.first[kept])
 
@@ -54,10 +54,10 @@ class Votes:
 
 
 class Likeness(NamedTuple):
-    """How alike images and words are, as sums over images.
+    """Similarities of images and words, as sums over images.
 
-    By cluster: images `count_k` int64 and the sum of their unit vectors `sum_kd` float64. By word, over all images: the
-    sum of their similarities and of its squares, `similarity_w` and `squared_w` float64.
+    By cluster: the number of images `count_k` int64 and the sum of their unit vectors `sum_kd` float64. By word, over
+    all images: the sum of the similarities and of their squares, `similarity_w` and `squared_w` float64.
     """
 
     count_k: NDArray[np.int64]
@@ -66,14 +66,14 @@ class Likeness(NamedTuple):
     squared_w: NDArray[np.float64]
 
     def merge(self, into: NDArray[np.integer], n_clusters: int) -> Likeness:
-        """That of coarser clusters, in which cluster k has gone into `into[k]`."""
+        """The sums of coarser clusters; cluster k is part of cluster `into[k]`."""
         sums = np.zeros((n_clusters, self.sum_kd.shape[1]))
         np.add.at(sums, into, self.sum_kd)
         count = np.bincount(into, weights=self.count_k, minlength=n_clusters).astype(np.int64)
         return self._replace(count_k=count, sum_kd=sums)
 
     def add_(self, cluster: NDArray[np.integer], part: Likeness) -> None:
-        """Add, in place, what a part of the images says, whose clusters have these numbers here, each once."""
+        """Add the sums of a part of the images in place; its clusters have the distinct numbers `cluster` here."""
         self.count_k[cluster] += part.count_k
         self.sum_kd[cluster] += part.sum_kd
         self.similarity_w[:] += part.similarity_w
@@ -81,15 +81,15 @@ class Likeness(NamedTuple):
 
     @classmethod
     def none(cls, n_clusters: int, d: int, n_words: int) -> Likeness:
-        """That of no images."""
+        """The sums of no images."""
         empty = np.zeros(n_words)
         return cls(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, d)), empty, empty.copy())
 
 
 class Ballot(NamedTuple):
-    """What the images of one shard say. `present` are the numbers of the clusters that `likeness` is of, in order.
+    """The votes and similarities of one shard. `present` are the numbers of the clusters in `likeness`, in order.
 
-    `word` int32 and `similarity` float32, `[n]` each, are the best word of every image and the cosine to it.
+    `word` int32 and `similarity` float32, `[n]` each, are the best word of every image and its cosine.
     """
 
     votes: Votes
@@ -102,10 +102,10 @@ class Ballot(NamedTuple):
 def vote(
     X_nd: Tensor, cluster_n: NDArray[np.int32], vocabulary: Vocabulary, top: int, batch: int, device: str
 ) -> Ballot:
-    """Unit features `[n, d]` and their clusters -> votes, the `top` largest of softmax(100 x image . text), and sums.
+    """Let unit features `[n, d]` vote: the `top` largest values of softmax(100 x image . text), summed by cluster.
 
-    At most `batch` images at a time, fewer where there are many words: memory does not grow with these.
-    ValueError where the words live in another space (dimension).
+    At most `batch` images are compared at a time, fewer with many words, so memory does not grow with their number.
+    ValueError if the words have another dimension.
     """
     if X_nd.shape[1] != vocabulary.vectors.shape[1]:
         raise ValueError(
@@ -113,11 +113,11 @@ def vote(
             "label.vocabulary must come from the text tower of the model that made the features"
         )
     text, top = vocabulary.vectors.to(device), min(top, len(vocabulary))
-    present, at = np.unique(cluster_n, return_inverse=True)
+    present, index = np.unique(cluster_n, return_inverse=True)
     likeness = Likeness.none(len(present), X_nd.shape[1], len(vocabulary))
     parts: list[Votes] = []
     words, similarities = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
-    for block in torch.arange(len(X_nd)).split(max(1, min(batch, _AT_ONCE // len(vocabulary)))):
+    for block in torch.arange(len(X_nd)).split(max(1, min(batch, _BLOCK // len(vocabulary)))):
         rows, clusters = X_nd[block].to(device, torch.float32), cluster_n[block]
         cosine = rows @ text.T
         value, word = (TEMPERATURE * cosine).softmax(dim=1).topk(top, dim=1)
@@ -128,10 +128,10 @@ def vote(
         parts.append(Votes.total([votes]))
         words.append(word[:, 0].cpu())
         similarities.append(cosine.gather(1, word[:, :1])[:, 0].cpu())
-        torch.from_numpy(likeness.sum_kd).index_add_(0, torch.from_numpy(at)[block], rows.cpu().to(torch.float64))
+        torch.from_numpy(likeness.sum_kd).index_add_(0, torch.from_numpy(index)[block], rows.cpu().to(torch.float64))
         likeness.similarity_w[:] += cosine.sum(0, dtype=torch.float64).cpu().numpy()
         likeness.squared_w[:] += cosine.square().sum(0, dtype=torch.float64).cpu().numpy()
-    likeness.count_k[:] = np.bincount(at, minlength=len(present))
+    likeness.count_k[:] = np.bincount(index, minlength=len(present))
     word_n, similarity_n = torch.cat(words).numpy().astype(np.int32), torch.cat(similarities).numpy()
     return Ballot(Votes.total(parts), present, likeness, word_n, similarity_n)
 

@@ -1,4 +1,4 @@
-"""Lists of words that come with the packages: what `label.vocabulary` can name in place of a file."""
+"""Lists of words that installed packages ship, which `label.vocabulary` can name instead of a file."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cpp.naming import wordnet
 
 
 def imagenet1k() -> list[str]:
-    """open_clip's names of the 1,000 classes of ImageNet."""
+    """open_clip's names of the 1,000 ImageNet classes."""
     from cpp.encoding.encoder import imagenet_classes
 
     return imagenet_classes()
 
 
 def coco() -> list[str]:
-    """The 80 categories of COCO, as torchvision's detectors have them."""
+    """The 80 categories of COCO, as in torchvision's detectors."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     named: list[str] = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
@@ -27,7 +27,7 @@ LISTS: Mapping[str, tuple[Callable[[], list[str]], str]] = {
     "imagenet1k": (imagenet1k, "open_clip_torch"),
     "wordnet": (wordnet.nouns, "timm"),
     "coco": (coco, "torchvision"),
-}  # by name: how to get it, and the package that has it
+}  # by name: the function that returns it, and the package that ships it
 
 
 def words(name: str) -> list[str]:
@@ -36,6 +36,6 @@ def words(name: str) -> list[str]:
 
 
 def edition(name: str) -> str:
-    """What a list can change with: the package that has it, and its version."""
+    """The package that ships a list, and its version: the list changes only with these."""
     package = LISTS[name][1]
     return f"{package} {version(package)}"

@@ -1,7 +1,7 @@
-"""What words mean: the 21,841 nouns of WordNet that timm carries, with their synonyms and definitions, offline.
+"""Meanings of words: the 21,841 WordNet nouns that timm ships, with their synonyms and definitions, offline.
 
-A definition starts with the more general word, its genus: an airliner is "a commercial airplane that carries
-passengers". That is the hierarchy used here. Knows no images and no vectors.
+A definition begins with the more general word, its genus: an airliner is "a commercial airplane that carries
+passengers". This gives the hierarchy used here. Knows no images and no vectors.
 
 Source: Fellbaum (ed.), "WordNet: an electronic lexical database", MIT Press, 1998, as ImageNet's synsets.
 """
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import regex
 
-COMMON = 2  # lemmas of a synset, the most frequent first, that are taken for synonyms: the rest are often far-fetched
-_DEPTH = 6  # steps up that are followed
+COMMON = 2  # most frequent lemmas of a synset that count as synonyms; the others are often unusual
+_DEPTH = 6  # steps up the hierarchy
 _NOTE = re.compile(r"\([^)]*\)")
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}'&]*")  # vowels of Hindi, Thai and others are marks (M)
 _ENDS = re.compile(r"[;:(]|, ")
@@ -24,7 +24,7 @@ _STOPS = re.compile(
     "that|which|who|with|of|for|in|on|used|having|from|by|to|where|whose|made|usually|found|native|"
     "at|as|when|similar|especially|often|related|like|between|without|containing|worn|widely|grown|under|since|"
     "including|but|than"
-)  # what sets a thing apart begins with one of these
+)  # words that begin the part of a definition after the genus
 
 
 class Synset(NamedTuple):
@@ -35,9 +35,9 @@ class Synset(NamedTuple):
 
 
 def normal(word: str) -> str:
-    """A word as it is compared: lower case, no note in brackets, no punctuation, its last part in the singular.
+    """The normal form of a word: lower case, no note in brackets, no punctuation, its last part in the singular.
 
-    "Sea_Horses (animal)" is "sea horse". Empty where there is no letter or digit.
+    "Sea_Horses (animal)" becomes "sea horse". Empty without a letter or digit.
     """
     parts = _WORD.findall(_NOTE.sub(" ", word).replace("_", " ").casefold())
     return " ".join([*parts[:-1], _singular(parts[-1])]) if parts else ""
@@ -50,57 +50,57 @@ def nouns() -> list[str]:
 
 @functools.cache
 def meanings(word: str) -> frozenset[int]:
-    """Numbers of the synsets that have a `normal` word among their lemmas; none for a word that WordNet lacks."""
+    """The numbers of the synsets with this normal form among their lemmas; none for a word that WordNet lacks."""
     return frozenset(_by_lemma().get(word, ()))
 
 
 def synonyms(a: str, b: str) -> bool:
-    """Whether two words are the same when normalised, or share a synset: the test by which a name is right."""
+    """Whether two words have one normal form, or share a synset. A name is right if this holds."""
     a, b = normal(a), normal(b)
     return bool(a) and (a == b or bool(meanings(a) & meanings(b)))
 
 
 def one_meaning(word: str) -> int | None:
-    """The synset of a word that has no other and is among its common words; None for all others.
+    """The synset of a word with only one meaning that is among the synset's common words; None for other words.
 
-    A note in brackets ("octopus (food)") says that one of several is meant, so such a word has none.
+    A note in brackets ("octopus (food)") selects one of several meanings, so such a word has none.
     """
     if _NOTE.search(word):
         return None
-    found = meanings(normal(word))
-    (only,) = found if len(found) == 1 else (None,)
+    synsets = meanings(normal(word))
+    (only,) = synsets if len(synsets) == 1 else (None,)
     common = () if only is None else _synsets()[only].lemmas[:COMMON]
     return only if normal(word) in map(normal, common) else None
 
 
 @functools.cache
 def above(word: str) -> tuple[str, ...]:
-    """The `normal` words that are more general than a word, the nearest first: airliner -> airplane, aircraft"""
-    found: dict[str, None] = {}
+    """Normal forms of the words more general than a word, the nearest first: airliner -> airplane, aircraft."""
+    general: dict[str, None] = {}
     level = list(meanings(normal(word)))
     for _ in range(_DEPTH):
         level = [up for synset in level if (up := _genus(synset)) is not None]
         for synset in level:
-            found |= dict.fromkeys(normal(lemma) for lemma in _synsets()[synset].lemmas)
-    return tuple(lemma for lemma in found if lemma != normal(word))
+            general |= dict.fromkeys(normal(lemma) for lemma in _synsets()[synset].lemmas)
+    return tuple(lemma for lemma in general if lemma != normal(word))
 
 
 @functools.cache
 def _genus(synset: int) -> int | None:
-    """The synset that the definition of another begins with: the last noun before what sets it apart."""
+    """The synset of the genus in a definition: the last noun before the part that distinguishes the word."""
     text = _ENDS.split(_NOTE.sub(" ", _synsets()[synset].definition.casefold()).strip())[0]
     for opener in _OPENERS:
         text = text.removeprefix(f"{opener} ")
-    words, last, found = _WORD.findall(text), -1, None
+    words, last, genus = _WORD.findall(text), -1, None
     for i, word in enumerate(words):
         if _STOPS.fullmatch(word) or (last == i - 1 >= 0 and word.endswith(("ed", "ing"))):
             break
         for phrase in (" ".join(words[max(i - 1, 0) : i + 1]), word):
             others = sorted(meanings(normal(phrase)) - {synset})
             if others and word not in ("a", "an", "the", "and", "or"):
-                last, found = i, others[0]
+                last, genus = i, others[0]
                 break
-    return found
+    return genus
 
 
 @functools.cache
@@ -122,8 +122,8 @@ def _synsets() -> tuple[Synset, ...]:
 
 @functools.cache
 def _by_lemma() -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    by_lemma: dict[str, list[int]] = {}
     for number, synset in enumerate(_synsets()):
         for lemma in synset.lemmas:
-            found.setdefault(normal(lemma), []).append(number)
-    return found
+            by_lemma.setdefault(normal(lemma), []).append(number)
+    return by_lemma

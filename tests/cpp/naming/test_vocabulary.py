@@ -36,7 +36,7 @@ def test_excluded_words_go_with_their_synonyms() -> None:
 def test_no_words_are_an_error_that_says_why() -> None:
     with pytest.raises(ValueError, match=r"the vocabulary has no words$"):
         Vocabulary.of([], np.empty((0, 3)))
-    with pytest.raises(ValueError, match=r"no words, after label.exclude took the rest out"):
+    with pytest.raises(ValueError, match=r"no words, because label.exclude removes all of them"):
         axes("cat", exclude=("cats",))
 
 
