@@ -29,7 +29,7 @@ PICTURE = ("shard", "row", "key", "image_shard", "large")  # columns of DUPLICAT
 class OutliersPage(Stage):
     """OUTLIERS -> the page with the most unusual images by score and part, and the effect of each threshold."""
 
-    version = 1
+    version = 2
     products = (Product("outliers_page", ".html"),)
     each = ()
     whole = ("outliers", "assignments", "clusters")
@@ -75,7 +75,7 @@ class OutliersPage(Stage):
 class BalancePage(Stage):
     """DROP -> the page with the sizes of clusters before and after, and examples of kept and dropped images."""
 
-    version = 1
+    version = 2
     products = (Product("balance_page", ".html"),)
     each = ()
     whole = ("drop", "assignments", "clusters", "curation", "tree")
@@ -150,7 +150,7 @@ def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -
 class DuplicatesPage(Stage):
     """Counts, curve and examples of near-duplicates -> their page."""
 
-    version = 1
+    version = 2
     products = (Product("duplicates_page", ".html"),)
     each = ()
     whole = ("duplicate_curve", "duplicate_examples", "duplicate_pictures", "duplicate_counts")

@@ -52,7 +52,7 @@ class Fitted(Stage):
 class Growth(Stage):
     """Measure how well appended images fit: in numbers, by cluster, and as a page."""
 
-    version = 2
+    version = 3
     products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
     each = ()
     whole = (

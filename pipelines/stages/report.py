@@ -61,7 +61,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 4
+    version = 5
     products = (Product("report", ".html"), Product("pages", ""))
     each = ()
     whole = (
@@ -186,7 +186,7 @@ def _encoders(context: Context) -> dict[str, dict[str, str]]:
 class Plots(Stage):
     """Coding length, sizes and map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
 
-    version = 1
+    version = 2
     products = (Product("plots", ""),)
     each = ()
     whole = ("clusters", "tree", "examples", "map", "thumbnails")

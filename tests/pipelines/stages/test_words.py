@@ -178,7 +178,7 @@ def test_excluded_words_name_no_cluster(pictures: Dataset) -> None:
     again = run(pictures, "label.exclude=[cats, barred.txt, Clouds]", "label.top=9", "label.min_confidence=0")
     assert computed(again) == {"vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1}
     none = run(pictures, "label.exclude=[cat, laptop, rose hedgehog, teapot, cloud]")
-    assert "no words, after label.exclude took the rest out" in str(none.outcomes["vote"].failed[0].error)
+    assert "no words, because label.exclude removes all of them" in str(none.outcomes["vote"].failed[0].error)
 
 
 @pytest.mark.parametrize(
