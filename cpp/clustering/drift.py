@@ -25,7 +25,7 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
 LOW = 0.01  # share of the fitted images that have low scores, by definition
 KEPT = 0.5  # a refit is due if an appended image saves less than this share of the bits that a fitted one saves
 MOST = 0.5  # or if more than this share of the appended images have low scores
-GROWTH = 1.0  # or if this many images were appended for each fitted one
+APPENDED = 1.0  # or if this many images were appended for each fitted one
 
 
 @dataclass
@@ -144,12 +144,12 @@ def refit_reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: 
         )
     if (appended["low_score"] or 0.0) > MOST:
         sentences.append(
-            f"{appended['low_score']:.0%} of the appended images have a score as low as the lowest {LOW:.0%} of the "
-            "fitted ones: most of them fit no cluster."
+            f"{appended['low_score']:.0%} of the appended images score as low as the lowest {LOW:.0%} of the "
+            "fitted images: most of them fit no cluster."
         )
-    if appended["images"] and appended["images"] >= GROWTH * fitted["images"]:
+    if appended["images"] and appended["images"] >= APPENDED * fitted["images"]:
         sentences.append(
-            f"{appended['images']:,} images were appended to {fitted['images']:,}: the clusters, and their number, "
+            f"{appended['images']:,} images were appended to {fitted['images']:,}: the clusters and K "
             "were chosen from at most half of all images."
         )
     return sentences

@@ -22,16 +22,16 @@ from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.head import Codes
 
-HELD = 2**25  # floats of rows whose moments are added at a time
-REACH = 0.001  # this share of the grouped rows is farther from their centroid than `reach`
+HELD = 2**25  # floats of rows that are collected before their moments are added
+REACH = 0.001  # share of the grouped rows whose cosine to their centroid is below `reach`
 
 
 class FineGroups(NamedTuple):
-    """Fine groups of a sample, and what coding lengths of them are measured in.
+    """Fine groups of a sample, and the space and distortion in which their coding lengths are measured.
 
     `centroids` float32 `[F, d]`, unit rows; `basis` float32 `[d, p]`, the leading directions; `e` the squared
-    distortion in their space. A row whose cosine to its centroid is below `reach` counts for no length. `silhouettes`
-    are those of the methods that were compared, `candidates` the published lengths, in bits, of each K that was tried.
+    distortion in their space. A row whose cosine to its centroid is below `reach` is left out of the lengths.
+    `silhouettes` are those of the methods that were compared, `candidates` the published length in bits of each K.
     """
 
     centroids: NDArray[np.float32]
@@ -43,17 +43,16 @@ class FineGroups(NamedTuple):
     candidates: dict[int, float]
 
     def moments(self, blocks: Iterable[NDArray[np.float32]], nearest: Nearest, batch: int) -> tuple[Moments, int]:
-        """Moments of the groups, by part, over blocks of unit rows `[n, d]`, and the number of rows.
+        """Return the moments of the groups, by part, over blocks of unit rows `[n, d]`, and the number of rows.
 
-        Rows are collected and added `HELD` floats at a time: with few rows in each of many groups, the groups would
-        take longer than the rows.
+        Rows are collected and added `HELD` floats at a time, because an addition visits every group.
         """
         p = self.basis.shape[1]
         parts = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), len(self.centroids) * PARTS)
         held, floats, rows, counted = list[tuple[Tensor, Tensor]](), 0, 0, 0
         for Z in blocks:
-            group, found = nearest.groups(Z, batch)
-            close = found.score >= self.reach
+            group, assignment = nearest.groups(Z, batch)
+            close = assignment.score >= self.reach
             part = split_groups(torch.from_numpy(group[close]), counted)
             held.append((torch.from_numpy(Z[close] @ self.basis), part))
             rows, counted, floats = rows + len(Z), counted + len(part), floats + held[-1][0].numel()
@@ -69,7 +68,7 @@ class Layers(NamedTuple):
     """`clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first; `main` is one of these K."""
 
     tree: Tree
-    draws: list[Tree]
+    replicates: list[Tree]
     choice: Choice
     main: int
     clusters: dict[int, NDArray[np.int64]]
@@ -91,7 +90,7 @@ def fine_groups(
 ) -> FineGroups:
     """Partition unit rows into `n_groups` groups by `partition`.
 
-    Without `n_groups`, rows that are close to no other are left out, because they would be clusters by themselves, and
+    Without `n_groups`, isolated rows are left out, because each would be a cluster by itself, and
     the others form `max_groups` groups, or `group_count` of them, by k-means if `method` is "auto". With `candidates`,
     the number of groups is the candidate whose partition of all rows has the least published length. `distortion`
     replaces the measured noise. ValueError as in `partition`.
@@ -116,7 +115,9 @@ def fine_groups(
     return FineGroups(centres, basis.numpy(), e, reach, partitioned.method, partitioned.silhouettes, lengths)
 
 
-def build_layers(e: float, parts: Moments, n_clusters: int | None, asked: Sequence[int] | Literal["auto"]) -> Layers:
+def build_layers(
+    e: float, parts: Moments, n_clusters: int | None, requested: Sequence[int] | Literal["auto"]
+) -> Layers:
     """Build the merge tree of fine groups from their moments, by part, and cut it into layers.
 
     Groups without a row are in cluster 0 of every layer. ValueError if a layer has more clusters than there are groups
@@ -126,11 +127,11 @@ def build_layers(e: float, parts: Moments, n_clusters: int | None, asked: Sequen
     moments = parts.merge(torch.arange(F).repeat_interleave(PARTS), F)
     filled = moments.count_K > 0
     tree = grow(moments[filled], noise=e)
-    draws = list(jackknife_replicates(parts, tree.e))
-    choice = choose_k(tree, draws)
+    replicates = list(jackknife_replicates(parts, tree.e))
+    choice = choose_k(tree, replicates)
     main = min(n_clusters or choice.best, tree.n_groups)
     clusters = {}
-    for K in layers(tree, main, asked):
+    for K in layers(tree, main, requested):
         clusters[K] = np.zeros(F, np.int64)
         clusters[K][filled.numpy()] = tree.cut(K)
-    return Layers(tree, draws, choice, main, clusters)
+    return Layers(tree, replicates, choice, main, clusters)

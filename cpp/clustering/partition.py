@@ -47,7 +47,7 @@ def partition(
     """
     n = len(codes.Z)
     if not 1 <= n_clusters <= n:
-        raise ValueError(f"partition.n_clusters is {n_clusters}, must be from 1 to the rows of the sample, {n}")
+        raise ValueError(f"partition.n_clusters is {n_clusters}, must be from 1 to the number of sample rows, {n}")
     if n_clusters in (1, n):
         return Grouping(np.zeros(n, np.int64) if n_clusters == 1 else np.arange(n), "kmeans", {})
     drawn = np.sort(np.random.default_rng(seed).choice(n, min(n, max(landmarks, n_clusters)), replace=False))

@@ -73,8 +73,8 @@ def warnings(moments: Moments, sizes: Sequence[int], high: int | None = None) ->
     rank = effective_rank(moments.gram_Kdd.sum(0))
     if rank < min(K, d) / 4:
         sentences.append(
-            f"The codes have collapsed: they use {rank:.1f} directions (effective rank) for {K} clusters. "
-            "The clusters mean little; with fit.recipe paper, raise fit.warmup_steps or lower fit.gamma."
+            f"The codes have collapsed: their effective rank is {rank:.1f} for {K} clusters, which mean little. "
+            "With fit.recipe paper, raise fit.warmup_steps or lower fit.gamma."
         )
     if total and max(sizes) > LARGE * total and K > 2:
         sentences.append(
@@ -83,8 +83,8 @@ def warnings(moments: Moments, sizes: Sequence[int], high: int | None = None) ->
         )
     if high is not None and 1.1 * high < K:
         sentences.append(
-            f"The coding length supports at most {high} clusters: some {K - high} of the {K} are parts of others. "
-            f"Lower partition.n_clusters, or ask for a coarser layer with partition.layers."
+            f"The coding length supports at most {high} clusters: about {K - high} of the {K} split a larger cluster. "
+            "Lower partition.n_clusters, or add a coarser layer to partition.layers."
         )
     if empty := sum(size == 0 for size in sizes):
         sentences.append(f"{empty} of {K} clusters are empty: lower partition.n_clusters.")

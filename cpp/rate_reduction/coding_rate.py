@@ -1,7 +1,7 @@
-"""Coding rate and rate reduction: the mathematics of MCR2, on tensors.
+"""Coding rate and rate reduction: the mathematics of MCR2 on tensors.
 
 Shape suffixes: m samples, d code dimensions, K groups, J columns of the membership. Rates are in nats.
-`e` is the squared distortion (epsilon^2 in the papers). Knows nothing of networks, files or how a membership is made.
+`e` is the squared distortion (epsilon^2 in the papers). Knows no networks and no files.
 
 Sources: Yu et al., "Learning Diverse and Discriminative Representations via the Principle of Maximal Coding Rate
 Reduction", arXiv 2006.08558, equations 7 and 8; Chu et al., arXiv 2306.05272, equation 3.
@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# Floats in one stack of m x d or d x d matrices. On a CPU a stack that stays in the cache is twice as fast.
+# Floats in one stack of m x d or d x d matrices. On a CPU, a stack that fits in the cache is twice as fast.
 _CHUNK_FLOATS = {"cpu": 2 * 2**20, "cuda": 128 * 2**20}
 
 
@@ -37,11 +37,11 @@ def coding_rate(Z_md: Tensor, e: float) -> Tensor:
 def compressed_rate(Z_md: Tensor, Pi_mJ: Tensor, e: float, ranks: dist.ProcessGroup | None = None) -> Tensor:
     """R_c(Z, Pi) = sum_j t_j/(2m) logdet(I + d/(t_j e) Z^T diag(Pi_j) Z), a scalar (2006.08558, equation 8).
 
-    Column j of `Pi_mJ` (entries >= 0) is the soft group j, and t_j its sum. Value and both gradients come out of one
-    pass over chunks of columns, so memory stays bounded where autograd would keep all J matrices of d x d.
+    Column j of `Pi_mJ` (entries >= 0) is the soft group j, and t_j its sum. One pass over chunks of columns computes
+    the value and both gradients, so memory stays bounded; autograd would keep all J matrices of d x d.
 
-    With `ranks`, whose processes must all call with equal arguments, each computes every world-size-th column. Value
-    and gradients are added up over them, so that all ranks have the same, equal to one process's within rounding.
+    All processes of `ranks` must call with equal arguments. Each computes every world-size-th column, and the value and
+    gradients are summed over the ranks, so every rank has the result of one process within rounding.
     """
     rate: Tensor = _CompressedRate.apply(Z_md, Pi_mJ, e, ranks)
     return rate
@@ -53,7 +53,7 @@ class _CompressedRate(torch.autograd.Function):
     dR_c/dZ_i   = d/(m e) sum_j Pi_ij M_j^-1 z_i
     dR_c/dPi_ij = d/(2 m e) z_i^T M_j^-1 z_i + (logdet M_j - d + tr M_j^-1) / (2m)
 
-    Both need W_j = Z M_j^-1 and nothing else that is large.
+    The only large intermediate is W_j = Z M_j^-1.
     """
 
     @staticmethod
@@ -65,8 +65,8 @@ class _CompressedRate(torch.autograd.Function):
         rate = Z.new_zeros(())
         grad_Z, grad_Pi = Z.new_zeros(Z.shape), Pi.new_zeros(Pi.shape)
         first, every = (ranks.rank(), ranks.size()) if ranks is not None else (0, 1)
-        mine = torch.arange(Pi.shape[1], device=Z.device)[first::every]
-        for cols in mine.split(max(1, _CHUNK_FLOATS[Z.device.type] // (max(m, d) * d))):
+        own_columns = torch.arange(Pi.shape[1], device=Z.device)[first::every]
+        for cols in own_columns.split(max(1, _CHUNK_FLOATS[Z.device.type] // (max(m, d) * d))):
             P_mj, t_j = Pi[:, cols], t_J[cols]
             # Z^T diag(P_j) Z for every j as one batched product: [j, d, m] x [m, d]
             M = torch.matmul(P_mj.mT.unsqueeze(1) * Z.mT, Z)
@@ -80,9 +80,9 @@ class _CompressedRate(torch.autograd.Function):
             quadratic_mj = torch.einsum("jmd,md->mj", W_jmd, Z)
             trace_j = inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
             grad_Pi[:, cols] = (d / (2 * m * e)) * quadratic_mj + (logdet - d + trace_j) / (2 * m)
-        if ranks is not None:  # the columns of other ranks are zero in grad_Pi
-            for part in (rate, grad_Z, grad_Pi):
-                dist.all_reduce(part, group=ranks)
+        if ranks is not None:  # grad_Pi is zero in the columns of other ranks
+            for tensor in (rate, grad_Z, grad_Pi):
+                dist.all_reduce(tensor, group=ranks)
         ctx.save_for_backward(grad_Z, grad_Pi)
         return rate
 
@@ -94,10 +94,10 @@ class _CompressedRate(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Moments:
-    """What rates and lengths of a group depend on: `count_K` (rows), `sum_Kd` (of z) and `gram_Kdd` (of z z^T).
+    """Sufficient statistics of K groups: the number of rows, the sum of z and the sum of z z^T.
 
-    Moments of shards add (`a + b`), moments of groups merge (`merge`), so every rate at any scale is one pass over the
-    rows, one addition and a formula. float64 from `of`, so that sums over many shards keep their digits.
+    Moments of shards add (`a + b`) and moments of groups merge (`merge`), so a rate at any scale needs one pass over
+    the rows. `of` uses float64 to keep the precision of sums over many shards.
     """
 
     count_K: Tensor
@@ -109,12 +109,12 @@ class Moments:
         """Moments of the rows of `Z_md` by their group number in `group_m` (int64, 0 <= g < n_groups)."""
         d = Z_md.shape[1]
         zeros = [torch.zeros(n_groups, *shape, dtype=torch.float64) for shape in ((), (d,), (d, d))]
-        found = cls(*(part.to(Z_md.device) for part in zeros))
-        found.add_(Z_md, group_m)
-        return found
+        moments = cls(*(zero.to(Z_md.device) for zero in zeros))
+        moments.add_(Z_md, group_m)
+        return moments
 
     def add_(self, Z_md: Tensor, group_m: Tensor) -> None:
-        """Add rows in place: with many groups a sum of two takes longer than the rows."""
+        """Add rows in place, without the cost of adding two sets of many groups. ValueError for a group number >= K."""
         count = torch.bincount(group_m, minlength=len(self.count_K))
         if len(count) > len(self.count_K):
             raise ValueError(f"group number {len(count) - 1} is out of bounds: there are {len(self.count_K)} groups")
@@ -130,21 +130,21 @@ class Moments:
         return Moments(self.count_K + other.count_K, self.sum_Kd + other.sum_Kd, self.gram_Kdd + other.gram_Kdd)
 
     def __mul__(self, factor: float) -> Moments:
-        """As of `factor` times the rows."""
+        """Moments with every row counted `factor` times."""
         return Moments(self.count_K * factor, self.sum_Kd * factor, self.gram_Kdd * factor)
 
     def __getitem__(self, groups: Any) -> Moments:
-        """Those of some groups."""
+        """Moments of the selected groups."""
         return Moments(self.count_K[groups], self.sum_Kd[groups], self.gram_Kdd[groups])
 
     def centred_at(self, point_d: Tensor) -> Moments:
-        """Of the same rows with `point_d` for the origin."""
+        """Moments of the rows after a shift that moves `point_d` to the origin."""
         m, cross = self.count_K, self.sum_Kd[:, :, None] * point_d
         total = self.sum_Kd - m[:, None] * point_d
         return Moments(m, total, self.gram_Kdd - cross - cross.mT + m[:, None, None] * torch.outer(point_d, point_d))
 
     def merge(self, into_K: Tensor, n_groups: int) -> Moments:
-        """Moments of the coarser partition in which group k has gone into group `into_K[k]`."""
+        """Moments of the coarser partition in which group k is part of group `into_K[k]`."""
         parts = (self.count_K, self.sum_Kd, self.gram_Kdd)
         return Moments(*(p.new_zeros(n_groups, *p.shape[1:]).index_add(0, into_K, p) for p in parts))
 

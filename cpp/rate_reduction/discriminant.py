@@ -1,9 +1,9 @@
-"""The linear map of largest rate reduction when rows are grouped with their neighbours: Fisher's discriminant.
+"""Fisher's discriminant with neighbours as groups: the linear map with the largest rate reduction.
 
-For codes A x of groups that share one covariance, R - R_c tends, as the distortion goes to 0, to
-1/2 logdet(A T A^T) - 1/2 logdet(A W A^T), with T the total scatter and W that within groups. Its maximum is in closed
-form: the leading generalised eigenvectors of (T, W). Neighbours stand for groups, which are not known, and are found
-again among the codes. Knows no files, no networks and no labels.
+For codes A x of groups that share one covariance, R - R_c tends to 1/2 logdet(A T A^T) - 1/2 logdet(A W A^T) as the
+distortion goes to 0, where T is the total scatter and W the scatter within groups. The leading generalised eigenvectors
+of (T, W) maximise it. Nearest neighbours replace the unknown groups, and are searched again among the codes. Knows no
+files, no networks and no labels.
 
 Sources: Fisher, "The use of multiple measurements in taxonomic problems", 1936; neighbours in place of classes as in
 He and Niyogi, "Locality preserving projections", NIPS 2003; rate reduction: Yu et al., arXiv 2006.08558, equation 8.
@@ -26,10 +26,10 @@ _ROWS = 16384  # rows of differences in memory at a time
 def discriminant(
     X_nD: Tensor, dim: int, neighbours: int, rounds: int, shrinkage: float, gpu: bool = False
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The mean `[D]` and the map `[dim, D]` after each round; codes are the unit rows of (x - mean) map^T.
+    """Yield the mean `[D]` and the map `[dim, D]` after each round; codes are the unit rows of (x - mean) map^T.
 
-    The first round finds the neighbours by the cosine of the rows themselves, a later one by that of the codes.
-    `shrinkage` adds that part of W's mean eigenvalue to all of them. The rows must not all be equal.
+    The first round searches neighbours by the cosine of the rows, later rounds by the cosine of the codes. `shrinkage`
+    times the mean eigenvalue of W is added to its diagonal. The rows must not all be equal.
     """
     X = X_nD.to(torch.float32)
     mean, parts = X.mean(0), torch.arange(len(X)).split(_ROWS)
@@ -44,7 +44,7 @@ def discriminant(
 
 
 def _scatter(differences: Iterable[Tensor]) -> Tensor:
-    """Mean outer product of rows that come in parts, float64."""
+    """Mean outer product of the rows of all parts, float64."""
     n, outer = 0, torch.zeros((), dtype=torch.float64)
     for part in differences:
         D = part.to(torch.float64)
@@ -57,7 +57,7 @@ def _leading(total: Tensor, within: Tensor, dim: int, shrinkage: float) -> Tenso
     from scipy.linalg import eigh
 
     D = len(total)
-    # where all neighbours are copies W is 0; a millionth of T then keeps the problem solvable
+    # if all neighbours are copies, W is 0; a millionth of T then keeps the problem solvable
     level = shrinkage * within.trace() / D + 1e-6 * total.trace() / D
     _, vectors = eigh(total.numpy(), within.numpy() + level.item() * np.eye(D), subset_by_index=(D - dim, D - 1))
     return torch.from_numpy(vectors[:, ::-1].T.copy()).to(torch.float32)

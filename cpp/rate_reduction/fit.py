@@ -1,4 +1,4 @@
-"""Features -> head, by one of two recipes.
+"""Fit a head to features by one of two recipes.
 
 `discriminant` solves for a linear map. `paper` minimises -R(Z) + gamma R_c(Z, Pi) + lambda/2 ||Pi||_F^2 with Pi from
 the cluster head, after a warm-up on -R(Z) alone (Chu et al., arXiv 2306.05272, equation 6 and algorithm 1).
@@ -7,6 +7,7 @@ Knows no files and no labels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from cpp.rate_reduction.sinkhorn import membership_columns
 
 
 class StepRecord(NamedTuple):
-    """One row of the loss record. `R`, `R_c` in nats; `pi_norm2` is ||Pi||_F^2, the number of blocks of an ideal Pi."""
+    """One row of the loss record. `R` and `R_c` are in nats; `pi_norm2` is ||Pi||_F^2, the blocks of an ideal Pi."""
 
     step: int
     warmup: bool
@@ -43,20 +44,20 @@ def fit(
     device: str = "cpu",
     on_step: OnStep | None = None,
 ) -> tuple[Head, list[StepRecord]]:
-    """A head for the feature rows `X_nD` (float), in eval mode, with its loss record.
+    """Fit a head to the feature rows `X_nD` (float), and return it in eval mode with its loss record.
 
-    `n_clusters` gives the discriminant what its settings leave to it. `on_step` is called after every step,
-    or round, with the record and their number. ValueError for fewer than two rows, not finite or all equal ones.
+    `n_clusters` determines those settings of the discriminant that are None. `on_step` is called after every step or
+    round with its record and their total number. ValueError for fewer than two rows, non-finite rows or equal rows.
     """
     if len(X_nD) < 2:
         raise ValueError(f"training needs at least 2 rows, got {len(X_nD)}")
     if bad := int((~torch.isfinite(X_nD).all(1)).sum()):
-        raise ValueError(f"{bad} of the {len(X_nD)} rows of features are not finite: take them out")
+        raise ValueError(f"{bad} of the {len(X_nD)} rows of features are not finite: remove them")
     low, high = X_nD.aminmax(dim=0)
     if not (high - low).max() > 1e-5 * torch.stack([low, high]).abs().max():
         raise ValueError(
-            f"the {len(X_nD)} rows of features are all equal, or differ by less than 1e-5 of the largest number in "
-            "them: there is nothing to cluster; look at how they were made, or subtract their mean"
+            f"the {len(X_nD)} rows of features are all equal, or differ by less than 1e-5 of their largest value, "
+            "so they cannot be clustered: check how they were computed, or subtract their mean"
         )
     if isinstance(settings, Paper):
         return train(X_nD, settings, seed, device, on_step)
@@ -66,69 +67,72 @@ def fit(
 def _solve(
     X: Tensor, s: Discriminant, n_clusters: int | None, seed: int, device: str, on_step: OnStep | None
 ) -> tuple[Head, list[StepRecord]]:
+    """Solve for a linear head, and record the paper's objective on at most 1,024 rows after each round."""
     dim = min(s.dim or max(2 * (n_clusters or 0), 32), X.shape[1])
     neighbours = s.neighbours or (min(max(len(X) // (2 * n_clusters), 5), 50) if n_clusters else 10)
-    looked_at = X[torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[:1024]].to(torch.float32)
+    batch = X[torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[:1024]].to(torch.float32)
     measured = Paper(eta=0.1, columns=64)
-    head, record = None, list[StepRecord]()
-    for i, found in enumerate(discriminant(X, dim, neighbours, s.rounds, s.shrinkage, device == "cuda")):
-        head = LinearHead.of(*found)
+    records = list[StepRecord]()
+    for i, (mean, matrix) in enumerate(discriminant(X, dim, neighbours, s.rounds, s.shrinkage, device == "cuda")):
+        head = LinearHead.of(mean, matrix)
         generator = torch.Generator().manual_seed(seed)
-        record.append(objective(head.project(looked_at, len(looked_at)), measured, i, False, generator)[1])
+        records.append(objective(head.project(batch, len(batch)), measured, i, False, generator)[1])
         if on_step:
-            on_step(record[-1], s.rounds)
-    assert head is not None  # there is at least one round  # noqa: S101
-    return head, record
+            on_step(records[-1], s.rounds)
+    return head, records
 
 
 def train(
     X_nd: Tensor, settings: Paper, seed: int, device: str = "cpu", on_step: OnStep | None = None
 ) -> tuple[TwoHeads, list[StepRecord]]:
-    """The paper's training on the feature rows `X_nd` (float, finite). FloatingPointError if the loss is not finite.
+    """Train on the feature rows `X_nd` (float, finite) as the paper does. FloatingPointError if the loss is not finite.
 
-    Batches are drawn without replacement, the last short one of an epoch is dropped; a batch is never larger than the
-    data. In an initialised torch.distributed process group all processes must call with equal arguments: each computes
-    the same batch, because batch normalisation needs all of it, and they share the columns of R_c. All end with the
-    head of one process within rounding.
+    Batches are drawn without replacement, and the short last batch of an epoch is dropped; a batch is never larger than
+    the data. In an initialised torch.distributed process group, all processes must call with equal arguments. Each
+    computes the whole batch, which batch normalisation needs, and they share the columns of R_c. Every process returns
+    the head of a single process within rounding.
     """
     s = settings
     ranks = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
     generator = torch.Generator().manual_seed(seed)
     head = TwoHeads(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
     optimizer = _optimizer(head, s)
-    network = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=s.precision == "bf16")
+    autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=s.precision == "bf16")
     m = min(s.batch, len(X_nd))
     n_steps = s.warmup_steps + s.epochs * (len(X_nd) // m)
-    record: list[StepRecord] = []
+    records: list[StepRecord] = []
     for step, rows in zip(range(n_steps), batches(len(X_nd), m, generator), strict=False):
-        warmup = step < s.warmup_steps
         if step == s.warmup_steps:
             head.copy_feature_to_cluster()
-        with network:
+        with autocast:
             codes: Codes = head(X_nd[rows].to(device, torch.float32))
-        loss, row = objective(codes, s, step, warmup, generator, ranks)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is not finite at step {step} "
-                f"(R {row.R:.4g}, R_c {row.R_c:.4g}, ||Pi||^2 {row.pi_norm2:.4g}): "
-                f"lower fit.lr (now {s.lr}) or raise fit.eta (now {s.eta})"
-            )
+        loss, record = objective(codes, s, step, step < s.warmup_steps, generator, ranks)
+        _check_finite(record, s)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if ranks is not None:  # rounding differs between processes and would grow: all continue with the same weights
+        if ranks is not None:  # rounding differs between processes and would accumulate
             for weight in head.parameters():
                 dist.broadcast(weight.data, src=0, group=ranks)
-        record.append(row)
+        records.append(record)
         if on_step:
-            on_step(row, n_steps)
+            on_step(record, n_steps)
     if s.share_heads:  # the cluster head was not trained: C must be the trained codes
         head.copy_feature_to_cluster()
-    return head.eval(), record
+    return head.eval(), records
+
+
+def _check_finite(record: StepRecord, s: Paper) -> None:
+    if not math.isfinite(record.loss):
+        raise FloatingPointError(
+            f"the loss is not finite at step {record.step} "
+            f"(R {record.R:.4g}, R_c {record.R_c:.4g}, ||Pi||^2 {record.pi_norm2:.4g}): "
+            f"lower fit.lr (now {s.lr}) or raise fit.eta (now {s.eta})"
+        )
 
 
 def _optimizer(head: TwoHeads, s: Paper) -> torch.optim.Optimizer:
-    """SGD with the paper's settings for the trunk and the feature head, and for the cluster head."""
+    """SGD with one parameter group for the trunk and feature head, and one for the cluster head."""
     trunk = [*head.trunk.parameters(), *head.feature.parameters()]
     return torch.optim.SGD(
         [
@@ -149,10 +153,9 @@ def objective(
 ) -> tuple[Tensor, StepRecord]:
     """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
 
-    R_c is a sum over the m columns of Pi: where `columns` is less than m, so many are drawn and their sum is scaled by
-    m / columns, which leaves its mean, and its gradient's, as they are. In the warm-up R_c is not computed and stands
-    as NaN in the record. Codes that are not finite give a NaN loss. `ranks` share out the columns
-    (`cpp.rate_reduction.coding_rate`).
+    R_c is a sum over the m columns of Pi. If `columns` is less than m, that number of columns is drawn and their sum is
+    scaled by m / columns, which keeps value and gradient unbiased. The warm-up does not compute R_c and records NaN.
+    Non-finite codes give a NaN loss. `ranks` share the columns (`cpp.rate_reduction.coding_rate.compressed_rate`).
     """
     Z_md, m = codes.Z, len(codes.Z)
     columns, scale = None, 1.0
@@ -164,13 +167,13 @@ def objective(
     try:
         R = coding_rate(Z_md, s.distortion)
         R_c = nan if warmup else scale * compressed_rate(Z_md, Pi, s.distortion, ranks)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # how Cholesky says that a matrix is not finite
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # Cholesky raises it for a matrix that is not finite
         R, R_c = nan, nan
     loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2
     return loss, StepRecord(step, warmup, loss.item(), R.item(), R_c.item(), pi_norm2.item())
 
 
 def batches(n: int, m: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Endless row numbers `[m]`: epochs of a seeded shuffle, cut into whole batches."""
+    """Yield row numbers `[m]` without end: every epoch is a seeded shuffle, cut into full batches."""
     while True:
         yield from torch.randperm(n, generator=generator).split(m)[: n // m]

@@ -1,6 +1,6 @@
-"""Networks on top of frozen features: features -> codes. How they are trained is in `fit`.
+"""Networks that map frozen features to codes; `fit` trains them.
 
-`LinearHead` is one map; `TwoHeads` is the paper's: one trunk, a feature head and a cluster head.
+`LinearHead` is one linear map; `TwoHeads` is the paper's network: a trunk, a feature head and a cluster head.
 Source: Chu et al., arXiv 2306.05272, section 3 and appendix; layers as in the authors' code.
 """
 
@@ -18,14 +18,14 @@ from torch.nn.functional import normalize
 
 
 class Codes(NamedTuple):
-    """Unit rows, both `[m, d]`: `Z` are clustered, the membership is made from `C`. Equal in a LinearHead."""
+    """Unit rows `[m, d]`: `Z` is clustered, and the membership is computed from `C`. Both are equal in a LinearHead."""
 
     Z: Tensor
     C: Tensor
 
 
 class Head(nn.Module):
-    """features `[m, in_dim]` -> `Codes`. `shape` are the arguments that make an equal network."""
+    """A network from features `[m, in_dim]` to `Codes`; `shape` holds the arguments of its constructor."""
 
     kinds: ClassVar[dict[str, type[Head]]] = {}
 
@@ -38,9 +38,9 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def project(self, X: Tensor, batch: int) -> Codes:
-        """Codes `[n, dim]` of features `[n, in_dim]`, in eval mode, `batch` rows at a time on the head's device.
+        """Compute the codes `[n, dim]` of features `[n, in_dim]` in eval mode, `batch` rows at a time, on the CPU.
 
-        The codes come back to the CPU. ValueError where the dimension is not the one the head was trained on.
+        The computation runs on the head's device. ValueError if the features have another dimension than `in_dim`.
         """
         if X.shape[1] != self.in_dim:
             raise ValueError(f"features have dimension {X.shape[1]}, the head was trained on {self.in_dim}")
@@ -51,18 +51,18 @@ class Head(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write weights and shape as safetensors (never pickle)."""
-        about = json.dumps({"kind": type(self).__name__, **self.shape})
+        metadata = json.dumps({"kind": type(self).__name__, **self.shape})
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, path, metadata={"head": about})
+        save_file(weights, path, metadata={"head": metadata})
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Head:
-        """Read what `save` wrote. A file without the `head` entry in its metadata is a ValueError."""
+        """Read a saved head. ValueError if the metadata of the file has no entry `head`."""
         with safe_open(path, framework="pt", device=device) as file:
-            about = (file.metadata() or {}).get("head")
-            if about is None:
+            metadata = (file.metadata() or {}).get("head")
+            if metadata is None:
                 raise ValueError(f"{path} is not a head: its safetensors metadata has no entry 'head'")
-            shape = json.loads(about)
+            shape = json.loads(metadata)
             head = cls.kinds[shape.pop("kind")](**shape)
             head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
         return head.to(device).eval()
@@ -77,7 +77,7 @@ class LinearHead(Head):
 
     @classmethod
     def of(cls, mean_D: Tensor, matrix_dD: Tensor) -> LinearHead:
-        """The head that takes x to the unit vector along matrix (x - mean)."""
+        """The head that maps x to the unit vector of matrix (x - mean)."""
         head = cls(matrix_dD.shape[1], matrix_dD.shape[0])
         head.load_state_dict({"linear.weight": matrix_dD, "linear.bias": -matrix_dD @ mean_D})
         return head.eval()
@@ -92,7 +92,7 @@ class TwoHeads(Head):
 
     def __init__(self, in_dim: int, hidden: int, dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__(in_dim=in_dim, hidden=hidden, dim=dim)
-        with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own that are not used
+        with torch.random.fork_rng(devices=[]):  # the layers' default weights, which are not used
             self.trunk = nn.Sequential(
                 nn.Linear(in_dim, hidden),
                 nn.BatchNorm1d(hidden),
@@ -103,17 +103,17 @@ class TwoHeads(Head):
             self.feature = nn.Linear(hidden, dim)
             self.cluster = nn.Linear(hidden, dim)
         for layer in self.modules():
-            if isinstance(layer, nn.Linear):  # torch's initialisation, from the generator that was passed
+            if isinstance(layer, nn.Linear):  # torch's initialisation, from the given generator
                 bound = layer.in_features**-0.5
                 nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
 
     def forward(self, X: Tensor) -> Codes:
         hidden = self.trunk(X)
-        # in mixed precision the products come in bfloat16, in which no row has length 1
+        # mixed precision gives bfloat16 products, too coarse for rows of length 1
         Z, C = (normalize(head(hidden).to(head.weight.dtype)) for head in (self.feature, self.cluster))
         return Codes(Z, C)
 
     def copy_feature_to_cluster(self) -> None:
-        """Start the cluster head as a copy of the feature head (after the warm-up)."""
+        """Copy the weights of the feature head to the cluster head, as at the end of the warm-up."""
         self.cluster.load_state_dict(self.feature.state_dict())

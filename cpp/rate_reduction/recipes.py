@@ -20,7 +20,7 @@ class Discriminant(Recipe):
     neighbours: int | None = Field(
         None,
         ge=1,
-        description="nearest rows that stand for the group of a row; null: half a mean cluster, 5 to 50",
+        description="nearest rows that represent the group of a row; null: half the mean cluster size, 5 to 50",
     )
     rounds: int = Field(
         2, ge=1, description="searches for neighbours; the first uses the features, later ones the codes"

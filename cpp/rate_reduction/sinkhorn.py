@@ -1,7 +1,7 @@
-"""Affinity -> doubly stochastic membership, by Sinkhorn's scaling in the log domain.
+"""Doubly stochastic membership of an affinity, by Sinkhorn's scaling in the log domain.
 
-Shape suffixes: m samples, d code dimensions, J columns. Knows nothing of heads or rates. Sources: Chu et al., arXiv
-2306.05272, section 3.2; Cuturi, arXiv 1306.0895; vectors in place of matrices: Peyré and Cuturi, arXiv 1803.00567, 4.4.
+Shape suffixes: m samples, d code dimensions, J columns. Knows no heads and no rates. Sources: Chu et al., arXiv
+2306.05272, section 3.2; Cuturi, arXiv 1306.0895; for the log domain, Peyré and Cuturi, arXiv 1803.00567, section 4.4.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Floats of a matrix that are worked on at a time. On a CPU what stays in the cache is faster.
+# Floats of a matrix that are processed at a time. On a CPU, a part that fits in the cache is faster.
 _CHUNK_FLOATS = {"cpu": 2**18, "cuda": 2**27}
 
 
@@ -25,32 +25,31 @@ def membership(C_md: Tensor, eta: float, half_steps: int) -> Tensor:
 def membership_columns(
     C_md: Tensor, eta: float, half_steps: int, columns_J: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The columns `[m, J]` of the membership Pi with the numbers `columns_J` (int64, each once; None: all), and
-    ||Pi||_F^2 over all of it.
+    """The columns `columns_J` (int64, distinct; None: all) of the membership Pi, `[m, J]`, and ||Pi||_F^2 of all of Pi.
 
-    Takes one m x m matrix, and its gradient another: no other is made, and Pi only as far as it is asked for.
+    Allocates one m x m matrix, and a second one for the gradient; Pi itself is computed only for these columns.
     """
     C = C_md.to(torch.promote_types(C_md.dtype, torch.float32))
     return sinkhorn((C / eta) @ C.mT, half_steps, columns_J)
 
 
 def sinkhorn(similarity_mm: Tensor, half_steps: int, columns_J: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Columns, and the squared norm, of m times the Sinkhorn projection of exp(|`similarity_mm`|).
+    """Columns and the squared norm of m times the Sinkhorn projection of exp(|`similarity_mm`|).
 
-    A half-step scales the rows (first, third, ...) or the columns (second, fourth, ...). The side scaled last sums to 1
-    exactly; the other does so in the limit. Differentiable once.
+    Odd half-steps scale the rows, even ones the columns. The side scaled last sums to 1 exactly, the other only in the
+    limit. Differentiable once. ValueError for fewer than one half-step.
     """
     if half_steps < 1:
         raise ValueError(f"half_steps is {half_steps}, must be at least 1")
-    found: tuple[Tensor, Tensor] = _Sinkhorn.apply(similarity_mm, half_steps, columns_J)
-    return found
+    result: tuple[Tensor, Tensor] = _Sinkhorn.apply(similarity_mm, half_steps, columns_J)
+    return result
 
 
 class _Sinkhorn(torch.autograd.Function):
-    """With A = |S|, the matrix after a half-step is P = exp(A - u 1^T - 1 v^T): only the vectors u and v are kept.
+    """With A = |S|, the matrix after a half-step is P = exp(A - u 1^T - 1 v^T); only the vectors u and v are stored.
 
-    A row half-step sets u_i = log sum_j exp(A_ij - v_j), of which du_i = sum_j P_ij (dA_ij - dv_j) with P as it is
-    after it; a column half-step is the same with the sides exchanged. The backward pass goes through them in reverse.
+    A row half-step sets u_i = log sum_j exp(A_ij - v_j), so du_i = sum_j P_ij (dA_ij - dv_j) with P after the step. A
+    column half-step exchanges the sides. The backward pass visits the half-steps in reverse.
     """
 
     @staticmethod
@@ -77,11 +76,13 @@ class _Sinkhorn(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         S, *history = ctx.saved_tensors
         grad_Pi, grad_norm2 = grads
-        grad_S = torch.zeros_like(S)  # that of A, until its sign comes in
+        grad_S = torch.zeros_like(S)  # the gradient of A until the sign of S is applied
         grad_duals = [torch.zeros_like(dual) for dual in history[-2:]]
 
-        def through(u: Tensor, v: Tensor, weighted: Callable[[Tensor, slice], Tensor], sides: tuple[int, ...]) -> None:
-            """Add the weighted P to the gradient of A, and take its sums from those of u (side 0) and v (side 1)."""
+        def backpropagate(
+            u: Tensor, v: Tensor, weighted: Callable[[Tensor, slice], Tensor], sides: tuple[int, ...]
+        ) -> None:
+            """Add the weighted P to the gradient of A; subtract its sums from those of u (side 0) and v (side 1)."""
             for part, P in _scaled(S, u, v):
                 D = weighted(P, part)
                 grad_S[part] += D
@@ -90,17 +91,17 @@ class _Sinkhorn(torch.autograd.Function):
                 if 1 in sides:
                     grad_duals[1] -= D.sum(0, keepdim=True)
 
-        def of_outputs(P: Tensor, part: slice) -> Tensor:
+        def output_gradient(P: Tensor, part: slice) -> Tensor:
             D: Tensor = 2 * grad_norm2 * P.square()
             columns_J = slice(None) if ctx.columns_J is None else ctx.columns_J
             D[:, columns_J] += P[:, columns_J] * grad_Pi[part]
             return D
 
-        through(history[-2], history[-1], of_outputs, (0, 1))
+        backpropagate(history[-2], history[-1], output_gradient, (0, 1))
         for step in reversed(range(len(history) // 2)):
             side = step % 2
             weight, grad_duals[side] = grad_duals[side], torch.zeros_like(grad_duals[side])
-            through(
+            backpropagate(
                 history[2 * step],
                 history[2 * step + 1],
                 lambda P, part, weight=weight: P.mul_(weight.expand_as(S)[part]),  # type: ignore[misc]
@@ -117,6 +118,6 @@ def _parts(S: Tensor) -> Iterator[slice]:
 
 
 def _scaled(S: Tensor, u: Tensor, v: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """exp(|S| - u 1^T - 1 v^T), some rows at a time."""
+    """Yield exp(|S| - u 1^T - 1 v^T), a slice of rows at a time."""
     for part in _parts(S):
         yield part, S[part].abs().sub_(u[part]).sub_(v).exp_()

@@ -121,8 +121,8 @@ class TreeFile:
 
 
 def write_tree(built: Layers, path: Path) -> None:
-    draws = np.full((len(built.draws), built.tree.n_groups), np.nan)
-    for row, draw in zip(draws, built.draws, strict=True):
+    draws = np.full((len(built.replicates), built.tree.n_groups), np.nan)
+    for row, draw in zip(draws, built.replicates, strict=True):
         row[: draw.n_groups] = draw.bits
     arrays = {
         "merged": built.tree.merged,

@@ -27,35 +27,35 @@ def counted(found: FineGroups, Z: Tensor) -> Moments:
     return found.moments([Z.numpy()], Nearest(found.centroids), 100)[0]
 
 
-def made(
-    sizes: list[int], n_groups: int | None = None, K: int | None = None, asked: object = ()
+def build(
+    sizes: list[int], n_groups: int | None = None, K: int | None = None, requested: object = ()
 ) -> tuple[FineGroups, Moments, Layers]:
     Z, _ = blobs(sizes, 0.05)
     found = fine_groups(Codes(Z, Z), n_groups=n_groups, seed=0)
     parts = counted(found, Z)
-    return found, parts, build_layers(found.e, parts, K, asked)  # type: ignore[arg-type]
+    return found, parts, build_layers(found.e, parts, K, requested)  # type: ignore[arg-type]
 
 
-def test_the_least_length_with_its_interval_and_other_minima() -> None:
+def test_sentence_gives_interval_and_other_minima() -> None:
     found = choose_k(tree([9, 5, 7, 6, 7, 8, 9, 4, 9]), [tree([9, 1, 2, 3, 4, 5, 6, 7, 8])])
     assert (found.best, found.low, found.high) == (8, 2, 8)
     assert found.others == [2, 4]
-    flat = "The curve is flat: anything from 2 to 8 clusters is about as good as 8. Other minima: 2, 4."
+    flat = "The coding length is least at K = 8, but the curve is flat from 2 to 8. Other minima: 2, 4."
     assert found.sentence == flat
     sure = choose_k(tree([9, 5, 1, 6, 7]), [tree([9, 5, 1, 6, 7])] * 2)
-    assert sure.sentence == "The coding length is least at 3 clusters; subsamples put it between 3 and 3."
+    assert sure.sentence == "The coding length is least at K = 3; replicates give 3 to 3."
 
 
-def test_a_curve_that_falls_to_its_end_asks_for_more_groups() -> None:
-    assert (
-        "is least with all 3 groups; a larger partition.fine would show more" in choose_k(tree([9, 8, 7]), []).sentence
-    )
-    assert "larger" not in choose_k(tree([1]), []).sentence
+def test_curve_least_at_its_end_asks_for_more_groups() -> None:
+    assert "K = 3, the number of fine groups; raise partition.fine" in choose_k(tree([9, 8, 7]), []).sentence
+    assert "raise" not in choose_k(tree([1]), []).sentence
 
 
-def test_layers_that_are_asked_for_and_those_that_the_tree_shows() -> None:
+def test_requested_and_automatic_layers() -> None:
     assert layers(tree([5, 4, 3, 2]), 3, [2, 4]) == [2, 3, 4]
-    with pytest.raises(ValueError, match=r"partition.layers has 9, and there are 4 fine groups: raise partition.fine"):
+    with pytest.raises(
+        ValueError, match=r"partition.layers has 9, but there are only 4 fine groups: raise partition.fine"
+    ):
         layers(tree([5, 4, 3, 2]), 3, [9])
     bits = np.linspace(100, 10, 40)  # every split brings as much, but the one into 5 brings more than that into 6
     bits[4:] -= 50
@@ -63,9 +63,9 @@ def test_layers_that_are_asked_for_and_those_that_the_tree_shows() -> None:
     assert layers(tree(bits.tolist()), 4, "auto") == [4]
 
 
-def test_k_of_planted_clusters_is_found_without_being_told() -> None:
+def test_k_of_planted_clusters_is_recovered() -> None:
     sizes = [40, 60, 90, 30, 120, 50, 70]
-    groups, parts, found = made(sizes)
+    groups, parts, found = build(sizes)
     assert len(groups.centroids) == sum(sizes) // 8
     assert found.choice.best == found.main == len(sizes)
     assert (found.choice.low, found.choice.high) == (len(sizes), len(sizes))
@@ -75,8 +75,8 @@ def test_k_of_planted_clusters_is_found_without_being_told() -> None:
     assert parts.count_K.sum() > 0.99 * sum(sizes)
 
 
-def test_layers_are_nested_and_parents_say_how() -> None:
-    _, _, found = made([40, 60, 90, 30, 120, 50, 70], asked=[3, 20])
+def test_parents_of_nested_layers() -> None:
+    _, _, found = build([40, 60, 90, 30, 120, 50, 70], requested=[3, 20])
     coarse, main, fine_ = (found.clusters[K] for K in (3, 7, 20))
     for finer, coarser, K in ((fine_, main, 20), (main, coarse, 7)):
         above = parents(finer, coarser)
@@ -84,14 +84,14 @@ def test_layers_are_nested_and_parents_say_how() -> None:
         assert (above[finer] == coarser).all()
 
 
-def test_groups_that_were_asked_for_are_the_clusters() -> None:
-    _, parts, found = made([40, 60, 90], n_groups=3, K=3)
+def test_requested_groups_are_the_clusters() -> None:
+    _, parts, found = build([40, 60, 90], n_groups=3, K=3)
     assert found.main == 3
     assert (found.clusters[3] == np.arange(3)).all()
     assert parts.count_K.sum() == 190
 
 
-def test_rows_that_are_alone_make_no_clusters() -> None:
+def test_isolated_rows_form_no_clusters() -> None:
     Z, _ = blobs([80, 80, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z, stray])
@@ -101,7 +101,7 @@ def test_rows_that_are_alone_make_no_clusters() -> None:
     assert build_layers(found.e, parts, None, []).main == 3
 
 
-def test_moments_are_the_same_in_whatever_blocks_the_rows_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moments_do_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     Z, _ = blobs([100, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z[::2], stray, Z[1::2]])
@@ -115,7 +115,7 @@ def test_moments_are_the_same_in_whatever_blocks_the_rows_come(monkeypatch: pyte
     torch.testing.assert_close(parts.gram_Kdd, whole.gram_Kdd, rtol=0, atol=1e-9)
 
 
-def test_so_many_groups_as_asked_for_and_rows_that_are_alone_left_out_all_the_same() -> None:
+def test_max_groups_also_leaves_out_isolated_rows() -> None:
     Z, _ = blobs([80, 80, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z, stray])
@@ -125,8 +125,8 @@ def test_so_many_groups_as_asked_for_and_rows_that_are_alone_left_out_all_the_sa
     assert counted(found, both).count_K.sum() <= 240
 
 
-def test_a_group_without_rows_in_the_data_is_in_cluster_0() -> None:
-    groups, parts, _ = made([40, 60, 90], n_groups=6)
+def test_empty_group_is_in_cluster_0() -> None:
+    groups, parts, _ = build([40, 60, 90], n_groups=6)
     for part in (parts.count_K, parts.sum_Kd, parts.gram_Kdd):
         part[2 * PARTS : 3 * PARTS] = 0
     found = build_layers(groups.e, parts, 6, [])
@@ -135,11 +135,11 @@ def test_a_group_without_rows_in_the_data_is_in_cluster_0() -> None:
 
 
 def test_one_cluster_and_one_group() -> None:
-    _, _, found = made([50], n_groups=1, K=1, asked="auto")
+    _, _, found = build([50], n_groups=1, K=1, requested="auto")
     assert (found.main, found.choice.best, list(found.clusters)) == (1, 1, [1])
 
 
-def test_candidates_are_partitioned_anew_and_the_least_length_wins() -> None:
+def test_candidate_of_least_length_is_chosen() -> None:
     Z, _ = blobs([60, 80, 70, 50], 0.05)
     found = fine_groups(Codes(Z, Z), method="kmeans", candidates=[2, 4, 9], seed=0)
     assert list(found.candidates) == [2, 4, 9]

@@ -99,7 +99,7 @@ def test_an_empty_group_takes_no_bits(bits: Bits) -> None:
 
 
 @CODES
-def test_bits_of_shards_added_and_of_groups_merged_are_those_of_the_rows(bits: Bits) -> None:
+def test_added_and_merged_moments_have_the_bits_of_their_rows(bits: Bits) -> None:
     Z, group = rows(40, 5), torch.arange(40) % 4
     whole = Moments.of(Z, group, 4)
     shards = Moments.of(Z[:15], group[:15], 4) + Moments.of(Z[15:], group[15:], 4)
@@ -131,7 +131,7 @@ def test_coding_length_by_hand() -> None:
     assert coding_length(moments, 0.1) == pytest.approx(evidence_bits(moments, 0.1).sum().item() + 12)
 
 
-def test_the_true_partition_is_shorter_than_coarser_and_finer_ones() -> None:
+def test_true_partition_is_shortest() -> None:
     Z, group = rows(120, 3) * 0.05, torch.arange(120) % 3
     Z = Z + torch.eye(3, dtype=torch.float64)[group]
     lengths = [coding_length(Moments.of(Z, g, 6), 3 * 0.05**2) for g in (group, group // 2, torch.arange(120) % 6)]
@@ -153,7 +153,7 @@ def test_noise_is_the_squared_distance_to_the_mean_of_ten_neighbours() -> None:
     assert e == pytest.approx(1.21 * (Z - means[group]).square().sum(1).mean().item(), rel=1e-5)
 
 
-def test_rows_far_from_all_others_are_left_out() -> None:
+def test_isolated_rows_are_excluded() -> None:
     Z = bunches(3, 60, 40)
     far = torch.nn.functional.normalize(rows(20, 40, seed=1).float())
     kept, e = exclude_isolated(torch.cat([Z, far]))
@@ -161,7 +161,7 @@ def test_rows_far_from_all_others_are_left_out() -> None:
     assert e == pytest.approx(exclude_isolated(Z)[1])
 
 
-def test_copies_of_rows_leave_a_little_noise() -> None:
+def test_copies_have_positive_noise() -> None:
     Z = torch.eye(4).repeat_interleave(15, 0)
     kept, e = exclude_isolated(Z)
     assert kept.all()
@@ -176,7 +176,7 @@ def test_copies_of_rows_leave_a_little_noise() -> None:
     assert exclude_isolated(torch.eye(3))[0].tolist() == [True] * 3  # fewer rows than neighbours
 
 
-def test_thin_groups_are_worth_a_finer_distortion_and_round_ones_are_not() -> None:
+def test_only_thin_groups_prefer_a_finer_distortion() -> None:
     Z, group = subspaces(600, 3, 2, 12, seed=0)
     thin = Moments.of(Z, torch.from_numpy(group), 3)
     assert prefers_finer(thin, 0.3)

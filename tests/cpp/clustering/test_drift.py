@@ -37,7 +37,7 @@ def astray(n: int, centres: list[int]) -> Moments:
     return Moments.of(Z, torch.arange(n) // 2 % 2, 2)
 
 
-def test_profiles_count_every_image_once_and_small_margins_by_cluster() -> None:
+def test_profile_counts_images_and_small_margins() -> None:
     found = Profile.empty(3)
     found.add(np.array([0, 2]), np.array([0.5, 1.0]), np.array([0.04, 0.06]))
     found.add(np.array([2]), np.array([-1.0]), np.array([0.0]))
@@ -48,7 +48,7 @@ def test_profiles_count_every_image_once_and_small_margins_by_cluster() -> None:
     assert found.summary(1, found)["rejected_share"] == 0.25
 
 
-def test_quantiles_are_those_of_the_scores_to_a_thousandth() -> None:
+def test_quantiles_are_accurate_to_0_001() -> None:
     score = np.random.default_rng(0).uniform(0.2, 0.9, 10_000)
     found = Profile.empty(1)
     found.add(np.zeros(len(score), int), score, score)
@@ -59,7 +59,7 @@ def test_quantiles_are_those_of_the_scores_to_a_thousandth() -> None:
     assert Profile.empty(1).quantiles() is None
 
 
-def test_bits_of_as_many_images_as_a_part_are_differences_of_coding_lengths() -> None:
+def test_added_bits_are_differences_of_coding_lengths() -> None:
     old, new = parts(500, [0, 1]), came(100, [0, 1])
     found = drift.added_bits(old, new, E)
     kept = torch.arange(2 * PARTS) % PARTS != 0
@@ -70,7 +70,7 @@ def test_bits_of_as_many_images_as_a_part_are_differences_of_coding_lengths() ->
 
 
 @pytest.mark.parametrize("n", [50, 100, 2000])
-def test_clusters_save_images_of_their_kind_as_much_and_others_nothing_however_many(n: int) -> None:
+def test_savings_do_not_depend_on_the_number_of_appended_images(n: int) -> None:
     old = parts(500, [0, 1])
     same, other = drift.added_bits(old, came(n, [0, 1]), E).saved, drift.added_bits(old, astray(n, [2, 3]), E).saved
     assert same is not None
@@ -80,13 +80,13 @@ def test_clusters_save_images_of_their_kind_as_much_and_others_nothing_however_m
     assert other[1] < 0.5 * other[0]
 
 
-def test_of_no_images_there_are_no_bits() -> None:
+def test_no_appended_images_add_no_bits() -> None:
     found = drift.added_bits(parts(50, [0, 1]), came(0, [0, 1]), E)
     assert found == Bits([], [], [], [])
     assert found.saved is None
 
 
-def test_scores_are_low_that_only_a_hundredth_of_the_fitted_reach() -> None:
+def test_low_scores_are_below_the_first_percentile_of_fitted_scores() -> None:
     old, new = Profile.empty(1), Profile.empty(1)
     score = np.linspace(0.5, 0.9, 1000)
     old.add(np.zeros(1000, int), score, score)
@@ -100,7 +100,7 @@ def about(images: int, low: float | None = 0.0) -> dict[str, object]:
     return {"images": images, "low_score": low}
 
 
-def test_to_fit_again_is_due_for_bits_for_low_scores_and_for_many() -> None:
+def test_refit_reasons_are_bits_low_scores_and_counts() -> None:
     fitted = about(1000, 0.01)
     half, less = Bits([1.0], [2.0], [11.0], [7.0]), Bits([1.0], [2.5], [11.0], [7.0])
     assert half.saved == (10.0, 5.0)
@@ -108,9 +108,9 @@ def test_to_fit_again_is_due_for_bits_for_low_scores_and_for_many() -> None:
     (bits,) = drift.refit_reasons(fitted, about(10), less)
     assert "save 4.5 bits per appended image and 10.0 per held-out fitted image" in bits
     (none,) = drift.refit_reasons(fitted, about(10), Bits([1.0], [9.0], [11.0], [7.0]))
-    assert "save no bits per appended image" in none
+    assert "save no bits per appended image and" in none
     (low,) = drift.refit_reasons(fitted, about(10, 0.51), half)
-    assert "51% of the appended images have a score as low" in low
+    assert "51% of the appended images score as low" in low
     (many,) = drift.refit_reasons(fitted, about(1000), half)
     assert "1,000 images were appended to 1,000" in many
     assert drift.refit_reasons(fitted, about(0, None), Bits([], [], [], [])) == []

@@ -56,7 +56,7 @@ def unions(found: Tree) -> list[frozenset[int]]:
 
 
 @pytest.mark.parametrize("bits", [evidence_bits, lossy_bits])
-def test_it_is_the_exhaustive_tree_where_all_are_neighbours(bits: Bits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tree_is_exhaustive_if_all_groups_are_neighbours(bits: Bits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(merge_tree, "NEAR", 100)
     moments = fine(18)
     found = grow(moments, 0.05, bits=bits)
@@ -65,7 +65,7 @@ def test_it_is_the_exhaustive_tree_where_all_are_neighbours(bits: Bits, monkeypa
     assert found.bits[::-1].tolist() == pytest.approx(lengths)
 
 
-def test_it_is_close_where_only_some_are_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tree_is_close_with_few_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = fine()
     monkeypatch.setattr(merge_tree, "NEAR", 100)
     whole = grow(moments, 0.05)
@@ -86,7 +86,7 @@ def test_chunks_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("bits", [evidence_bits, lossy_bits])
-def test_the_length_of_every_cut_is_that_of_its_merged_moments(bits: Bits) -> None:
+def test_length_of_every_cut_equals_its_merged_moments(bits: Bits) -> None:
     moments = fine()
     found = grow(moments, 0.05, bits=bits)
     for K in range(1, 31):
@@ -94,7 +94,7 @@ def test_the_length_of_every_cut_is_that_of_its_merged_moments(bits: Bits) -> No
         assert found.bits[K - 1] == pytest.approx(coding_length(moments.merge(cut, K), 0.05, bits))
 
 
-def test_cuts_are_nested_have_k_clusters_and_are_numbered_by_their_first_group() -> None:
+def test_cuts_are_nested_and_numbered_by_first_group() -> None:
     found = grow(fine(), 0.05)
     finer: NDArray[np.int64] = found.cut(30)
     assert finer.tolist() == list(range(30))
@@ -107,7 +107,7 @@ def test_cuts_are_nested_have_k_clusters_and_are_numbered_by_their_first_group()
         finer = cut
 
 
-def test_merges_are_numbered_as_in_a_linkage_of_scipy() -> None:
+def test_merges_follow_scipy_linkage_numbering() -> None:
     from scipy.cluster.hierarchy import fcluster, is_valid_linkage
 
     found = grow(fine(), 0.05)
@@ -120,7 +120,7 @@ def test_merges_are_numbered_as_in_a_linkage_of_scipy() -> None:
 
 
 @pytest.mark.parametrize("K", [0, 31])
-def test_a_cut_into_more_clusters_than_groups_or_none_is_an_error(K: int) -> None:
+def test_cut_out_of_range_is_an_error(K: int) -> None:
     with pytest.raises(ValueError, match=f"cannot cut 30 groups into {K} clusters: K must be from 1 to 30"):
         grow(fine(), 0.05).cut(K)
 
@@ -140,14 +140,14 @@ def test_one_group_is_one_cluster(e: float | None) -> None:
 
 
 @pytest.mark.parametrize(("K", "expected"), [(1, [0, 0]), (2, [0, 1])])
-def test_two_groups_are_as_many_clusters_as_they_come_from(K: int, expected: list[int]) -> None:
+def test_two_groups_form_one_or_two_clusters(K: int, expected: list[int]) -> None:
     found = grow(fine(2, K, rows=40), 0.05)
     assert found.best == K
     assert found.cut(found.best).tolist() == expected
     assert found.merged.tolist() == [[0, 1]]
 
 
-def test_a_few_rows_apart_are_no_cluster() -> None:
+def test_few_isolated_rows_form_no_cluster() -> None:
     F, d = 20, 16
     Z, group = pieces(F, 4, d, 12)
     apart = 3 * torch.nn.functional.normalize(pieces(3, 3, d, 3, seed=1)[0])
@@ -158,7 +158,7 @@ def test_a_few_rows_apart_are_no_cluster() -> None:
     assert scores(np.arange(F) % 4, found.cut(4)[:F]).ari == 1
 
 
-def test_with_most_clusters_and_fewer_each_has_ten_rows() -> None:
+def test_up_to_most_clusters_each_has_ten_rows() -> None:
     Z, group = pieces(40, 4, 5, 4)
     found = grow(Moments.of(Z, group, 40), 0.05)
     for K in range(1, 41):
@@ -177,14 +177,14 @@ def test_groups_of_copies_of_one_row_are_merged() -> None:
 
 
 @pytest.mark.parametrize("K", [1, 5, 12])
-def test_k_of_planted_clusters_is_found(K: int) -> None:
+def test_k_of_planted_clusters_is_recovered(K: int) -> None:
     F, d = 60, 16
     found = grow(Moments.of(*pieces(F, K, d, 10), F), noise=d * 0.1**2)
     assert found.best == K
     assert scores(np.arange(F) % K, found.cut(K)).ari == 1
 
 
-def test_thin_groups_are_looked_at_with_a_finer_distortion() -> None:
+def test_thin_groups_use_a_finer_distortion() -> None:
     Z, group = subspaces(900, 3, 2, 12, seed=0)
     piece = torch.from_numpy(group + 3 * (np.arange(900) % 15))
     found = grow(Moments.of(Z, piece, 45), noise=0.3)
@@ -202,7 +202,7 @@ def test_affinity_is_the_mean_squared_inner_product_of_the_rows(d: int) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6 if d == 4 else 0.15)
 
 
-def test_a_merged_group_has_the_affinities_of_its_rows() -> None:
+def test_merged_group_has_the_affinity_of_its_rows() -> None:
     moments = fine(8)
     merging = merge_tree._Merging(moments, 0.05, evidence_bits)
     merging._merge(0.0, 2, 5, 8)
@@ -212,7 +212,7 @@ def test_a_merged_group_has_the_affinities_of_its_rows() -> None:
     torch.testing.assert_close(found, affinity(moments.merge(into, 7)), rtol=1e-5, atol=1e-6)
 
 
-def test_threads_are_as_before() -> None:
+def test_thread_count_is_restored() -> None:
     before = torch.get_num_threads()
     grow(fine(5), 0.05)
     assert torch.get_num_threads() == before

@@ -30,7 +30,7 @@ def test_every_method_recovers_clear_clusters(method: Method) -> None:
     assert scores(group, groups(Z, 5, method)).ari == 1
 
 
-def test_landmarks_are_enough_for_everything() -> None:
+def test_landmarks_suffice_for_all_rows() -> None:
     Z, group = blobs([400] * 5, 0.15)
     for method in ("kmeans", "spectral"):
         assert scores(group, groups(Z, 5, method, landmarks=100)).ari == 1
@@ -80,9 +80,11 @@ def test_copies_are_in_one_group() -> None:
 
 
 @pytest.mark.parametrize("K", [0, 13])
-def test_impossible_numbers_of_groups_are_errors(K: int) -> None:
+def test_group_count_out_of_range_is_an_error(K: int) -> None:
     X, _ = subspaces(12, 3, 2, 24, seed=1)
-    with pytest.raises(ValueError, match=f"partition.n_clusters is {K}, must be from 1 to the rows of the sample, 12"):
+    with pytest.raises(
+        ValueError, match=f"partition.n_clusters is {K}, must be from 1 to the number of sample rows, 12"
+    ):
         groups(X, K, "auto")
 
 
@@ -93,7 +95,7 @@ def test_a_silhouette_by_hand() -> None:
     assert silhouette(Z, np.zeros(4, np.int64)) == -1
 
 
-def test_ward_joins_the_pair_that_costs_least() -> None:
+def test_ward_merges_the_cheapest_pair() -> None:
     Z = torch.tensor([[0.0], [1.0], [2.5], [9.0]])
     assert scores([0, 0, 1, 2], ward(Z, 3)).ari == 1
     assert scores([0, 0, 0, 1], ward(Z, 2)).ari == 1

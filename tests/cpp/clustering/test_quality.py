@@ -19,29 +19,32 @@ def test_a_sound_clustering_has_no_warning() -> None:
     assert warnings(Moments.of(Z, group, 5), [40, 30, 50, 20, 40]) == []
 
 
-def test_codes_that_fell_together_are_said() -> None:
+def test_collapsed_codes_give_a_warning() -> None:
     Z, group = blobs([20] * 12, 0.0)
     flat = torch.nn.functional.normalize(Z * (torch.arange(24) < 2) + 0.01, dim=1)
-    (said,) = warnings(Moments.of(flat, group, 12), [20] * 12)
-    assert said.startswith("The codes have collapsed: they use 1.")
+    (message,) = warnings(Moments.of(flat, group, 12), [20] * 12)
+    assert message.startswith("The codes have collapsed: their effective rank is 1.")
 
 
-def test_one_cluster_that_holds_most_and_empty_ones_are_said() -> None:
+def test_large_and_empty_clusters_give_warnings() -> None:
     Z, group = blobs([20] * 4, 0.05)
-    said = warnings(Moments.of(Z, group, 4), [5, 90, 5, 0])
-    assert [text.split(":")[0] for text in said] == ["Cluster 1 holds 90% of the images", "1 of 4 clusters are empty"]
+    messages = warnings(Moments.of(Z, group, 4), [5, 90, 5, 0])
+    assert [text.split(":")[0] for text in messages] == [
+        "Cluster 1 holds 90% of the images",
+        "1 of 4 clusters are empty",
+    ]
 
 
 def test_measures_by_hand() -> None:
     """Two clusters on a line of their own each: rank 1, and half of the rate reduction each."""
     Z = torch.eye(4)[[0, 0, 1, 1]]
     e = 0.5
-    found = measures(Moments.of(Z, torch.tensor([0, 0, 1, 1]), 2), e)
-    assert found.coding_rate == pytest.approx([torch.log(torch.tensor(1 + 4 / e)).item() / 2] * 2)
-    assert found.effective_rank == pytest.approx([1, 1])
-    assert found.rate_share == pytest.approx([0.5, 0.5])
-    assert found.nearest.tolist() == [1, 0]
-    assert found.overlap == pytest.approx([1, 1])  # about the mean they lie on one line, on either side of it
+    result = measures(Moments.of(Z, torch.tensor([0, 0, 1, 1]), 2), e)
+    assert result.coding_rate == pytest.approx([torch.log(torch.tensor(1 + 4 / e)).item() / 2] * 2)
+    assert result.effective_rank == pytest.approx([1, 1])
+    assert result.rate_share == pytest.approx([0.5, 0.5])
+    assert result.nearest.tolist() == [1, 0]
+    assert result.overlap == pytest.approx([1, 1])  # about the mean they lie on one line, on either side of it
 
 
 def test_measures_of_one_cluster_and_an_empty_one() -> None:
@@ -52,8 +55,8 @@ def test_measures_of_one_cluster_and_an_empty_one() -> None:
     assert empty.effective_rank[2] == empty.coding_rate[2] == empty.rate_share[2] == 0
 
 
-def test_more_clusters_than_the_coding_length_speaks_for_are_said() -> None:
+def test_too_many_clusters_give_a_warning() -> None:
     Z, group = blobs([20] * 8, 0.05)
-    (said,) = warnings(Moments.of(Z, group, 8), [20] * 8, high=4)
-    assert said.startswith("The coding length supports at most 4 clusters: some 4 of the 8 are parts of others.")
+    (message,) = warnings(Moments.of(Z, group, 8), [20] * 8, high=4)
+    assert message.startswith("The coding length supports at most 4 clusters: about 4 of the 8 split a larger cluster.")
     assert warnings(Moments.of(Z, group, 8), [20] * 8, high=8) == []

@@ -74,7 +74,7 @@ def test_float32_is_close_to_float64() -> None:
     )
 
 
-def test_compression_never_exceeds_the_whole_and_rotation_and_order_do_not_matter() -> None:
+def test_compressed_rate_is_at_most_the_rate_and_invariant() -> None:
     Z, Pi = draw(40, 6, 40)
     for _ in range(200):  # a doubly stochastic membership
         Pi = Pi / Pi.sum(1, keepdim=True)
@@ -87,7 +87,7 @@ def test_compression_never_exceeds_the_whole_and_rotation_and_order_do_not_matte
     assert compressed_rate((Z @ Q)[order], Pi[order][:, order], 0.1).item() == pytest.approx(R_c.item())
 
 
-def test_moments_add_merge_and_give_the_rate_of_the_rows() -> None:
+def test_moments_add_merge_and_give_rates() -> None:
     Z, group = subspaces(90, 3, 2, 8, seed=0)
     g = torch.from_numpy(group)
     whole = Moments.of(Z, g, 3)
@@ -102,7 +102,7 @@ def test_moments_add_merge_and_give_the_rate_of_the_rows() -> None:
         assert whole.coding_rate(0.1)[k].item() == pytest.approx(coding_rate(Z[g == k].double(), 0.1).item())
 
 
-def test_an_empty_group_has_rate_zero_and_a_number_out_of_bounds_is_an_error() -> None:
+def test_empty_group_has_rate_zero_and_bad_group_number_is_an_error() -> None:
     Z, group = subspaces(20, 2, 2, 8, seed=0)
     assert Moments.of(Z, torch.from_numpy(group), 3).coding_rate(0.1)[2].item() == 0
     with pytest.raises(ValueError, match="group number 1 is out of bounds: there are 1"):

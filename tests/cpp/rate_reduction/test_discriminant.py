@@ -22,7 +22,7 @@ def found(X: Tensor, K: int, seed: int = 0) -> np.ndarray:
     return partition(head.project(X, 1000), K, "auto", 0.1, 8192, seed).group
 
 
-def test_common_noise_is_taken_out() -> None:
+def test_common_noise_is_removed() -> None:
     X, group = nuisance(1200, 12, 1.5)
     rows = normalize(X - X.mean(0))
     raw = partition(Codes(rows, rows), 12, "kmeans", 0.1, 8192, 0).group
@@ -65,7 +65,7 @@ def test_scale_rotation_and_shift_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_imbalance_and_noise_points_do_not_break_it(seed: int) -> None:
+def test_uneven_sizes_and_noise_rows_are_tolerated(seed: int) -> None:
     g = torch.Generator().manual_seed(seed)
     sizes = torch.tensor([1500, 600, 300, 100, 50, 15])
     group = torch.arange(6).repeat_interleave(sizes)
@@ -82,7 +82,7 @@ def test_seeds_agree() -> None:
     assert all(scores(first, found(X, 12, seed=s)).ari > 0.98 for s in (1, 2))
 
 
-def test_few_rows_copies_and_wide_codes_are_right() -> None:
+def test_few_rows_copies_and_wide_codes() -> None:
     X, group = nuisance(30, 3, 0.0)
     assert scores(group, found(X, 3)).ari == 1  # fewer rows than dimensions
     copies = X[:3].repeat(20, 1)
@@ -91,7 +91,7 @@ def test_few_rows_copies_and_wide_codes_are_right() -> None:
     assert fit(X[:2], Discriminant(), 1, 0)[0].project(X, 8).Z.isfinite().all()
 
 
-def test_neighbours_are_half_a_mean_cluster_unless_they_are_given() -> None:
+def test_default_neighbours_are_half_a_mean_cluster() -> None:
     X, _ = nuisance(400, 4, 0.5)
     for n, K, neighbours in ((400, 10, 20), (400, 2, 50), (60, 30, 5), (400, None, 10)):
         left, given = (
@@ -100,14 +100,14 @@ def test_neighbours_are_half_a_mean_cluster_unless_they_are_given() -> None:
         assert torch.equal(left.project(X, 400).Z, given.project(X, 400).Z)
 
 
-def test_dimension_follows_the_clusters_unless_it_is_given() -> None:
+def test_default_dimension_follows_the_clusters() -> None:
     X, _ = nuisance(200, 4, 0.1)
     for settings, K, dim in ((Discriminant(), 18, 36), (Discriminant(), 3, 32), (Discriminant(dim=7), 18, 7)):
         assert fit(X, settings, K, 0)[0].project(X, 64).Z.shape[1] == dim
 
 
 @pytest.mark.parametrize("settings", [Discriminant(), Paper(hidden=8, dim=4, epochs=1, warmup_steps=0)])
-def test_rows_that_cannot_be_learnt_from_are_errors(settings: Discriminant | Paper) -> None:
+def test_too_few_or_non_finite_rows_are_errors(settings: Discriminant | Paper) -> None:
     X = torch.ones(20, 8)
     with pytest.raises(ValueError, match="at least 2 rows, got 1"):
         fit(X[:1], settings, 2, 0)
@@ -120,7 +120,7 @@ def test_rows_that_cannot_be_learnt_from_are_errors(settings: Discriminant | Pap
 def test_equal_rows_are_an_error(settings: Discriminant | Paper) -> None:
     with pytest.raises(ValueError, match="the 20 rows of features are all equal"):
         fit(torch.full((20, 8), 0.3), settings, 2, 0)
-    with pytest.raises(ValueError, match=r"differ by less than 1e-5 of the largest .* subtract their mean"):
+    with pytest.raises(ValueError, match=r"differ by less than 1e-5 of their largest .* subtract their mean"):
         fit(1e6 + torch.rand(20, 8), settings, 2, 0)
     small = 1e-30 * torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     assert fit(small, settings, 2, 0)[1]  # what counts is how they differ beside their size

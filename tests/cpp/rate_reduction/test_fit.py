@@ -41,7 +41,7 @@ def test_unions_of_subspaces_are_recovered_exactly(seed: int) -> None:
     assert scores(group, found).ari == 1
 
 
-def test_the_cluster_head_starts_as_a_copy_and_then_goes_its_own_way() -> None:
+def test_cluster_head_starts_as_a_copy_and_diverges() -> None:
     X, _ = subspaces(256, 4, 2, 24, seed=0)
     still = {"epochs": 1, "batch": 256, "lr": 1e-12, "lr_cluster": 1e-12}
     warm, _ = train(X, SMALL.model_copy(update=still), seed=0)
@@ -50,7 +50,7 @@ def test_the_cluster_head_starts_as_a_copy_and_then_goes_its_own_way() -> None:
     assert (apart.cluster.weight - apart.feature.weight).abs().max() > 1e-2
 
 
-def test_record_says_what_happened() -> None:
+def test_record_has_every_step() -> None:
     X, _ = subspaces(256, 4, 2, 24, seed=0)
     seen: list[int] = []
     _, record = train(X, SMALL, seed=0, on_step=lambda row, n: seen.append(n))
@@ -63,7 +63,7 @@ def test_record_says_what_happened() -> None:
     assert record[-1].R - record[-1].R_c > record[6].R - record[6].R_c  # and training raises the rate reduction
 
 
-def test_loss_curve_is_the_golden_one() -> None:
+def test_loss_curve_equals_the_golden_curve() -> None:
     """Regenerate with `python -m tests.golden`; only a deliberate change of the method may change it."""
     golden = json.loads(LOSS.read_text())
     X, _ = subspaces(256, 4, 2, 24, seed=0)
@@ -90,14 +90,14 @@ def test_a_batch_is_never_larger_than_the_data() -> None:
     assert len(train(X, SMALL, seed=0)[1]) == 6 + 6
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_remedy() -> None:
+def test_non_finite_loss_names_the_step_and_the_fix() -> None:
     X, _ = subspaces(64, 4, 2, 24, seed=0)
     X[3, 5] = torch.inf
     with pytest.raises(FloatingPointError, match=r"not finite at step 0 .* lower fit\.lr \(now 0\.02\)"):
         train(X, SMALL, seed=0)
 
 
-def test_mixed_precision_learns_the_same_and_keeps_codes_and_weights_in_float32() -> None:
+def test_mixed_precision_keeps_codes_and_weights_in_float32() -> None:
     X, group = subspaces(1000, 5, 3, 32, seed=0)
     gentle = {"hidden": 512, "dim": 32, "batch": 256, "epochs": 10, "warmup_steps": 10, "lr": 1e-3, "lr_cluster": 1e-3}
     settings = SMALL.model_copy(update=gentle)
@@ -119,7 +119,7 @@ def test_bad_settings_are_errors() -> None:
         Paper(eta=0)
 
 
-def test_shared_heads_make_the_membership_from_the_codes_that_are_clustered() -> None:
+def test_shared_heads_use_z_for_the_membership() -> None:
     X, _ = subspaces(256, 4, 2, 24, seed=0)
     shared, apart = (
         train(X, SMALL.model_copy(update={"share_heads": share}), seed=0)[0].project(X, 256) for share in (True, False)
@@ -128,7 +128,7 @@ def test_shared_heads_make_the_membership_from_the_codes_that_are_clustered() ->
     assert not torch.allclose(apart.Z, apart.C)
 
 
-def test_drawn_columns_leave_the_mean_of_the_gradient_as_it_is() -> None:
+def test_drawn_columns_give_an_unbiased_gradient() -> None:
     g = torch.Generator().manual_seed(0)
     codes = Codes(*(torch.nn.functional.normalize(torch.randn(128, 12, generator=g)).requires_grad_() for _ in "ZC"))
 

@@ -10,10 +10,10 @@ from cpp.rate_reduction.head import Head, TwoHeads
 
 
 def head() -> TwoHeads:
-    made = TwoHeads(12, 16, 4, torch.Generator().manual_seed(0))
+    network = TwoHeads(12, 16, 4, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        made.train()(torch.randn(64, 12, generator=torch.Generator().manual_seed(1)))  # moves the batch statistics
-    return made.eval()
+        network.train()(torch.randn(64, 12, generator=torch.Generator().manual_seed(1)))  # moves the batch statistics
+    return network.eval()
 
 
 def test_codes_are_unit_rows_of_both_heads() -> None:
@@ -47,17 +47,17 @@ def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone() -
 
 
 def test_save_and_load_give_equal_codes(tmp_path: Path) -> None:
-    made, X = head(), torch.randn(5, 12)
-    made.save(tmp_path / "head.safetensors")
+    saved, X = head(), torch.randn(5, 12)
+    saved.save(tmp_path / "head.safetensors")
     loaded = Head.load(tmp_path / "head.safetensors")
-    assert torch.equal(loaded.project(X, 8).Z, made.project(X, 8).Z)
-    assert torch.equal(loaded.project(X, 8).C, made.project(X, 8).C)
+    assert torch.equal(loaded.project(X, 8).Z, saved.project(X, 8).Z)
+    assert torch.equal(loaded.project(X, 8).C, saved.project(X, 8).C)
 
 
 def test_copy_makes_the_heads_equal() -> None:
-    made = head()
-    made.copy_feature_to_cluster()
-    Z, C = made.project(torch.randn(5, 12), 8)
+    network = head()
+    network.copy_feature_to_cluster()
+    Z, C = network.project(torch.randn(5, 12), 8)
     assert torch.equal(Z, C)
 
 
