@@ -1,12 +1,11 @@
-"""How many images each cluster gives to a subset of a certain size, down the layers. Knows no files and no images.
+"""Number of images that each cluster contributes to a balanced subset, layer by layer. Knows no files and no images.
 
-Every image of a cluster is a unit, and units are given in one fixed order until there are as many as asked: unit j of a
-cluster of size n has rank n^power / (j - 1/2), the largest first (Webster's method). With power 0 that is one unit for
-each cluster in turn until the smallest is empty, then in turn for the others, as water fills vessels; with power 1 it
-is in proportion. What a cluster gets is given on to its parts in the same way. Since the order is fixed, a smaller
-subset takes from every cluster at most what a larger one does.
+Shares follow Webster's method: image j of a cluster of size n has rank n^power / (j - 1/2), and the images of largest
+rank are taken. Power 0 takes one image from each cluster in turn until the smallest cluster is exhausted, and then
+continues with the others; power 1 is proportional. A cluster divides its share among its parts in the same way. The
+order is fixed, so a smaller subset takes from no cluster more than a larger subset does.
 
-Source of the idea: Vo et al., "Automatic data curation for self-supervised learning: a clustering-based approach",
+Source: Vo et al., "Automatic data curation for self-supervised learning: a clustering-based approach",
 arXiv 2405.15613, section 3.3 (hierarchical sampling, even at every level).
 """
 
@@ -22,64 +21,66 @@ Counts = NDArray[np.int64]
 
 
 def shares(sizes: Counts, total: int, power: float) -> Counts:
-    """How many each cluster gives, `[K]`: `total` together, or all where there are fewer. Of equal rank the larger one
-    comes first, then the first. ValueError for a power below 0."""
+    """The share of each cluster, `[K]`, with sum `total`, or all images if there are fewer.
+
+    Ties in rank go to the larger cluster, then to the first. ValueError for a power below 0.
+    """
     if power < 0:
-        raise ValueError(f"power is {power:g}, must be at least 0: 0 is even, 1 in proportion to the sizes")
+        raise ValueError(f"power is {power:g}, must be at least 0: 0 is even, 1 is proportional to the sizes")
     if total >= sizes.sum():
         return sizes.copy()
     weight = np.where(sizes > 0, sizes.clip(1).astype(np.float64) ** power, 0)
-    given = _above(sizes, weight, total)
-    waiting = [(-weight[k] / (given[k] + 0.5), -sizes[k], k) for k in np.flatnonzero(given < sizes)]
+    taken = _above(sizes, weight, total)
+    waiting = [(-weight[k] / (taken[k] + 0.5), -sizes[k], k) for k in np.flatnonzero(taken < sizes)]
     heapq.heapify(waiting)
-    for _ in range(total - int(given.sum())):
+    for _ in range(total - int(taken.sum())):
         _, size, k = waiting[0]
-        given[k] += 1
-        if given[k] < sizes[k]:
-            heapq.heapreplace(waiting, (-weight[k] / (given[k] + 0.5), size, k))
+        taken[k] += 1
+        if taken[k] < sizes[k]:
+            heapq.heapreplace(waiting, (-weight[k] / (taken[k] + 0.5), size, k))
         else:
             heapq.heappop(waiting)
-    return given
+    return taken
 
 
 def _above(sizes: Counts, weight: NDArray[np.float64], total: int) -> Counts:
-    """Units of a rank above one that hardly more than `total` have: all of them, and nearly all that there will be."""
-    low, high = 0.0, 4 * float(weight.max())  # ranks that too many units have, and that none has
-    given = np.zeros_like(sizes)
+    """Count the images of each cluster above a rank found by bisection: at most `total` in all, and nearly as many."""
+    low, high = 0.0, 4 * float(weight.max())  # too many images are above `low`, none above `high`
+    taken = np.zeros_like(sizes)
     for _ in range(100):
         middle = (low + high) / 2
         if not low < middle < high:
             break
-        found = np.minimum(sizes, np.ceil(weight / middle - 0.5).astype(np.int64))  # j - 1/2 < weight / middle
-        if found.sum() <= total:
-            high, given = middle, found
+        counts = np.minimum(sizes, np.ceil(weight / middle - 0.5).astype(np.int64))  # j - 1/2 < weight / middle
+        if counts.sum() <= total:
+            high, taken = middle, counts
         else:
             low = middle
-    return (given - 1).clip(0)  # rounding may have put a last unit on the wrong side
+    return (taken - 1).clip(0)  # rounding may have counted one image too many
 
 
 def hierarchical_shares(layers: Sequence[Counts], sizes: Counts, total: int, power: float) -> Counts:
-    """How many each cluster of the finest layer gives, `[K]`, its `sizes` known; coarser clusters share first.
+    """The share of each cluster of the finest layer, `[K]`, when coarser clusters divide `total` first.
 
-    `layers[i]` says of every finest cluster which one of a coarser layer it is in, the coarsest layer first.
+    `layers[i]` `[K]` is the cluster of a coarser layer that contains each finest cluster, the coarsest layer first;
+    `sizes` are those of the finest clusters.
     """
-    one = np.zeros(len(sizes), np.int64)
-    into, given = one, np.array([min(total, int(sizes.sum()))], np.int64)
+    coarser, taken = np.zeros(len(sizes), np.int64), np.array([min(total, int(sizes.sum()))], np.int64)
     for finer in [*layers, np.arange(len(sizes))]:
         n = int(finer.max()) + 1 if len(finer) else 0
         held = np.bincount(finer, weights=sizes, minlength=n).astype(np.int64)
-        above = np.zeros(n, np.int64)
-        above[finer] = into
+        parent = np.zeros(n, np.int64)
+        parent[finer] = coarser
         shared = np.zeros(n, np.int64)
-        order = np.argsort(above, kind="stable")
-        for k, parts in enumerate(np.split(order, np.searchsorted(above[order], np.arange(1, len(given))))):
-            shared[parts] = shares(held[parts], int(given[k]), power)
-        into, given = finer, shared
-    return given
+        order = np.argsort(parent, kind="stable")
+        for k, parts in enumerate(np.split(order, np.searchsorted(parent[order], np.arange(1, len(taken))))):
+            shared[parts] = shares(held[parts], int(taken[k]), power)
+        coarser, taken = finer, shared
+    return taken
 
 
 def effective_number(sizes: Counts) -> float:
-    """exp of the entropy of the shares: how many clusters of one size are as even; 0 where there is nothing."""
+    """The effective number of clusters: exp of the entropy of the relative sizes; 0 without images."""
     from scipy.special import entr
 
     return float(np.exp(entr(sizes / sizes.sum()).sum())) if sizes.sum() else 0.0

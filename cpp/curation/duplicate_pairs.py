@@ -1,8 +1,8 @@
-"""Near-duplicates among the members of a cluster: exact copies, then every pair from a cosine on (SemDeDup).
+"""Near-duplicates within a cluster: exact copies, and all pairs with at least a given cosine (SemDeDup).
 
-Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023. Cosines are those
-of the float16 vectors, computed in float32. A cluster is searched tile against tile, so that no pair is lost however
-large it is, and memory is that of two tiles and a pair for each row. Knows no files.
+Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023. Cosines of the
+float16 vectors are computed in float32. A cluster is searched tile by tile, so no pair is missed, and memory is bounded
+by two tiles and one pair per row. Knows no files.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.curation.spanning_forest import Forest
+from cpp.curation.spanning_forest import Floats, Forest, Ints
 from cpp.nearest import pairs_from
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
-KINDS = ("near", "vector", "bytes")  # why two rows are one, from the weakest to the strongest
-HASHED = 4096  # rows hashed at a time
-TILE = 2048  # rows that are multiplied with as many others
+KINDS = ("near", "vector", "bytes")  # kinds of duplicates, from the weakest to the strongest
+HASHED = 4096  # rows that are hashed at a time
+TILE = 2048  # rows in each of the two factors of a matrix product
 
 
 class Rows(NamedTuple):
-    """Rows of some clusters, `[n]` each. A guest is a row of another cluster whose second cluster is this one.
+    """Rows of several clusters, `[n]` each. A guest belongs to another cluster, and this is its second cluster.
 
-    `vector` `[n, d]` may lie on disk; `vector_hash` and `bytes_hash` are equal for equal vectors and equal files, 0
-    where the file is not known.
+    `vector` `[n, d]` may be memory-mapped. Equal vectors have equal `vector_hash`. Equal files have equal
+    `bytes_hash`, which is 0 for an unknown file.
     """
 
     cluster: NDArray[np.int32]
@@ -37,7 +35,7 @@ class Rows(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Rows `a` and `b` with the cosine of their vectors, 1 of exact copies, and the place of their kind in `KINDS`."""
+    """Pairs of rows `a` and `b`, the cosine of their vectors (1 for exact copies), and the index into `KINDS`."""
 
     a: Ints
     b: Ints
@@ -46,50 +44,49 @@ class Pairs(NamedTuple):
 
 
 def duplicate_forest(rows: Rows, lowest: float) -> Pairs:
-    """A maximum spanning forest (`cpp.curation.spanning_forest`) of all pairs within a cluster of a cosine of at
-    least `lowest`.
+    """The maximum spanning forest of all pairs within a cluster whose cosine is at least `lowest`.
 
-    A pair has a member of the cluster and a member or a guest. Exact copies are looked for first, so that of equal
-    vectors only one is compared.
+    A pair is a member of the cluster with another member or a guest. Exact copies are paired first, so that only one of
+    several equal vectors is compared.
     """
     order = np.argsort(rows.cluster, kind="stable")
     ends = np.flatnonzero(np.diff(rows.cluster[order])) + 1
-    found = [_cluster(rows, np.sort(of_one), lowest) for of_one in np.split(order, ends) if len(of_one) > 1]
-    a, b = (np.concatenate([np.empty(0, np.int64), *(f[i] for f in found)]) for i in (0, 1))
-    similarity = np.concatenate([np.empty(0, np.float32), *(f[2] for f in found)])
+    forests = [_cluster(rows, np.sort(of_one), lowest) for of_one in np.split(order, ends) if len(of_one) > 1]
+    a, b = (np.concatenate([np.empty(0, np.int64), *(forest[i] for forest in forests)]) for i in (0, 1))
+    similarity = np.concatenate([np.empty(0, np.float32), *(forest[2] for forest in forests)])
     return Pairs(a, b, np.minimum(similarity, np.float32(1)), kinds(rows, a, b))
 
 
 def kinds(rows: Rows, a: Ints, b: Ints) -> NDArray[np.int8]:
-    """The place in `KINDS` of pairs of rows."""
+    """The index into `KINDS` of pairs of rows."""
     same_bytes = (rows.bytes_hash[a] == rows.bytes_hash[b]) & (rows.bytes_hash[a] != 0)
     same_vector = rows.vector_hash[a] == rows.vector_hash[b]
     return np.where(same_bytes, 2, np.where(same_vector, 1, 0)).astype(np.int8)
 
 
 def _cluster(rows: Rows, of_one: Ints, lowest: float) -> tuple[Ints, Ints, Floats]:
-    """The forest of one cluster, whose rows are `of_one`."""
-    mine = of_one[np.argsort(rows.guest[of_one], kind="stable")]  # members first
-    forest = Forest(len(mine), lowest)
-    vector_hash = rows.vector_hash[mine]
-    forest.add(*_copies(vector_hash, rows.bytes_hash[mine]))
+    """The forest of one cluster with the row numbers `of_one`."""
+    members_first = of_one[np.argsort(rows.guest[of_one], kind="stable")]
+    forest = Forest(len(members_first), lowest)
+    vector_hash = rows.vector_hash[members_first]
+    forest.add(*_copies(vector_hash, rows.bytes_hash[members_first]))
     forest.settle()
-    different = np.sort(np.unique(vector_hash, return_index=True)[1])
-    members = int((different < len(mine) - rows.guest[mine].sum()).sum())
+    distinct = np.sort(np.unique(vector_hash, return_index=True)[1])
+    members = int((distinct < len(members_first) - rows.guest[members_first].sum()).sum())
     for i in range(0, members, TILE):
-        A = _unit(rows, mine[different[i : min(i + TILE, members)]])
-        for j in range(i, len(different), TILE):
-            B = A if j == i and j + TILE <= members else _unit(rows, mine[different[j : j + TILE]])
+        A = _unit(rows, members_first[distinct[i : min(i + TILE, members)]])
+        for j in range(i, len(distinct), TILE):
+            B = A if j == i and j + TILE <= members else _unit(rows, members_first[distinct[j : j + TILE]])
             a, b, similarity = pairs_from(A, B, lowest)
             once = i + a < j + b
-            a, b = different[i + a[once]], different[j + b[once]]
+            a, b = distinct[i + a[once]], distinct[j + b[once]]
             forest.add(a, b, np.minimum(similarity[once], np.float32(1)))
     forest.settle()
-    return mine[forest.a], mine[forest.b], forest.similarity
+    return members_first[forest.a], members_first[forest.b], forest.similarity
 
 
 def _copies(vector_hash: NDArray[np.uint64], bytes_hash: NDArray[np.uint64]) -> tuple[Ints, Ints, Floats]:
-    """A pair for each row that repeats the file or the vector of one before it, a little above 1 so that it is kept."""
+    """One pair for each row that repeats an earlier file or vector, with a similarity slightly above 1 to retain it."""
     known = np.flatnonzero(bytes_hash)
     by_bytes = known[_repeats(bytes_hash[known])]
     by_vector = _repeats(vector_hash)
@@ -100,22 +97,21 @@ def _copies(vector_hash: NDArray[np.uint64], bytes_hash: NDArray[np.uint64]) -> 
 
 
 def _repeats(values: NDArray[np.uint64]) -> Ints:
-    """The first row of each value and a later one that has it, `[2, repeats]`."""
+    """Pair the first row of each value with every later row of equal value, `[2, repeats]`."""
     _, first, of_row = np.unique(values, return_index=True, return_inverse=True)
     before = first[of_row]
     later = np.flatnonzero(before != np.arange(len(values)))
     return np.stack([before[later], later])
 
 
-def _unit(rows: Rows, some: Ints) -> Floats:
-    X = rows.vector[some].astype(np.float32)
+def _unit(rows: Rows, selected: Ints) -> Floats:
+    X = rows.vector[selected].astype(np.float32)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     return X
 
 
 def hash_vectors(X_nd: NDArray[np.float16]) -> NDArray[np.uint64]:
-    """A 64-bit hash of each row `[n, d]`: multilinear, then mixed so that every bit depends on all (the end of
-    MurmurHash3)."""
+    """A 64-bit hash of each row `[n, d]`: a multilinear hash with the finaliser of MurmurHash3."""
     return np.concatenate(
         [_hash_block(X_nd[i : i + HASHED]) for i in range(0, len(X_nd), HASHED)] or [np.empty(0, np.uint64)]
     )

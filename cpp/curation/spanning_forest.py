@@ -1,7 +1,7 @@
-"""The maximum spanning forest of pairs that pass by: all that groups at any threshold need of them.
+"""Maximum spanning forest of a stream of pairs, which determines the groups at every threshold.
 
-Two rows are connected by pairs of at least a threshold exactly where the forest connects them by such pairs (Gower and
-Ross 1969), so that a row costs one pair, however many it is in. Knows no vectors and no files.
+Pairs above a threshold connect two rows if and only if such pairs of the forest do (Gower and Ross, 1969), so memory is
+one pair per row, however many pairs a row is in. Knows no vectors and no files.
 """
 
 from __future__ import annotations
@@ -12,54 +12,54 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-LEVELS = 16  # similarities at which it is known who is connected
-WAITING = 1 << 18  # pairs that wait before the forest is made anew
+LEVELS = 16  # similarities at which connected components are cached
+PENDING = 1 << 18  # pending pairs from which the forest is rebuilt
 
 
 class Forest:
-    """Of rows 0 to `n` - 1. `a`, `b` and `similarity` are its pairs after `settle`."""
+    """A forest of the rows 0 to `n` - 1; `a`, `b` and `similarity` are its pairs after `settle`."""
 
     def __init__(self, n: int, lowest: float) -> None:
         self.n = n
         self.a, self.b, self.similarity = _none()
         self._levels = np.linspace(lowest, 1, LEVELS + 1, dtype=np.float32)[1:]
-        self._labels: NDArray[np.int32] | None = None  # of each level, the component of each row
-        self._waiting: list[tuple[Ints, Ints, Floats]] = []
-        self._many = 0
+        self._labels: NDArray[np.int32] | None = None  # component of each row, at each level
+        self._pending: list[tuple[Ints, Ints, Floats]] = []
+        self._n_pending = 0
 
     def add(self, a: Ints, b: Ints, similarity: Floats) -> None:
-        """Pairs of different rows; none of them is added twice."""
+        """Add pairs of different rows; a pair may be added only once."""
         a, b, similarity = self._useful(a, b, similarity)
-        if len(a) > WAITING:  # the nearest of every row first: they connect most of what the others would
+        if len(a) > PENDING:  # the nearest pair of each row first, which makes most others redundant
             nearest = np.zeros(self.n, np.float32)
             np.maximum.at(nearest, a, similarity)
             first = similarity == nearest[a]
-            self._wait(a[first], b[first], similarity[first])
+            self._queue(a[first], b[first], similarity[first])
             self.settle()
             a, b, similarity = self._useful(a[~first], b[~first], similarity[~first])
-        self._wait(a, b, similarity)
-        if self._many > WAITING:
+        self._queue(a, b, similarity)
+        if self._n_pending > PENDING:
             self.settle()
 
     def settle(self) -> None:
-        """Make the forest of its pairs and those that wait."""
-        if self._many:
-            parts = [(self.a, self.b, self.similarity), *self._waiting]
+        """Rebuild the forest from its pairs and the pending ones."""
+        if self._n_pending:
+            parts = [(self.a, self.b, self.similarity), *self._pending]
             a, b, similarity = (np.concatenate(part) for part in zip(*parts, strict=True))
             self.a, self.b, self.similarity = spanning(self.n, a, b, similarity)
-            self._waiting, self._many, self._labels = [], 0, None
+            self._pending, self._n_pending, self._labels = [], 0, None
 
-    def _wait(self, a: Ints, b: Ints, similarity: Floats) -> None:
-        self._waiting.append((a, b, similarity))
-        self._many += len(a)
+    def _queue(self, a: Ints, b: Ints, similarity: Floats) -> None:
+        self._pending.append((a, b, similarity))
+        self._n_pending += len(a)
 
     def _useful(self, a: Ints, b: Ints, similarity: Floats) -> tuple[Ints, Ints, Floats]:
-        """The pairs whose rows are not connected by larger ones, as far as the levels say."""
+        """Drop pairs whose rows are connected by larger pairs, as far as the cached levels show."""
         if not len(self.a) or not len(a):
             return a, b, similarity
         if self._labels is None:
             self._labels = np.stack(
-                [connected(self.n, self.a[more], self.b[more]) for more in self.similarity >= self._levels[:, None]]
+                [connected(self.n, self.a[above], self.b[above]) for above in self.similarity >= self._levels[:, None]]
             )
         level = np.minimum(np.searchsorted(self._levels, similarity), LEVELS - 1)
         useful = (self._labels[level, a] != self._labels[level, b]) | (similarity > self._levels[level])
@@ -67,23 +67,23 @@ class Forest:
 
 
 def spanning(n: int, a: Ints, b: Ints, similarity: Floats) -> tuple[Ints, Ints, Floats]:
-    """The maximum spanning forest of pairs of which none stands twice. Similarities are below 2."""
+    """The maximum spanning forest of distinct pairs; similarities must be below 2."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import minimum_spanning_tree
 
-    weights = 2.0 - similarity.astype(np.float64)  # exact both ways; none is 0, which would be no pair
+    weights = 2.0 - similarity.astype(np.float64)  # exact in both directions, and never 0, which would mean no edge
     tree = minimum_spanning_tree(coo_array((weights, (a, b)), shape=(n, n)).tocsr()).tocoo()
     return tree.row.astype(np.int64), tree.col.astype(np.int64), (2.0 - tree.data).astype(np.float32)
 
 
 def connected(n: int, a: Ints, b: Ints) -> NDArray[np.int32]:
-    """The number of the component of each of `n` rows."""
+    """The component number of each of `n` rows, `[n]`."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n)).tocsr()
-    found: NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return found
+    component: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return component
 
 
 def _none() -> tuple[Ints, Ints, Floats]:

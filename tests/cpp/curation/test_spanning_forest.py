@@ -12,7 +12,7 @@ from tests.support.pairs import same
 def test_at_every_threshold_the_forest_connects_what_the_pairs_connect(
     waiting: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spanning_forest, "WAITING", waiting)
+    monkeypatch.setattr(spanning_forest, "PENDING", waiting)
     rng = np.random.default_rng(0)
     n, lowest = 60, 0.8
     a, b = np.triu_indices(n, 1)
@@ -37,7 +37,7 @@ def test_pairs_that_connect_nothing_new_do_not_wait() -> None:
     found.add(a[chain], b[chain], similarity[chain])
     found.settle()
     found.add(a[~chain], b[~chain], similarity[~chain])
-    assert found._many == 0
+    assert found._n_pending == 0
     assert len(found.a) == 299
 
 
