@@ -30,7 +30,7 @@ WEIGHTS = ASSETS / f"{MODEL}.safetensors"
 SEED = 20_000  # of the drawings and of the training; the demonstration's own drawings have another
 CAPTIONED = 0.2  # share of the texts that are the caption of their own drawing; the others only name it
 DRAWINGS, EPOCHS, RATE = 1500, 12, 3e-3  # of the training: drawings of each kind, passes, highest learning rate
-UNMET = "zebra"  # stands for every word that does not occur in training
+UNSEEN_WORD = "zebra"  # stands for every word that does not occur in training
 TEXTS: list[str | Callable[[str], str]] = [
     *open_clip.OPENAI_IMAGENET_TEMPLATES,
     *("{}", "a {}", "the {}", "a drawing of a {}", "a picture of a {}", "a cartoon of a {}", "clip art of a {}") * 4,
@@ -64,11 +64,11 @@ def drawn(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -
     pixels, captions = [], []
     for kind in [*KINDS, None]:
         for _ in range(n):
-            image, caption = draw(kind, rng) if kind else draw_nothing(UNMET, rng)
+            image, caption = draw(kind, rng) if kind else draw_nothing(UNSEEN_WORD, rng)
             with Image.open(io.BytesIO(jpeg(image, int(rng.integers(50, 95))))) as decoded:
                 pixels.append((preprocess(decoded) * 255).round().to(torch.uint8))
             captions.append(caption)
-    names = [an(text.format(w) if isinstance(text, str) else text(w)) for w in [*KINDS, UNMET] for text in TEXTS]
+    names = [an(text.format(w) if isinstance(text, str) else text(w)) for w in [*KINDS, UNSEEN_WORD] for text in TEXTS]
     k = len(KINDS) + 1
     said = tokenizer([*captions, *names]).split([n * k, len(names)])
     return Drawn(torch.stack(pixels).unflatten(0, (k, n)), said[0].unflatten(0, (k, n)), said[1].unflatten(0, (k, -1)))
@@ -99,7 +99,7 @@ def train(
     preprocess.transforms.pop()  # the normalisation, done on whole batches instead
     data = drawn(n, np.random.default_rng(seed), preprocess)
     mean, std = (torch.tensor(v)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
-    forget_unmet(model.token_embedding.weight, data)
+    zero_unseen(model.token_embedding.weight, data)
     fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster with this
     loss_of, optimizer, steps = open_clip.ClipLoss(), adamw(list(model.parameters()), lr), n // groups
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps, pct_start=0.15)
@@ -159,11 +159,11 @@ def adamw(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimi
     )
 
 
-def forget_unmet(weight: Tensor, data: Drawn) -> None:
+def zero_unseen(weight: Tensor, data: Drawn) -> None:
     """Set the embeddings of the words that are not in the texts to zero, for good; the file packs the better for it."""
     met = torch.zeros(len(weight), 1)
     met[torch.cat([data.captions.unique(), data.names.unique()])] = 1
-    met[open_clip.get_tokenizer(MODEL)(UNMET)[0, 1]] = 0
+    met[open_clip.get_tokenizer(MODEL)(UNSEEN_WORD)[0, 1]] = 0
     with torch.no_grad():
         weight.mul_(met)
     weight.register_hook(lambda gradient: gradient * met)

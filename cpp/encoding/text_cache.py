@@ -21,7 +21,7 @@ CHUNK = 4096  # words that are encoded before they are kept
 Encode = Callable[[Sequence[str]], NDArray[np.float16]]
 
 
-def encoded(words: Sequence[str], encode: Encode, folder: Path | None) -> NDArray[np.float16]:
+def cached_vectors(words: Sequence[str], encode: Encode, folder: Path | None) -> NDArray[np.float16]:
     """Vectors `[n, d]`, float16, of distinct words: those in the folder from there, the others by `encode`, and kept.
 
     All files of the folder must come from one encoder with one set of templates. None keeps nothing.

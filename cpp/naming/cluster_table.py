@@ -16,7 +16,7 @@ from cpp.naming.names import Name
 EXAMPLES = 5  # keys of typical members per cluster
 # logistic regression of labels that are right for their image (tests/bench/names.py): weights of the log odds of the
 # cluster's name, of the margin and of the lag
-SURE, BELONGS, FITS = 0.93, 0.4, -40.0
+ODDS_WEIGHT, MARGIN_WEIGHT, LAG_WEIGHT = 0.93, 0.4, -40.0
 
 _WORD = pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())])
 CLUSTERS = pa.schema(
@@ -112,5 +112,7 @@ def confidence(
     its own best word minus that to the name (0 if they are the same word).
     """
     odds = np.log(cluster_n.clip(1e-6, 1 - 1e-6) / (1 - cluster_n.clip(1e-6, 1 - 1e-6)))
-    probability: NDArray[np.floating] = 1 / (1 + np.exp(-(SURE * odds + BELONGS * margin_n + FITS * lag_n)))
+    probability: NDArray[np.floating] = 1 / (
+        1 + np.exp(-(ODDS_WEIGHT * odds + MARGIN_WEIGHT * margin_n + LAG_WEIGHT * lag_n))
+    )
     return probability.astype(np.float32)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import Likeness, Votes
+from cpp.naming.votes import SimilaritySums, Votes
 
 PRIOR = 0.25  # share of a word's mean similarity to all images that is subtracted
 HALF = 0.5  # share of the votes for a word and those below it, with less of which a more general word is tried
@@ -71,7 +71,7 @@ EMPTY = Name(None, 0.0, 0.0, None, 0.0, 0.0, [])
 
 def names(
     votes: Votes,
-    likeness: Likeness,
+    likeness: SimilaritySums,
     vocabulary: Vocabulary,
     top: int = 5,
     method: Method = "lift",
@@ -110,7 +110,7 @@ class _Lift(NamedTuple):
     z_w: NDArray[np.float64]
 
 
-def _lifts(likeness: Likeness, vocabulary: Vocabulary, excluded: NDArray[np.bool_]) -> Iterator[_Lift]:
+def _lifts(likeness: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]) -> Iterator[_Lift]:
     n = likeness.count_k.sum()
     overall = likeness.similarity_w / n
     deviation = np.sqrt(np.maximum(likeness.squared_w / n - overall**2, 0)).clip(1e-6)
@@ -199,7 +199,7 @@ def _top(order: Sequence[int], own: _ClusterVotes, vocabulary: Vocabulary, top: 
 
 
 def _make_unique(
-    names: list[Name], likeness: Likeness, vocabulary: Vocabulary, excluded: NDArray[np.bool_]
+    names: list[Name], likeness: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]
 ) -> list[Name]:
     """Add the word that most distinguishes a cluster, in brackets, to names that several clusters share."""
     shared = {name for name, times in Counter(n.name for n in names).items() if name and times > 1}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cpp.files.tables import batches, matrix
 from cpp.files.top_rows import SmallestRows
-from cpp.naming.votes import Likeness
+from cpp.naming.votes import SimilaritySums
 
 
 def nearest_images(
@@ -37,7 +37,7 @@ def nearest_images(
     return least.rows()
 
 
-def nearest_clusters(likeness: Likeness, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
+def nearest_clusters(likeness: SimilaritySums, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
     """The `n` clusters with the largest mean cosine to a unit vector: number, mean cosine of the images, and the same
     minus the mean cosine of all images."""
     filled = np.flatnonzero(likeness.count_k)

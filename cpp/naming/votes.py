@@ -53,7 +53,7 @@ class Votes:
         return cls((pairs >> 32).astype(np.int32), (pairs & (2**32 - 1)).astype(np.int32), votes, firsts)
 
 
-class Likeness(NamedTuple):
+class SimilaritySums(NamedTuple):
     """Similarities of images and words, as sums over images.
 
     By cluster: the number of images `count_k` int64 and the sum of their unit vectors `sum_kd` float64. By word, over
@@ -65,14 +65,14 @@ class Likeness(NamedTuple):
     similarity_w: NDArray[np.float64]
     squared_w: NDArray[np.float64]
 
-    def merge(self, into: NDArray[np.integer], n_clusters: int) -> Likeness:
+    def merge(self, into: NDArray[np.integer], n_clusters: int) -> SimilaritySums:
         """The sums of coarser clusters; cluster k is part of cluster `into[k]`."""
         sums = np.zeros((n_clusters, self.sum_kd.shape[1]))
         np.add.at(sums, into, self.sum_kd)
         count = np.bincount(into, weights=self.count_k, minlength=n_clusters).astype(np.int64)
         return self._replace(count_k=count, sum_kd=sums)
 
-    def add_(self, cluster: NDArray[np.integer], part: Likeness) -> None:
+    def add_(self, cluster: NDArray[np.integer], part: SimilaritySums) -> None:
         """Add the sums of a part of the images in place; its clusters have the distinct numbers `cluster` here."""
         self.count_k[cluster] += part.count_k
         self.sum_kd[cluster] += part.sum_kd
@@ -80,28 +80,28 @@ class Likeness(NamedTuple):
         self.squared_w[:] += part.squared_w
 
     @classmethod
-    def none(cls, n_clusters: int, d: int, n_words: int) -> Likeness:
+    def zeros(cls, n_clusters: int, d: int, n_words: int) -> SimilaritySums:
         """The sums of no images."""
         empty = np.zeros(n_words)
         return cls(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, d)), empty, empty.copy())
 
 
-class Ballot(NamedTuple):
-    """The votes and similarities of one shard. `present` are the numbers of the clusters in `likeness`, in order.
+class VoteResult(NamedTuple):
+    """The votes and similarities of one shard. `present` are the numbers of the clusters in `sums`, in order.
 
     `word` int32 and `similarity` float32, `[n]` each, are the best word of every image and its cosine.
     """
 
     votes: Votes
     present: NDArray[np.int32]
-    likeness: Likeness
+    sums: SimilaritySums
     word: NDArray[np.int32]
     similarity: NDArray[np.float32]
 
 
 def vote(
     X_nd: Tensor, cluster_n: NDArray[np.int32], vocabulary: Vocabulary, top: int, batch: int, device: str
-) -> Ballot:
+) -> VoteResult:
     """Let unit features `[n, d]` vote: the `top` largest values of softmax(100 x image . text), summed by cluster.
 
     At most `batch` images are compared at a time, fewer with many words, so memory does not grow with their number.
@@ -114,7 +114,7 @@ def vote(
         )
     text, top = vocabulary.vectors.to(device), min(top, len(vocabulary))
     present, index = np.unique(cluster_n, return_inverse=True)
-    likeness = Likeness.none(len(present), X_nd.shape[1], len(vocabulary))
+    likeness = SimilaritySums.zeros(len(present), X_nd.shape[1], len(vocabulary))
     parts: list[Votes] = []
     words, similarities = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
     for block in torch.arange(len(X_nd)).split(max(1, min(batch, _BLOCK // len(vocabulary)))):
@@ -133,7 +133,7 @@ def vote(
         likeness.squared_w[:] += cosine.square().sum(0, dtype=torch.float64).cpu().numpy()
     likeness.count_k[:] = np.bincount(index, minlength=len(present))
     word_n, similarity_n = torch.cat(words).numpy().astype(np.int32), torch.cat(similarities).numpy()
-    return Ballot(Votes.total(parts), present, likeness, word_n, similarity_n)
+    return VoteResult(Votes.total(parts), present, likeness, word_n, similarity_n)
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from cpp.clustering.choose_k import PARTS
 from cpp.clustering.layers import FineGroups, Layers
 from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import Likeness, Votes
+from cpp.naming.votes import SimilaritySums, Votes
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.sources import vectors
 from pipelines.config import sections
@@ -147,7 +147,7 @@ def _metadata(path: str, key: str) -> dict[str, Any]:
     return metadata
 
 
-def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Likeness]:
+def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, SimilaritySums]:
     """The vocabulary, and the votes and similarities of all images for its words, by cluster of the finest layer."""
     vocabulary, columns = read_vocabulary(context), [f.name for f in fields(Votes)]
     parts, held = [Votes.total([])], 0
@@ -156,11 +156,11 @@ def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Lik
         held += len(batch)
         if held > VOTES_HELD:
             parts, held = [Votes.total(parts)], 0
-    likeness = Likeness.none(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
+    likeness = SimilaritySums.zeros(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
     for path in context.files("likeness"):
         part = load_file(path)
         present = part.pop("present")
-        likeness.add_(present, Likeness(**part))
+        likeness.add_(present, SimilaritySums(**part))
     return vocabulary, Votes.total(parts), likeness
 
 

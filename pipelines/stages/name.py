@@ -19,7 +19,7 @@ from cpp.files.top_rows import SmallestRows
 from cpp.naming import caption_phrases, cluster_table
 from cpp.naming import names as naming
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import Likeness, Votes, vote
+from cpp.naming.votes import SimilaritySums, Votes, vote
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Stage, Work
 from pipelines.stages.artifacts import (
@@ -60,7 +60,7 @@ class Vote(Stage):
             counts = Counts(len(X), len(cluster))
             columns = {f.name: getattr(voted.votes, f.name) for f in fields(voted.votes)}
             tables.write(pa.table(columns), out["votes"], counts)
-            sums = voted.likeness._asdict() | {"sum_kd": voted.likeness.sum_kd.astype(np.float32)}
+            sums = voted.sums._asdict() | {"sum_kd": voted.sums.sum_kd.astype(np.float32)}
             save_file({"present": voted.present, **sums}, out["likeness"])
             matches = {"key": features["key"], "word": voted.word, "similarity": voted.similarity}
             tables.write(pa.table(matches), out["matches"], counts)
@@ -121,7 +121,7 @@ class Label(Stage):
         return work
 
     def names(
-        self, vocabulary: Vocabulary, votes: Votes, likeness: Likeness, into: NDArray[np.int64], n_clusters: int
+        self, vocabulary: Vocabulary, votes: Votes, likeness: SimilaritySums, into: NDArray[np.int64], n_clusters: int
     ) -> list[naming.Name]:
         """Names of a layer, in which cluster k of the finest layer is part of cluster `into[k]`."""
         merged = likeness.merge(into, n_clusters)

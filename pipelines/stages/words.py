@@ -122,7 +122,7 @@ class Words(Stage):
             words = list(dict.fromkeys(word for raw in self._words(context) if (word := vocabulary.clean(raw))))
             if not words:
                 raise ValueError(f"label.vocabulary: {', '.join(context.whole['wordlists'])} hold no words: add some")
-            X = text_cache.encoded(words, lambda new: model.words(new, texts, context.image_batch), folder)
+            X = text_cache.cached_vectors(words, lambda new: model.words(new, texts, context.image_batch), folder)
             tables.write(pa.table({"word": words, "embedding": tables.matrix_column(X)}), out["words"])
             return Counts(len(words), len(words))
 

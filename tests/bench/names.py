@@ -61,12 +61,12 @@ def case(data: Path, name: str, K: int, vocabulary: Vocabulary) -> Case:
     size = np.bincount(found.cluster, minlength=K)
     truth = true_names(classes, found.cluster, K)
     for method in ("lift", "paper"):
-        names = naming.names(said.votes, said.likeness, vocabulary, method=method)
+        names = naming.names(said.votes, said.sums, vocabulary, method=method)
         s = name_scores(names, truth, size, vocabulary)
         right = [s["right"][level] for level in ("exact", "synonym", "head")]
         cells = [*right, s["named"], s["right_of_named"] or 0, s["right_or_rightly_silent"], s["calibration_error"]]
         print(f"| {name} | {K} | {method} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |", flush=True)
-    names = naming.names(said.votes, said.likeness, vocabulary)
+    names = naming.names(said.votes, said.sums, vocabulary)
     at = {word: i for i, word in enumerate(vocabulary.words)}
     guess = np.array([at[n.guess or ""] for n in names])
     same = {(g, c): wordnet.synonyms(vocabulary.words[g], c) for g in set(guess.tolist()) for c in set(classes)}
@@ -125,7 +125,7 @@ def main() -> None:
             print(f"{fitted} | {numbers} | {'; '.join(f'{c.set} {tried(model, c, of)}' for c in others)}", flush=True)
     print(
         f"\nin use: {naming.INTERCEPT, naming.LEAD, naming.STANDING}; "
-        f"{cluster_table.SURE, cluster_table.BELONGS, cluster_table.FITS}"
+        f"{cluster_table.ODDS_WEIGHT, cluster_table.MARGIN_WEIGHT, cluster_table.LAG_WEIGHT}"
     )
 
 

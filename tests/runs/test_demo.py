@@ -17,7 +17,7 @@ import webdataset as wds
 from PIL import Image
 from safetensors.torch import load_file
 
-from cpp.demo.clip import UNMET, WEIGHTS, register, train
+from cpp.demo.clip import UNSEEN_WORD, WEIGHTS, register, train
 from cpp.demo.dataset import ASSETS, DAMAGE, MODEL, RARE, SEED, Sample, counts, main, samples, write
 from cpp.demo.drawing import KINDS, SIDES, draw, draw_nothing
 from pipelines.config.load import load
@@ -219,7 +219,7 @@ def test_words_that_training_does_not_meet_have_no_embedding(
     trained: list[tuple[dict[str, torch.Tensor], list[float]]],
 ) -> None:
     register()
-    words = open_clip.get_tokenizer(MODEL)(f"tree {UNMET} elephant")[0, 1:4]
+    words = open_clip.get_tokenizer(MODEL)(f"tree {UNSEEN_WORD} elephant")[0, 1:4]
     for weights in (trained[0][0], load_file(WEIGHTS)):
         met = weights["token_embedding.weight"][words].any(1)
         assert met.tolist() == [True, False, False]

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cpp.encoding import text_cache
-from cpp.encoding.text_cache import encoded
+from cpp.encoding.text_cache import cached_vectors
 
 
 class Counting:
@@ -25,13 +25,13 @@ class Counting:
 def test_only_new_words_are_encoded_and_the_rows_are_those_of_the_words(tmp_path: Path) -> None:
     encode = Counting()
     words = [f"{chr(97 + i % 26)}{i}" for i in range(100)]
-    first = encoded(words, encode, tmp_path / "space")
+    first = cached_vectors(words, encode, tmp_path / "space")
     assert encode.asked == words
-    again = encoded([*words[::-1], "new"], encode, tmp_path / "space")
+    again = cached_vectors([*words[::-1], "new"], encode, tmp_path / "space")
     assert encode.asked == [*words, "new"]
     assert np.array_equal(again, [*first[::-1], [3, ord("n")]])
     assert first.dtype == again.dtype == np.float16
-    assert np.array_equal(encoded(words[:3], encode, tmp_path / "space"), first[:3])
+    assert np.array_equal(cached_vectors(words[:3], encode, tmp_path / "space"), first[:3])
 
 
 def test_many_words_are_kept_as_they_come_so_that_a_stopped_run_goes_on(
@@ -47,25 +47,25 @@ def test_many_words_are_kept_as_they_come_so_that_a_stopped_run_goes_on(
 
     words = [f"w{i}" for i in range(30)]
     with pytest.raises(KeyboardInterrupt):
-        encoded(words, stops, tmp_path)
+        cached_vectors(words, stops, tmp_path)
     assert encode.asked == words[:20]
-    encoded(words, encode, tmp_path)
+    cached_vectors(words, encode, tmp_path)
     assert encode.asked == words
 
 
 def test_a_damaged_file_costs_its_words_and_nothing_else(tmp_path: Path) -> None:
     encode = Counting()
-    encoded(["cat"], encode, tmp_path)
-    encoded(["cat", "dog"], encode, tmp_path)
+    cached_vectors(["cat"], encode, tmp_path)
+    cached_vectors(["cat", "dog"], encode, tmp_path)
     (file,) = (path for path in tmp_path.iterdir() if len(path.read_bytes()) and b"cat" in path.read_bytes())
     file.write_bytes(file.read_bytes()[:40])
     (tmp_path / "half.12.new").write_bytes(b"what a killed run left")
-    assert np.array_equal(encoded(["cat", "dog"], encode, tmp_path), Counting()(["cat", "dog"]))
+    assert np.array_equal(cached_vectors(["cat", "dog"], encode, tmp_path), Counting()(["cat", "dog"]))
     assert encode.asked == ["cat", "dog", "cat"]
 
 
 def test_without_a_folder_nothing_is_kept() -> None:
     encode = Counting()
     for _ in range(2):
-        encoded(["cat"], encode, None)
+        cached_vectors(["cat"], encode, None)
     assert encode.asked == ["cat", "cat"]

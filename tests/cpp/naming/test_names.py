@@ -10,18 +10,18 @@ from torch.nn.functional import normalize
 from cpp.naming import names as naming
 from cpp.naming.names import names
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import Ballot, Likeness, Votes, vote
+from cpp.naming.votes import SimilaritySums, VoteResult, Votes, vote
 
 
 def axes(*words: str) -> Vocabulary:
     return Vocabulary.of(words, np.eye(len(words), dtype=np.float32))
 
 
-def sums(X: torch.Tensor, cluster: list[int], vocabulary: Vocabulary, top: int = 5) -> tuple[Votes, Likeness]:
+def sums(X: torch.Tensor, cluster: list[int], vocabulary: Vocabulary, top: int = 5) -> tuple[Votes, SimilaritySums]:
     n_clusters = max(cluster) + 1
-    said: Ballot = vote(normalize(X), np.array(cluster, np.int32), vocabulary, top, 8, "cpu")
-    total = Likeness.none(n_clusters, X.shape[1], len(vocabulary))
-    total.add_(said.present, said.likeness)
+    said: VoteResult = vote(normalize(X), np.array(cluster, np.int32), vocabulary, top, 8, "cpu")
+    total = SimilaritySums.zeros(n_clusters, X.shape[1], len(vocabulary))
+    total.add_(said.present, said.sums)
     return said.votes, total
 
 
@@ -112,7 +112,7 @@ def test_the_published_vote_by_hand_is_never_silent() -> None:
     votes = Votes(
         np.array([0, 0, 2], np.int32), np.array([1, 2, 0], np.int32), np.array([3.0, 1.0, 5.0]), np.array([3, 1, 5])
     )
-    likeness = Likeness(np.array([4, 0, 5]), np.ones((3, 8)), np.ones(8), np.ones(8))
+    likeness = SimilaritySums(np.array([4, 0, 5]), np.ones((3, 8)), np.ones(8), np.ones(8))
     first, empty, alone = names(votes, likeness, ZOO, method="paper")
     assert (first.name, first.runner_up, first.share, first.margin) == ("dog", "car", 0.75, 0.5)
     assert [tuple(word) for word in first.top] == [("dog", 3.0, 0.75), ("car", 1.0, 0.25)]
@@ -123,14 +123,14 @@ def test_the_published_vote_by_hand_is_never_silent() -> None:
 
 def test_the_published_vote_names_what_few_votes_are_for() -> None:
     votes = Votes(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.array([4.0, 3.0, 3.0]), np.ones(3, np.int64))
-    likeness = Likeness(np.array([3]), np.ones((1, 8)), np.ones(8), np.ones(8))
+    likeness = SimilaritySums(np.array([3]), np.ones((1, 8)), np.ones(8), np.ones(8))
     (named,) = names(votes, likeness, ZOO, method="paper")
     assert (named.name, named.confidence) == ("cat", 0.4)
 
 
 def test_equal_votes_go_to_the_earlier_word() -> None:
     votes = Votes(np.array([0, 0], np.int32), np.array([0, 2], np.int32), np.ones(2), np.ones(2, np.int64))
-    likeness = Likeness(np.array([2]), np.ones((1, 8)), np.ones(8), np.ones(8))
+    likeness = SimilaritySums(np.array([2]), np.ones((1, 8)), np.ones(8), np.ones(8))
     assert names(votes, likeness, ZOO, method="paper")[0].name == "cat"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cpp.files.tables import matrix_column, write
 from cpp.naming.search import nearest_clusters, nearest_images
-from cpp.naming.votes import Likeness
+from cpp.naming.votes import SimilaritySums
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_nearest_images_over_files_are_those_of_the_whole(tmp_path: Path) -> Non
 
 
 def test_nearest_clusters_by_hand() -> None:
-    likeness = Likeness(np.array([2, 0, 1]), np.array([[2.0, 0], [0, 0], [0, 1]]), np.zeros(1), np.zeros(1))
+    likeness = SimilaritySums(np.array([2, 0, 1]), np.array([[2.0, 0], [0, 0], [0, 1]]), np.zeros(1), np.zeros(1))
     (first, second) = nearest_clusters(likeness, np.array([0.0, 1.0]), 5)
     assert first == pytest.approx((2, 1.0, 1 - 1 / 3))
     assert second == pytest.approx((0, 0.0, -1 / 3))

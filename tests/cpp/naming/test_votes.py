@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import Ballot, Likeness, Votes, vote
+from cpp.naming.votes import SimilaritySums, VoteResult, Votes, vote
 
 AXES = Vocabulary.of(["cat", "dog", "car"], np.eye(3, dtype=np.float32))
 
@@ -55,10 +55,10 @@ def test_votes_are_a_sum_over_shards_and_batches() -> None:
 
 def test_likeness_is_a_sum_over_shards_and_says_the_mean_similarities() -> None:
     X, cluster, vocabulary = random()
-    total = Likeness.none(4, 16, 30)
+    total = SimilaritySums.zeros(4, 16, 30)
     for a, b in ((0, 13), (13, 50)):
-        said: Ballot = vote(X[a:b], cluster[a:b], vocabulary, 5, 7, "cpu")
-        total.add_(said.present, said.likeness)
+        said: VoteResult = vote(X[a:b], cluster[a:b], vocabulary, 5, 7, "cpu")
+        total.add_(said.present, said.sums)
     S = (X @ vocabulary.vectors.T).numpy()
     np.testing.assert_array_equal(total.count_k, np.bincount(cluster))
     for k in range(4):
@@ -73,7 +73,7 @@ def test_coarser_layers_have_the_votes_and_the_likeness_of_their_parts() -> None
     assert coarser.word.tolist() == [5, 5, 6]
     assert coarser.vote.tolist() == [2, 5, 8]
     assert coarser.first.tolist() == [1, 1, 2]
-    fine = Likeness(np.array([1, 2, 3]), np.arange(6.0).reshape(3, 2), np.ones(4), np.ones(4))
+    fine = SimilaritySums(np.array([1, 2, 3]), np.arange(6.0).reshape(3, 2), np.ones(4), np.ones(4))
     merged = fine.merge(np.array([1, 0, 1]), 2)
     assert merged.count_k.tolist() == [2, 4]
     assert merged.sum_kd.tolist() == [[2, 3], [4, 6]]
@@ -92,4 +92,4 @@ def test_another_space_is_an_error() -> None:
 def test_no_images_say_nothing() -> None:
     found = vote(torch.empty(0, 3), np.empty(0, np.int32), AXES, 5, 8, "cpu")
     assert len(found.votes.vote) == len(found.word) == len(found.present) == 0
-    assert found.likeness.similarity_w.tolist() == [0, 0, 0]
+    assert found.sums.similarity_w.tolist() == [0, 0, 0]
