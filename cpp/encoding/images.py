@@ -1,7 +1,7 @@
-"""Image bytes -> pixels, under limits: what a model's own transform makes, or a reason. Pillow's bomb check stays on.
+"""Decodes images under size limits and applies a model's transform; rejects bad images with a reason.
 
-Pixels are handed on as bytes, [height, width, channel]: a quarter of the traffic of floats, and a device permutes and
-normalises them for nothing. Knows nothing of models but the settings of their transform.
+Pillow's check for decompression bombs stays on. Pixels are uint8 `[height, width, channel]`, a quarter of the traffic
+of float32; the device permutes and normalises them. Does not know models, only the settings of their transforms.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from cpp.files.iterables import map_threads
 from cpp.sources.samples import Reason, Rejected, Sample
 
-# without those that run a program or follow a path (EPS, WMF, ...)
+# excludes formats whose decoders run a program or open another file (EPS, WMF, ...)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
 EXTENSIONS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
     "PPM": "ppm", "AVIF": "avif", "JPEG2000": "jp2",
-}  # fmt: skip  # MPO is what Pillow calls a JPEG file with more pictures in it
+}  # fmt: skip  # MPO is Pillow's name for a JPEG file that contains several pictures
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is decoded at all: encoded bytes, pixels (Pillow itself stops at twice its own), longer side by shorter."""
+    """Limits on the images that are decoded: encoded bytes, pixels, and the ratio of the longer to the shorter side.
+
+    Pillow itself raises an error above twice its own limit of pixels.
+    """
 
     max_bytes: int = 1 << 26
     max_pixels: int = Image.MAX_IMAGE_PIXELS or 1 << 26
@@ -40,9 +43,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """The settings of open_clip's inference transform (`open_clip.transform.image_transform`), and what it does.
+    """open_clip's inference transform (`open_clip.transform.image_transform`) without the normalisation.
 
-    `size` is (height, width). `mean` and `std` are for the device: the pixels are not normalised here.
+    `size` is (height, width). `mean` and `std` are used later, when the device normalises the pixels.
     """
 
     size: tuple[int, int]
@@ -53,9 +56,9 @@ class Preprocess:
     fill_color: int = 0
 
     def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Pixels `[height, width, 3]`, equal to the transform's before it makes floats of them.
+        """Pixels uint8 `[height, width, 3]`, equal to those of open_clip before its conversion to floats.
 
-        As there, scaling comes before the conversion to RGB, and the orientation in EXIF is not applied.
+        As in open_clip, scaling precedes the conversion to RGB, and the EXIF orientation is not applied.
         """
         scaled = self._scaled(*image.size)
         if scaled != image.size:
@@ -78,13 +81,13 @@ class Preprocess:
         return round(width / ratio), round(height / ratio)
 
     def _filter(self) -> Image.Resampling:
-        uneven = self.resize_mode == "shortest" and self.size[0] != self.size[1]  # there open_clip has bicubic only
+        uneven = self.resize_mode == "shortest" and self.size[0] != self.size[1]  # open_clip supports only bicubic here
         bilinear = self.interpolation == "bilinear" and not uneven
         return Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
 
 
 class Prepared(NamedTuple):
-    """A sample as pixels, `[height, width, 3]` for each of the transforms; None where it is rejected for the reason."""
+    """A decoded sample: pixels uint8 `[height, width, 3]` for each transform, or None with the reason of its rejection."""
 
     key: str
     metadata: dict[str, Any]
@@ -93,7 +96,10 @@ class Prepared(NamedTuple):
 
 
 def decode(data: bytes, limits: Limits) -> Image.Image:
-    """The picture (the first, where it is animated) in its colour mode, with 8 bits. `Rejected` where there is none."""
+    """Decode an image, or the first frame of an animation, in its own colour mode with 8 bits per channel.
+
+    Raises `Rejected` with the reason if the bytes exceed `limits` or cannot be decoded.
+    """
     if not data:
         raise Rejected(Reason.EMPTY)
     if len(data) > limits.max_bytes:
@@ -111,49 +117,49 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
         raise Rejected(Reason.TOO_MANY_PIXELS) from None
     except UnidentifiedImageError:
         raise Rejected(Reason.NOT_AN_IMAGE) from None
-    except Exception as error:  # Pillow raises many kinds for bad bytes
+    except Exception as error:  # Pillow raises many kinds of errors for bad bytes
         raise Rejected(Reason.DAMAGED) from error
-    return eight_bits(image)
+    return to_8_bit(image)
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits as grey of 8, others as they are: Pillow, and so open_clip, would make all above 255 white."""
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """Convert 16-bit greyscale to 8 bits; return other images unchanged. Pillow would clip values above 255 to white."""
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image
 
 
 def open_image(data: bytes) -> Image.Image:
-    """A picture of one of `FORMATS` whose pixels are not read yet. UnidentifiedImageError where the bytes are none."""
-    Image.init()  # Pillow looks for a named format only among those that are loaded
+    """Open an image in one of `FORMATS` without decoding its pixels. UnidentifiedImageError for any other bytes."""
+    Image.init()  # Pillow tries only formats whose plugins are loaded
     return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def pixels(data: bytes) -> int | None:
-    """The number of pixels that the header of a picture says; None where the bytes are none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            width, height = open_image(data).size
-            return width * height
-    except Exception:  # Pillow raises many kinds for bad bytes
-        return None
+def pixel_count(data: bytes) -> int | None:
+    """The number of pixels according to the image's header, or None if the bytes are not a readable image."""
+    header = _header(data)
+    return header and header.width * header.height
 
 
 def extension(data: bytes) -> str | None:
-    """The extension that the format of the bytes has, from their header: `jpg`; None where they are no image."""
+    """The usual file name extension of the image's format, such as `jpg`, or None if the bytes are not an image."""
+    header = _header(data)
+    return header and EXTENSIONS.get(header.format or "")
+
+
+def _header(data: bytes) -> Image.Image | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return EXTENSIONS.get(open_image(data).format or "")
-    except Exception:  # Pillow raises many kinds for bad bytes
+            return open_image(data)
+    except Exception:  # Pillow raises many kinds of errors for bad bytes
         return None
 
 
 def prepare(
     samples: Iterable[Sample], transforms: Sequence[Preprocess], limits: Limits, threads: int, waiting: int
 ) -> Iterator[Prepared]:
-    """Decode samples and transform them in `threads` threads, in order; at most `waiting` are in memory at a time.
+    """Decode and transform samples in `threads` threads, keeping their order; at most `waiting` are in memory.
 
-    A bad image is rejected with its reason. An exception of `samples` is raised after what comes before it.
+    A bad image is rejected with its reason. An exception of `samples` is raised after the samples that precede it.
     """
     return map_threads(partial(_prepare, transforms=transforms, limits=limits), samples, threads, waiting)
 
@@ -163,8 +169,8 @@ def _prepare(sample: Sample, transforms: Sequence[Preprocess], limits: Limits) -
         if sample.image is None or sample.reason is not None:
             raise Rejected(sample.reason or Reason.NO_IMAGE)
         image = decode(sample.image, limits)
-        done = {transform: _pixels(image, transform) for transform in dict.fromkeys(transforms)}
-        return Prepared(sample.key, sample.metadata, tuple(done[transform] for transform in transforms))
+        pixels = {transform: _pixels(image, transform) for transform in dict.fromkeys(transforms)}
+        return Prepared(sample.key, sample.metadata, tuple(pixels[transform] for transform in transforms))
     except Rejected as rejected:
         return Prepared(sample.key, sample.metadata, None, rejected.reason)
 
@@ -172,12 +178,12 @@ def _prepare(sample: Sample, transforms: Sequence[Preprocess], limits: Limits) -
 def _pixels(image: Image.Image, transform: Preprocess) -> NDArray[np.uint8]:
     try:
         return transform(image)
-    except ValueError as error:  # Pillow cannot scale or convert every mode that it reads, so neither can open_clip
+    except ValueError as error:  # Pillow, and therefore open_clip, cannot scale or convert every mode
         raise Rejected(Reason.COLOUR_MODE) from error
 
 
 def _pad(image: Image.Image, width: int, height: int, fill: int) -> Image.Image:
-    """The picture in the middle of at least `width` x `height`, as torchvision pads."""
+    """Pad an image on all sides to at least `width` x `height`, as torchvision does."""
     x, y = max(width - image.width, 0), max(height - image.height, 0)
     if not x and not y:
         return image

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from PIL import Image, ImageFile, ImageOps
 
-from cpp.encoding.images import eight_bits, open_image
+from cpp.encoding.images import open_image, to_8_bit
 from cpp.files.iterables import map_threads
 from cpp.sources.shards import iter_images
 
@@ -107,7 +107,7 @@ def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             encoded = open_image(data)
             encoded.draft("RGB", (2 * sides[0], 2 * sides[0]))
-            image = eight_bits(ImageOps.exif_transpose(_load_truncated(encoded) if damaged else encoded))
+            image = to_8_bit(ImageOps.exif_transpose(_load_truncated(encoded) if damaged else encoded))
             transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
             image = image.convert("RGBA" if transparent else "RGB")
             return [_webp(image, side) for side in sides]

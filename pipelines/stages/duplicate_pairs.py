@@ -82,7 +82,7 @@ def _known(files: Mapping[str, str], similarity: str | None, read: bool) -> tupl
         for row, data in export_rows.find(shard, table["key"].to_pylist(), np.arange(len(table))):
             if data is not None:
                 bytes_hash[row] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) or 1
-                pixels[row] = images.pixels(data) or np.nan
+                pixels[row] = images.pixel_count(data) or np.nan
     known = {
         "cluster": table["cluster"],
         "score": _numbers(table, "score"),
