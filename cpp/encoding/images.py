@@ -87,7 +87,7 @@ class Preprocess:
 
 
 class Prepared(NamedTuple):
-    """A decoded sample: pixels uint8 `[height, width, 3]` for each transform, or None with the reason of its rejection."""
+    """A decoded sample: pixels uint8 `[height, width, 3]` for each transform, or None and a reason if rejected."""
 
     key: str
     metadata: dict[str, Any]
@@ -123,7 +123,7 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
 
 
 def to_8_bit(image: Image.Image) -> Image.Image:
-    """Convert 16-bit greyscale to 8 bits; return other images unchanged. Pillow would clip values above 255 to white."""
+    """Convert 16-bit greyscale to 8 bits; return others unchanged. Pillow would clip values above 255 to white."""
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image
 
 
