@@ -27,10 +27,10 @@ from cpp.demo.dataset import ASSETS, MODEL, jpeg
 from cpp.demo.drawing import KINDS, draw, draw_nothing
 
 WEIGHTS = ASSETS / f"{MODEL}.safetensors"
-SEED = 20_000  # of the drawings and of the training; the demonstration's own drawings have another
-CAPTIONED = 0.2  # share of the texts that are the caption of their own drawing; the others only name it
-DRAWINGS, EPOCHS, RATE = 1500, 12, 3e-3  # of the training: drawings of each kind, passes, highest learning rate
-UNSEEN_WORD = "zebra"  # stands for every word that does not occur in training
+SEED = 20_000  # of the training and its drawings; the demonstration's images have another seed
+CAPTIONED = 0.2  # share of the texts that are captions; the others only name the kind
+DRAWINGS, EPOCHS, RATE = 1500, 12, 3e-3  # drawings of each kind, epochs, highest learning rate
+UNSEEN_WORD = "zebra"  # represents every word that does not occur in training
 TEXTS: list[str | Callable[[str], str]] = [
     *open_clip.OPENAI_IMAGENET_TEMPLATES,
     *("{}", "a {}", "the {}", "a drawing of a {}", "a picture of a {}", "a cartoon of a {}", "clip art of a {}") * 4,
@@ -46,8 +46,8 @@ def register() -> None:
 class Drawn(NamedTuple):
     """Drawings to train on, `n` of each of `k` classes, the last of them empty scenes.
 
-    `pixels` uint8 `[k, n, 3, side, side]`; tokens of their captions `[k, n, context]`, and of the ways to say what they
-    are, `names` `[k, ways, context]`.
+    `pixels` uint8 `[k, n, 3, side, side]`; tokens of their captions `[k, n, context]`, and of the
+    texts that name the class, `names` `[k, texts, context]`.
     """
 
     pixels: Tensor
@@ -56,7 +56,7 @@ class Drawn(NamedTuple):
 
 
 def drawn(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -> Drawn:
-    """`n` new drawings of every kind, and `n` empty scenes, which are captioned with a word that has no meaning.
+    """`n` new drawings of every kind, and `n` empty scenes, which are captioned with `UNSEEN_WORD`.
 
     `preprocess` is open_clip's transform up to the tensor, without the normalisation.
     """
@@ -70,12 +70,14 @@ def drawn(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -
             captions.append(caption)
     names = [an(text.format(w) if isinstance(text, str) else text(w)) for w in [*KINDS, UNSEEN_WORD] for text in TEXTS]
     k = len(KINDS) + 1
-    said = tokenizer([*captions, *names]).split([n * k, len(names)])
-    return Drawn(torch.stack(pixels).unflatten(0, (k, n)), said[0].unflatten(0, (k, n)), said[1].unflatten(0, (k, -1)))
+    caption_tokens, name_tokens = tokenizer([*captions, *names]).split([n * k, len(names)])
+    return Drawn(
+        torch.stack(pixels).unflatten(0, (k, n)), caption_tokens.unflatten(0, (k, n)), name_tokens.unflatten(0, (k, -1))
+    )
 
 
 def an(text: str) -> str:
-    """The text with the article that goes before a vowel."""
+    """Replace the article "a" before a vowel by "an"."""
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
@@ -96,9 +98,8 @@ def train(
     """
     model, preprocess = _untrained(seed)
     generator = torch.Generator().manual_seed(seed)
-    preprocess.transforms.pop()  # the normalisation, done on whole batches instead
+    preprocess.transforms.pop()  # `_normalised` normalises whole batches instead
     data = drawn(n, np.random.default_rng(seed), preprocess)
-    mean, std = (torch.tensor(v)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
     zero_unseen(model.token_embedding.weight, data)
     fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster with this
     loss_of, optimizer, steps = open_clip.ClipLoss(), adamw(list(model.parameters()), lr), n // groups
@@ -110,10 +111,10 @@ def train(
         order = torch.stack([torch.randperm(n, generator=generator) for _ in classes], dim=1)
         for rows in order.split(groups)[:steps]:
             pixels, texts = _batch(data, rows, generator)
-            images = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+            images = _normalised(pixels, model)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-                pictured = model.encode_image(images)
-            encoded = (normalize(pictured.float(), dim=-1), model.encode_text(texts, normalize=True))
+                features = model.encode_image(images)
+            encoded = (normalize(features.float(), dim=-1), model.encode_text(texts, normalize=True))
             pairs = zip(*(vectors.split(len(classes)) for vectors in encoded), strict=True)
             loss = torch.stack([loss_of(*pair, model.logit_scale.exp()) for pair in pairs]).mean()
             optimizer.zero_grad()
@@ -125,8 +126,16 @@ def train(
             total += loss.item()
         if on_epoch:
             on_epoch(epoch, total / steps)
-    weights = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
-    return {name: value.contiguous() for name, value in weights.items()}
+    return _half(model.state_dict())
+
+
+def _normalised(pixels: Tensor, model: Any) -> Tensor:
+    mean, std = (torch.tensor(v)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
 
 
 def _untrained(seed: int) -> tuple[Any, Any]:
@@ -139,9 +148,9 @@ def _untrained(seed: int) -> tuple[Any, Any]:
 
 
 def _batch(data: Drawn, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Pixels from 0 to 1 and tokens of the drawings `rows` `[groups, classes]`, each moved and captioned at random."""
+    """Pixels from 0 to 1 and tokens of the drawings `rows` `[groups, classes]`, augmented and captioned at random."""
     classes = torch.arange(len(data.pixels))
-    pixels = moved(data.pixels[classes, rows].flatten(0, 1), generator) / 255
+    pixels = augment(data.pixels[classes, rows].flatten(0, 1), generator) / 255
     way = torch.randint(data.names.shape[1], rows.shape, generator=generator)
     captioned = torch.rand(rows.shape, generator=generator)[..., None] < CAPTIONED
     texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, way]).flatten(0, 1)
@@ -149,32 +158,32 @@ def _batch(data: Drawn, rows: Tensor, generator: torch.Generator) -> tuple[Tenso
 
 
 def adamw(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """AdamW as CLIP is trained with: biases, gains and the logit scale do not decay."""
-    decayed, rest = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
+    """AdamW as in CLIP's training: no weight decay for biases, gains and the logit scale."""
+    decayed, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
     return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}],
+        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
         lr=lr,
         betas=(0.9, 0.98),
-        fused=True,  # half of the parameters are of words that are not met: without it they take a good part of a step
+        fused=True,  # half of the parameters embed unseen words; fusing saves much of their time
     )
 
 
 def zero_unseen(weight: Tensor, data: Drawn) -> None:
-    """Set the embeddings of the words that are not in the texts to zero, for good; the file packs the better for it."""
-    met = torch.zeros(len(weight), 1)
-    met[torch.cat([data.captions.unique(), data.names.unique()])] = 1
-    met[open_clip.get_tokenizer(MODEL)(UNSEEN_WORD)[0, 1]] = 0
+    """Fix the embeddings of words that are not in the texts at zero; the file of weights compresses better then."""
+    seen = torch.zeros(len(weight), 1)
+    seen[torch.cat([data.captions.unique(), data.names.unique()])] = 1
+    seen[open_clip.get_tokenizer(MODEL)(UNSEEN_WORD)[0, 1]] = 0
     with torch.no_grad():
-        weight.mul_(met)
-    weight.register_hook(lambda gradient: gradient * met)
+        weight.mul_(seen)
+    weight.register_hook(lambda gradient: gradient * seen)
 
 
-def moved(pixels: Tensor, generator: torch.Generator, by: int = 4) -> Tensor:
-    """Pictures `[m, 3, side, side]` moved by up to `by` pixels, edges repeated, and half of them mirrored."""
+def augment(pixels: Tensor, generator: torch.Generator, by: int = 4) -> Tensor:
+    """Shift images `[m, 3, side, side]` by up to `by` pixels, repeating edges, and mirror half of them."""
     side = pixels.shape[-1]
     padded = pad(pixels.float(), (by,) * 4, mode="replicate")
-    places = torch.randint(2 * by + 1, (len(pixels), 2), generator=generator).tolist()
-    out = torch.stack([p[:, y : y + side, x : x + side] for p, (x, y) in zip(padded, places, strict=True)])
+    offsets = torch.randint(2 * by + 1, (len(pixels), 2), generator=generator).tolist()
+    out = torch.stack([p[:, y : y + side, x : x + side] for p, (x, y) in zip(padded, offsets, strict=True)])
     mirrored = torch.rand(len(out), generator=generator) < 0.5
     return torch.where(mirrored[:, None, None, None], out.flip(-1), out)
 
@@ -182,10 +191,10 @@ def moved(pixels: Tensor, generator: torch.Generator, by: int = 4) -> Tensor:
 def main(out: Path = WEIGHTS, groups: int = 4, seed: int = SEED) -> None:
     """Train the small CLIP of the demonstration and write its weights to OUT."""
 
-    def say(epoch: int, loss: float) -> None:
+    def report(epoch: int, loss: float) -> None:
         typer.echo(f"epoch {epoch + 1} of {EPOCHS}: loss {loss:.3f}")
 
-    save_file(train(DRAWINGS, EPOCHS, groups, RATE, seed, say), out)
+    save_file(train(DRAWINGS, EPOCHS, groups, RATE, seed, report), out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The demonstration's data: drawings with captions, near-duplicates and broken files, in tars as img2dataset has them.
+"""The demonstration's data: drawings with captions, near-duplicates and damaged files, in img2dataset's format.
 
-Knows no stage. All random choices come from the caller's generator, so an equal seed gives equal bytes (with equal
-versions of Pillow and NumPy).
+Does not know the pipeline. All random choices come from the caller's generator, so an equal seed gives equal bytes
+(with equal versions of Pillow and NumPy).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from cpp.demo.drawing import KINDS, draw
 
 ASSETS = Path(__file__).parent / "assets"
 MODEL = "cpp-demo"
-SEED = 1  # of the demonstration; the small CLIP is trained on drawings of another seed
-COPIES = 60  # one picture in 60 has a near-duplicate: encoded again and moved by a pixel or two
-RARE = ("balloon", "cactus")  # ten times rarer than the others
+SEED = 1  # of the demonstration's drawings; the small CLIP is trained with another seed
+COPIES = 60  # one image in 60 has a near-duplicate, which is shifted by up to two pixels and compressed again
+RARE = ("balloon", "cactus")  # kinds with a tenth of the images of the others
 
 
 class Sample(NamedTuple):
-    """One picture of a shard. `jpeg` may be broken; `width` and `height` are those of the intact picture."""
+    """One image of a shard. `jpeg` may be damaged; `width` and `height` are those of the intact image."""
 
     kind: str
     caption: str
@@ -40,17 +40,17 @@ class Sample(NamedTuple):
 
 
 def counts(n: int) -> dict[str, int]:
-    """How many of `n` drawings show each kind: about equal numbers, but ten times fewer of the `RARE` kinds."""
+    """The number of drawings of each kind out of `n`: about equal, but ten times smaller for the `RARE` kinds."""
     common = [kind for kind in KINDS if kind not in RARE]
     rare = max(1, round(n / (10 * len(common) + len(RARE))))
-    rest, left = divmod(n - rare * len(RARE), len(common))
-    if rest < rare:
+    share, remainder = divmod(n - rare * len(RARE), len(common))
+    if share < rare:
         raise ValueError(f"n is {n}, must be at least {len(KINDS)} for one drawing of each kind")
-    return {kind: rare if kind in RARE else rest + (common.index(kind) < left) for kind in KINDS}
+    return {kind: rare if kind in RARE else share + (common.index(kind) < remainder) for kind in KINDS}
 
 
 def samples(n: int, rng: Generator) -> list[Sample]:
-    """`n` drawings as JPEG, n / 60 near-duplicates and one broken file for each kind of `DAMAGE`, shuffled."""
+    """`n` drawings as JPEG, n / 60 near-duplicates and one damaged file for each function in `DAMAGE`, shuffled."""
     kinds = [kind for kind, count in counts(n).items() for _ in range(count)]
     result = []
     for kind in kinds:
@@ -60,15 +60,15 @@ def samples(n: int, rng: Generator) -> list[Sample]:
     for sample in originals[len(DAMAGE) :]:
         with Image.open(io.BytesIO(sample.jpeg)) as image:
             left, top = (int(v) for v in rng.integers(0, 3, 2))
-            moved = image.crop((left, top, image.width, image.height))
-        again = jpeg(moved, int(rng.integers(40, 75)))
-        result.append(sample._replace(jpeg=again, width=moved.width, height=moved.height))
+            shifted = image.crop((left, top, image.width, image.height))
+        recompressed = jpeg(shifted, int(rng.integers(40, 75)))
+        result.append(sample._replace(jpeg=recompressed, width=shifted.width, height=shifted.height))
     result += [s._replace(jpeg=damage(s.jpeg)) for s, damage in zip(originals, DAMAGE, strict=False)]
     return [result[i] for i in rng.permutation(len(result))]
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """The picture as a JPEG file."""
+    """Encode an image as JPEG."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return file.getvalue()
@@ -79,24 +79,24 @@ DAMAGE: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: data[:200],  # interrupted in the header
     lambda data: b"",
     lambda data: b"<html><body>404 Not Found</body></html>\n",
-    lambda data: b"\xff\xd8" + data[-1:1:-1],  # begins as a JPEG does
+    lambda data: b"\xff\xd8" + data[-1:1:-1],  # only the signature is that of a JPEG file
 )
 
 
 def write(folder: Path, n: int, shard_size: int, rng: Generator) -> list[Path]:
-    """Draw `n` pictures (and what `samples` adds) into tars `00000.tar`, `00001.tar`, ... of `shard_size` pictures.
+    """Write the result of `samples` to tar files `00000.tar`, `00001.tar`, ... of `shard_size` images each.
 
-    As in img2dataset's output, a picture is `KEY.jpg`, `KEY.txt` (its caption) and `KEY.json`. Its kind is the field
-    `class` of the JSON, for scoring only. Creates `folder`, replaces files of the same name, and returns the tars.
+    As in img2dataset's output, an image is `KEY.jpg`, `KEY.txt` (its caption) and `KEY.json`. The field
+    `class` of the JSON is its kind, for evaluation only. Creates `folder`, replaces existing files, returns the paths.
     """
     if not 1 <= shard_size <= 10_000:
         raise ValueError(f"shard_size is {shard_size}, must be from 1 to 10000")
     folder.mkdir(parents=True, exist_ok=True)
-    everything, paths = samples(n, rng), []
-    for shard, start in enumerate(range(0, len(everything), shard_size)):
+    rows, paths = samples(n, rng), []
+    for shard, start in enumerate(range(0, len(rows), shard_size)):
         paths.append(folder / f"{shard:05d}.tar")
         with tarfile.open(paths[-1], "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in members(shard, everything[start : start + shard_size]):
+            for name, data in members(shard, rows[start : start + shard_size]):
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
@@ -107,7 +107,7 @@ def members(shard: int, part: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
     """The names and contents of the files of a shard."""
     for i, sample in enumerate(part):
         key = f"{shard:05d}{i:04d}"
-        facts = {
+        metadata = {
             "caption": sample.caption,
             "key": key,
             "status": "success",
@@ -119,7 +119,7 @@ def members(shard: int, part: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
         }
         yield f"{key}.jpg", sample.jpeg
         yield f"{key}.txt", sample.caption.encode()
-        yield f"{key}.json", json.dumps(facts).encode()
+        yield f"{key}.json", json.dumps(metadata).encode()
 
 
 def main(out: Path, n: int = 3000, shard_size: int = 512, seed: int = SEED) -> None:

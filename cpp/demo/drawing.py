@@ -1,6 +1,6 @@
-"""Captioned drawings of eight kinds of thing, with varying shape, colours, pose, background and clutter.
+"""Captioned drawings of eight kinds of objects with varying shape, colours, pose, background and clutter.
 
-Knows no files and no model. All random choices come from the caller's generator, so an equal seed gives equal drawings
+Knows no files or models. All random choices come from the caller's generator, so an equal seed gives equal drawings
 (with equal versions of Pillow and NumPy).
 """
 
@@ -17,12 +17,12 @@ from cpp.demo.pen import BLACK, COLOURS, WHITE, Colour, Paint, Pen, mix, pick, t
 from cpp.demo.scenes import background, clutter
 from cpp.demo.things import airplane, balloon, boat, cactus, flower, house, mushroom, tree
 
-SIDES = (112, 144)  # least and greatest side of a picture, in pixels
-DETAIL = 3  # pictures are drawn this many times larger and then reduced, which smooths the edges
+SIDES = (112, 144)  # least and greatest side of an image, in pixels
+DETAIL = 3  # images are drawn this many times larger and then reduced, which smooths the edges
 
 
 class Kind(NamedTuple):
-    """How a kind of thing is drawn, which colours it comes in (empty for all) and how far it is turned, in degrees."""
+    """How a kind of object is drawn, its possible colours (empty for all), and its greatest rotation in degrees."""
 
     draw: Callable[[Pen, Paint, Generator], None]
     colours: tuple[str, ...] = ()
@@ -64,17 +64,17 @@ def caption(kind: str, colours: Paint, place: str, size: str, rng: Generator) ->
 
 
 def paint(kind: Kind, rng: Generator) -> Paint:
-    """Colours for a thing of this kind, each varied a little."""
+    """Random colours for an object of this kind, each with a small variation."""
     name = pick(rng, kind.colours or tuple(COLOURS))
     second = pick(rng, [other for other in COLOURS if other != name])
     main, other = (
         tuple(int(v) for v in np.clip(np.array(COLOURS[n]) + rng.normal(0, 10, 3), 0, 255)) for n in (name, second)
     )
-    return Paint(name, main, mix(main, WHITE, 0.55), mix(main, BLACK, 0.4), other)  # type: ignore[arg-type]  # three
+    return Paint(name, main, mix(main, WHITE, 0.55), mix(main, BLACK, 0.4), other)  # type: ignore[arg-type]  # 3 values
 
 
 def scenery(away_from: Colour, rng: Generator) -> tuple[Image.Image, Colour, str]:
-    """A background with clutter for a thing of a colour, `DETAIL` times enlarged; returns what `background` returns."""
+    """`background` with clutter, `DETAIL` times enlarged; returns the same three values."""
     w, h = (int(side) * DETAIL for side in rng.integers(SIDES[0], SIDES[1] + 1, 2))
     image, mean, place = background((w, h), away_from, rng)
     clutter(image, rng)
@@ -82,13 +82,13 @@ def scenery(away_from: Colour, rng: Generator) -> tuple[Image.Image, Colour, str
 
 
 def draw_nothing(name: str, rng: Generator) -> tuple[Image.Image, str]:
-    """A new drawing of an empty scene, and a caption that claims that it shows a `name`."""
+    """Draw an empty scene; the caption claims that it shows a `name`."""
     image, _, place = scenery(pick(rng, tuple(COLOURS.values())), rng)
     return image.reduce(DETAIL), pick(rng, CAPTIONS).format(thing=f"a {name}", place=place)
 
 
 def draw(name: str, rng: Generator) -> tuple[Image.Image, str]:
-    """A new drawing of a kind, an RGB image with sides from 112 to 144 pixels, and its caption."""
+    """Draw an object of a kind: an RGB image with sides from 112 to 144 pixels, and its caption."""
     kind = KINDS[name]
     colours = paint(kind, rng)
     image, mean, place = scenery(colours.main, rng)

@@ -1,6 +1,6 @@
-"""Pen and colours of the demonstration's drawings: shapes given in a thing's own box, drawn at its place in a picture.
+"""Pen and colours of the demonstration's drawings: maps shapes from an object's box to pixels and draws them.
 
-Draws; knows no thing.
+Does not know which objects are drawn.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WHITE, BLACK, WOOD, LEAF = (250, 250, 246), (34, 34, 40), (140, 92, 54), (76, 15
 
 
 class Paint(NamedTuple):
-    """The colours of one thing: `main` by its name, a lighter and a darker one, and a `second` for its parts."""
+    """The colours of one object: `main`, whose name is `name`, a light and a dark shade, and `second` for details."""
 
     name: str
     main: Colour
@@ -46,10 +46,10 @@ class Paint(NamedTuple):
 
 
 class Pen:
-    """Draws shapes given in a thing's own box, x to the right and y down from -1 to 1, at its place in a picture.
+    """Draws shapes in an image. Points are in the box of an object: x to the right and y down, each from -1 to 1.
 
-    `matrix` `[2, 2]` and `centre` `[2]` take the box to pixels. `ink` is the colour of contours, `contour` their width
-    in the box, 0 for none; `pale` from 0 to 1 bleaches every fill, as in a sketch.
+    `matrix` `[2, 2]` and `centre` `[2]` map the box to pixels. `ink` is the colour of contours and `contour` their
+    width in units of the box (0 for none); `pale` from 0 to 1 mixes every fill with white, as in a sketch.
     """
 
     def __init__(
@@ -67,27 +67,27 @@ class Pen:
         self._unit = float(np.sqrt(abs(np.linalg.det(matrix))))
 
     def polygon(self, points: Points, fill: Colour) -> None:
-        """A filled outline."""
+        """Draw a filled polygon."""
         xy = self._pixels(points)
         self._draw.polygon(xy, fill=self._bleach(fill))
         if self.contour:
             self._stroke([*xy, xy[0], xy[1]], self.contour, self.ink)
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, turn: float = 0.0) -> None:
-        """A filled ellipse around (x, y), turned by `turn` radians."""
+        """Draw a filled ellipse around (x, y), rotated by `turn` radians."""
         cos, sin = np.cos(turn), np.sin(turn)
         self.polygon([(x + cos * u - sin * v, y + sin * u + cos * v) for u, v in arc(0, 0, rx, ry)], fill)
 
     def disc(self, x: float, y: float, r: float, fill: Colour) -> None:
-        """A small round spot without a contour."""
+        """Draw a filled circle without a contour."""
         self._draw.polygon(self._pixels(arc(x, y, r, r, steps=16)), fill=self._bleach(fill))
 
     def line(self, points: Points, width: float, colour: Colour | None = None) -> None:
-        """A line with round ends, in ink where no colour is given."""
+        """Draw a line with round ends; the default colour is `ink`."""
         self._stroke(self._pixels(points), width, self.ink if colour is None else self._bleach(colour))
 
     def tube(self, points: Points, width: float, colour: Colour) -> None:
-        """A thick line with a contour."""
+        """Draw a thick line with a contour."""
         xy = self._pixels(points)
         if self.contour:
             self._stroke(xy, width + 2 * self.contour, self.ink)
@@ -99,7 +99,7 @@ class Pen:
 
     def _stroke(self, xy: list[Point], width: float, colour: Colour) -> None:
         thick = max(1, round(width * self._unit))
-        jointed = len(xy) < 12 or width > 0.06  # thin curves look whole without joints, which are slow
+        jointed = len(xy) < 12 or width > 0.06  # joints are slow, and thin curves show no gaps without them
         self._draw.line(xy, fill=colour, width=thick, joint="curve" if jointed else None)
         if thick > 3:
             for x, y in (xy[0], xy[-1]):
@@ -110,20 +110,20 @@ class Pen:
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """Colour `a` with a `share` of `b`."""
-    return tuple(round(u + (v - u) * share) for u, v in zip(a, b, strict=True))  # type: ignore[return-value]  # three
+    """The colour `(1 - share) a + share b`."""
+    return tuple(round(u + (v - u) * share) for u, v in zip(a, b, strict=True))  # type: ignore[return-value]  # zip keeps 3
 
 
 def arc(
     x: float, y: float, rx: float, ry: float, start: float = 0.0, end: float = 2 * np.pi, steps: int = 32
 ) -> list[Point]:
-    """Points of an arc of an ellipse around (x, y), clockwise from the right by radians, `start` to `end`."""
+    """Points of an elliptical arc around (x, y), clockwise from angle `start` to `end` in radians; 0 points right."""
     angles = np.linspace(start, end, steps + 1)
     return list(zip((x + rx * np.cos(angles)).tolist(), (y + ry * np.sin(angles)).tolist(), strict=True))
 
 
 def smooth(points: Points, closed: bool = True, steps: int = 6) -> list[Point]:
-    """A Catmull-Rom curve through the points."""
+    """Points of a Catmull-Rom spline through `points`, `steps` for each segment."""
     P = np.asarray(points, np.float64)
     P = np.concatenate([P[-1:], P, P[:2]] if closed else [2 * P[:1] - P[1:2], P, 2 * P[-1:] - P[-2:-1]])
     t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
@@ -136,7 +136,7 @@ def smooth(points: Points, closed: bool = True, steps: int = 6) -> list[Point]:
 
 
 def twofold(points: Points) -> list[Point]:
-    """The points of a right half, from top to bottom, and their mirror images on the left, from bottom to top."""
+    """Close a symmetric outline: the points of its right half, from the top down, and their mirror images."""
     return [*points, *((-x, y) for x, y in reversed(points) if x)]
 
 

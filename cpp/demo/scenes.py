@@ -87,10 +87,10 @@ def night(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
 
 
 class Scene(NamedTuple):
-    """A background and phrases for captions; {colour} stands for the name of its colour."""
+    """A function that draws a background, and caption phrases for it; {colour} is replaced by the colour's name."""
 
     draw: Callable[[tuple[int, int], Colour, Generator], Image.Image]
-    says: tuple[str, ...]
+    phrases: tuple[str, ...]
 
 
 SCENES = (
@@ -106,17 +106,17 @@ SCENES = (
 
 
 def background(size: tuple[int, int], away_from: Colour, rng: Generator) -> tuple[Image.Image, Colour, str]:
-    """A scene whose mean colour differs well from that of the thing, the mean colour, and a phrase for the caption."""
+    """A background that contrasts with the colour `away_from`, its mean colour, and a phrase for the caption."""
     while True:
         scene, name = pick(rng, SCENES), pick(rng, tuple(COLOURS))
         image = scene.draw(size, mix(COLOURS[name], WHITE, rng.uniform(0.0, 0.5)), rng)
         red, green, blue = (round(v) for v in ImageStat.Stat(image.reduce(24)).mean)
         if np.linalg.norm(np.subtract((red, green, blue), away_from)) > 130:
-            return image, (red, green, blue), pick(rng, scene.says).format(colour=name)
+            return image, (red, green, blue), pick(rng, scene.phrases).format(colour=name)
 
 
 def clutter(image: Image.Image, rng: Generator) -> None:
-    """A few small shapes, anywhere."""
+    """Draw up to four small shapes at random places."""
     for _ in range(rng.integers(0, 5)):
         scale, angle = image.width * rng.uniform(0.03, 0.06), rng.uniform(0, 6.28)
         pen = Pen(image, scale * turned(angle), (rng.uniform(0, image.width), rng.uniform(0, image.height)))

@@ -1,4 +1,4 @@
-"""Drawings of eight kinds of thing, each in a box from -1 to 1. Colours and random choices come from the caller."""
+"""Drawings of eight kinds of objects, each in a box from -1 to 1. The caller provides colours and random choices."""
 
 from __future__ import annotations
 

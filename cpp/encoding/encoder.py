@@ -19,29 +19,27 @@ from cpp.encoding.weights import WeightsError
 from cpp.files.iterables import batched
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PROBE = 10.0  # seconds to wait for a server that should have the weights
-HOW = "or set encode.pretrained to the path of a file of weights (.safetensors, or .pt with a state dict)"
 
 Template = str | Callable[[str], str]
 
 
-def templates(which: str | Sequence[str]) -> Sequence[Template]:
+def templates(spec: str | Sequence[str]) -> Sequence[Template]:
     """A set of open_clip's templates by name (`openai_imagenet`, `simple_imagenet`), or texts with one `{}` each."""
-    if isinstance(which, str):
+    if isinstance(spec, str):
         sets = {name.lower(): value for name, value in vars(zero_shot_metadata).items() if name.endswith("_TEMPLATES")}
-        if f"{which}_templates" not in sets:
-            known = ", ".join(name.removesuffix("_templates") for name in sets)
-            raise ValueError(f"templates is {which!r}, it must be one of {known}, or a list of texts")
-        return tuple(sets[f"{which}_templates"])
-    if not which:
+        if f"{spec}_templates" not in sets:
+            names = ", ".join(name.removesuffix("_templates") for name in sets)
+            raise ValueError(f"templates is {spec!r}, it must be one of {names}, or a list of texts")
+        return tuple(sets[f"{spec}_templates"])
+    if not spec:
         raise ValueError('templates is empty, it must have at least one text, such as "a photo of a {}."')
-    if wrong := [text for text in which if text.count("{}") != 1]:
-        raise ValueError(f"the template {wrong[0]!r} must have one {{}}, where the word goes")
-    return tuple(which)
+    if wrong := [text for text in spec if text.count("{}") != 1]:
+        raise ValueError(f"the template {wrong[0]!r} must have exactly one {{}} for the word")
+    return tuple(spec)
 
 
 def template_texts(texts: Sequence[Template]) -> list[str]:
-    """The identity of a set of templates: each of them, filled with `{}`."""
+    """A set of templates as texts with `{}` in place of the word, which identify the set."""
     return [text if isinstance(text, str) else text("{}") for text in texts]
 
 
@@ -54,7 +52,7 @@ class Encoder:
     """A model on a device that encodes to `dim` dimensions. `preprocess` is the transform that its images need."""
 
     def __init__(self, model: str, pretrained: str | None, device: str, precision: str, compiled: bool = False) -> None:
-        """`precision` is fp32, bf16, or fp16 (on a GPU). ValueError for another one, WeightsError without weights."""
+        """`precision` is fp32, bf16, or fp16 (on a GPU). ValueError for others, WeightsError without weights."""
         if precision not in PRECISIONS or (precision == "fp16" and device == "cpu"):
             raise ValueError(f"encode.precision is {precision!r} on {device}, it must be fp32, bf16, or on a GPU fp16")
         self.identity = identity(model, pretrained)
@@ -119,13 +117,13 @@ def encode(
     An image is given as the pixels for each encoder (`cpp.encoding.images.prepare`). The next batch is collected and
     started while the device works on the previous one.
     """
-    begun: deque[list[Callable[[], NDArray[np.float16]]]] = deque()
+    pending: deque[list[Callable[[], NDArray[np.float16]]]] = deque()
     for rows in batched(images, batch):
-        begun.append([encoder.begin([row[i] for row in rows]) for i, encoder in enumerate(encoders)])
-        if len(begun) > 1:
-            yield tuple(result() for result in begun.popleft())
-    while begun:
-        yield tuple(result() for result in begun.popleft())
+        pending.append([encoder.begin([row[i] for row in rows]) for i, encoder in enumerate(encoders)])
+        if len(pending) > 1:
+            yield tuple(result() for result in pending.popleft())
+    while pending:
+        yield tuple(result() for result in pending.popleft())
 
 
 def _load(model: str, pretrained: str | None, device: str, precision: str) -> Any:
@@ -146,7 +144,7 @@ def _load(model: str, pretrained: str | None, device: str, precision: str) -> An
 def _as_trained(name: str, pretrained: str) -> dict[str, Any]:
     """The transform and activation that the weights were trained with, according to open_clip's table.
 
-    A local file has no entry there; it gets the transform on which all tags of the model agree (SigLIP's differs from
+    A local file has no entry; it gets the transform on which all tags of the model agree (SigLIP's differs from
     CLIP's). If the activation of the weights (QuickGELU) differs from the configuration, open_clip only warns; the
     vectors would be wrong.
     """

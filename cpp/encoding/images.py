@@ -136,13 +136,13 @@ def open_image(data: bytes) -> Image.Image:
 def pixel_count(data: bytes) -> int | None:
     """The number of pixels according to the image's header, or None if the bytes are not a readable image."""
     header = _header(data)
-    return header and header.width * header.height
+    return header.width * header.height if header else None
 
 
 def extension(data: bytes) -> str | None:
     """The usual file name extension of the image's format, such as `jpg`, or None if the bytes are not an image."""
     header = _header(data)
-    return header and EXTENSIONS.get(header.format or "")
+    return EXTENSIONS.get(header.format or "") if header else None
 
 
 def _header(data: bytes) -> Image.Image | None:

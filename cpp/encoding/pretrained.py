@@ -1,6 +1,6 @@
 """Finds the weights of an open_clip model on this machine, or downloads them, and identifies them by their content.
 
-With `encoder` the door to open_clip. Knows no images and no vectors.
+Only this module and `encoder` use open_clip for encoding. Knows no images and no vectors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from cpp.encoding.weights import SUFFIXES, WeightsError, sha256
 
-PROBE = 10.0  # seconds to wait for a server that should have the weights
+PROBE = 10.0  # seconds to wait for an answer of the server with the weights
 HOW = "or set encode.pretrained to the path of a file of weights (.safetensors, or .pt with a state dict)"
 
 
@@ -46,9 +46,9 @@ def register(path: str) -> None:
         try:
             missing = {"embed_dim", "vision_cfg", "text_cfg"} - json.loads(file.read_text()).keys()
         except (OSError, ValueError, AttributeError) as error:
-            raise ValueError(f"{file} is no model configuration: {error}") from error
+            raise ValueError(f"{file} is not a model configuration: {error}") from error
         if missing:
-            raise ValueError(f"{file} is no model configuration: it lacks {', '.join(sorted(missing))}")
+            raise ValueError(f"{file} is not a model configuration: it lacks {', '.join(sorted(missing))}")
     open_clip.add_model_config(Path(path))
 
 
@@ -63,7 +63,7 @@ def find_weights(model: str, pretrained: str | None) -> str:
     """The file of the weights on this machine, downloaded if necessary. WeightsError if they cannot be found.
 
     `model` is a name that open_clip knows, with a tag or a file as `pretrained`; or `hf-hub:ORGANISATION/NAME` or
-    `local-dir:FOLDER`, which include their weights. A server that does not answer is given up after `PROBE` seconds.
+    `local-dir:FOLDER`, which include their weights. A server must answer within `PROBE` seconds.
     """
     kind, name = factory.parse_model_name(model)
     if kind == "local-dir":
@@ -74,11 +74,11 @@ def find_weights(model: str, pretrained: str | None) -> str:
         near = difflib.get_close_matches(name, open_clip.list_models(), 5, 0.4)
         raise WeightsError(
             f"encode.model is {model!r}, which open_clip does not know; the nearest are {', '.join(near) or 'none'}: "
-            "take one of open_clip.list_models(), or name a folder of configurations in encode.configs"
+            "use one of open_clip.list_models(), or name a folder of configurations in encode.configs"
         )
     if not pretrained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise WeightsError(f"encode.pretrained is empty: take a tag of {model} ({tags}), {HOW}")
+        raise WeightsError(f"encode.pretrained is empty: set it to a tag of {model} ({tags}), {HOW}")
     config = open_clip.get_pretrained_cfg(name.replace("/", "-"), pretrained)
     if not config:
         return _local_file(model, pretrained)
@@ -97,26 +97,26 @@ def _local_file(model: str, pretrained: str) -> str:
     hint = f" ({pretrained} is a tag of {', '.join(others)})" if others else ""
     raise WeightsError(
         f"encode.pretrained is {pretrained!r}, which is neither a tag of {model} nor a file{hint}: "
-        f"take a tag (the nearest: {', '.join(near) or 'none'}), {HOW}"
+        f"use a tag (the nearest: {', '.join(near) or 'none'}), {HOW}"
     )
 
 
 def _folder_weights(folder: str) -> str:
     if not (Path(folder) / "open_clip_config.json").is_file():
         raise WeightsError(f"encode.model: the folder {folder} has no open_clip_config.json")
-    path = factory._find_checkpoint_in_dir(Path(folder))  # the file that create_model loads
+    path = factory._find_checkpoint_in_dir(Path(folder))  # the same choice as in create_model
     if path is None:
         raise WeightsError(f"encode.model: the folder {folder} has no weights (open_clip_model.safetensors)")
     return str(path)
 
 
-def _from_hub(model: str, pretrained: str | None, where: str) -> str:
-    """Weights at `ORGANISATION/NAME/FILE` (without FILE: open_clip's own name), from the cache if it has them."""
-    repository, file = os.path.split(where)
+def _from_hub(model: str, pretrained: str | None, location: str) -> str:
+    """Weights at `ORGANISATION/NAME/FILE` (without FILE: open_clip's default name), preferably from the cache."""
+    repository, file = os.path.split(location)
     names = [file.rpartition(".")[0] + ".safetensors", file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     cached = (hub.try_to_load_from_cache(repository, name) for name in names)
     path = next((path for path in cached if isinstance(path, str)), None)
-    return path or _download(model, pretrained, hub.hf_hub_url(repository, names[-1]), {"hf_hub": where})
+    return path or _download(model, pretrained, hub.hf_hub_url(repository, names[-1]), {"hf_hub": location})
 
 
 def _download(model: str, pretrained: str | None, url: str, config: dict[str, Any]) -> str:
@@ -127,7 +127,7 @@ def _download(model: str, pretrained: str | None, url: str, config: dict[str, An
             request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https, from open_clip's table
             urllib.request.urlopen(request, timeout=PROBE).close()  # noqa: S310
         return str(open_clip.download_pretrained(config))
-    except Exception as error:  # open_clip, huggingface_hub and urllib raise many kinds
+    except Exception as error:  # open_clip, huggingface_hub and urllib raise many kinds of errors
         near = difflib.get_close_matches(str(pretrained), open_clip.list_pretrained_tags_by_model(model), 5, 0.0)
         raise WeightsError(
             f"the weights of {model}, pretrained {pretrained!r}, are not on this machine and cannot be downloaded "

@@ -1,6 +1,7 @@
-"""Text vectors that were made before: a folder that grows by a file whenever words are new.
+"""A cache of word vectors: a folder that gains one file for each chunk of newly encoded words.
 
-A file holds words with their vectors and appears whole, so the folder can be read at any time. Knows no encoder.
+A file holds words with their vectors and is put in place by a rename, so the folder can be read at any time. Does not
+know the encoder.
 """
 
 from __future__ import annotations
@@ -16,41 +17,41 @@ from numpy.typing import NDArray
 from cpp.files import tables
 from cpp.store.results import fingerprint
 
-CHUNK = 4096  # words that are encoded before they are kept
+CHUNK = 4096  # words that are encoded and then written to one file
 
 Encode = Callable[[Sequence[str]], NDArray[np.float16]]
 
 
 def cached_vectors(words: Sequence[str], encode: Encode, folder: Path | None) -> NDArray[np.float16]:
-    """Vectors `[n, d]`, float16, of distinct words: those in the folder from there, the others by `encode`, and kept.
+    """Vectors of distinct words, float16 `[n, d]`: read from the folder if cached, else encoded and added to it.
 
-    All files of the folder must come from one encoder with one set of templates. None keeps nothing.
+    All files of the folder must come from one encoder with one set of templates. Without a folder nothing is cached.
     """
-    known = _read(folder, set(words)) if folder else {}
-    new = [word for word in words if word not in known]
+    vectors = _read(folder, set(words)) if folder else {}
+    new = [word for word in words if word not in vectors]
     for start in range(0, len(new), CHUNK):
-        some = new[start : start + CHUNK]
-        X = encode(some)
-        known |= zip(some, X, strict=True)
+        chunk = new[start : start + CHUNK]
+        X = encode(chunk)
+        vectors |= zip(chunk, X, strict=True)
         if folder:
-            _keep(folder, some, X)
-    return np.stack([known[word] for word in words])
+            _write(folder, chunk, X)
+    return np.stack([vectors[word] for word in words])
 
 
-def _read(folder: Path, wanted: set[str]) -> dict[str, NDArray[np.float16]]:
-    found: dict[str, NDArray[np.float16]] = {}
+def _read(folder: Path, words: set[str]) -> dict[str, NDArray[np.float16]]:
+    vectors: dict[str, NDArray[np.float16]] = {}
     for path in sorted(folder.glob("*.parquet")):
         try:
             table = tables.read(str(path))
-        except (OSError, ValueError):  # a damaged file is as good as none: its words are encoded again
+        except (OSError, ValueError):  # the words of a damaged file are encoded again
             path.unlink()
             continue
         X = tables.matrix(table["embedding"])
-        found |= {word: row for word, row in zip(table["word"].to_pylist(), X, strict=True) if word in wanted}
-    return found
+        vectors |= {word: row for word, row in zip(table["word"].to_pylist(), X, strict=True) if word in words}
+    return vectors
 
 
-def _keep(folder: Path, words: Sequence[str], X: NDArray[np.float16]) -> None:
+def _write(folder: Path, words: Sequence[str], X: NDArray[np.float16]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{fingerprint(list(words))}.parquet"
     scratch = path.with_suffix(f".{os.getpid()}.new")

@@ -1,4 +1,4 @@
-"""A file of weights: read without running code that may be in it, and identified by what is in it. Knows no models."""
+"""Reads weight files without running code that they may contain, and identifies them by content. Knows no models."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # the last three are pickles, unpickled without code
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")  # the last three are pickles; torch loads them with weights_only
 
 
 class WeightsError(ValueError):
-    """A model or its weights that cannot be had."""
+    """A model or its weights are missing or cannot be loaded."""
 
 
 def sha256(path: str) -> str:
-    """SHA-256 of the names, kinds, shapes and bytes of all tensors: equal for equal weights in files of both kinds.
+    """SHA-256 of the names, dtypes, shapes and bytes of all tensors: equal for equal weights in any file format.
 
-    WeightsError where the file cannot be read, or holds more than tensors.
+    WeightsError if the file cannot be read, or contains anything other than tensors.
     """
-    about = Path(path).stat()
-    return _sha256(path, about.st_size, about.st_mtime_ns)
+    status = Path(path).stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=16)
@@ -51,5 +51,5 @@ def _load(path: str) -> Mapping[str, torch.Tensor]:
         ) from error
     tensors = content.get("state_dict", content) if isinstance(content, dict) else None
     if not tensors or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        raise WeightsError(f"{path} is no state dict (names and tensors): save the model's state_dict()")
+        raise WeightsError(f"{path} is not a state dict (names and tensors): save the model's state_dict()")
     return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}

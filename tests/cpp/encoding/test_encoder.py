@@ -1,4 +1,4 @@
-"""Vectors and words are those of open_clip, and what cannot be had is said before any work."""
+"""Vectors equal those of open_clip, and missing models or weights are reported before any work."""
 
 import io
 import json
@@ -110,7 +110,7 @@ def test_words_are_averaged_as_open_clip_averages_them(models: Path) -> None:
     [
         ("imagnet", r"templates is 'imagnet', it must be one of openai_imagenet, simple_imagenet"),
         ([], "templates is empty"),
-        (["a photo"], r"'a photo' must have one \{\}"),
+        (["a photo"], r"'a photo' must have exactly one \{\}"),
     ],
 )
 def test_templates_that_cannot_be_used_are_named(which: str | list[str], message: str) -> None:
@@ -118,7 +118,7 @@ def test_templates_that_cannot_be_used_are_named(which: str | list[str], message
         templates(which)
 
 
-def test_identity_is_of_the_weights_and_not_of_the_file(models: Path, tmp_path: Path) -> None:
+def test_identity_depends_on_weights_not_on_the_file_format(models: Path, tmp_path: Path) -> None:
     pt, safe = (identity("cpp-tiny", str(models / f"cpp-tiny.{suffix}")) for suffix in ("pt", "safetensors"))
     assert pt == Identity("cpp-tiny", "cpp-tiny.pt", safe.sha256)
     assert len(pt.sha256) == 64
@@ -141,14 +141,14 @@ def test_weights_that_hold_code_are_not_run(models: Path, tmp_path: Path, monkey
     assert not (tmp_path / "harm-was-done").exists()
 
 
-def test_weights_of_another_model_or_none_are_named(models: Path, tmp_path: Path) -> None:
+def test_unsuitable_weights_are_an_error(models: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"cpp-tiny-timm\.pt does not load as weights of cpp-tiny"):
         Encoder("cpp-tiny", str(models / "cpp-tiny-timm.pt"), "cpu", "fp32")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(WeightsError, match=r"junk\.safetensors cannot be read"):
         identity("cpp-tiny", str(tmp_path / "junk.safetensors"))
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(WeightsError, match=r"list\.pt is no state dict"):
+    with pytest.raises(WeightsError, match=r"list\.pt is not a state dict"):
         identity("cpp-tiny", str(tmp_path / "list.pt"))
 
 
@@ -161,21 +161,21 @@ def test_weights_of_another_model_or_none_are_named(models: Path, tmp_path: Path
             "laion2b_s34b",
             r"'laion2b_s34b', .* neither a tag of ViT-B-32 nor a file: .* nearest: laion2b_s34b_b79k",
         ),
-        ("ViT-L-14", "laion2b_s34b_b79k", r"laion2b_s34b_b79k is a tag of ViT-B-32\): take a tag"),
+        ("ViT-L-14", "laion2b_s34b_b79k", r"laion2b_s34b_b79k is a tag of ViT-B-32\): use a tag"),
         ("ViT-B-32", "none.pt", r"'none\.pt', which is neither .* path of a file of weights \(\.safetensors"),
-        ("ViT-B-32", None, r"encode\.pretrained is empty: take a tag of ViT-B-32 \(openai"),
+        ("ViT-B-32", None, r"encode\.pretrained is empty: set it to a tag of ViT-B-32 \(openai"),
         ("cpp-tiny", "openai", r"neither a tag of cpp-tiny nor a file .* \(the nearest: none\)"),
         ("local-dir:none", None, r"the folder none has no open_clip_config\.json"),
     ],
 )
-def test_what_open_clip_does_not_have_is_named_with_what_is_near(
+def test_unknown_models_and_tags_are_reported_with_the_nearest(
     models: Path, model: str, pretrained: str | None, message: str
 ) -> None:
     with pytest.raises(WeightsError, match=message):
         find_weights(model, pretrained)
 
 
-def test_weights_without_network_are_an_error_and_no_wait(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_without_network_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = list[float]()
 
     def unreachable(*_: object, timeout: float) -> None:
@@ -228,7 +228,7 @@ def test_precisions_that_the_device_lacks_are_refused(models: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("[]", "is no model"), ("{}", "lacks embed_dim"), ("{", "is no model")]
+    ("content", "message"), [("[]", "is not a model"), ("{}", "lacks embed_dim"), ("{", "is not a model")]
 )
 def test_configurations_that_open_clip_would_skip_are_named(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "m.json").write_text(content)

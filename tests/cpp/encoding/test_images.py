@@ -52,20 +52,20 @@ def test_every_colour_mode_and_shape_gives_the_pixels_of_open_clip(mode: str, re
         assert same(encoded(picture(mode, size), FORMAT.get(mode, "PNG")), config), (size, interpolation, target)
 
 
-def test_the_orientation_of_exif_is_left_as_open_clip_leaves_it() -> None:
+def test_exif_orientation_is_ignored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert same(encoded(picture(), "JPEG", exif=exif), PreprocessCfg(size=32))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_grey_of_16_bits_is_that_of_8(kind: str) -> None:
+def test_16_bit_greyscale_equals_8_bit(kind: str) -> None:
     grey = picture("L")
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     assert deep.mode == "I;16"
-    found = decode(encoded(deep, kind), Limits())
-    assert found.mode == "L"
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(grey))
+    image = decode(encoded(deep, kind), Limits())
+    assert image.mode == "L"
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(grey))
     assert thumbnails(encoded(deep, kind), [64]) == thumbnails(encoded(grey, kind), [64]) != [None]
 
 
@@ -80,7 +80,7 @@ def test_the_first_picture_of_an_animation_counts(kind: str, suffix: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
-def test_cut_short_anywhere_is_a_reason_and_never_another_error(kind: str) -> None:
+def test_truncated_images_are_rejected(kind: str) -> None:
     data = encoded(picture(size=(40, 30)), kind)
     whole = np.asarray(decode(data, Limits()).convert("RGB"))
     for end in range(0, len(data), max(1, len(data) // 40)):
@@ -89,7 +89,7 @@ def test_cut_short_anywhere_is_a_reason_and_never_another_error(kind: str) -> No
 
 
 @pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
-def test_what_is_no_picture_is_told_apart() -> None:
+def test_bytes_that_are_not_images_have_distinct_reasons() -> None:
     jpeg = encoded(picture(), "JPEG")
     assert reason(b"") == Reason.EMPTY
     assert reason(b"<html><body>404</body></html>") == Reason.NOT_AN_IMAGE
@@ -126,7 +126,7 @@ def test_preparing_keeps_order_and_metadata_and_decodes_once_for_all_transforms(
     assert done[1].metadata == {"n": 1}
 
 
-def test_preparing_runs_ahead_but_no_further_than_allowed() -> None:
+def test_preparing_reads_ahead_within_its_limit() -> None:
     drawn = 0
 
     def samples() -> Iterator[Sample]:
@@ -173,7 +173,7 @@ def test_the_extension_is_that_of_the_bytes(kind: str, expected: str) -> None:
     assert extension(file.getvalue()) == expected
 
 
-def test_what_is_no_picture_or_of_a_format_that_is_not_read_has_no_extension() -> None:
+def test_unreadable_bytes_have_no_extension() -> None:
     assert extension(b"") is extension(b"<html>") is extension(b"%!PS-Adobe-3.0 EPSF-3.0\n") is None
 
 

@@ -1,4 +1,4 @@
-"""Text vectors that were made before are taken from the folder, and it is the words alone that decide."""
+"""Cached text vectors are read from the folder; only new words are encoded."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,31 +12,29 @@ from cpp.encoding.text_cache import cached_vectors
 
 
 class Counting:
-    """An encoder of two dimensions that remembers what it was asked."""
+    """An encoder to two dimensions that records its words."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.words: list[str] = []
 
     def __call__(self, words: Sequence[str]) -> NDArray[np.float16]:
-        self.asked += words
+        self.words += words
         return np.array([[len(word), ord(word[0])] for word in words], np.float16)
 
 
-def test_only_new_words_are_encoded_and_the_rows_are_those_of_the_words(tmp_path: Path) -> None:
+def test_only_new_words_are_encoded(tmp_path: Path) -> None:
     encode = Counting()
     words = [f"{chr(97 + i % 26)}{i}" for i in range(100)]
     first = cached_vectors(words, encode, tmp_path / "space")
-    assert encode.asked == words
+    assert encode.words == words
     again = cached_vectors([*words[::-1], "new"], encode, tmp_path / "space")
-    assert encode.asked == [*words, "new"]
+    assert encode.words == [*words, "new"]
     assert np.array_equal(again, [*first[::-1], [3, ord("n")]])
     assert first.dtype == again.dtype == np.float16
     assert np.array_equal(cached_vectors(words[:3], encode, tmp_path / "space"), first[:3])
 
 
-def test_many_words_are_kept_as_they_come_so_that_a_stopped_run_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_keeps_complete_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_cache, "CHUNK", 10)
     encode = Counting()
 
@@ -48,12 +46,12 @@ def test_many_words_are_kept_as_they_come_so_that_a_stopped_run_goes_on(
     words = [f"w{i}" for i in range(30)]
     with pytest.raises(KeyboardInterrupt):
         cached_vectors(words, stops, tmp_path)
-    assert encode.asked == words[:20]
+    assert encode.words == words[:20]
     cached_vectors(words, encode, tmp_path)
-    assert encode.asked == words
+    assert encode.words == words
 
 
-def test_a_damaged_file_costs_its_words_and_nothing_else(tmp_path: Path) -> None:
+def test_words_of_a_damaged_file_are_encoded_again(tmp_path: Path) -> None:
     encode = Counting()
     cached_vectors(["cat"], encode, tmp_path)
     cached_vectors(["cat", "dog"], encode, tmp_path)
@@ -61,11 +59,11 @@ def test_a_damaged_file_costs_its_words_and_nothing_else(tmp_path: Path) -> None
     file.write_bytes(file.read_bytes()[:40])
     (tmp_path / "half.12.new").write_bytes(b"what a killed run left")
     assert np.array_equal(cached_vectors(["cat", "dog"], encode, tmp_path), Counting()(["cat", "dog"]))
-    assert encode.asked == ["cat", "dog", "cat"]
+    assert encode.words == ["cat", "dog", "cat"]
 
 
-def test_without_a_folder_nothing_is_kept() -> None:
+def test_nothing_is_cached_without_a_folder() -> None:
     encode = Counting()
     for _ in range(2):
         cached_vectors(["cat"], encode, None)
-    assert encode.asked == ["cat", "cat"]
+    assert encode.words == ["cat", "cat"]

@@ -1,4 +1,4 @@
-"""What images say of words: by hand, and as sums over shards."""
+"""Votes and similarities of images and words: small examples, and sums over shards."""
 
 import numpy as np
 import pytest
@@ -24,14 +24,14 @@ def random(n: int = 50, words: int = 30, d: int = 16) -> tuple[torch.Tensor, np.
 def test_votes_by_hand() -> None:
     # 100 x cosine differs by ln 3 between the first two words: softmax is 3/4, 1/4 and nearly 0
     X = torch.tensor([[np.log(3) / 100, 0.0, -1.0]])
-    found = vote(X, np.array([7], np.int32), AXES, top=2, batch=8, device="cpu")
-    assert found.votes.cluster.tolist() == [7, 7]
-    assert found.votes.word.tolist() == [0, 1]
-    np.testing.assert_allclose(found.votes.vote, [0.75, 0.25], atol=1e-5)
-    assert found.votes.first.tolist() == [1, 0]
-    assert found.word.tolist() == [0]
-    np.testing.assert_allclose(found.similarity, [np.log(3) / 100], rtol=1e-5)
-    assert found.present.tolist() == [7]
+    result = vote(X, np.array([7], np.int32), AXES, top=2, batch=8, device="cpu")
+    assert result.votes.cluster.tolist() == [7, 7]
+    assert result.votes.word.tolist() == [0, 1]
+    np.testing.assert_allclose(result.votes.vote, [0.75, 0.25], atol=1e-5)
+    assert result.votes.first.tolist() == [1, 0]
+    assert result.word.tolist() == [0]
+    np.testing.assert_allclose(result.similarity, [np.log(3) / 100], rtol=1e-5)
+    assert result.present.tolist() == [7]
 
 
 def test_votes_are_a_sum_over_shards_and_batches() -> None:
@@ -45,20 +45,20 @@ def test_votes_are_a_sum_over_shards_and_batches() -> None:
         best = np.argsort(-row)[:5]
         naive[k, best] += row[best]
         firsts[k, best[0]] += 1
-    for found in (whole, total):
+    for result in (whole, total):
         dense, first = np.zeros((2, 4, 30))
-        dense[found.cluster, found.word] = found.vote
-        first[found.cluster, found.word] = found.first
+        dense[result.cluster, result.word] = result.vote
+        first[result.cluster, result.word] = result.first
         np.testing.assert_allclose(dense, naive, rtol=1e-4, atol=1e-7)
         np.testing.assert_array_equal(first, firsts)
 
 
-def test_likeness_is_a_sum_over_shards_and_says_the_mean_similarities() -> None:
+def test_similarity_sums_add_up_over_shards() -> None:
     X, cluster, vocabulary = random()
     total = SimilaritySums.zeros(4, 16, 30)
     for a, b in ((0, 13), (13, 50)):
-        said: VoteResult = vote(X[a:b], cluster[a:b], vocabulary, 5, 7, "cpu")
-        total.add_(said.present, said.sums)
+        result: VoteResult = vote(X[a:b], cluster[a:b], vocabulary, 5, 7, "cpu")
+        total.add_(result.present, result.sums)
     S = (X @ vocabulary.vectors.T).numpy()
     np.testing.assert_array_equal(total.count_k, np.bincount(cluster))
     for k in range(4):
@@ -67,7 +67,7 @@ def test_likeness_is_a_sum_over_shards_and_says_the_mean_similarities() -> None:
     np.testing.assert_allclose(total.squared_w, (S**2).sum(0), atol=1e-5)
 
 
-def test_coarser_layers_have_the_votes_and_the_likeness_of_their_parts() -> None:
+def test_coarser_layers_sum_their_parts() -> None:
     coarser = votes([0, 1, 2, 2], [5, 5, 5, 6], [1, 2, 4, 8], [1, 1, 0, 2]).merge(np.array([1, 0, 1]))
     assert coarser.cluster.tolist() == [0, 1, 1]
     assert coarser.word.tolist() == [5, 5, 6]
@@ -89,7 +89,7 @@ def test_another_space_is_an_error() -> None:
         vote(torch.zeros(1, 4), np.zeros(1, np.int32), AXES, 5, 8, "cpu")
 
 
-def test_no_images_say_nothing() -> None:
-    found = vote(torch.empty(0, 3), np.empty(0, np.int32), AXES, 5, 8, "cpu")
-    assert len(found.votes.vote) == len(found.word) == len(found.present) == 0
-    assert found.sums.similarity_w.tolist() == [0, 0, 0]
+def test_no_images_give_no_votes() -> None:
+    result = vote(torch.empty(0, 3), np.empty(0, np.int32), AXES, 5, 8, "cpu")
+    assert len(result.votes.vote) == len(result.word) == len(result.present) == 0
+    assert result.sums.similarity_w.tolist() == [0, 0, 0]
