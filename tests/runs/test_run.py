@@ -218,7 +218,7 @@ def test_clusters_with_missing_images_fail_the_run(dataset: Dataset) -> None:
 
 def test_a_failed_stage_has_a_reason_and_stops_its_dependents(dataset: Dataset) -> None:
     run = go(dataset, "partition.n_clusters=500", allow_failed=True)  # of nothing there is nothing to go on with
-    assert "partition.n_clusters is 500, must be from 1 to the rows of the sample, 160" in str(
+    assert "partition.n_clusters is 500, must be from 1 to the number of sample rows, 160" in str(
         run.outcomes["partition"].failed[0].error
     )
     assert run.outcomes["assign"].waits_for == "partition"
@@ -283,7 +283,7 @@ def test_a_run_with_unknown_k_and_layers(dataset: Dataset) -> None:
     assert {rows[2, k]["parent"] for k in range(2)} == {None}
     assert all(row["name"] for row in table)
     page = (dataset.root / "report.html").read_text()
-    assert "How many clusters" in page
+    assert "Number of clusters" in page
     assert page.count("<details") >= 2
     assert run.ok
 

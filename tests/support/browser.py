@@ -64,7 +64,9 @@ def look(folder: Path, name: str, most: int) -> None:
     for scheme in ("light", "dark"):
         with opened(folder / "report.html", color_scheme=scheme) as tab:
             for part in ("run", "map", "clusters", "layers", "labels", "rejected", "training"):
-                tab.page.evaluate(f"document.getElementById('{part}').scrollIntoView()")
+                # a run without coarser layers has no such part
+                optional = "?" if part == "layers" else ""
+                tab.page.evaluate(f"document.getElementById('{part}'){optional}.scrollIntoView()")
                 tab.page.wait_for_timeout(200)
                 tab.shot(f"{name}-{scheme}-{part}")
             tab.page.fill("#search", tab.page.evaluate("document.querySelector('.card').dataset.words.split(' ')[0]"))
