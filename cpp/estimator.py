@@ -1,6 +1,6 @@
 """`CPP`: the clustering of a run as a scikit-learn estimator, for features that fit in memory.
 
-The same code as the stages: `fit`, `partition`, nearest centroid. Knows no files but those it is saved to.
+It uses the same code as the stages of a run. Knows no files except those that it saves.
 """
 
 from __future__ import annotations
@@ -31,23 +31,21 @@ RECIPES: dict[str, type[recipes.Discriminant | recipes.Paper]] = {
     "discriminant": recipes.Discriminant,
     "paper": recipes.Paper,
 }
-DIRECTIONS = 32  # leading ones of the codes, that coding lengths are measured in
+DIRECTIONS = 32  # principal directions of the codes in which coding lengths are measured
 
 
 class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clustering via the principle of rate reduction (Chu et al., arXiv 2306.05272) of feature rows.
 
-    Parameters: `n_clusters` is K; None takes that of the least coding length. `recipe` is "discriminant", our map in
-    closed form, or "paper", the published training; `settings` are keys of the recipe
-    (`cpp.rate_reduction.recipes.Discriminant`,
-    `cpp.rate_reduction.recipes.Paper`), such as {"epochs": 5}.
-    `method`, `eta` and `landmarks` are those of `cpp.clustering.partition.partition`. `device` is "cpu" or "cuda".
-    `random_state` draws what is random.
+    Parameters: `n_clusters` is K; None chooses the K of least coding length. `recipe` is "discriminant", the linear map
+    in closed form, or "paper", the published training; `settings` are fields of the recipe
+    (`cpp.rate_reduction.recipes.Discriminant` or `Paper`), such as {"epochs": 5}. `method`, `eta` and `landmarks` are
+    those of `cpp.clustering.partition.partition`. `device` is "cpu" or "cuda". `random_state` seeds all random draws.
 
-    Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]` float32 unit rows in the
-    space of codes and `center_labels_` `[F]`, the cluster that each stands for: one centre a cluster where K was given,
-    several where it was not; `choice_`, what the coding length says of K; `tree_`, the merges of the centres, whose
-    `cut(K)` gives `center_labels_` for another K; `head_`, `loss_` (the record of the training), `n_features_in_`.
+    Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]`, float32 unit rows in the
+    space of codes, and `center_labels_` `[F]`, the cluster of each centre: one centre per cluster if K was given,
+    several otherwise; `choice_`, the choice of K; `tree_`, the merge tree of the centres, whose `cut(K)` gives
+    `center_labels_` for another K; `head_`, `loss_` (the record of the training), `n_features_in_`.
     """
 
     def __init__(
@@ -73,7 +71,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]  # codes are float32 whatever the rows are
+        tags.transformer_tags.preserves_dtype = ["float32"]  # codes are float32 for rows of any type
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -96,9 +94,9 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             gpu=self.device == "cuda",
         )
         parts, _ = groups.moments([codes.Z.numpy()], Nearest(groups.centroids, self.device == "cuda"), BATCH)
-        found = build_layers(groups.e, parts, K, [])
-        self.tree_, self.choice_, self.n_clusters_ = found.tree, found.choice, found.main
-        self.cluster_centers_, self.center_labels_ = groups.centroids, found.clusters[found.main]
+        layers = build_layers(groups.e, parts, K, [])
+        self.tree_, self.choice_, self.n_clusters_ = layers.tree, layers.choice, layers.main
+        self.cluster_centers_, self.center_labels_ = groups.centroids, layers.clusters[layers.main]
         self.labels_ = self._nearest(codes)
         if K is not None and self.n_clusters_ < K:
             warnings.warn(
@@ -110,7 +108,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """The cluster of each row, `[n]`: that of the nearest centre to its code."""
+        """The cluster of each row, `[n]`: the cluster of the centre nearest to its code."""
         return self._nearest(self._codes(X))
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -124,25 +122,25 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return Pi
 
     def save(self, folder: str | Path) -> None:
-        """Write what `load` reads: the head, the centres and the parameters; not `labels_` and `loss_`."""
+        """Save the head, the centres and the parameters for `load`, without `labels_` and `loss_`."""
         check_is_fitted(self)
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.head_.save(Path(folder) / "head.safetensors")
         arrays: dict[str, Any] = {"centroids": self.cluster_centers_, "cluster": self.center_labels_}
         save_file(arrays, Path(folder) / "groups.safetensors")
-        known = {k: v for k, v in self.get_params().items() if k != "random_state" or isinstance(v, int | None)}
-        as_text = json.dumps(known, indent=2, default=lambda scalar: scalar.item())  # of numpy
+        parameters = {k: v for k, v in self.get_params().items() if k != "random_state" or isinstance(v, int | None)}
+        as_text = json.dumps(parameters, indent=2, default=lambda scalar: scalar.item())  # numpy scalars
         (Path(folder) / "estimator.json").write_text(as_text + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> CPP:
-        """An estimator that predicts and transforms as the saved one."""
-        found = cls(**json.loads((Path(folder) / "estimator.json").read_text()))
-        found.head_ = Head.load(Path(folder) / "head.safetensors", found.device)
-        found.n_features_in_ = found.head_.in_dim
+        """Load a saved estimator, which predicts and transforms as before."""
+        estimator = cls(**json.loads((Path(folder) / "estimator.json").read_text()))
+        estimator.head_ = Head.load(Path(folder) / "head.safetensors", estimator.device)
+        estimator.n_features_in_ = estimator.head_.in_dim
         arrays = load_file(Path(folder) / "groups.safetensors")
-        found.cluster_centers_, found.center_labels_ = arrays["centroids"], arrays["cluster"]
-        return found
+        estimator.cluster_centers_, estimator.center_labels_ = arrays["centroids"], arrays["cluster"]
+        return estimator
 
     @property
     def _n_features_out(self) -> int:
@@ -181,8 +179,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
     def _nearest(self, codes: Codes) -> NDArray[np.int64]:
         nearest = Nearest(self.cluster_centers_, self.device == "cuda", self.center_labels_)
-        found: NDArray[np.int64] = nearest(codes.Z.numpy(), BATCH).cluster.astype(np.int64)
-        return found
+        cluster: NDArray[np.int64] = nearest(codes.Z.numpy(), BATCH).cluster.astype(np.int64)
+        return cluster
 
 
 def _whole(value: Any) -> bool:

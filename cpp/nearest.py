@@ -1,8 +1,8 @@
-"""Nearest group for everything, and k-means: the one door to FAISS.
+"""Nearest-centroid search and k-means: the only module that imports FAISS.
 
-Rows are unit vectors and similarity is the inner product. Among more than `EXACT` centroids on a CPU the search goes
-through an inverted file: k-means puts the centroids into 2 sqrt(K) lists, and of these the nearest are looked through.
-Knows no files, no names and no networks.
+Rows are unit vectors and similarity is the inner product. Above `EXACT` centroids, a CPU uses an inverted file: k-means
+divides the K centroids into 2 sqrt(K) lists, and a query searches the nearest `LISTS` of them. Knows no files, no names
+and no networks.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-EXACT = 16_384  # centroids: up to here all are compared, as 20,000 rows a second and core can be
-LISTS = 24  # that are looked through, of 2 sqrt(K); tests/bench/RESULTS.md says what they miss
-TIE = 1e-6  # in cosine: two such are one
-SAMPLE = 256  # rows that the misses of a search are counted on
+EXACT = 16_384  # largest number of centroids searched exhaustively, at 20,000 rows per second and core
+LISTS = 24  # lists searched by a query; tests/bench/RESULTS.md has the recall
+TIE = 1e-6  # cosine difference within which two centroids count as equally near
+SAMPLE = 256  # rows on which the recall of a search is measured
 
 
 class Assignment(NamedTuple):
-    """For every row, `[n]`: `cluster` and `score` of the nearest centroid, `second` and its lead `margin` over that.
+    """For every row, `[n]`: `cluster` and `score` of the nearest centroid, the `second` cluster and the `margin`.
 
-    `second` is the next nearest *cluster*, -1 where there is only one; `margin` is then `score` + 1.
+    `second` is the next nearest *cluster*; with one cluster it is -1, and `margin` is `score` + 1.
     """
 
     cluster: NDArray[np.int32]
@@ -33,35 +33,35 @@ class Assignment(NamedTuple):
 
 
 class Nearest:
-    """Inner-product search among unit centroids `[F, d]`; on the GPUs if `gpu`. `exact` says whether it finds all.
+    """Inner-product search among unit centroids `[F, d]`, on the GPUs if `gpu`. `exact` is False for an inverted file.
 
-    `cluster` `[F]` says which cluster each centroid stands for, where several stand for one; else each is its own.
+    `cluster` `[F]` is the cluster that each centroid represents; without it, every centroid is a cluster.
     """
 
     def __init__(self, centroids: Floats, gpu: bool = False, cluster: NDArray[np.integer] | None = None) -> None:
         self.dim = centroids.shape[1]
         self.cluster = np.arange(len(centroids)) if cluster is None else cluster
         self.only = len(np.unique(self.cluster)) == 1
-        # among so many, one is of another cluster
+        # this many centroids always include one of another cluster
         self._k = min(len(centroids), 1 + int(np.bincount(self.cluster).max()))
         self._all = _exact(_rows(centroids), gpu)
         self.exact = gpu or len(centroids) <= EXACT
         self._index = self._all if self.exact else _lists(_rows(centroids))
 
     def __call__(self, Z: Floats, batch: int) -> Assignment:
-        """Assign rows `[n, d]`, `batch` at a time. ValueError where the dimension is not the centroids'."""
+        """Assign rows `[n, d]`, `batch` at a time. ValueError for a dimension other than the centroids'."""
         return self.groups(Z, batch)[1]
 
     def groups(self, Z: Floats, batch: int) -> tuple[NDArray[np.int64], Assignment]:
-        """The nearest centroid of each row, `[n]`, beside the assignment."""
+        """Return the nearest centroid of each row, `[n]`, and the assignment. ValueError as for a call."""
         if Z.shape[1] != self.dim:
             raise ValueError(f"rows have dimension {Z.shape[1]}, the centroids {self.dim}")
         scores, ids = np.empty((len(Z), 2), np.float32), np.empty((len(Z), 2), np.int64)
         for start in range(0, len(Z), batch):
             block = slice(start, start + batch)
-            found, near, other = self._search(_rows(Z[block]))
+            block_scores, near, other = self._search(_rows(Z[block]))
             pair = np.arange(len(near))[:, None], np.stack([np.zeros_like(other), other], axis=1)
-            scores[block], ids[block] = found[pair], near[pair]
+            scores[block], ids[block] = block_scores[pair], near[pair]
         cluster = self.cluster[ids].astype(np.int32)
         if self.only:
             scores[:, 1], cluster[:, 1] = -1, -1
@@ -70,20 +70,20 @@ class Nearest:
         )
 
     def _search(self, rows: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.intp]]:
-        """Scores and numbers of the nearest centroids, and the first place where one is of another cluster."""
-        found, near = self._index.search(rows, self._k)
+        """Scores and numbers of the nearest centroids, and the first position with a centroid of another cluster."""
+        scores, near = self._index.search(rows, self._k)
         differs = (self.cluster[near] != self.cluster[near[:, :1]]) & (near >= 0)
-        if not self.exact and len(short := np.flatnonzero(~differs.any(axis=1))):  # the lists held no second cluster
-            found[short], near[short] = self._all.search(rows[short], self._k)
+        if not self.exact and len(short := np.flatnonzero(~differs.any(axis=1))):  # lists without a second cluster
+            scores[short], near[short] = self._all.search(rows[short], self._k)
             differs[short] = self.cluster[near[short]] != self.cluster[near[short, :1]]
-        return found, near, differs.argmax(axis=1)
+        return scores, near, differs.argmax(axis=1)
 
     def recall(self, Z: Floats) -> float:
-        """The share of rows whose nearest centroid is found, on at most `SAMPLE` of these, evenly spaced; 1 of none."""
-        some = _rows(Z[:: max(1, len(Z) // SAMPLE)][:SAMPLE])
-        if self.exact or not len(some):
+        """The share of at most `SAMPLE` evenly spaced rows whose nearest centroid is found; 1 without rows."""
+        sample = _rows(Z[:: max(1, len(Z) // SAMPLE)][:SAMPLE])
+        if self.exact or not len(sample):
             return 1.0
-        return float((self._index.search(some, 1)[0] >= self._all.search(some, 1)[0] - TIE).mean())
+        return float((self._index.search(sample, 1)[0] >= self._all.search(sample, 1)[0] - TIE).mean())
 
 
 class Neighbours:
@@ -93,27 +93,30 @@ class Neighbours:
         self.k, self._index = k, _exact(_rows(rows), gpu)
 
     def __call__(self, X: Floats, batch: int) -> Floats:
-        """`[n, k]`, the largest first, `batch` rows at a time."""
+        """Inner products `[n, k]`, the largest first, computed `batch` rows at a time."""
         parts = [self._index.search(_rows(X[i : i + batch]), self.k)[0] for i in range(0, len(X), batch)]
         return np.concatenate([np.empty((0, self.k), np.float32), *parts])
 
 
 def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
-    """The `k` other rows of largest inner product with each row of `X`, `[n, k]`, nearest first; exact."""
+    """The `k` other rows with the largest inner product with each row of `X`, `[n, k]`, nearest first; exact.
+
+    ValueError unless 1 <= k < n.
+    """
     if not 1 <= k < len(X):
         raise ValueError(f"k is {k}, must be from 1 to the number of other rows, {len(X) - 1}")
     rows = _rows(X)
     index = _exact(rows, gpu)
-    _, found = index.search(rows, k + 1)
-    own = found == np.arange(len(rows))[:, None]
+    _, near = index.search(rows, k + 1)
+    own = near == np.arange(len(rows))[:, None]
     own[~own.any(axis=1), k] = True  # a row with more than k copies need not be among its own nearest
-    others: NDArray[np.int64] = found[~own].reshape(len(rows), k)
+    others: NDArray[np.int64] = near[~own].reshape(len(rows), k)
     return others
 
 
 def pairs_from(A: Floats, B: Floats, lowest: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Every pair of rows `i` of `A` and `j` of `B` with an inner product of at least `lowest`, and that; by `i`."""
-    below = float(np.nextafter(np.float32(lowest), np.float32(-1)))  # faiss takes what is above
+    """All pairs of row `i` of `A` and row `j` of `B` with inner product >= `lowest`: i, j and it, in order of `i`."""
+    below = float(np.nextafter(np.float32(lowest), np.float32(-1)))  # the bound of FAISS is exclusive
     ends, similarity, j = _exact(_rows(B), False).range_search(_rows(A), below)
     return np.repeat(np.arange(len(A)), np.diff(ends.astype(np.int64))), j, similarity
 
@@ -129,7 +132,7 @@ def kmeans(
 ) -> Floats:
     """Centroids `[K, d]` of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts, or from `start`.
 
-    `spherical` normalises the centroids after every step. Uses every row it is given.
+    `spherical` normalises the centroids after every step. Uses every row. ValueError unless 1 <= K <= n.
     """
     if not 1 <= n_clusters <= len(X):
         raise ValueError(f"n_clusters is {n_clusters}, must be from 1 to the number of rows, {len(X)}")
@@ -157,7 +160,7 @@ def _exact(rows: Floats, gpu: bool) -> Any:
 
 
 def _lists(rows: Floats) -> Any:
-    """An inverted file of these rows, the same whatever the number of threads."""
+    """An inverted file of the rows, independent of the number of threads."""
     count = int(2 * len(rows) ** 0.5)
     index: Any = faiss.index_factory(rows.shape[1], f"IVF{count},Flat", faiss.METRIC_INNER_PRODUCT)
     index.nprobe = LISTS
