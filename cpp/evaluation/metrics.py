@@ -1,4 +1,4 @@
-"""How well a clustering agrees with known classes. Labels are used here, to score, and nowhere else."""
+"""Scores of a clustering against known classes. Labels are used for scoring only."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def scores(classes: ArrayLike, clusters: ArrayLike) -> Scores:
 
 
 def accuracy(classes: ArrayLike, clusters: ArrayLike) -> float:
-    """Share of rows that are right when every cluster stands for at most one class (Hungarian method)."""
+    """Share of right rows under the best one-to-one match of clusters and classes (Hungarian method)."""
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import contingency_matrix
 
@@ -51,15 +51,15 @@ class Labelled(NamedTuple):
 
 
 def labelled(assignments: Sequence[str], column: str, prefetch: int) -> Labelled:
-    """Clusters and labels out of ASSIGNMENTS files. ValueError where the column is not there or has no values."""
+    """Clusters and labels from ASSIGNMENTS files. ValueError if the column is missing or has no values."""
     for path in assignments:
         if column not in (names := read_schema(path).names):
             raise ValueError(f"{path} has no column {column!r} (evaluate.label); it has {', '.join(names)}")
-    found = pa.Table.from_batches(list(batches(assignments, ["cluster", column], prefetch)))
-    known = found[column].is_valid().to_numpy()
+    table = pa.Table.from_batches(list(batches(assignments, ["cluster", column], prefetch)))
+    known = table[column].is_valid().to_numpy()
     if not known.any():
-        raise ValueError(f"the column {column!r} (evaluate.label) has no values: take the section evaluate out")
-    return Labelled(found["cluster"].to_numpy(), found[column].to_numpy(), known)
+        raise ValueError(f"the column {column!r} (evaluate.label) has no values: remove the section evaluate")
+    return Labelled(table["cluster"].to_numpy(), table[column].to_numpy(), known)
 
 
 def kmeans_baseline(
