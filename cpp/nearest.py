@@ -121,18 +121,10 @@ def pairs_from(A: Floats, B: Floats, lowest: float) -> tuple[NDArray[np.int64], 
     return np.repeat(np.arange(len(A)), np.diff(ends.astype(np.int64))), j, similarity
 
 
-def kmeans(
-    X: Floats,
-    n_clusters: int,
-    seed: int,
-    restarts: int = 1,
-    spherical: bool = True,
-    gpu: bool = False,
-    start: Floats | None = None,
-) -> Floats:
-    """Centroids `[K, d]` of the best of `restarts` runs of Lloyd's algorithm from k-means++ starts, or from `start`.
+def kmeans(X: Floats, n_clusters: int, seed: int, gpu: bool = False, start: Floats | None = None) -> Floats:
+    """Unit centroids `[K, d]` of spherical k-means, which starts from `start` or from k-means++, and uses every row.
 
-    `spherical` normalises the centroids after every step. Uses every row. ValueError unless 1 <= K <= n.
+    ValueError unless 1 <= K <= n.
     """
     if not 1 <= n_clusters <= len(X):
         raise ValueError(f"n_clusters is {n_clusters}, must be from 1 to the number of rows, {len(X)}")
@@ -140,9 +132,8 @@ def kmeans(
         X.shape[1],
         n_clusters,
         niter=50,
-        nredo=restarts,
         seed=seed,
-        spherical=spherical,
+        spherical=True,
         gpu=gpu,
         init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
         min_points_per_centroid=1,

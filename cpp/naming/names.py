@@ -71,26 +71,26 @@ EMPTY = Name(None, 0.0, 0.0, None, 0.0, 0.0, [])
 
 def names(
     votes: Votes,
-    likeness: SimilaritySums,
+    sums: SimilaritySums,
     vocabulary: Vocabulary,
     top: int = 5,
     method: Method = "lift",
     sure: float = 0.5,
     exclude: NDArray[np.bool_] | None = None,
 ) -> list[Name]:
-    """The name of every cluster of `likeness`, None if the confidence is below `sure`. No two names are equal.
+    """The name of every cluster of `sums`, None if the confidence is below `sure`. No two names are equal.
 
     `method` paper takes the word with the most votes, and its share as the confidence. `exclude` `[n_words]` marks
     words that are not used.
     """
     excluded = np.zeros(len(vocabulary), bool) if exclude is None else exclude
-    if excluded.all() or not likeness.count_k.any():
-        return [EMPTY] * len(likeness.count_k)
+    if excluded.all() or not sums.count_k.any():
+        return [EMPTY] * len(sums.count_k)
     votes = votes.without(excluded)
-    starts = np.searchsorted(votes.cluster, np.arange(len(likeness.count_k) + 1))
+    starts = np.searchsorted(votes.cluster, np.arange(len(sums.count_k) + 1))
     guesses = []
-    lifts = _lifts(likeness, vocabulary, excluded)
-    for (low, high), count, lift in zip(pairwise(starts), likeness.count_k, lifts, strict=True):
+    lifts = _lifts(sums, vocabulary, excluded)
+    for (low, high), count, lift in zip(pairwise(starts), sums.count_k, lifts, strict=True):
         if not count:
             guesses.append(EMPTY)
             continue
@@ -98,7 +98,7 @@ def names(
         guesses.append(_by_lift(own, lift, vocabulary, top) if method == "lift" else _by_votes(own, vocabulary, top))
     least = sure if method == "lift" else 0.0  # the published vote is never silent
     named = [replace(guess, name=guess.guess) if guess.confidence >= least else guess for guess in guesses]
-    return _make_unique(named, likeness, vocabulary, excluded)
+    return _make_unique(named, sums, vocabulary, excluded)
 
 
 class _Lift(NamedTuple):
@@ -110,12 +110,12 @@ class _Lift(NamedTuple):
     z_w: NDArray[np.float64]
 
 
-def _lifts(likeness: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]) -> Iterator[_Lift]:
-    n = likeness.count_k.sum()
-    overall = likeness.similarity_w / n
-    deviation = np.sqrt(np.maximum(likeness.squared_w / n - overall**2, 0)).clip(1e-6)
+def _lifts(sums: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]) -> Iterator[_Lift]:
+    n = sums.count_k.sum()
+    overall = sums.similarity_w / n
+    deviation = np.sqrt(np.maximum(sums.squared_w / n - overall**2, 0)).clip(1e-6)
     text = vocabulary.vectors.numpy().astype(np.float64)
-    means = likeness.sum_kd / likeness.count_k.clip(1)[:, None]
+    means = sums.sum_kd / sums.count_k.clip(1)[:, None]
     for rows in np.array_split(means, max(1, means.shape[0] * len(text) // _BLOCK)):
         for similarity in rows @ text.T:
             plain, raised = similarity - PRIOR * overall, similarity - overall
@@ -199,7 +199,7 @@ def _top(order: Sequence[int], own: _ClusterVotes, vocabulary: Vocabulary, top: 
 
 
 def _make_unique(
-    names: list[Name], likeness: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]
+    names: list[Name], sums: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]
 ) -> list[Name]:
     """Add the word that most distinguishes a cluster, in brackets, to names that several clusters share."""
     shared = {name for name, times in Counter(n.name for n in names).items() if name and times > 1}
@@ -208,7 +208,7 @@ def _make_unique(
     result = list(names)
     for name in sorted(shared):
         members = [k for k, n in enumerate(names) if n.name == name]
-        means = likeness.sum_kd[members] / likeness.count_k[members, None]
+        means = sums.sum_kd[members] / sums.count_k[members, None]
         others = (means.sum(0) - means) / (len(members) - 1)
         for k, difference in zip(members, means - others, strict=True):
             distinct = text @ difference

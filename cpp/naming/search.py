@@ -37,11 +37,11 @@ def nearest_images(
     return least.rows()
 
 
-def nearest_clusters(likeness: SimilaritySums, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
+def nearest_clusters(sums: SimilaritySums, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
     """The `n` clusters with the largest mean cosine to a unit vector: number, mean cosine of the images, and the same
     minus the mean cosine of all images."""
-    filled = np.flatnonzero(likeness.count_k)
-    mean = likeness.sum_kd[filled] @ text_d / likeness.count_k[filled]
-    overall = float(likeness.sum_kd.sum(0) @ text_d / likeness.count_k.sum())
+    filled = np.flatnonzero(sums.count_k)
+    mean = sums.sum_kd[filled] @ text_d / sums.count_k[filled]
+    overall = float(sums.sum_kd.sum(0) @ text_d / sums.count_k.sum())
     order = np.argsort(-mean, kind="stable")[:n]
     return [(int(filled[i]), float(mean[i]), float(mean[i]) - overall) for i in order]

@@ -114,7 +114,7 @@ def vote(
         )
     text, top = vocabulary.vectors.to(device), min(top, len(vocabulary))
     present, index = np.unique(cluster_n, return_inverse=True)
-    likeness = SimilaritySums.zeros(len(present), X_nd.shape[1], len(vocabulary))
+    sums = SimilaritySums.zeros(len(present), X_nd.shape[1], len(vocabulary))
     parts: list[Votes] = []
     words, similarities = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
     for block in torch.arange(len(X_nd)).split(max(1, min(batch, _BLOCK // len(vocabulary)))):
@@ -128,12 +128,12 @@ def vote(
         parts.append(Votes.total([votes]))
         words.append(word[:, 0].cpu())
         similarities.append(cosine.gather(1, word[:, :1])[:, 0].cpu())
-        torch.from_numpy(likeness.sum_kd).index_add_(0, torch.from_numpy(index)[block], rows.cpu().to(torch.float64))
-        likeness.similarity_w[:] += cosine.sum(0, dtype=torch.float64).cpu().numpy()
-        likeness.squared_w[:] += cosine.square().sum(0, dtype=torch.float64).cpu().numpy()
-    likeness.count_k[:] = np.bincount(index, minlength=len(present))
+        torch.from_numpy(sums.sum_kd).index_add_(0, torch.from_numpy(index)[block], rows.cpu().to(torch.float64))
+        sums.similarity_w[:] += cosine.sum(0, dtype=torch.float64).cpu().numpy()
+        sums.squared_w[:] += cosine.square().sum(0, dtype=torch.float64).cpu().numpy()
+    sums.count_k[:] = np.bincount(index, minlength=len(present))
     word_n, similarity_n = torch.cat(words).numpy().astype(np.int32), torch.cat(similarities).numpy()
-    return VoteResult(Votes.total(parts), present, likeness, word_n, similarity_n)
+    return VoteResult(Votes.total(parts), present, sums, word_n, similarity_n)
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:

@@ -67,9 +67,9 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     stages = pipeline(config, files)
     context = Context.create(files, files, config.resources)
     tree = read_tree(context)
-    vocabulary, _, likeness = read_votes(context, tree)
+    vocabulary, _, sums = read_votes(context, tree)
     text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
-    merged = likeness.merge(choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
+    merged = sums.merge(choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
     rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):

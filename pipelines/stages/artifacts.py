@@ -156,12 +156,12 @@ def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Sim
         held += len(batch)
         if held > VOTES_HELD:
             parts, held = [Votes.total(parts)], 0
-    likeness = SimilaritySums.zeros(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
+    sums = SimilaritySums.zeros(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
     for path in context.files("likeness"):
         part = load_file(path)
         present = part.pop("present")
-        likeness.add_(present, SimilaritySums(**part))
-    return vocabulary, Votes.total(parts), likeness
+        sums.add_(present, SimilaritySums(**part))
+    return vocabulary, Votes.total(parts), sums
 
 
 def read_vocabulary(context: Context) -> Vocabulary:

@@ -97,9 +97,9 @@ class EvaluateNames(Stage):
     def _clusters(self, context: Context, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
         """Scores of the names of the main layer and of the published vote, with and without the true names."""
         tree = read_tree(context)
-        vocabulary, votes, likeness = read_votes(context, tree)
+        vocabulary, votes, sums = read_votes(context, tree)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
-        sums = votes.merge(into), likeness.merge(into, tree.main), vocabulary
+        merged = votes.merge(into), sums.merge(into, tree.main), vocabulary
         truth = name_scores.true_names(true_n, cluster_n, tree.main)
         size = np.bincount(cluster_n, minlength=tree.main)
         excluded = vocabulary.meaning(name for name in truth if name)
@@ -112,5 +112,5 @@ class EvaluateNames(Stage):
         return [
             {"names": variant, **name_scores.name_scores(named, truth, size, vocabulary)}
             for variant, method, exclude in variants
-            for named in [names.names(*sums, method=method, sure=self.sure, exclude=exclude)]
+            for named in [names.names(*merged, method=method, sure=self.sure, exclude=exclude)]
         ]

@@ -121,10 +121,10 @@ class Label(Stage):
         return work
 
     def names(
-        self, vocabulary: Vocabulary, votes: Votes, likeness: SimilaritySums, into: NDArray[np.int64], n_clusters: int
+        self, vocabulary: Vocabulary, votes: Votes, sums: SimilaritySums, into: NDArray[np.int64], n_clusters: int
     ) -> list[naming.Name]:
         """Names of a layer, in which cluster k of the finest layer is part of cluster `into[k]`."""
-        merged = likeness.merge(into, n_clusters)
+        merged = sums.merge(into, n_clusters)
         return naming.names(votes.merge(into), merged, vocabulary, self.top, self.method, self.sure)
 
     def _count(

@@ -34,8 +34,8 @@ def test_nearest_images_over_files_are_those_of_the_whole(tmp_path: Path) -> Non
 
 
 def test_nearest_clusters_by_hand() -> None:
-    likeness = SimilaritySums(np.array([2, 0, 1]), np.array([[2.0, 0], [0, 0], [0, 1]]), np.zeros(1), np.zeros(1))
-    (first, second) = nearest_clusters(likeness, np.array([0.0, 1.0]), 5)
+    sums = SimilaritySums(np.array([2, 0, 1]), np.array([[2.0, 0], [0, 0], [0, 1]]), np.zeros(1), np.zeros(1))
+    (first, second) = nearest_clusters(sums, np.array([0.0, 1.0]), 5)
     assert first == pytest.approx((2, 1.0, 1 - 1 / 3))
     assert second == pytest.approx((0, 0.0, -1 / 3))
-    assert len(nearest_clusters(likeness, np.array([0.0, 1.0]), 1)) == 1
+    assert len(nearest_clusters(sums, np.array([0.0, 1.0]), 1)) == 1
