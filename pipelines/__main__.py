@@ -1,4 +1,7 @@
-"""The command line, `cpp-at-scale COMMAND`: declares the commands and their options, and calls `pipelines.commands`."""
+"""The command line, `cpp-at-scale COMMAND`: declares the commands and their options, and calls `pipelines.commands`.
+
+Each command imports its module when it is called, so that `--help` and `validate` do not load torch.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +14,10 @@ from typing import Annotated
 import typer
 
 from cpp.export.dataset import Format
-from cpp.export.filters import Filter
-from pipelines import graph
-from pipelines.commands import append as append_command
-from pipelines.commands import appended, export_plan, inspect, status
-from pipelines.commands import clean as clean_command
-from pipelines.commands import export as export_command
-from pipelines.commands import init as init_command
-from pipelines.commands import predict as predict_command
 from pipelines.commands.terminal import FAILED, console, execute, exit_codes, print_lines, print_steps
 from pipelines.config.load import Config, load
-from pipelines.engine import plan as planning
-from pipelines.engine.inputs import input_files
+from pipelines.engine.plan import Step, upstream
 from pipelines.engine.progress import print_table
-from pipelines.estimate.table import estimate as estimate_run
-from pipelines.run import Run
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
@@ -49,6 +41,9 @@ def run(
     allow_failed: AllowFailed = False,
 ) -> None:
     """Bring a run up to date. Exit code 1: something failed; 2: a wrong command or configuration; 130: interrupted."""
+    from pipelines.commands import appended
+    from pipelines.run import Run
+
     with exit_codes():
         loaded = load(config, overrides or ())
         this = Run(loaded, steps or (), local, allow_failed)
@@ -60,6 +55,7 @@ def run(
 def demo(local: Annotated[bool, typer.Option("--local/--ray", help="Work in this process, or on Ray.")] = True) -> None:
     """Draw 3,000 pictures into runs/demo-data, cluster them and name the clusters in runs/demo."""
     from cpp.demo import dataset
+    from pipelines.run import Run
 
     folder = Path("runs/demo-data")
     if not (folder / "words.txt").exists():
@@ -75,13 +71,17 @@ def init(
     to: Annotated[Path, typer.Option("--to", help="The new YAML file.")] = Path("config.yaml"),
 ) -> None:
     """Look at the inputs and write a commented configuration for them."""
+    from pipelines.commands.init import init as write_config
+
     with exit_codes():
-        print_lines(init_command.init(inputs, to))
+        print_lines(write_config(inputs, to))
 
 
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check a configuration and its inputs without starting anything. Every fault is named. Exit code 2: invalid."""
+    from pipelines.engine.inputs import input_files
+
     with exit_codes():
         loaded = load(config, overrides or ())
         inputs = input_files(loaded)
@@ -118,10 +118,13 @@ def append(
 
     Nothing of the run is computed again. Without --shards: bring up to date what was appended before.
     """
+    from pipelines.commands import status
+    from pipelines.commands.append import append as append_shards
+
     with exit_codes():
         again = _arguments(config, overrides)
         loaded = load(config, overrides or ())
-        this, lines = append_command.append(loaded, shards or (), images, again, local, allow_failed)
+        this, lines = append_shards(loaded, shards or (), images, again, local, allow_failed)
     print_lines(lines)
     execute(this)
     print_lines(status.growth(this.config))
@@ -138,6 +141,8 @@ def plan(
     ] = None,
 ) -> None:
     """Print every step, its settings, where it writes, and how many of its shards are done. Writes nothing."""
+    from pipelines.estimate.table import estimate as estimate_run
+
     with exit_codes():
         loaded = load(config, overrides or ())
         planned = _planned(loaded, steps or [])
@@ -151,6 +156,8 @@ def plan(
 @app.command("status")
 def print_status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
     """Print the progress of a run, whether it is running now, and what failed."""
+    from pipelines.commands import appended, status
+
     with exit_codes():
         loaded = load(config, overrides or ())
         print_lines([*status.lines(loaded)])
@@ -170,6 +177,8 @@ def names(
     overrides: Overrides = None,
 ) -> None:
     """Print the clusters of a finished run by size: their names, the confidence, and the evidence."""
+    from pipelines.commands import inspect
+
     with exit_codes():
         print_table(inspect.names(load(config, overrides or ()), layer, _arguments(config, overrides)))
 
@@ -182,6 +191,8 @@ def search(
     overrides: Overrides = None,
 ) -> None:
     """Print the clusters and images of a finished run that are nearest to a sentence."""
+    from pipelines.commands import inspect
+
     with exit_codes():
         for table in inspect.nearest(load(config, overrides or ()), text, n, _arguments(config, overrides)):
             print_table(table)
@@ -195,11 +206,13 @@ def predict(
     overrides: Overrides = None,
 ) -> None:
     """Print the clusters of a finished run that images or vectors belong to. Exit code 1: none of them can be used."""
+    from pipelines.commands import predict as predicting
+
     with exit_codes():
-        to = to and predict_command.writable(to)
-        predicted = predict_command.predict(load(config, overrides or ()), what, _arguments(config, overrides))
+        to = to and predicting.writable(to)
+        predicted = predicting.predict(load(config, overrides or ()), what, _arguments(config, overrides))
         if to:
-            predict_command.write(predicted.rows, to)
+            predicting.write(predicted.rows, to)
     print_table(predicted.table())
     print_lines([*predicted.lines(), *([f"all rows are in {to}"] if to else [])])
     if predicted.rejected == len(predicted.rows):
@@ -225,10 +238,14 @@ def export(
     local: Local = False,
 ) -> None:
     """Write a finished run as a labelled data set, or resume an interrupted export. Exit codes as those of `run`."""
+    from cpp.export.filters import Filter
+    from pipelines.commands import export_plan
+    from pipelines.commands.export import go
+
     with exit_codes():
-        chosen = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
-        wanted = export_plan.Wanted(format, to, layer, chosen, links, curated)
-        summary = export_command.go(load(config, overrides or ()), wanted, _arguments(config, overrides), local)
+        images = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
+        request = export_plan.Wanted(format, to, layer, images, links, curated)
+        summary = go(load(config, overrides or ()), request, _arguments(config, overrides), local)
     print_lines(summary.lines())
     if summary.failed or not summary.images:
         raise typer.Exit(FAILED)
@@ -243,8 +260,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove the results; without it they are only listed.")] = False,
 ) -> None:
     """List the results in a run folder that none of these configurations refers to, and with --yes remove them."""
+    from pipelines.commands.clean import clean as remove_unused
+
     with exit_codes():
-        print_lines(clean_command.clean([load(config, overrides or ()) for config in configs], yes))
+        print_lines(remove_unused([load(config, overrides or ()) for config in configs], yes))
 
 
 def _arguments(config: Path, overrides: list[str] | None) -> list[str]:
@@ -252,10 +271,12 @@ def _arguments(config: Path, overrides: list[str] | None) -> list[str]:
     return [str(config), *(part for setting in overrides or () for part in ("--set", setting))]
 
 
-def _planned(config: Config, names: list[str]) -> list[planning.Step]:
-    """The named steps and those that they need, planned."""
+def _planned(config: Config, names: list[str]) -> list[Step]:
+    """Plan the named steps and those that they need; without names, all steps."""
+    from pipelines import graph
+
     planned = graph.plan(config)
-    needed = planning.upstream(names, {step.name: step.stage for step in planned})
+    needed = upstream(names, {step.name: step.stage for step in planned})
     return [step for step in planned if step.name in needed]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Column, Table
@@ -16,7 +17,9 @@ from pipelines.engine.executor import DISK_FULL
 from pipelines.engine.plan import Step
 from pipelines.engine.progress import Screen, print_table
 from pipelines.engine.row_counts import AccountingError
-from pipelines.run import Run
+
+if TYPE_CHECKING:
+    from pipelines.run import Run  # which loads torch
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 RESUME = "interrupted; run the same command again to resume"

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import threadpoolctl
-import torch
 
 from cpp.files import credentials, scratch
 from cpp.files.integrity import damage
@@ -38,6 +37,8 @@ class OpenError(RuntimeError):
 
 def open_stage(stage: Stage, context: Context) -> Work:
     """Limit this process to `context.threads` threads and open the stage."""
+    import torch  # not above: the command line needs this module and not torch
+
     torch.set_num_threads(context.threads)
     threadpoolctl.threadpool_limits(context.threads)
     scratch.clear_copies()  # local copies that the previous stage kept

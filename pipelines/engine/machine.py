@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 from pipelines.config.sections import Resources
 
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -47,6 +45,8 @@ def free_bytes(folder: str) -> int:
 
 def missing_resources(r: Resources) -> Iterator[str]:
     """Yield a sentence for each kind of resource of which the workers need more than this machine has."""
+    import torch  # not above: the command line needs this module and not torch
+
     for kind, needed, available, key in (
         ("CPU", r.workers * r.cpus, os.cpu_count() or 1, "workers"),
         ("CPU", r.cpu_workers or 0, os.cpu_count() or 1, "cpu_workers"),
