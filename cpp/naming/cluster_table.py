@@ -41,13 +41,7 @@ CLUSTERS = pa.schema(
     ]
 )
 LABELS = pa.schema(
-    [
-        ("key", pa.string()),
-        ("label", pa.string()),
-        ("confidence", pa.float32()),
-        ("word", pa.string()),
-        ("agrees", pa.bool_()),
-    ]
+    {"key": pa.string(), "label": pa.string(), "confidence": pa.float32(), "word": pa.string(), "agrees": pa.bool_()}
 )
 
 
@@ -85,22 +79,15 @@ class Layer:
             "captions": [{"word": word, "score": score} for word, score in self.captions[k]] if self.captions else [],
             "examples": list(self.examples.get(k, ())),
             "small_margin": self.small_margin[k],
-            **(_evidence(self.names[k]) if self.names is not None else {"top": []}),
+            "top": [],
+            **(_evidence(self.names[k]) if self.names is not None else {}),
             **measured,
         }
 
 
 def _evidence(name: Name) -> dict[str, Any]:
-    return {
-        "name": name.name,
-        "status": name.status,
-        "confidence": name.confidence,
-        "share": name.share,
-        "runner_up": name.runner_up,
-        "margin": name.margin,
-        "agree": name.agree,
-        "top": [word._asdict() for word in name.top],
-    }
+    columns = ("name", "status", "confidence", "share", "runner_up", "margin", "agree")
+    return {column: getattr(name, column) for column in columns} | {"top": [word._asdict() for word in name.top]}
 
 
 def confidence(
@@ -111,7 +98,8 @@ def confidence(
     It follows from the confidence of the cluster's name, the margin of the image, and `lag`, the cosine of the image to
     its own best word minus that to the name (0 if they are the same word).
     """
-    odds = np.log(cluster_n.clip(1e-6, 1 - 1e-6) / (1 - cluster_n.clip(1e-6, 1 - 1e-6)))
+    likely = cluster_n.clip(1e-6, 1 - 1e-6)
+    odds = np.log(likely / (1 - likely))
     probability: NDArray[np.floating] = 1 / (
         1 + np.exp(-(ODDS_WEIGHT * odds + MARGIN_WEIGHT * margin_n + LAG_WEIGHT * lag_n))
     )

@@ -1,7 +1,7 @@
-"""Names of clusters, and the confidence of each name. From sums over images alone (`cpp.naming.votes`).
+"""Names of clusters, and the confidence of each name, both computed from sums over images (`cpp.naming.votes`).
 
 The name is the word whose mean similarity to the members most exceeds its mean similarity to all images. That is the
-mean member against the text: one product, however many images there are. If the members disagree below a more general
+mean member against the text: one product for any number of images. If the members disagree below a more general
 word, the name is that word. The confidence comes from two numbers without a unit, so that it means the same with
 another encoder: `lead`, the number of standard deviations (of a word's similarity over all images) by which the name,
 or a more special word, leads the best word with another meaning; and `standing`, the number of standard deviations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -90,11 +90,11 @@ def names(
     starts = np.searchsorted(votes.cluster, np.arange(len(sums.count_k) + 1))
     guesses = []
     lifts = _lifts(sums, vocabulary, excluded)
-    for (low, high), count, lift in zip(pairwise(starts), sums.count_k, lifts, strict=True):
-        if not count:
+    for (low, high), size, lift in zip(pairwise(starts), sums.count_k, lifts, strict=True):
+        if not size:
             guesses.append(EMPTY)
             continue
-        own = _ClusterVotes(votes.word[low:high], votes.vote[low:high], votes.first[low:high], int(count))
+        own = _ClusterVotes(votes.word[low:high], votes.vote[low:high], votes.first[low:high], int(size))
         guesses.append(_by_lift(own, lift, vocabulary, top) if method == "lift" else _by_votes(own, vocabulary, top))
     least = sure if method == "lift" else 0.0  # the published vote is never silent
     named = [replace(guess, name=guess.guess) if guess.confidence >= least else guess for guess in guesses]
@@ -201,7 +201,10 @@ def _top(order: Sequence[int], own: _ClusterVotes, vocabulary: Vocabulary, top: 
 def _make_unique(
     names: list[Name], sums: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]
 ) -> list[Name]:
-    """Add the word that most distinguishes a cluster, in brackets, to names that several clusters share."""
+    """Add the word that most distinguishes a cluster, in brackets, to names that several clusters share.
+
+    Clusters for which no such word is left get a number instead, from 2.
+    """
     shared = {name for name, times in Counter(n.name for n in names).items() if name and times > 1}
     taken = {n.name for n in names} - shared
     text, number = vocabulary.vectors.numpy(), {word: i for i, word in enumerate(vocabulary.words)}
@@ -215,15 +218,8 @@ def _make_unique(
             distinct[excluded] = distinct[number[name]] = -np.inf
             order = np.argsort(-distinct, kind="stable")
             options = (f"{name} ({vocabulary.words[w]})" for w in order if np.isfinite(distinct[w]))
-            unique = next((option for option in options if option not in taken), None)
-            result[k] = replace(names[k], name=unique or _numbered(name, taken))
-            taken.add(result[k].name)
+            numbered = (f"{name} ({i})" for i in count(2))
+            unique = next(option for option in chain(options, numbered) if option not in taken)
+            result[k] = replace(names[k], name=unique)
+            taken.add(unique)
     return result
-
-
-def _numbered(name: str, taken: set[str | None]) -> str:
-    """`name (2)`, or the next free number."""
-    number = 2
-    while f"{name} ({number})" in taken:
-        number += 1
-    return f"{name} ({number})"

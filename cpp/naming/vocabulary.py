@@ -52,10 +52,8 @@ class Vocabulary:
             raise ValueError(
                 "the vocabulary has no words" + (", because label.exclude removes all of them" if len(words) else "")
             )
-        rows, entry_of_row = (
-            np.concatenate(list(entries.values())),
-            np.repeat(np.arange(len(entries)), [*map(len, entries.values())]),
-        )
+        rows = np.concatenate(list(entries.values()))
+        entry_of_row = np.repeat(np.arange(len(entries)), [*map(len, entries.values())])
         unit = normalize(torch.from_numpy(np.asarray(vectors, np.float32)[rows]))
         summed = unit.new_zeros(len(entries), unit.shape[1]).index_add_(0, torch.from_numpy(entry_of_row), unit)
         return cls(tuple(cleaned[i] for i in entries), normalize(summed))

@@ -1,4 +1,7 @@
-"""Lists of words that installed packages ship, which `label.vocabulary` can name instead of a file."""
+"""Lists of words that installed packages ship, which `label.vocabulary` can name instead of a file.
+
+This module reads no files of a user.
+"""
 
 from __future__ import annotations
 
