@@ -194,6 +194,8 @@ def finish(export: Export, folder: Folder, parts: Sequence[str]) -> Mapping[str,
                     )
                 case "labels.json":
                     tables.write_fiftyone(path, paths, export.classes, export.layer)
-                case _:
+                case "classes.csv":
                     tables.write_classes(path, export.classes)
+                case _:
+                    raise ValueError(f"no part of an export writes the file {final}: add a case to finish")
     return {"images": images, "left_out": dict(left_out)}

@@ -46,7 +46,7 @@ def open_stage(stage: Stage, context: Context) -> Work:
 
 
 def run_task(work: Work, task: Task, store: Store) -> Result:
-    """Process one shard. All its files appear together or not at all; an exception becomes a failed result."""
+    """Process one shard. Each of its files appears whole, after all are written; an exception is a failed result."""
     start = time.perf_counter()
     try:
         with store.commit(task.outputs) as out, store.local_files(task.files) as files:
