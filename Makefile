@@ -1,6 +1,7 @@
 # Every target first makes .venv from requirements.lock, once: nothing but python3 and make is needed.
 PYTHON := .venv/bin/python
 CONFIG ?= configs/caltech101.yaml
+LOCK := $(if $(CPU),build/requirements-cpu.lock,requirements.lock)
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
 .PHONY: help demo demo-model install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak lock audit clean-results clean
@@ -14,7 +15,7 @@ demo: .venv/ready ## Draw 3,000 pictures, cluster and name them: no data, weight
 	$(PYTHON) -m pipelines demo $(ARGS)
 demo-model: .venv/ready ## Train the demonstration's small CLIP again, ten to twenty minutes
 	$(PYTHON) -m cpp.demo.clip
-install: .venv/ready ## Make .venv with the locked dependencies
+install: .venv/ready ## Make .venv with the locked dependencies; CPU=1 leaves out CUDA
 run: .venv/ready ## Bring the run of CONFIG up to date
 	$(PYTHON) -m pipelines run $(CONFIG) $(STEPS) $(SET) $(ARGS)
 plots: .venv/ready ## Write the curve, sizes, map and contact sheet of CONFIG's run into its folder plots
@@ -75,9 +76,13 @@ clean-results: .venv/ready ## List results of CONFIG's folder that it does not r
 clean: ## Remove .venv and caches, not results
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.venv/ready: requirements.lock pyproject.toml
+build/requirements-cpu.lock: requirements.lock
+	@mkdir -p build
+	grep -vE '^(cuda|nvidia|triton)' requirements.lock | sed 's/^faiss-gpu==/faiss-cpu==/' > $@
+
+.venv/ready: $(LOCK) pyproject.toml
 	python3 -m venv .venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	.venv/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --requirements requirements.lock
+	.venv/bin/uv pip install --quiet --compile-bytecode --python $(PYTHON) --requirements $(LOCK) $(if $(CPU),--torch-backend cpu)
 	.venv/bin/uv pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@touch $@
