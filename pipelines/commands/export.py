@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from cpp.export import dataset
@@ -25,7 +24,7 @@ from pipelines.config.load import Config
 from pipelines.engine.executor import Result, run_in_process
 from pipelines.engine.plan import Task
 from pipelines.engine.progress import Progress
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 
 NEEDED = ("assignments", "clusters", "labels")
 CURATED = ("keep", "drop")
@@ -57,21 +56,18 @@ class Summary:
             yield f"  left out: {n:,} {reason}"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Write(Stage):
     """Write one shard of an export. Its files lie in the target folder of the export, so the stage has no products."""
 
     version = dataset.VERSION
     products = ()
-    each = ()
-    whole = ()
     export: Export
     to: str
 
     def open(self, context: Context) -> Work:
         folder = self.export.folder(self.to)
 
-        def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             with local_tables(files["shard"]) as shard:
                 n = dataset.write(self.export, shard, files["name"], files["key"], folder, files["chosen"])
             return Counts(n, n)

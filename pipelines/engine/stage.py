@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, dataclass_transform
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
@@ -17,8 +17,9 @@ from cpp.store.results import File, Product
 from pipelines.config.sections import Resources
 from pipelines.engine.shard_index import FilePaths
 
-Work = Callable[[Mapping[str, Any], Mapping[str, Path]], Counts]
-"""`work(files, out)` reads a shard's files (by the names in `each`), writes its products (by name), counts rows."""
+Inputs = Mapping[str, Any]  # the file of a shard for each name in `each`
+Outputs = Mapping[str, Path]  # the file to write for each product
+Work = Callable[[Inputs, Outputs], Counts]  # reads a shard's files, writes its products, counts its rows
 
 
 @dataclass(frozen=True)
@@ -66,27 +67,36 @@ class Context:
                 yield local
 
 
-class Stage(ABC):
-    """A frozen dataclass of settings. Increase `version` when a change of the code changes the results.
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Stage:
+    """Settings of a step, and how it processes a shard. Every subclass is a frozen dataclass of its settings.
 
-    `each` names the inputs that are read shard by shard (if empty, the stage runs once), `whole` those that every
-    worker reads whole. `gpu` is true if the stage computes on `context.device`; only such stages get GPUs.
+    Increase `version` when a change of the code changes the results. `each` names the inputs that are read shard by
+    shard (if empty, the stage runs once), `whole` those that every worker reads whole. `gpu` is true if the stage
+    computes on `context.device`; only such stages get GPUs. A stage defines `work`, or `open` if it loads something.
     """
 
     version: ClassVar[int]
     products: ClassVar[tuple[Product, ...]]
-    each: ClassVar[tuple[str, ...]]
-    whole: ClassVar[tuple[str, ...]]
+    each: ClassVar[tuple[str, ...]] = ()
+    whole: ClassVar[tuple[str, ...]] = ()
     gpu: ClassVar[bool] = False
 
-    @abstractmethod
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
     def open(self, context: Context) -> Work:
         """Load models and inputs, once for each worker, and return the function that processes a shard."""
+        return functools.partial(self.work, context)
+
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        """Process a shard, with nothing loaded before."""
+        raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON values. They are part of the fingerprint, and `plan` prints them."""
         flat: dict[str, Any] = {}
-        for field in fields(self):  # type: ignore[arg-type]  # every stage is a dataclass, which the base is not
+        for field in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value = getattr(self, field.name)
             plain = to_jsonable_python(value)
             flat |= plain if isinstance(value, BaseModel) else {field.name: plain}

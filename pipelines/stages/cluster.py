@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,7 +18,7 @@ from cpp.nearest import Nearest
 from cpp.rate_reduction.head import Head
 from cpp.report import summary
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import (
     read_groups,
     read_part_moments,
@@ -33,13 +30,11 @@ from pipelines.stages.artifacts import (
 from pipelines.stages.schemas import ASSIGNED
 
 
-@dataclass(frozen=True, kw_only=True)
 class Partition(Stage):
     """Partition the codes of a sample of FEATURES into fine groups, and measure their noise."""
 
     version = 3
     products = (Product("groups", ".safetensors"),)
-    each = ()
     whole = ("features", "head")
     gpu = True
     n_clusters: int | None
@@ -57,7 +52,7 @@ class Partition(Stage):
     def open(self, context: Context) -> Work:
         head = Head.load(context.file("head"), context.device)
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
             codes = head.project(torch.from_numpy(X), context.batch)
             groups = layers.fine_groups(
@@ -80,13 +75,11 @@ class Partition(Stage):
         return work
 
 
-@dataclass(frozen=True, kw_only=True)
 class Measure(Stage):
     """Sum the moments of the fine groups over all CODES, exactly. Coding lengths, K and layers follow from them."""
 
     version = 2
     products = (Product("moments", ".safetensors"),)
-    each = ()
     whole = ("codes", "groups")
     gpu = True
 
@@ -94,7 +87,7 @@ class Measure(Stage):
         groups = read_groups(context)
         nearest = Nearest(groups.centroids, context.device == "cuda")
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             blocks = tables.batches(context.whole["codes"], ["code"], context.prefetch)
             codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
             moments, rows = groups.moments(codes, nearest, context.batch)
@@ -108,32 +101,26 @@ class Measure(Stage):
         return work
 
 
-@dataclass(frozen=True, kw_only=True)
 class Layers(Stage):
     """Build the merge tree from the moments, choose K with its interval, and cut the tree into layers."""
 
     version = 1
     products = (Product("tree", ".safetensors"),)
-    each = ()
     whole = ("groups", "moments")
     n_clusters: int | None
     layers: list[int] | Literal["auto"]
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            moments = read_part_moments(context)
-            groups = read_groups(context)
-            candidate = len(groups.centroids) if groups.candidates else None
-            built = layers.build_layers(groups.e, moments, self.n_clusters or candidate, self.layers)
-            write_tree(built, out["tree"])
-            print(f"layers: {built.choice.sentence}", flush=True)
-            rows = int(moments.count_K.sum())
-            return Counts(rows, rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        moments = read_part_moments(context)
+        groups = read_groups(context)
+        candidate = len(groups.centroids) if groups.candidates else None
+        built = layers.build_layers(groups.e, moments, self.n_clusters or candidate, self.layers)
+        write_tree(built, out["tree"])
+        print(f"layers: {built.choice.sentence}", flush=True)
+        rows = int(moments.count_K.sum())
+        return Counts(rows, rows)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Assign(Stage):
     """Assign every image to its cluster in every layer, and copy its metadata.
 
@@ -151,7 +138,7 @@ class Assign(Stage):
         tree = read_tree(context)
         nearest = Nearest(read_groups(context).centroids, context.device == "cuda", tree.clusters[tree.main])
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             codes = tables.read(files["codes"])
             Z = tables.matrix(codes["code"]).astype(np.float32)
             group, assigned = nearest.groups(Z, context.batch)

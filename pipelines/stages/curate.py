@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +19,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import TopRows
 from cpp.store.results import Product, shard_of
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_tree
 
 CANDIDATES = 2048  # images of a cluster among which diverse ones are chosen
@@ -40,7 +38,6 @@ class Rows(NamedTuple):
     lot: NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Balance(Stage):
     """Choose a balanced subset of `size` rows among those that stay, and what each cluster contributes.
 
@@ -49,7 +46,6 @@ class Balance(Stage):
 
     version = 1
     products = (Product("chosen"), Product("shares"))
-    each = ()
     whole = ("assignments", "codes", "labels", "outliers", "duplicates", "tree")
     size: int
     power: float
@@ -57,34 +53,29 @@ class Balance(Stage):
     threshold: float | None
     seed: int
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(context)
-            sizes, all_rows = np.zeros(tree.finest, np.int64), 0
-            for rows in self._rows(context, tree):
-                sizes += np.bincount(rows.cluster[rows.stays], minlength=tree.finest)
-                all_rows += len(rows.cluster)
-            finest = tree.clusters[tree.finest]
-            coarser = [parents(finest, cluster) for K, cluster in tree.clusters.items() if tree.finest != K]
-            taken = balance.hierarchical_shares(coarser, sizes, self.size, self.power)
-            chosen = (
-                self._diverse(context, tree, sizes, taken)
-                if self.by == "diversity"
-                else self._first(context, tree, taken)
-            )
-            shards, starts = _shards(context)
-            cuts = np.searchsorted(chosen, starts)
-            rows_by_shard = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
-            schema = pa.schema([("shard", pa.string()), ("rows", pa.list_(pa.int64()))])
-            tables.write(pa.table({"shard": shards, "rows": rows_by_shard}, schema=schema), out["chosen"])
-            tables.write(pa.table({"cluster": np.arange(tree.finest), "stay": sizes, "taken": taken}), out["shares"])
-            n = int(taken.sum())
-            which = f"{n:,} images" if n == self.size else f"all {n:,} remaining images (curate.size is {self.size:,})"
-            clusters = f"{int((taken > 0).sum()):,} of {tree.finest:,} clusters"
-            print(f"balance: the subset has {which} from {clusters}", flush=True)
-            return Counts(all_rows, all_rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        tree = read_tree(context)
+        sizes, all_rows = np.zeros(tree.finest, np.int64), 0
+        for rows in self._rows(context, tree):
+            sizes += np.bincount(rows.cluster[rows.stays], minlength=tree.finest)
+            all_rows += len(rows.cluster)
+        finest = tree.clusters[tree.finest]
+        coarser = [parents(finest, cluster) for K, cluster in tree.clusters.items() if tree.finest != K]
+        taken = balance.hierarchical_shares(coarser, sizes, self.size, self.power)
+        chosen = (
+            self._diverse(context, tree, sizes, taken) if self.by == "diversity" else self._first(context, tree, taken)
+        )
+        shards, starts = _shards(context)
+        cuts = np.searchsorted(chosen, starts)
+        rows_by_shard = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
+        schema = pa.schema([("shard", pa.string()), ("rows", pa.list_(pa.int64()))])
+        tables.write(pa.table({"shard": shards, "rows": rows_by_shard}, schema=schema), out["chosen"])
+        tables.write(pa.table({"cluster": np.arange(tree.finest), "stay": sizes, "taken": taken}), out["shares"])
+        n = int(taken.sum())
+        which = f"{n:,} images" if n == self.size else f"all {n:,} remaining images (curate.size is {self.size:,})"
+        clusters = f"{int((taken > 0).sum()):,} of {tree.finest:,} clusters"
+        print(f"balance: the subset has {which} from {clusters}", flush=True)
+        return Counts(all_rows, all_rows)
 
     def _first(self, context: Context, tree: TreeFile, taken: NDArray[np.int64]) -> NDArray[np.int64]:
         """The first rows of each cluster, in ascending order: by confidence, or by random draw."""
@@ -186,7 +177,6 @@ def _shards(context: Context) -> tuple[list[str], NDArray[np.int64]]:
     return [shard_of(path) for path in paths], np.cumsum([0, *rows])
 
 
-@dataclass(frozen=True, kw_only=True)
 class Curate(Stage):
     """Write every image of a shard to KEEP or to DROP, the latter with the reason."""
 
@@ -205,7 +195,7 @@ class Curate(Stage):
             names = table["shard"].to_pylist()
             chosen = {name: flat[a:b] for name, a, b in zip(names, cuts[:-1], cuts[1:], strict=True)}
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             table = tables.read(files["assignments"], columns=["key", "image_shard"])
             duplicate_rows, outlier_rows = (
                 tables.read(files[kind], columns=[column]) if kind in files else None
@@ -226,26 +216,21 @@ class Curate(Stage):
         return work
 
 
-@dataclass(frozen=True, kw_only=True)
 class Summary(Stage):
     """Count the kept images, and the dropped images by reason."""
 
     version = 1
     products = (Product("curation", ".json"),)
-    each = ()
     whole = ("keep", "drop")
     asked: int | None
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            kept = sum(tables.read_counts(path)[1] for path in context.whole["keep"])
-            dropped = Counter({reason.value: 0 for reason in Reason})
-            for batch in tables.batches(context.whole["drop"], ["reason"], context.prefetch):
-                dropped.update(batch["reason"].to_pylist())
-            rows = kept + dropped.total()
-            counts = {"images": rows, "kept": kept, "asked": self.asked, "dropped": dict(dropped)}
-            out["curation"].write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-            print(f"curation: {kept:,} of {rows:,} images are kept", flush=True)
-            return Counts(rows, rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        kept = sum(tables.read_counts(path)[1] for path in context.whole["keep"])
+        dropped = Counter({reason.value: 0 for reason in Reason})
+        for batch in tables.batches(context.whole["drop"], ["reason"], context.prefetch):
+            dropped.update(batch["reason"].to_pylist())
+        rows = kept + dropped.total()
+        counts = {"images": rows, "kept": kept, "asked": self.asked, "dropped": dict(dropped)}
+        out["curation"].write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+        print(f"curation: {kept:,} of {rows:,} images are kept", flush=True)
+        return Counts(rows, rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,44 +19,39 @@ from cpp.files.top_rows import SmallestRows
 from cpp.naming.titles import row_title
 from cpp.report import balance_page, duplicates_page, outliers_page, thumbnails
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 
 PICTURE = ("shard", "row", "key", "image_shard", "large")  # columns of DUPLICATE_PICTURES
 
 
-@dataclass(frozen=True, kw_only=True)
 class OutliersPage(Stage):
     """OUTLIERS -> the page with the most unusual images by score and part, and the effect of each threshold."""
 
     version = 2
     products = (Product("outliers_page", ".html"),)
-    each = ()
     whole = ("outliers", "assignments", "clusters")
     title: str
     threshold: float | None
     others: Mapping[str, str]
     images: bool
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            counts = np.zeros(outliers_page.BINS, np.int64)
-            highest = SmallestRows(max(outliers_page.SHOWN.values()))  # by kind: it stands in the column `cluster`
-            for outliers, assigned in _aligned(context):
-                bins = (outliers["outlier"].to_numpy() * outliers_page.BINS).astype(np.int64)
-                counts += np.bincount(bins.clip(0, outliers_page.BINS - 1), minlength=outliers_page.BINS)
-                columns = {"of": assigned["cluster"], "key": assigned["key"], "image_shard": assigned["image_shard"]}
-                columns |= {name: outliers[name] for name in ("outlier", *PARTS)}
-                for number, kind in enumerate(outliers_page.SHOWN):
-                    value = outliers[kind].to_numpy(zero_copy_only=False).astype(np.float64)
-                    present = np.flatnonzero(~np.isnan(value))
-                    batch = pa.record_batch({"cluster": np.full(len(value), number, np.int32), **columns})
-                    highest.add(-value[present], batch.take(pa.array(present)))
-            examples = self._examples(highest, context)
-            page = outliers_page.page(self.title, counts, self.threshold, examples, self.others)
-            out["outliers_page"].write_text(page, encoding="utf-8")
-            return Counts(int(counts.sum()), int(counts.sum()))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        counts = np.zeros(outliers_page.BINS, np.int64)
+        highest = SmallestRows(max(outliers_page.SHOWN.values()))  # by kind: it stands in the column `cluster`
+        for outliers, assigned in _aligned(context):
+            bins = (outliers["outlier"].to_numpy() * outliers_page.BINS).astype(np.int64)
+            counts += np.bincount(bins.clip(0, outliers_page.BINS - 1), minlength=outliers_page.BINS)
+            columns = {"of": assigned["cluster"], "key": assigned["key"], "image_shard": assigned["image_shard"]}
+            columns |= {name: outliers[name] for name in ("outlier", *PARTS)}
+            for number, kind in enumerate(outliers_page.SHOWN):
+                value = outliers[kind].to_numpy(zero_copy_only=False).astype(np.float64)
+                present = np.flatnonzero(~np.isnan(value))
+                batch = pa.record_batch({"cluster": np.full(len(value), number, np.int32), **columns})
+                highest.add(-value[present], batch.take(pa.array(present)))
+        examples = self._examples(highest, context)
+        page = outliers_page.page(self.title, counts, self.threshold, examples, self.others)
+        out["outliers_page"].write_text(page, encoding="utf-8")
+        return Counts(int(counts.sum()), int(counts.sum()))
 
     def _examples(self, highest: SmallestRows, context: Context) -> list[dict[str, Any]]:
         """The most unusual images of each kind with their pictures and the titles of their clusters."""
@@ -71,42 +65,37 @@ class OutliersPage(Stage):
         return _with_pictures(rows, self.images, context)
 
 
-@dataclass(frozen=True, kw_only=True)
 class BalancePage(Stage):
     """DROP -> the page with the sizes of clusters before and after, and examples of kept and dropped images."""
 
     version = 2
     products = (Product("balance_page", ".html"),)
-    each = ()
     whole = ("drop", "assignments", "clusters", "curation", "tree")
     title: str
     how: str
     others: Mapping[str, str]
     images: bool
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            clusters, titles = _clusters(context), _titles(context)
-            before, after = (np.zeros(len(clusters), np.int64) for _ in range(2))
-            shown = np.array(balance_page.clusters_shown(np.array([row["size"] for row in clusters])))
-            typical = SmallestRows(balance_page.IMAGES)  # by cluster and decision
-            for batch, reasons in _decisions(context):
-                cluster = batch["cluster"].to_numpy()
-                kept = np.array([reason is None for reason in reasons], np.bool_)
-                before += np.bincount(cluster, minlength=len(before))
-                after += np.bincount(cluster[kept], minlength=len(after))
-                columns = {"of": batch["cluster"], "key": batch["key"], "image_shard": batch["image_shard"]}
-                columns |= {"cluster": 2 * cluster + kept, "reason": pa.array(reasons, pa.string())}
-                chosen = np.flatnonzero(np.isin(cluster, shown))
-                typical.add(-batch["score"].to_numpy()[chosen], pa.record_batch(columns).take(pa.array(chosen)))
-            ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
-            rows = _with_pictures([{**row, "cluster": row["of"]} for row in ordered], self.images, context)
-            summary = json.loads(Path(context.file("curation")).read_text())
-            page = balance_page.page(self.title, summary, self.how, titles, before, after, rows, self.others)
-            out["balance_page"].write_text(page, encoding="utf-8")
-            return Counts(int(before.sum()), int(before.sum()))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        clusters, titles = _clusters(context), _titles(context)
+        before, after = (np.zeros(len(clusters), np.int64) for _ in range(2))
+        shown = np.array(balance_page.clusters_shown(np.array([row["size"] for row in clusters])))
+        typical = SmallestRows(balance_page.IMAGES)  # by cluster and decision
+        for batch, reasons in _decisions(context):
+            cluster = batch["cluster"].to_numpy()
+            kept = np.array([reason is None for reason in reasons], np.bool_)
+            before += np.bincount(cluster, minlength=len(before))
+            after += np.bincount(cluster[kept], minlength=len(after))
+            columns = {"of": batch["cluster"], "key": batch["key"], "image_shard": batch["image_shard"]}
+            columns |= {"cluster": 2 * cluster + kept, "reason": pa.array(reasons, pa.string())}
+            chosen = np.flatnonzero(np.isin(cluster, shown))
+            typical.add(-batch["score"].to_numpy()[chosen], pa.record_batch(columns).take(pa.array(chosen)))
+        ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
+        rows = _with_pictures([{**row, "cluster": row["of"]} for row in ordered], self.images, context)
+        summary = json.loads(Path(context.file("curation")).read_text())
+        page = balance_page.page(self.title, summary, self.how, titles, before, after, rows, self.others)
+        out["balance_page"].write_text(page, encoding="utf-8")
+        return Counts(int(before.sum()), int(before.sum()))
 
 
 def _decisions(context: Context) -> Iterator[tuple[pa.RecordBatch, list[str | None]]]:
@@ -146,13 +135,11 @@ def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -
     return [{**row, "large": pictures.get((row["image_shard"], row["key"]))} for row in rows]
 
 
-@dataclass(frozen=True, kw_only=True)
 class DuplicatesPage(Stage):
     """Counts, curve and examples of near-duplicates -> their page."""
 
     version = 2
     products = (Product("duplicates_page", ".html"),)
-    each = ()
     whole = ("duplicate_curve", "duplicate_examples", "duplicate_pictures", "duplicate_counts")
     title: str
     threshold: float
@@ -161,26 +148,23 @@ class DuplicatesPage(Stage):
     bytes: bool
     others: Mapping[str, str]
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            pictures: dict[tuple[int, int], dict[str, Any]] = {}
-            for batch in tables.batches(context.whole["duplicate_pictures"], PICTURE, context.prefetch):
-                pictures |= {(row["shard"], row["row"]): row for row in batch.to_pylist()}
-            examples: dict[tuple[str, int], list[dict[str, Any]]] = {}
-            for row in tables.read(context.file("duplicate_examples")).to_pylist():
-                picture = pictures[row["shard"], row["row"]]
-                examples.setdefault((row["what"], row["number"]), []).append({**row, **picture})
-            counts = json.loads(Path(context.file("duplicate_counts")).read_text())
-            curve = tables.read(context.file("duplicate_curve")).to_pydict()
-            search = duplicates_page.Search(
-                run=self.title,
-                threshold=self.threshold,
-                keep=self.keep,
-                neighbours=self.neighbours,
-                bytes=self.bytes,
-            )
-            page = duplicates_page.page(search, counts, curve, list(examples.values()), self.others)
-            out["duplicates_page"].write_text(page, encoding="utf-8")
-            return Counts(counts["rows"], counts["rows"])
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        pictures: dict[tuple[int, int], dict[str, Any]] = {}
+        for batch in tables.batches(context.whole["duplicate_pictures"], PICTURE, context.prefetch):
+            pictures |= {(row["shard"], row["row"]): row for row in batch.to_pylist()}
+        examples: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for row in tables.read(context.file("duplicate_examples")).to_pylist():
+            picture = pictures[row["shard"], row["row"]]
+            examples.setdefault((row["what"], row["number"]), []).append({**row, **picture})
+        counts = json.loads(Path(context.file("duplicate_counts")).read_text())
+        curve = tables.read(context.file("duplicate_curve")).to_pydict()
+        search = duplicates_page.Search(
+            run=self.title,
+            threshold=self.threshold,
+            keep=self.keep,
+            neighbours=self.neighbours,
+            bytes=self.bytes,
+        )
+        page = duplicates_page.page(search, counts, curve, list(examples.values()), self.others)
+        out["duplicates_page"].write_text(page, encoding="utf-8")
+        return Counts(counts["rows"], counts["rows"])

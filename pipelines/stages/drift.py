@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -22,64 +20,54 @@ from cpp.naming.titles import best_word
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import drift_page
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import TreeFile, read_groups, read_part_moments, read_tree
 
 COLUMNS = ["cluster", "score", "margin"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Fitted(Stage):
     """Summarise ASSIGNMENTS of the fitted images as a profile, for comparison with appended images."""
 
     version = 1
     products = (Product("fitted", ".safetensors"),)
-    each = ()
     whole = ("run_assignments", "tree")
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            profile = Profile.empty(read_tree(context).main)
-            for batch in tables.batches(context.whole["run_assignments"], COLUMNS, context.prefetch):
-                profile.add(*(batch[column].to_numpy() for column in COLUMNS))
-            save_file({f.name: getattr(profile, f.name) for f in fields(profile)}, out["fitted"])
-            return Counts(profile.rows, profile.rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        profile = Profile.empty(read_tree(context).main)
+        for batch in tables.batches(context.whole["run_assignments"], COLUMNS, context.prefetch):
+            profile.add(*(batch[column].to_numpy() for column in COLUMNS))
+        save_file({f.name: getattr(profile, f.name) for f in fields(profile)}, out["fitted"])
+        return Counts(profile.rows, profile.rows)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Growth(Stage):
     """Measure how well appended images fit: in numbers, by cluster, and as a page."""
 
     version = 3
     products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
-    each = ()
     whole = (
         "fitted", "run_rejected", "codes", "assignments", "rejected", "groups", "tree", "moments", "clusters",
     )  # fmt: skip
     title: str
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(context)
-            old, new = Profile(**load_file(context.file("fitted"))), Profile.empty(tree.main)
-            moments = self._appended_moments(context, tree, new)
-            profiles = {
-                "fitted": old.summary(_rows(context, "run_rejected"), old),
-                "appended": new.summary(_rows(context, "rejected"), old),
-            }
-            cost = drift.added_bits(_by_part(context, tree), moments, tree.about["e"])
-            due = drift.refit_reasons(profiles["fitted"], profiles["appended"], cost)
-            growth = {**profiles, "bits": _bits(cost), "refit_due": bool(due), "reasons": due}
-            out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")
-            table = _by_cluster(context, old, new)
-            tables.write(table, out["growth_by_cluster"])
-            page = drift_page.page(self.title, growth, old, new, table.to_pylist())
-            out["report"].write_text(page, encoding="utf-8")
-            return Counts(new.rows, new.rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        tree = read_tree(context)
+        old, new = Profile(**load_file(context.file("fitted"))), Profile.empty(tree.main)
+        moments = self._appended_moments(context, tree, new)
+        profiles = {
+            "fitted": old.summary(_rows(context, "run_rejected"), old),
+            "appended": new.summary(_rows(context, "rejected"), old),
+        }
+        cost = drift.added_bits(_by_part(context, tree), moments, tree.about["e"])
+        due = drift.refit_reasons(profiles["fitted"], profiles["appended"], cost)
+        growth = {**profiles, "bits": _bits(cost), "refit_due": bool(due), "reasons": due}
+        out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")
+        table = _by_cluster(context, old, new)
+        tables.write(table, out["growth_by_cluster"])
+        page = drift_page.page(self.title, growth, old, new, table.to_pylist())
+        out["report"].write_text(page, encoding="utf-8")
+        return Counts(new.rows, new.rows)
 
     def _appended_moments(self, context: Context, tree: TreeFile, new: Profile) -> Moments:
         """Moments by cluster of the appended images that are close enough to count; all images are added to `new`."""

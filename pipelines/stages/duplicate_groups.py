@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,11 +18,10 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import thumbnails
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import FACTS, SHARD_BITS, shard_number
 
 
-@dataclass(frozen=True, kw_only=True)
 class Group(Stage):
     """Group all pairs at the threshold, and write the curve over thresholds, examples and counts.
 
@@ -38,47 +35,43 @@ class Group(Stage):
         Product("duplicate_examples"),
         Product("duplicate_counts", ".json"),
     )
-    each = ()
     whole = ("similar_pairs", "similar_rows")
     threshold: float
     lowest: float
     keep: Keep
     neighbours: bool
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            curve, examples = Curve(self.lowest), Examples(self.lowest)
-            by_kind, sizes = Counter[str](), Counter[int]()
-            groups = 0
-            path = out["duplicate_groups"]
-            with pq.ParquetWriter(path, GROUPS, compression="zstd", write_page_checksum=True) as writer:
-                for linked, links in _forests(context, self.neighbours):
-                    grouped = group(linked, links, self.threshold, self.keep)
-                    writer.write_table(_table(linked, grouped, groups), row_group_size=4096)
-                    groups += int(grouped.kept.sum())
-                    by_kind.update(KINDS[kind] for kind in links.kind[links.similarity >= np.float32(self.threshold)])
-                    sizes.update(np.bincount(grouped.group).tolist())
-                    curve.add(len(linked.place), links)
-                    examples.add(linked, links, grouped)
-            columns = {"threshold": curve.thresholds, "dropped": curve.dropped, "groups": curve.groups}
-            tables.write(pa.table(columns), out["duplicate_curve"])
-            tables.write(_shown(examples), out["duplicate_examples"])
-            rows = sum(tables.read_counts(path)[0].rows_in for path in context.whole["similar_pairs"])
-            counts = {
-                "rows": rows,
-                "groups": groups,
-                "dropped": {kind: by_kind[kind] for kind in KINDS},
-                "largest": max(sizes, default=0),
-            }
-            out["duplicate_counts"].write_text(json.dumps(counts) + "\n")
-            gone = sum(by_kind.values())
-            print(
-                f"duplicates: {gone:,} of {rows:,} rows are duplicates; one of each of {groups:,} groups is kept",
-                flush=True,
-            )
-            return Counts(rows, rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        curve, examples = Curve(self.lowest), Examples(self.lowest)
+        by_kind, sizes = Counter[str](), Counter[int]()
+        groups = 0
+        path = out["duplicate_groups"]
+        with pq.ParquetWriter(path, GROUPS, compression="zstd", write_page_checksum=True) as writer:
+            for linked, links in _forests(context, self.neighbours):
+                grouped = group(linked, links, self.threshold, self.keep)
+                writer.write_table(_table(linked, grouped, groups), row_group_size=4096)
+                groups += int(grouped.kept.sum())
+                by_kind.update(KINDS[kind] for kind in links.kind[links.similarity >= np.float32(self.threshold)])
+                sizes.update(np.bincount(grouped.group).tolist())
+                curve.add(len(linked.place), links)
+                examples.add(linked, links, grouped)
+        columns = {"threshold": curve.thresholds, "dropped": curve.dropped, "groups": curve.groups}
+        tables.write(pa.table(columns), out["duplicate_curve"])
+        tables.write(_shown(examples), out["duplicate_examples"])
+        rows = sum(tables.read_counts(path)[0].rows_in for path in context.whole["similar_pairs"])
+        counts = {
+            "rows": rows,
+            "groups": groups,
+            "dropped": {kind: by_kind[kind] for kind in KINDS},
+            "largest": max(sizes, default=0),
+        }
+        out["duplicate_counts"].write_text(json.dumps(counts) + "\n")
+        gone = sum(by_kind.values())
+        print(
+            f"duplicates: {gone:,} of {rows:,} rows are duplicates; one of each of {groups:,} groups is kept",
+            flush=True,
+        )
+        return Counts(rows, rows)
 
 
 GROUPS = pa.schema(
@@ -144,7 +137,6 @@ SHOWN = pa.schema(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Duplicates(Stage):
     """Write DUPLICATES of a shard, row for row with ASSIGNMENTS, and pictures of its images that the page shows."""
 
@@ -157,7 +149,7 @@ class Duplicates(Stage):
     def open(self, context: Context) -> Work:
         shown = tables.read(context.file("duplicate_examples"), columns=["shard", "row"])
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             number = shard_number(files["scattered"], context)
             table = tables.read(files["assignments"], columns=["key", "image_shard"])
             own = pc.field("shard") == number

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -27,42 +25,37 @@ from cpp.export import rows as export_rows
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import FACTS, SHARD_BITS, read_tree, shard_number
 
 BUCKET = 1 << 16  # rows that are searched by one task, about, where there are shards enough
 LYING = 256  # rows that lie together in a sorted shard
 
 
-@dataclass(frozen=True, kw_only=True)
 class Scatter(Stage):
     """A shard of FEATURES and ASSIGNMENTS -> its rows by cluster, with hashes and what the kept one is chosen by."""
 
     version = 1
     products = (Product("scattered"),)
     each = ("features", "assignments", "rejected")
-    whole = ()
     embeddings: list[str]
     neighbours: bool
     similarity: str | None
     bytes: bool
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
-            known, second = _known(files, self.similarity, self.bytes)
-            known |= {"vector_hash": pa.array(duplicate_pairs.hash_vectors(X)), "vector": tables.matrix_column(X)}
-            table = pa.table({**known, "row": np.arange(len(X)), "guest": pa.repeat(False, len(X))})
-            if self.neighbours:
-                guests = table.filter(pa.array(second >= 0))
-                guests = guests.set_column(0, "cluster", pa.array(second[second >= 0]))
-                as_guests = pa.repeat(True, len(guests))
-                table = pa.concat_tables([table, guests.set_column(len(guests.schema) - 1, "guest", as_guests)])
-            table = table.sort_by([("cluster", "ascending"), ("guest", "ascending"), ("row", "ascending")])
-            tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=LYING)
-            return Counts(len(X), len(X))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
+        known, second = _known(files, self.similarity, self.bytes)
+        known |= {"vector_hash": pa.array(duplicate_pairs.hash_vectors(X)), "vector": tables.matrix_column(X)}
+        table = pa.table({**known, "row": np.arange(len(X)), "guest": pa.repeat(False, len(X))})
+        if self.neighbours:
+            guests = table.filter(pa.array(second >= 0))
+            guests = guests.set_column(0, "cluster", pa.array(second[second >= 0]))
+            as_guests = pa.repeat(True, len(guests))
+            table = pa.concat_tables([table, guests.set_column(len(guests.schema) - 1, "guest", as_guests)])
+        table = table.sort_by([("cluster", "ascending"), ("guest", "ascending"), ("row", "ascending")])
+        tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=LYING)
+        return Counts(len(X), len(X))
 
 
 def _known(files: Mapping[str, str], similarity: str | None, read: bool) -> tuple[dict[str, pa.Array], NDArray[Any]]:
@@ -100,7 +93,6 @@ def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
     return np.asarray(table[name].cast(pa.float64()).to_numpy(), np.float64)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Search(Stage):
     """Rows by cluster -> the pairs of some clusters, as many tasks as there are shards, and the rows that are in one.
 
@@ -120,7 +112,7 @@ class Search(Stage):
         of_part = np.repeat(tree.clusters[tree.main], PARTS)
         edges = buckets(np.bincount(of_part, weights=parts, minlength=tree.main), len(context.whole["scattered"]))
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             number = shard_number(files["scattered"], context)
             with tempfile.TemporaryFile(dir=out["similar_pairs"].parent) as scratch:
                 rows, known = _read(context, int(edges[number]), int(edges[number + 1]), scratch)

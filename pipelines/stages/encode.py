@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,34 +17,28 @@ from cpp.files.tables import Counts
 from cpp.sources import samples, shards, vectors
 from cpp.sources.samples import Reason
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import Model
 
 
-@dataclass(frozen=True, kw_only=True)
 class Import(Stage):
     """Write existing vectors as float16 unit rows with their metadata. Rows that are no vectors are rejected."""
 
     version = 1
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("vectors", "metadata", "images")
-    whole = ()
     key: str | None
     dim: int
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            source = (files["vectors"], files["metadata"], files.get("images"))
-            features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
-            counts = Counts(rows, len(features), len(rejected))
-            tables.write(features, out["features"], counts)
-            tables.write(rejected, out["rejected"], counts)
-            return counts
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        source = (files["vectors"], files["metadata"], files.get("images"))
+        features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
+        counts = Counts(rows, len(features), len(rejected))
+        tables.write(features, out["features"], counts)
+        tables.write(rejected, out["rejected"], counts)
+        return counts
 
 
-@dataclass(frozen=True, kw_only=True)
 class Encode(Stage):
     """Encode a shard of images as float16 unit vectors with captions and metadata. Unusable images are rejected.
 
@@ -55,7 +48,6 @@ class Encode(Stage):
     version = 3
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("images",)
-    whole = ()
     gpu = True
     encoders: dict[str, Model]  # by column
     max_bytes: int
@@ -71,7 +63,7 @@ class Encode(Stage):
         }
         limits = images.Limits(self.max_bytes, self.max_pixels, self.max_aspect)
 
-        def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             shard = files["images"]
             kept: list[Prepared] = []
             rejected: list[dict[str, Any]] = []

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,81 +15,71 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming import names
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import read_tree, read_votes
 
 
-@dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
     """Score ASSIGNMENTS against a label column, beside k-means on the raw features."""
 
     version = 1
     products = (Product("scores", ".json"),)
-    each = ()
     whole = ("features", "assignments", "tree")
     label: str
     baseline_sample: int
     embeddings: list[str]
     seed: int
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            features, assignments = context.whole["features"], context.whole["assignments"]
-            n_clusters = read_tree(context).main
-            rows = metrics.labelled(assignments, self.label, context.prefetch)
-            sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, context.prefetch)
-            batches = tables.batches(features, self.embeddings, context.prefetch)
-            vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
-            baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
-            methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
-            scores = {
-                "label": self.label,
-                "rows": int(rows.known.sum()),
-                "unlabelled": int((~rows.known).sum()),
-                "classes": len(np.unique(rows.label[rows.known])),
-                "methods": [
-                    {
-                        "method": name,
-                        "clusters": n_clusters,
-                        **metrics.scores(rows.label[rows.known], cluster[rows.known])._asdict(),
-                    }
-                    for name, cluster in methods.items()
-                ],
-            }
-            out["scores"].write_text(json.dumps(scores, indent=2) + "\n")
-            return Counts(len(rows.known), len(rows.known))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        features, assignments = context.whole["features"], context.whole["assignments"]
+        n_clusters = read_tree(context).main
+        rows = metrics.labelled(assignments, self.label, context.prefetch)
+        sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, context.prefetch)
+        batches = tables.batches(features, self.embeddings, context.prefetch)
+        vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
+        baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
+        methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
+        scores = {
+            "label": self.label,
+            "rows": int(rows.known.sum()),
+            "unlabelled": int((~rows.known).sum()),
+            "classes": len(np.unique(rows.label[rows.known])),
+            "methods": [
+                {
+                    "method": name,
+                    "clusters": n_clusters,
+                    **metrics.scores(rows.label[rows.known], cluster[rows.known])._asdict(),
+                }
+                for name, cluster in methods.items()
+            ],
+        }
+        out["scores"].write_text(json.dumps(scores, indent=2) + "\n")
+        return Counts(len(rows.known), len(rows.known))
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvaluateNames(Stage):
     """Score names and labels against a column of true class names, beside the published vote."""
 
     version = 1
     products = (Product("name_scores", ".json"),)
-    each = ()
     whole = ("assignments", "tree", "labels", "votes", "likeness", "vocabulary", "words", "exclude")
     column: str
     method: names.Method
     sure: float
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            classes = metrics.labelled(context.whole["assignments"], self.column, context.prefetch)
-            known, true = classes.known, classes.label[classes.known]
-            columns = ["label", "confidence"]
-            labels = pa.Table.from_batches(list(tables.batches(context.whole["labels"], columns, context.prefetch)))
-            label, confidence = (labels[column].to_numpy()[known] for column in columns)
-            scores = {
-                "names": self.column,
-                "clusters": self._clusters(context, classes.cluster[known], true),
-                "labels": name_scores.label_scores(label, confidence, true),
-            }
-            out["name_scores"].write_text(json.dumps(scores, indent=2) + "\n")
-            return Counts(len(known), len(known))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        classes = metrics.labelled(context.whole["assignments"], self.column, context.prefetch)
+        known, true = classes.known, classes.label[classes.known]
+        columns = ["label", "confidence"]
+        labels = pa.Table.from_batches(list(tables.batches(context.whole["labels"], columns, context.prefetch)))
+        label, confidence = (labels[column].to_numpy()[known] for column in columns)
+        scores = {
+            "names": self.column,
+            "clusters": self._clusters(context, classes.cluster[known], true),
+            "labels": name_scores.label_scores(label, confidence, true),
+        }
+        out["name_scores"].write_text(json.dumps(scores, indent=2) + "\n")
+        return Counts(len(known), len(known))
 
     def _clusters(self, context: Context, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
         """Scores of the names of the main layer and of the published vote, with and without the true names."""

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,55 +13,44 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import examples, run_page, thumbnails, tsne_map
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import read_tree
 
 CAPTIONS = ("caption", "captions")  # columns of captions; the first one that exists is used
 
 
-@dataclass(frozen=True, kw_only=True)
 class Examples(Stage):
     """ASSIGNMENTS -> the members of each cluster that are shown."""
 
     version = 1
     products = (Product("examples"),)
-    each = ()
     whole = ("assignments", "tree")
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            batches = tables.batches(context.whole["assignments"], examples.COLUMNS, context.prefetch)
-            chosen = examples.choose(batches, read_tree(context).main)
-            tables.write(chosen, out["examples"])
-            return Counts(len(chosen), len(chosen))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        batches = tables.batches(context.whole["assignments"], examples.COLUMNS, context.prefetch)
+        chosen = examples.choose(batches, read_tree(context).main)
+        tables.write(chosen, out["examples"])
+        return Counts(len(chosen), len(chosen))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Map(Stage):
     """A sample of CODES -> points in the plane, with the shard, key and cluster of each."""
 
     version = 1
     products = (Product("map"),)
-    each = ()
     whole = ("codes", "assignments")
     seed: int
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            sample = tsne_map.POINTS, self.seed, context.prefetch
-            Z = tables.sample_rows(context.whole["codes"], ["code"], *sample)
-            columns = ["key", "image_shard", "cluster"]
-            table = pa.Table.from_batches(list(tables.sample_batches(context.whole["assignments"], columns, *sample)))
-            x, y = tsne_map.embed(Z, self.seed).T
-            tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map"])
-            return Counts(len(Z), len(Z))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        sample = tsne_map.POINTS, self.seed, context.prefetch
+        Z = tables.sample_rows(context.whole["codes"], ["code"], *sample)
+        columns = ["key", "image_shard", "cluster"]
+        table = pa.Table.from_batches(list(tables.sample_batches(context.whole["assignments"], columns, *sample)))
+        x, y = tsne_map.embed(Z, self.seed).T
+        tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map"])
+        return Counts(len(Z), len(Z))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Thumbnails(Stage):
     """A shard of ASSIGNMENTS and REJECTED -> thumbnails and captions of its images that are shown."""
 
@@ -83,7 +69,7 @@ class Thumbnails(Stage):
         small = typical | _places(tables.read(context.file("map"), columns=["image_shard", "key"]))
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             requests: dict[str | None, list[thumbnails.Request]] = {}
             for shard, key, text in _with_captions(files["assignments"], keys):
                 place, caption = (shard, key), thumbnails.caption(text)

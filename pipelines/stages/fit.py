@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import torch
@@ -16,35 +13,30 @@ from cpp.rate_reduction.fit import StepRecord, fit
 from cpp.rate_reduction.head import Head
 from cpp.store.results import Product
 from pipelines.config import sections
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import schemas
 
 
-@dataclass(frozen=True, kw_only=True)
 class Fit(Stage):
     """Train the head on a sample of FEATURES."""
 
     version = 1
     products = (Product("head", ".safetensors"), Product("loss"))
-    each = ()
     whole = ("features",)
     gpu = True
     fit: sections.DiscriminantFit | sections.PaperFit
     n_clusters: int | None  # None if the recipe does not use it
     seed: int
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            features = context.whole["features"]
-            rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, context.prefetch)
-            log = _ProgressLog()
-            head, record = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, context.device, log)
-            head.save(out["head"])
-            loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
-            tables.write(pa.table(loss), out["loss"])
-            return Counts(len(rows), len(rows))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        features = context.whole["features"]
+        rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, context.prefetch)
+        log = _ProgressLog()
+        head, record = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, context.device, log)
+        head.save(out["head"])
+        loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
+        tables.write(pa.table(loss), out["loss"])
+        return Counts(len(rows), len(rows))
 
 
 class _ProgressLog:
@@ -60,7 +52,6 @@ class _ProgressLog:
             print(f"fit: step {row.step + 1} of {n_steps}, {rates}", flush=True)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Project(Stage):
     """Project FEATURES to CODES: z = head(features), float16 unit rows."""
 
@@ -74,7 +65,7 @@ class Project(Stage):
     def open(self, context: Context) -> Work:
         head = Head.load(context.file("head"), context.device)
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
             Z = head.project(torch.from_numpy(tables.join_vectors(table, self.embeddings)), context.batch).Z
             counts = Counts(len(table), len(Z))

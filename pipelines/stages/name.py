@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +19,7 @@ from cpp.naming import names as naming
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import SimilaritySums, Votes, vote
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import (
     TreeFile,
     read_captions,
@@ -32,7 +30,6 @@ from pipelines.stages.artifacts import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Vote(Stage):
     """Sum the votes and similarities of a shard's images for words, by cluster of the finest layer.
 
@@ -52,7 +49,7 @@ class Vote(Stage):
         vocabulary, tree = read_vocabulary(context), read_tree(context)
         finest = tree.column(tree.finest)
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             features = tables.read(files["features"], columns=["key", self.embedding])
             X = torch.from_numpy(tables.matrix(features[self.embedding]))
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
@@ -69,13 +66,11 @@ class Vote(Stage):
         return work
 
 
-@dataclass(frozen=True, kw_only=True)
 class Label(Stage):
     """Write `clusters.parquet`: sizes, names and quality of the clusters of every layer, from votes and moments."""
 
     version = 5
     products = (Product("clusters"),)
-    each = ()
     whole = (
         "assignments",
         "tree",
@@ -92,33 +87,30 @@ class Label(Stage):
     top: int = 5
     sure: float = 0.5
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(context)
-            sizes, small, examples = self._count(context, tree)
-            votes = read_votes(context, tree) if "votes" in context.whole else None
-            captions = read_captions(context, tree.finest) if "captions" in context.whole else None
-            finest, parts = tree.clusters[tree.finest], []
-            for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
-                cluster = tree.clusters[K]
-                into = choose_k.parents(finest, cluster)
-                layer = cluster_table.Layer(
-                    main=tree.main == K,
-                    size=sizes[K],
-                    names=votes and self.names(*votes, into, K),
-                    measures=quality.measures(read_cluster_moments(context, cluster), tree.about["e"]),
-                    parent=choose_k.parents(cluster, tree.clusters[coarser]).tolist() if coarser else [None] * K,
-                    captions=captions
-                    and caption_phrases.distinctive(caption_phrases.merge(captions[1], into), captions[0], self.top),
-                    examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples[K].items()},
-                    small_margin=small if tree.main == K else [None] * K,
-                )
-                parts.append(layer.table())
-            tables.write(pa.concat_tables(parts), out["clusters"])
-            n = int(sizes[tree.main].sum())
-            return Counts(n, n)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        tree = read_tree(context)
+        sizes, small, examples = self._count(context, tree)
+        votes = read_votes(context, tree) if "votes" in context.whole else None
+        captions = read_captions(context, tree.finest) if "captions" in context.whole else None
+        finest, parts = tree.clusters[tree.finest], []
+        for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
+            cluster = tree.clusters[K]
+            into = choose_k.parents(finest, cluster)
+            layer = cluster_table.Layer(
+                main=tree.main == K,
+                size=sizes[K],
+                names=votes and self.names(*votes, into, K),
+                measures=quality.measures(read_cluster_moments(context, cluster), tree.about["e"]),
+                parent=choose_k.parents(cluster, tree.clusters[coarser]).tolist() if coarser else [None] * K,
+                captions=captions
+                and caption_phrases.distinctive(caption_phrases.merge(captions[1], into), captions[0], self.top),
+                examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples[K].items()},
+                small_margin=small if tree.main == K else [None] * K,
+            )
+            parts.append(layer.table())
+        tables.write(pa.concat_tables(parts), out["clusters"])
+        n = int(sizes[tree.main].sum())
+        return Counts(n, n)
 
     def names(
         self, vocabulary: Vocabulary, votes: Votes, sums: SimilaritySums, into: NDArray[np.int64], n_clusters: int
@@ -153,7 +145,6 @@ class Label(Stage):
         return sizes, (small / sizes[tree.main].clip(1)).tolist(), examples
 
 
-@dataclass(frozen=True, kw_only=True)
 class Labels(Stage):
     """Label every image with the name of its cluster and the probability that this name is right for the image."""
 
@@ -172,7 +163,7 @@ class Labels(Stage):
         confidence = np.array([row["confidence"] for row in rows])
         name = pa.array([row["name"] for row in rows], pa.string())
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             features = tables.read(files["features"], columns=["key", self.embedding])
             assignments = tables.read(files["assignments"], columns=["cluster", "margin"])
             matches = tables.read(files["matches"], columns=["word", "similarity"])

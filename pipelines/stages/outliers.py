@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +15,13 @@ from cpp.curation import outliers
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import Model, iter_captions, read_cluster_moments, read_groups, read_tree
 
 if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
 
 
-@dataclass(frozen=True, kw_only=True)
 class Oddities(Stage):
     """Measure the parts of the outlier score for every image."""
 
@@ -49,7 +45,7 @@ class Oddities(Stage):
         residual = outliers.Residual(read_cluster_moments(context, tree.clusters[tree.main]), tree.about["e"])
         model = self.tower.open(context.device) if self.tower else None
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
             assigned = tables.read(files["assignments"], columns=["cluster", "margin"])
             Z = tables.matrix(tables.read(files["codes"], columns=["code"])["code"]).astype(np.float32) @ groups.basis
@@ -97,36 +93,30 @@ def known_similarity(path: str, column: str | None) -> NDArray[np.floating]:
     return similarity
 
 
-@dataclass(frozen=True, kw_only=True)
 class Scales(Stage):
     """Count how many images have each value of each part; the ranks follow from these histograms."""
 
     version = 1
     products = (Product("scales", ".safetensors"),)
-    each = ()
     whole = ("oddities",)
     similarity: str | None
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            counts = {part: np.zeros(outliers.BINS, np.int64) for part in outliers.PARTS}
-            rows = 0
-            for batch in tables.batches(context.whole["oddities"], outliers.PARTS, context.prefetch):
-                rows += len(batch)
-                for part in outliers.PARTS:
-                    counts[part] += outliers.histogram(_column(batch, part))
-            if self.similarity and not counts["caption"].any():
-                raise ValueError(
-                    f"curate.outliers.similarity: no image has a number in the metadata column {self.similarity!r}: "
-                    "name the column with the similarity of image and caption, or null"
-                )
-            save_file(counts, out["scales"])
-            return Counts(rows, rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        counts = {part: np.zeros(outliers.BINS, np.int64) for part in outliers.PARTS}
+        rows = 0
+        for batch in tables.batches(context.whole["oddities"], outliers.PARTS, context.prefetch):
+            rows += len(batch)
+            for part in outliers.PARTS:
+                counts[part] += outliers.histogram(_column(batch, part))
+        if self.similarity and not counts["caption"].any():
+            raise ValueError(
+                f"curate.outliers.similarity: no image has a number in the metadata column {self.similarity!r}: "
+                "name the column with the similarity of image and caption, or null"
+            )
+        save_file(counts, out["scales"])
+        return Counts(rows, rows)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Outliers(Stage):
     """Score every image by the ranks of its parts over the whole set."""
 
@@ -138,7 +128,7 @@ class Outliers(Stage):
     def open(self, context: Context) -> Work:
         scales = load_file(context.file("scales"))
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             table = tables.read(files["oddities"])
             ranked = {
                 part: outliers.ranks(scales[part], _column(table, part), part in outliers.ODD_IF_LARGE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,31 +29,25 @@ from cpp.report.cards import Picture
 from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import read_cluster_moments, read_partition_metadata, read_tree
 
 
-@dataclass(frozen=True, kw_only=True)
 class Confusion(Stage):
     """ASSIGNMENTS -> the number of images by cluster and known class; no step uses it except the page."""
 
     version = 1
     products = (Product("confusion"),)
-    each = ()
     whole = ("assignments",)
     label: str
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            batches = tables.batches(context.whole["assignments"], ["cluster", self.label], context.prefetch)
-            counts = confusion.count(batches, self.label)
-            tables.write(counts, out["confusion"])
-            return Counts(len(counts), len(counts))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        batches = tables.batches(context.whole["assignments"], ["cluster", self.label], context.prefetch)
+        counts = confusion.count(batches, self.label)
+        tables.write(counts, out["confusion"])
+        return Counts(len(counts), len(counts))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Report(Stage):
     """The products of a run -> its main page and, for many clusters, further pages.
 
@@ -63,7 +56,6 @@ class Report(Stage):
 
     version = 5
     products = (Product("report", ".html"), Product("pages", ""))
-    each = ()
     whole = (
         "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
         "examples", "map", "thumbnails", "confusion", "events",
@@ -74,16 +66,13 @@ class Report(Stage):
     images: bool
     beside: Mapping[str, str]
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            page = self._page(context)
-            out["report"].write_text(run_page.render(page), encoding="utf-8")
-            out["pages"].mkdir()
-            for name, text in run_page.pages(page):
-                (out["pages"] / name).write_text(text, encoding="utf-8")
-            return Counts(page.images, page.images)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        page = self._page(context)
+        out["report"].write_text(run_page.render(page), encoding="utf-8")
+        out["pages"].mkdir()
+        for name, text in run_page.pages(page):
+            (out["pages"] / name).write_text(text, encoding="utf-8")
+        return Counts(page.images, page.images)
 
     def _page(self, context: Context) -> run_page.Page:
         tree, loss = read_tree(context), tables.read(context.file("loss"))
@@ -182,26 +171,21 @@ def _encoders(context: Context) -> dict[str, dict[str, str]]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
 class Plots(Stage):
     """Coding length, sizes and map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
 
     version = 2
     products = (Product("plots", ""),)
-    each = ()
     whole = ("clusters", "tree", "examples", "map", "thumbnails")
     title: str
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            tree = read_tree(context)
-            main = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
-            pictures, _ = _thumbnails(context)
-            all_cards = cards.cards(main, cards.members(tables.read(context.file("examples")), pictures), {})
-            out["plots"].mkdir()
-            curve = charts.coding_length(tree.bits, tree.draws, tree.main)
-            for name, data in plots.draw(self.title, all_cards, curve, _plane(context)).items():
-                (out["plots"] / name).write_bytes(data)
-            return Counts(len(all_cards), len(all_cards))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        tree = read_tree(context)
+        main = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
+        pictures, _ = _thumbnails(context)
+        all_cards = cards.cards(main, cards.members(tables.read(context.file("examples")), pictures), {})
+        out["plots"].mkdir()
+        curve = charts.coding_length(tree.bits, tree.draws, tree.main)
+        for name, data in plots.draw(self.title, all_cards, curve, _plane(context)).items():
+            (out["plots"] / name).write_bytes(data)
+        return Counts(len(all_cards), len(all_cards))

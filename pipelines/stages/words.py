@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -17,56 +14,45 @@ from cpp.files.tables import Counts
 from cpp.naming import caption_phrases, vocabulary, word_lists
 from cpp.sources import vectors
 from cpp.store.results import Product, fingerprint
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import Model, iter_captions, read_tree
 
 
-@dataclass(frozen=True, kw_only=True)
 class Phrases(Stage):
     """Count, for each phrase, the images of a shard whose captions contain it."""
 
     version = 1
     products = (Product("phrases"),)
     each = ("features",)
-    whole = ()
     column: str
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            rows = pq.read_metadata(files["features"]).num_rows
-            counts = Counts(rows, rows)
-            tables.write(caption_phrases.count(iter_captions(files["features"], self.column)), out["phrases"], counts)
-            return counts
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        rows = pq.read_metadata(files["features"]).num_rows
+        counts = Counts(rows, rows)
+        tables.write(caption_phrases.count(iter_captions(files["features"], self.column)), out["phrases"], counts)
+        return counts
 
 
-@dataclass(frozen=True, kw_only=True)
 class Mine(Stage):
     """Keep the phrases of all shards that are frequent and noun-like, the most frequent first."""
 
     version = 1
     products = (Product("mined"),)
-    each = ()
     whole = ("phrases",)
     column: str
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            mined = caption_phrases.mine(caption_phrases.total(map(tables.read, context.files("phrases"))))
-            if not len(mined):
-                raise ValueError(
-                    f"label.captions: no phrase of the metadata column {self.column!r} occurs with "
-                    f"{caption_phrases.RARE} images: name the column that has captions, or set label.captions to null"
-                )
-            tables.write(mined, out["mined"])
-            print(f"mine: {len(mined):,} phrases, such as {', '.join(mined['phrase'].to_pylist()[:5])}", flush=True)
-            return Counts(len(mined), len(mined))
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        mined = caption_phrases.mine(caption_phrases.total(map(tables.read, context.files("phrases"))))
+        if not len(mined):
+            raise ValueError(
+                f"label.captions: no phrase of the metadata column {self.column!r} occurs with "
+                f"{caption_phrases.RARE} images: name the column that has captions, or set label.captions to null"
+            )
+        tables.write(mined, out["mined"])
+        print(f"mine: {len(mined):,} phrases, such as {', '.join(mined['phrase'].to_pylist()[:5])}", flush=True)
+        return Counts(len(mined), len(mined))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Captions(Stage):
     """Count the images of a shard with each mined phrase, by cluster of the finest layer."""
 
@@ -80,7 +66,7 @@ class Captions(Stage):
         mined, tree = tables.read(context.file("mined")), read_tree(context)
         finest = tree.column(tree.finest)
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
             captions = iter_captions(files["features"], self.column)
             images = caption_phrases.tally(captions, cluster, mined, tree.finest).tocoo()
@@ -92,7 +78,6 @@ class Captions(Stage):
         return work
 
 
-@dataclass(frozen=True, kw_only=True)
 class Words(Stage):
     """Encode the words that have no vectors yet, with the encoder whose image vectors they are compared with.
 
@@ -101,7 +86,6 @@ class Words(Stage):
 
     version = 3
     products = (Product("words"),)
-    each = ()
     whole = ("wordlists", "named", "mined")
     gpu = True
     encoder: Model
@@ -118,7 +102,7 @@ class Words(Stage):
         )
         folder = context.cache / "text" / space if context.cache else None
 
-        def work(files: Mapping[str, Any], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             words = list(dict.fromkeys(word for raw in self._words(context) if (word := vocabulary.clean(raw))))
             if not words:
                 raise ValueError(f"label.vocabulary: {', '.join(context.whole['wordlists'])} hold no words: add some")

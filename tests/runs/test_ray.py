@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine.executor import OpenError
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
 from tests.support.datasets import Dataset
@@ -35,14 +34,12 @@ GIVEN = Context({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 PRODUCT = Product("copy", ".txt")
 
 
-@dataclass(frozen=True)
 class Fragile(Stage):
     """Writes its shard's name; kills its own worker half-way on some shards, waits, raises or cannot be opened."""
 
     version = 1
     products = (PRODUCT,)
     each = ("text",)
-    whole = ()
     folder: str
     lethal: tuple[str, ...] = ()
     deaths: int = 1
@@ -56,7 +53,7 @@ class Fragile(Stage):
         if self.closed:
             raise FileNotFoundError("https://me:hidden@host is not there")
 
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
+        def work(files: Inputs, out: Outputs) -> Counts:
             name = files["text"]
             out["copy"].write_text(f"half of {name}")
             if name == self.raises:
@@ -130,7 +127,7 @@ def tasks(store: Store, step: str, n: int = 8) -> list[Task]:
 def test_killed_workers_are_replaced_and_their_shards_retried(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     todo, lethal = tasks(store, "once"), ("s2", "s5", "s6")  # as many as one shard may end
-    results = list(workers.results(Fragile(str(tmp_path), lethal=lethal), GIVEN, todo))
+    results = list(workers.results(Fragile(folder=str(tmp_path), lethal=lethal), GIVEN, todo))
     assert sorted(r.shard for r in results if r.error is None) == [t.shard for t in todo]
     assert [Path(t.outputs["copy"]).read_text() for t in todo] == [t.shard for t in todo]
     assert [(tmp_path / f"deaths-{name}").read_text() for name in lethal] == ["x"] * 3
@@ -141,7 +138,9 @@ def test_a_shard_that_kills_three_workers_is_given_up_alone(
     pool: tuple[Pool, Store], log: list[str], tmp_path: Path
 ) -> None:
     workers, store = pool
-    results = list(workers.results(Fragile(str(tmp_path), lethal=("s1",), deaths=99), GIVEN, tasks(store, "poison")))
+    results = list(
+        workers.results(Fragile(folder=str(tmp_path), lethal=("s1",), deaths=99), GIVEN, tasks(store, "poison"))
+    )
     assert {r.shard for r in results if r.error is None} == {f"s{i}" for i in range(8)} - {"s1"}
     (lost,) = [r for r in results if r.error]
     assert lost.shard == "s1"
@@ -154,7 +153,7 @@ def test_a_shard_that_kills_three_workers_is_given_up_alone(
 def test_a_slow_shard_delays_no_other_and_a_worker_opens_a_step_once(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     ended = []
-    for result in workers.results(Fragile(str(tmp_path), waits="s0"), GIVEN, tasks(store, "waits")):
+    for result in workers.results(Fragile(folder=str(tmp_path), waits="s0"), GIVEN, tasks(store, "waits")):
         assert result.error is None
         ended.append(result.shard)
         if len(ended) == 7:
@@ -170,7 +169,7 @@ def test_ray_keeps_the_signal_handler_and_reports_no_usage(pool: tuple[Pool, Sto
 
 def test_an_exception_is_not_retried(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
-    results = list(workers.results(Fragile(str(tmp_path), raises="s3"), GIVEN, tasks(store, "raises")))
+    results = list(workers.results(Fragile(folder=str(tmp_path), raises="s3"), GIVEN, tasks(store, "raises")))
     assert len(results) == 8
     (bad,) = [r for r in results if r.error]
     assert bad.error == "ValueError: s3 is bad"
@@ -180,8 +179,8 @@ def test_an_exception_is_not_retried(pool: tuple[Pool, Store], tmp_path: Path) -
 def test_a_stage_that_cannot_be_opened_fails_at_once_with_its_cause(pool: tuple[Pool, Store], tmp_path: Path) -> None:
     workers, store = pool
     with pytest.raises(OpenError, match=r"FileNotFoundError: https://\*\*\*@host is not there"):
-        list(workers.results(Fragile(str(tmp_path), closed=True), GIVEN, tasks(store, "closed")))
-    assert len(list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(store, "after")))) == 8
+        list(workers.results(Fragile(folder=str(tmp_path), closed=True), GIVEN, tasks(store, "closed")))
+    assert len(list(workers.results(Fragile(folder=str(tmp_path)), GIVEN, tasks(store, "after")))) == 8
 
 
 @pytest.mark.slow
@@ -199,7 +198,7 @@ def test_workers_that_fail_to_start_are_started_again(tmp_path: Path) -> None:
     ray.shutdown()
     store = Late(tmp_path)
     with Pool(store, Resources(workers=1)) as workers:
-        results = list(workers.results(Fragile(str(tmp_path), lethal=("s1",)), GIVEN, tasks(store, "late", 3)))
+        results = list(workers.results(Fragile(folder=str(tmp_path), lethal=("s1",)), GIVEN, tasks(store, "late", 3)))
     assert sorted(r.shard for r in results if r.error is None) == ["s0", "s1", "s2"]
     assert (tmp_path / "starts").read_text() == "x" * 5
 
@@ -214,7 +213,7 @@ def test_the_run_ends_with_the_key_to_change_if_no_worker_starts(
         r"^resources: no worker could start: .* running low on memory\..*: lower resources.workers or resources.batch$"
     )
     with Pool(Store(tmp_path), Resources(workers=1)) as workers, pytest.raises(ResourceError, match=log):
-        list(workers.results(Fragile(str(tmp_path)), GIVEN, tasks(Store(tmp_path), "memory")))
+        list(workers.results(Fragile(folder=str(tmp_path)), GIVEN, tasks(Store(tmp_path), "memory")))
 
 
 def test_more_workers_than_cpus_are_refused(dataset: Dataset) -> None:

@@ -5,8 +5,6 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -23,7 +21,7 @@ from cpp.store.results import Product
 from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
 from tests.support.datasets import Dataset
@@ -34,35 +32,29 @@ pytestmark = pytest.mark.ray
 GIVEN = Context({}, threads=1, device="cpu", batch=8, image_batch=8, prefetch=1)
 
 
-@dataclass(frozen=True)
 class Broken(Stage):
     """Its second rank is killed on `dies`, at first on its way there, raises on `raises`, and ends last on `works`."""
 
     version = 1
     products = (Product("copy", ".txt"),)
-    each = ()
-    whole = ()
     folder: str
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            name = files["text"]
-            if name == "works":
-                end = time.monotonic() + 600
-                while dist.get_rank() == 1 and not (Path(self.folder) / name).exists():  # what the first has written
-                    assert time.monotonic() < end
-                    time.sleep(0.01)
-                out["copy"].write_text(f"of rank {dist.get_rank()}")
-                return Counts(1, 1)
-            if dist.get_rank() == 1:
-                mark(self.folder, name)
-                if name == "dies":
-                    os.kill(os.getpid(), signal.SIGKILL)
-                raise ValueError(f"the second rank of {dist.get_world_size()} is bad")
-            dist.all_reduce(torch.zeros(1))  # waits for the second
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        name = files["text"]
+        if name == "works":
+            end = time.monotonic() + 600
+            while dist.get_rank() == 1 and not (Path(self.folder) / name).exists():  # what the first has written
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            out["copy"].write_text(f"of rank {dist.get_rank()}")
             return Counts(1, 1)
-
-        return work
+        if dist.get_rank() == 1:
+            mark(self.folder, name)
+            if name == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError(f"the second rank of {dist.get_world_size()} is bad")
+        dist.all_reduce(torch.zeros(1))  # waits for the second
+        return Counts(1, 1)
 
     def __reduce__(self) -> tuple[object, ...]:
         return arrive, (self.folder,)
@@ -72,7 +64,7 @@ def arrive(folder: str) -> Broken:
     if dist.is_initialized() and dist.get_rank() == 1 and not (Path(folder) / "dies").exists():
         mark(folder, "dies")
         os.kill(os.getpid(), signal.SIGKILL)
-    return Broken(folder)
+    return Broken(folder=folder)
 
 
 def mark(folder: str, name: str) -> None:
@@ -92,7 +84,7 @@ def test_ranks_restart_after_a_kill_and_not_after_an_exception(tmp_path: Path, m
     ]
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **SMALL})
     with Pool(store, Resources(ray_address=nodes.address, workers=3)) as workers:  # more than it holds
-        lost, bad, good = workers.results_from_ranks(Broken(str(tmp_path)), GIVEN, todo)
+        lost, bad, good = workers.results_from_ranks(Broken(folder=str(tmp_path)), GIVEN, todo)
     nodes.shutdown()
     ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert signal.getsignal(signal.SIGINT) is handler  # which Ray Train would take for itself

@@ -38,7 +38,6 @@ class Copy(Stage):
     version = 1
     products = (Product("copy", rows="out"),)
     each = ("features",)
-    whole = ()
 
     def settings(self) -> dict[str, object]:
         return {}

@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from pipelines.config.load import load
 from pipelines.config.sections import Resources
 from pipelines.engine import machine
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.ray_backend import cluster
 from pipelines.ray_backend import pool as runner
 from pipelines.ray_backend.pool import Pool
@@ -34,33 +33,26 @@ PRODUCT = Product("place", ".txt")
 NOTICED = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}  # a lost node, after a second and not 15
 
 
-@dataclass(frozen=True)
 class Place(Stage):
     """Writes the node its shard was worked on, the GPUs of the worker, its threads and where it has our code."""
 
     version = 1
     products = (PRODUCT,)
     each = ("text",)
-    whole = ()
 
-    def open(self, context: Context) -> Work:
-        def work(files: Mapping[str, str], out: Mapping[str, Path]) -> Counts:
-            here = ray.get_runtime_context().get_node_id(), ray.get_gpu_ids(), context.threads
-            code = [
-                path for path in sys.path if (Path(path) / "cpp/report").is_dir() or (Path(path) / "pipelines").is_dir()
-            ]
-            out["place"].write_text(" ".join(map(str, (*here, os.pathsep.join(code)))))
-            return Counts(1, 1)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        here = ray.get_runtime_context().get_node_id(), ray.get_gpu_ids(), context.threads
+        code = [
+            path for path in sys.path if (Path(path) / "cpp/report").is_dir() or (Path(path) / "pipelines").is_dir()
+        ]
+        out["place"].write_text(" ".join(map(str, (*here, os.pathsep.join(code)))))
+        return Counts(1, 1)
 
 
-@dataclass(frozen=True)
 class PlaceWithGPU(Place):
     gpu = True
 
 
-@dataclass(frozen=True)
 class PlaceOnce(Place):
     each = ()
 
