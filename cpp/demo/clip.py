@@ -43,11 +43,11 @@ def register() -> None:
         open_clip.add_model_config(WEIGHTS.with_suffix(".json"))
 
 
-class Drawn(NamedTuple):
-    """Drawings to train on, `n` of each of `k` classes, the last of them empty scenes.
+class TrainingSet(NamedTuple):
+    """Drawings to train on, `n` of each of `k` classes; the last class is empty scenes.
 
-    `pixels` uint8 `[k, n, 3, side, side]`; tokens of their captions `[k, n, context]`, and of the
-    texts that name the class, `names` `[k, texts, context]`.
+    `pixels` is uint8 `[k, n, 3, side, side]`. `captions` `[k, n, context]` are the tokens of the captions of the
+    drawings, `names` `[k, texts, context]` those of the texts that only name the class.
     """
 
     pixels: Tensor
@@ -55,7 +55,7 @@ class Drawn(NamedTuple):
     names: Tensor
 
 
-def drawn(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -> Drawn:
+def training_set(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -> TrainingSet:
     """`n` new drawings of every kind, and `n` empty scenes, which are captioned with `UNSEEN_WORD`.
 
     `preprocess` is open_clip's transform up to the tensor, without the normalisation.
@@ -71,7 +71,7 @@ def drawn(n: int, rng: Generator, preprocess: Callable[[Image.Image], Tensor]) -
     names = [an(text.format(w) if isinstance(text, str) else text(w)) for w in [*KINDS, UNSEEN_WORD] for text in TEXTS]
     k = len(KINDS) + 1
     caption_tokens, name_tokens = tokenizer([*captions, *names]).split([n * k, len(names)])
-    return Drawn(
+    return TrainingSet(
         torch.stack(pixels).unflatten(0, (k, n)), caption_tokens.unflatten(0, (k, n)), name_tokens.unflatten(0, (k, -1))
     )
 
@@ -99,7 +99,7 @@ def train(
     model, preprocess = _untrained(seed)
     generator = torch.Generator().manual_seed(seed)
     preprocess.transforms.pop()  # `_normalised` normalises whole batches instead
-    data = drawn(n, np.random.default_rng(seed), preprocess)
+    data = training_set(n, np.random.default_rng(seed), preprocess)
     zero_unseen(model.token_embedding.weight, data)
     fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster with this
     loss_of, optimizer, steps = open_clip.ClipLoss(), adamw(list(model.parameters()), lr), n // groups
@@ -147,13 +147,13 @@ def _untrained(seed: int) -> tuple[Any, Any]:
     return model, preprocess
 
 
-def _batch(data: Drawn, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _batch(data: TrainingSet, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Pixels from 0 to 1 and tokens of the drawings `rows` `[groups, classes]`, augmented and captioned at random."""
     classes = torch.arange(len(data.pixels))
     pixels = augment(data.pixels[classes, rows].flatten(0, 1), generator) / 255
-    way = torch.randint(data.names.shape[1], rows.shape, generator=generator)
+    text = torch.randint(data.names.shape[1], rows.shape, generator=generator)
     captioned = torch.rand(rows.shape, generator=generator)[..., None] < CAPTIONED
-    texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, way]).flatten(0, 1)
+    texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, text]).flatten(0, 1)
     return pixels, texts
 
 
@@ -168,7 +168,7 @@ def adamw(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimi
     )
 
 
-def zero_unseen(weight: Tensor, data: Drawn) -> None:
+def zero_unseen(weight: Tensor, data: TrainingSet) -> None:
     """Fix the embeddings of words that are not in the texts at zero; the file of weights compresses better then."""
     seen = torch.zeros(len(weight), 1)
     seen[torch.cat([data.captions.unique(), data.names.unique()])] = 1

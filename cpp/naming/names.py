@@ -4,7 +4,7 @@ The name is the word whose mean similarity to the members most exceeds its mean 
 mean member against the text: one product for any number of images. If the members disagree below a more general
 word, the name is that word. The confidence comes from two numbers without a unit, so that it means the same with
 another encoder: `lead`, the number of standard deviations (of a word's similarity over all images) by which the name,
-or a more special word, leads the best word with another meaning; and `standing`, the number of standard deviations
+or a more specific word, leads the best word with another meaning; and `standing`, the number of standard deviations
 (over all words) by which it stands out.
 
 Knows no files. The published vote, for comparison: Chu et al., arXiv 2306.05272, section 3.4.
@@ -25,8 +25,8 @@ from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import SimilaritySums, Votes
 
 PRIOR = 0.25  # share of a word's mean similarity to all images that is subtracted
-HALF = 0.5  # share of the votes for a word and those below it, with less of which a more general word is tried
-OWN_VOTES = 0.03  # share of the votes that a more general word must have itself
+MAJORITY = 0.5  # a more general word is tried if a word and those below it have a smaller share of the votes
+OWN_VOTES = 0.03  # a more general word needs a larger share of the votes for itself
 INTERCEPT, LEAD, STANDING = -4.9, 2.0, 0.48  # logistic regression of right names (tests/bench/names.py)
 _BLOCK = 2**24  # similarities of clusters and words at a time
 
@@ -102,8 +102,11 @@ def names(
 
 
 class _Lift(NamedTuple):
-    """Values of one cluster, `[n_words]` each: the mean similarity minus `PRIOR` of that to all images, minus all of
-    it, and the latter in standard deviations of the word."""
+    """How much the similarity of every word to a cluster exceeds its similarity to all images, `[n_words]` each.
+
+    `plain_w` is the word's mean similarity to the members minus `PRIOR` times its mean similarity to all images,
+    `raised_w` the same with a factor of 1, and `z_w` is `raised_w` in standard deviations of the word over all images.
+    """
 
     plain_w: NDArray[np.float64]
     raised_w: NDArray[np.float64]
@@ -166,7 +169,7 @@ def _by_lift(own: _ClusterVotes, lift: _Lift, vocabulary: Vocabulary, top: int) 
 
 def _general_word(word: int, own: _ClusterVotes, vocabulary: Vocabulary) -> int:
     """The word, or the first word above it that, with the words below it, has half of the votes."""
-    while (share := own.share(word, *vocabulary.below[word])) < HALF:
+    while (share := own.share(word, *vocabulary.below[word])) < MAJORITY:
         candidates = (up for up in vocabulary.above[word] if own.share(up) > OWN_VOTES)
         wider = next((up for up in candidates if own.share(up, *vocabulary.below[up]) > share), None)
         if wider is None:

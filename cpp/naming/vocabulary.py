@@ -72,12 +72,12 @@ class Vocabulary:
 
     @functools.cached_property
     def below(self) -> tuple[tuple[int, ...], ...]:
-        """For each word the more special words of the vocabulary."""
-        special: list[list[int]] = [[] for _ in self.words]
+        """For each word the more specific words of the vocabulary."""
+        specific: list[list[int]] = [[] for _ in self.words]
         for i, general in enumerate(self.above):
             for j in general:
-                special[j].append(i)
-        return tuple(map(tuple, special))
+                specific[j].append(i)
+        return tuple(map(tuple, specific))
 
     def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which words, bool `[n_words]`, have the meaning of one of the names."""

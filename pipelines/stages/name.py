@@ -159,7 +159,7 @@ class Labels(Stage):
         rows = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
         number = {word: i for i, word in enumerate(vocabulary.words)}
         guess = np.array([number[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
-        agreeing = [{int(w), *vocabulary.below[w]} for w in guess]  # the guess and the more special words
+        agreeing = [{int(w), *vocabulary.below[w]} for w in guess]  # the guess and the more specific words
         confidence = np.array([row["confidence"] for row in rows])
         name = pa.array([row["name"] for row in rows], pa.string())
 

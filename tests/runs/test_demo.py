@@ -1,4 +1,4 @@
-"""The demonstration: pictures seeded, counted, damaged and readable as promised, and a small CLIP that names them."""
+"""The demonstration: reproducible drawings with copies and damage, and a small CLIP that names them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def opened(jpeg: bytes) -> Image.Image | None:
         return None
 
 
-def test_an_equal_seed_gives_equal_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_a_seed_determines_the_bytes(tmp_path: Path) -> None:
     shards = {
         name: [path.read_bytes() for path in write(tmp_path / name, 60, 25, np.random.default_rng(seed))]
         for name, seed in (("a", 7), ("b", 7), ("c", 8))
@@ -55,34 +55,34 @@ def test_counts_by_hand() -> None:
 
 
 @pytest.mark.parametrize("n", [8, 9, 240, 3000])
-def test_counts_add_up_and_every_kind_is_there(n: int) -> None:
+def test_counts_add_up_and_no_kind_is_missing(n: int) -> None:
     assert sum(counts(n).values()) == n
     assert min(counts(n).values()) >= 1
 
 
-def test_too_few_drawings_for_the_kinds_are_refused() -> None:
+def test_fewer_drawings_than_kinds_are_an_error() -> None:
     with pytest.raises(ValueError, match="n is 7, must be at least 8"):
         counts(7)
 
 
-def test_a_shard_size_that_the_keys_cannot_count_is_refused(tmp_path: Path) -> None:
+def test_a_shard_size_beyond_the_digits_of_a_key_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shard_size is 10001"):
         write(tmp_path, 8, 10_001, np.random.default_rng(0))
 
 
-def test_the_drawn_kinds_are_those_counted_beside_copies_and_damage(drawn: list[Sample]) -> None:
-    found, extra = Counter(s.kind for s in drawn), N // 60 + len(DAMAGE)
+def test_samples_have_the_counted_kinds_copies_and_damage(drawn: list[Sample]) -> None:
+    kinds, extra = Counter(s.kind for s in drawn), N // 60 + len(DAMAGE)
     assert len(drawn) == N + extra
-    assert all(0 <= found[kind] - count <= extra for kind, count in counts(N).items())
+    assert all(0 <= kinds[kind] - count <= extra for kind, count in counts(N).items())
 
 
-def test_exactly_the_damaged_files_cannot_be_opened(drawn: list[Sample]) -> None:
+def test_only_the_damaged_files_cannot_be_opened(drawn: list[Sample]) -> None:
     images = [opened(s.jpeg) for s in drawn]
     assert images.count(None) == len(DAMAGE)
     assert all((s.width, s.height) == image.size for s, image in zip(drawn, images, strict=True) if image)
 
 
-def test_there_are_near_duplicates_that_are_not_byte_equal(drawn: list[Sample]) -> None:
+def test_near_duplicates_differ_in_bytes(drawn: list[Sample]) -> None:
     images = [opened(s.jpeg) for s in drawn]
     small = [np.asarray(i.resize((24, 24)), np.float64) if i else np.full((24, 24, 3), np.inf) for i in images]
     pairs = [
@@ -97,7 +97,7 @@ def test_there_are_near_duplicates_that_are_not_byte_equal(drawn: list[Sample]) 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_drawing_varies_and_its_caption_names_it(kind: str) -> None:
+def test_drawings_of_a_kind_vary_and_captions_name_it(kind: str) -> None:
     rng = np.random.default_rng(5)
     drawings = [draw(kind, rng) for _ in range(12)]
     assert all(kind in caption.split() for _, caption in drawings)
@@ -106,27 +106,27 @@ def test_a_drawing_varies_and_its_caption_names_it(kind: str) -> None:
     assert all(image.mode == "RGB" and SIDES[0] <= side <= SIDES[1] for image, _ in drawings for side in image.size)
 
 
-def test_tars_are_read_by_webdataset_as_img2dataset_writes_them(tmp_path: Path) -> None:
+def test_webdataset_reads_the_tars_with_img2datasets_fields(tmp_path: Path) -> None:
     paths = write(tmp_path, 60, 25, np.random.default_rng(7))
     assert [path.name for path in paths] == ["00000.tar", "00001.tar", "00002.tar"]
     rows = list(wds.WebDataset([str(path) for path in paths], shardshuffle=False, empty_check=False))
     assert len(rows) == 60 + 1 + len(DAMAGE) == len({row["__key__"] for row in rows})
     for row in rows:
-        facts = json.loads(row["json"])
+        metadata = json.loads(row["json"])
         assert {"jpg", "txt", "json"} <= row.keys()
-        assert facts["key"] == row["__key__"]
-        assert facts["status"] == "success"
-        assert facts["caption"] == row["txt"].decode()
-        assert facts["class"] in KINDS
+        assert metadata["key"] == row["__key__"]
+        assert metadata["status"] == "success"
+        assert metadata["caption"] == row["txt"].decode()
+        assert metadata["class"] in KINDS
 
 
-def test_an_empty_scene_is_said_to_show_the_word_that_is_asked_for() -> None:
+def test_the_caption_of_an_empty_scene_has_the_given_word() -> None:
     image, caption = draw_nothing("zebra", np.random.default_rng(5))
     assert SIDES[0] <= min(image.size) <= max(image.size) <= SIDES[1]
     assert "zebra" in caption.split()
 
 
-def test_the_folder_of_the_demonstration_has_drawings_model_and_words(tmp_path: Path) -> None:
+def test_the_demonstration_folder_has_drawings_model_and_words(tmp_path: Path) -> None:
     main(tmp_path, n=8, shard_size=10)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*")) == [
         "images/00000.tar",
@@ -141,7 +141,7 @@ def test_the_folder_of_the_demonstration_has_drawings_model_and_words(tmp_path: 
 
 @pytest.fixture(scope="module")
 def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make demo` makes."""
+    """The run folder of `make demo`."""
     data, root = tmp_path_factory.mktemp("drawings"), tmp_path_factory.mktemp("demo")
     main(data)
     assert Run(load(CONFIG, [f"data={data}", f"root={root}", "resources.workers=1"]), local=True).go()
@@ -149,7 +149,7 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_every_kind_is_a_cluster_of_its_name(demonstration: Path) -> None:
+def test_every_kind_becomes_a_cluster_with_its_name(demonstration: Path) -> None:
     rows = pd.read_parquet(demonstration / "assignments")
     clusters = pd.read_parquet(demonstration / "clusters.parquet").query("main")
     rows["name"] = rows["cluster"].map(clusters.set_index("cluster")["name"])
@@ -162,7 +162,7 @@ def test_every_kind_is_a_cluster_of_its_name(demonstration: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_its_page_opens_in_a_real_browser(demonstration: Path) -> None:
+def test_the_page_opens_in_a_browser(demonstration: Path) -> None:
     look(demonstration, "demo", 8)
     assert {path.name for path in (demonstration / "plots").iterdir()} == {
         "contact-sheet.png", "curve.svg", "map.svg", "sizes.svg",
@@ -170,7 +170,7 @@ def test_its_page_opens_in_a_real_browser(demonstration: Path) -> None:
 
 
 def zero_shot(pretrained: str | None) -> Counter[str]:
-    """How many of ten new drawings of each kind the model calls by their kind, among the kinds and other nouns."""
+    """How many of ten new drawings of each kind are nearest to their kind among the kinds and other nouns."""
     register()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -190,11 +190,11 @@ def test_the_shipped_weights_name_new_drawings() -> None:
     assert zero_shot(str(WEIGHTS)).total() >= 0.95 * 10 * len(KINDS)
 
 
-def test_untrained_weights_do_not() -> None:
+def test_untrained_weights_do_not_name_new_drawings() -> None:
     assert zero_shot(None).total() < 0.3 * 10 * len(KINDS)
 
 
-def test_the_shipped_weights_are_small() -> None:
+def test_the_shipped_weights_have_less_than_8_mib() -> None:
     assert WEIGHTS.stat().st_size < 8 * 2**20
 
 
@@ -215,17 +215,17 @@ def test_training_is_seeded(trained: list[tuple[dict[str, torch.Tensor], list[fl
     assert len(losses) == 2
 
 
-def test_words_that_training_does_not_meet_have_no_embedding(
+def test_words_outside_the_training_texts_have_zero_embeddings(
     trained: list[tuple[dict[str, torch.Tensor], list[float]]],
 ) -> None:
     register()
     words = open_clip.get_tokenizer(MODEL)(f"tree {UNSEEN_WORD} elephant")[0, 1:4]
     for weights in (trained[0][0], load_file(WEIGHTS)):
-        met = weights["token_embedding.weight"][words].any(1)
-        assert met.tolist() == [True, False, False]
+        nonzero = weights["token_embedding.weight"][words].any(1)
+        assert nonzero.tolist() == [True, False, False]
 
 
-def test_shipped_and_new_weights_have_the_same_form(
+def test_shipped_and_new_weights_have_equal_names_shapes_and_dtypes(
     trained: list[tuple[dict[str, torch.Tensor], list[float]]],
 ) -> None:
     assert {k: (v.shape, v.dtype) for k, v in load_file(WEIGHTS).items()} == {

@@ -84,17 +84,17 @@ def one_by_one(model: Any, transform: Any, data: list[bytes]) -> NDArray[np.floa
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99999), ("bf16", 0.999)])
-def test_vectors_are_those_of_open_clip_image_by_image(models: Path, precision: str, least: float) -> None:
+def test_vectors_equal_those_of_open_clip(models: Path, precision: str, least: float) -> None:
     names = ["cpp-tiny", "cpp-tiny-timm"]
     encoders = [Encoder(name, str(models / f"{name}.pt"), "cpu", precision) for name in names]
     data = pictures(21)
-    for name, found in zip(names, vectors(encoders, data, batch=8), strict=True):
-        assert found.dtype == np.float16
-        np.testing.assert_allclose(np.linalg.norm(found.astype(np.float64), axis=1), 1, atol=2e-3)
-        assert cosine(found, one_by_one(*reference(models, name), data)).min() > least
+    for name, X in zip(names, vectors(encoders, data, batch=8), strict=True):
+        assert X.dtype == np.float16
+        np.testing.assert_allclose(np.linalg.norm(X.astype(np.float64), axis=1), 1, atol=2e-3)
+        assert cosine(X, one_by_one(*reference(models, name), data)).min() > least
 
 
-def test_words_are_averaged_as_open_clip_averages_them(models: Path) -> None:
+def test_word_vectors_equal_those_of_open_clip(models: Path) -> None:
     words = ["cat", "fire engine", "Ünïcode", "cat", "tree"]
     for name in ("cpp-tiny", "cpp-tiny-timm"):
         model, tokenizer = reference(models, name)[0], open_clip.get_tokenizer(name)
@@ -113,7 +113,7 @@ def test_words_are_averaged_as_open_clip_averages_them(models: Path) -> None:
         (["a photo"], r"'a photo' must have exactly one \{\}"),
     ],
 )
-def test_templates_that_cannot_be_used_are_named(which: str | list[str], message: str) -> None:
+def test_wrong_templates_are_an_error(which: str | list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         templates(which)
 
@@ -133,7 +133,7 @@ class Harm:
         return (Path.touch, (Path("harm-was-done"),))
 
 
-def test_weights_that_hold_code_are_not_run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_in_weights_is_not_run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Harm()}, tmp_path / "bad.pt")
     with pytest.raises(WeightsError, match=r"bad\.pt cannot be read as weights without running code"):
@@ -187,7 +187,7 @@ def test_missing_weights_without_network_are_an_error(monkeypatch: pytest.Monkey
     for model, tag in (("ViT-B-32", "laion2b_s34b_b79k"), ("ViT-B-16-SigLIP", "webli"), ("hf-hub:some/model", None)):
         with pytest.raises(WeightsError, match=rf"weights of {model}, .* not on this machine .*no network.* connect"):
             find_weights(model, tag)
-    assert len(asked) == 3  # once for each, and not for long
+    assert len(asked) == 3  # one short request for each model
     assert max(asked) <= 10
 
 
@@ -200,7 +200,7 @@ def test_weights_in_the_cache_need_no_network(monkeypatch: pytest.MonkeyPatch, t
     assert find_weights("ViT-B-16-SigLIP", "webli") == f"{tmp_path}/timm/ViT-B-16-SigLIP"
 
 
-def test_a_file_takes_the_transform_of_the_tags_and_a_tag_its_own_activation() -> None:
+def test_a_file_gets_the_transform_of_the_tags_and_a_tag_its_own_activation() -> None:
     siglip = encoder._as_trained("ViT-B-16-SigLIP", "mine.safetensors")
     assert siglip["force_preprocess_cfg"]["mean"] == (0.5, 0.5, 0.5)
     assert siglip["force_preprocess_cfg"]["resize_mode"] == "squash"
@@ -221,7 +221,7 @@ def test_a_folder_with_its_own_configuration(models: Path, tmp_path: Path) -> No
     assert ours.identity.sha256 == identity("cpp-tiny", str(models / "cpp-tiny.pt")).sha256
 
 
-def test_precisions_that_the_device_lacks_are_refused(models: Path) -> None:
+def test_precisions_that_the_device_lacks_are_an_error(models: Path) -> None:
     for precision in ("fp16", "int8"):
         with pytest.raises(ValueError, match=rf"encode\.precision is '{precision}' on cpu"):
             Encoder("cpp-tiny", str(models / "cpp-tiny.pt"), "cpu", precision)
@@ -230,7 +230,7 @@ def test_precisions_that_the_device_lacks_are_refused(models: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"), [("[]", "is not a model"), ("{}", "lacks embed_dim"), ("{", "is not a model")]
 )
-def test_configurations_that_open_clip_would_skip_are_named(tmp_path: Path, content: str, message: str) -> None:
+def test_files_that_are_not_model_configurations_are_an_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "m.json").write_text(content)
     with pytest.raises(ValueError, match=rf"m\.json .*{message}"):
         register(str(tmp_path))

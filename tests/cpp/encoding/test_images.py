@@ -1,4 +1,4 @@
-"""Pixels are those of open_clip's own transform, bit for bit; anything else is a row with a reason."""
+"""Pixels equal those of open_clip's transform bit for bit; bad images are rejected with a reason."""
 
 import contextlib
 import io
@@ -44,7 +44,7 @@ def same(data: bytes, config: PreprocessCfg) -> bool:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
-def test_every_colour_mode_and_shape_gives_the_pixels_of_open_clip(mode: str, resize_mode: str) -> None:
+def test_pixels_equal_those_of_open_clip_for_every_mode_and_shape(mode: str, resize_mode: str) -> None:
     for size, interpolation, target in product(
         [(90, 60), (61, 97), (40, 40), (32, 48), (17, 131)], ["bicubic", "bilinear"], [32, 40, (24, 40), (48, 30)]
     ):
@@ -70,7 +70,7 @@ def test_16_bit_greyscale_equals_8_bit(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")])
-def test_the_first_picture_of_an_animation_counts(kind: str, suffix: str) -> None:
+def test_the_first_frame_of_an_animation_is_used(kind: str, suffix: str) -> None:
     frames = [picture(seed=seed) for seed in range(3)]
     data = encoded(
         frames[0], kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
@@ -106,7 +106,7 @@ def test_bytes_that_are_not_images_have_distinct_reasons() -> None:
     assert decode(jpeg, Limits(len(jpeg), 90 * 60, 1.5)).size == (90, 60)
 
 
-def test_preparing_keeps_order_and_metadata_and_decodes_once_for_all_transforms() -> None:
+def test_preparing_keeps_order_and_decodes_once_for_all_transforms() -> None:
     small, large = (ours(PreprocessCfg(size=size)) for size in (16, 24))
     good = encoded(picture(), "JPEG")
     samples = [Sample(str(i), good if i % 3 else b"junk", {"n": i}) for i in range(30)]
@@ -141,7 +141,7 @@ def test_preparing_reads_ahead_within_its_limit() -> None:
         assert taken < drawn <= taken + 6
 
 
-def test_an_error_of_the_source_comes_after_the_rows_before_it() -> None:
+def test_an_error_of_the_source_is_raised_after_the_earlier_samples() -> None:
     def samples() -> Iterator[Sample]:
         for i in range(7):
             yield Sample(str(i), encoded(picture(size=(8, 8))))
@@ -166,7 +166,7 @@ def test_an_error_of_the_source_comes_after_the_rows_before_it() -> None:
         ("PPM", "ppm"),
     ],
 )
-def test_the_extension_is_that_of_the_bytes(kind: str, expected: str) -> None:
+def test_the_extension_follows_the_bytes(kind: str, expected: str) -> None:
     more: dict[str, object] = {"save_all": True, "append_images": [picture()]} if kind == "MPO" else {}
     file = io.BytesIO()
     picture().save(file, kind, **more)
@@ -185,7 +185,7 @@ def test_unreadable_bytes_have_no_extension() -> None:
         ("coco-mini", "folder"),
     ],
 )
-def test_real_photographs_give_the_pixels_of_open_clip(real_data: Path, path: str, kind: shards.Format) -> None:
+def test_pixels_of_photographs_equal_those_of_open_clip(real_data: Path, path: str, kind: shards.Format) -> None:
     shard = next(iter(shards.shards(shards.Images(kind, (str(real_data / path),))).values()))
     n = 25 if kind == "folder" else 120
     data = [sample.image for sample, _ in zip(shards.read_samples(shard), range(n), strict=False)]

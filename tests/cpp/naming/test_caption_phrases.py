@@ -1,4 +1,4 @@
-"""Captions become phrases under limits, and counts of phrases say what sets a cluster apart."""
+"""Phrases are counted within limits, and their counts give the phrases that distinguish a cluster."""
 
 import math
 
@@ -29,13 +29,13 @@ def test_phrases_by_hand() -> None:
     }  # fmt: skip
 
 
-def test_an_image_counts_once_however_often_and_in_however_many_captions() -> None:
+def test_an_image_counts_once_for_a_phrase() -> None:
     assert counted("dog, dog! a dog", "dog")["dog"] == (1, 1, 1)
     two = count([["a dog"], ["the dog", "dog"], []]).to_pylist()
     assert two == [{"phrase": "dog", "images": 2, "closed": 2, "alone": 2}]
 
 
-def test_markup_addresses_and_control_characters_are_no_words() -> None:
+def test_markup_addresses_and_control_characters_are_ignored() -> None:
     hostile = "<b class='x'>Dog</b>&amp;cat\x00\x1b[31m https://example.org/ship.jpg?a=tree www.example.com/car"
     assert set(counted(hostile, "\u202e42 &lt;i&gt;")) == {"dog", "cat", "31m"}
     assert (
@@ -46,30 +46,30 @@ def test_markup_addresses_and_control_characters_are_no_words() -> None:
     )
 
 
-def test_long_captions_are_cut_and_of_many_some_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_length_and_number_of_captions_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(counted("dog " + "! " * caption_phrases.CHARACTERS + "cat")) == {"dog"}
     assert set(counted(*["dog"] * caption_phrases.CAPTIONS, "cat")) == {"dog"}
-    assert len(count([["ﷺ" * 10**6]])) <= caption_phrases.CHARACTERS  # a sign that unfolds to 18
+    assert len(count([["ﷺ" * 10**6]])) <= caption_phrases.CHARACTERS  # one character that NFKC expands to 18
 
 
-def test_what_is_held_and_kept_has_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_and_results_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = list[int]()
     most = caption_phrases._most
 
-    def watched(found: dict[str, list[int]], n: int) -> list[tuple[str, list[int]]]:
-        sizes.append(len(found))
-        return most(found, n)
+    def watched(seen: dict[str, list[int]], n: int) -> list[tuple[str, list[int]]]:
+        sizes.append(len(seen))
+        return most(seen, n)
 
     monkeypatch.setattr(caption_phrases, "_most", watched)
     images = [["dog", f"w{chr(97 + i // 26 % 26)}{chr(97 + i % 26)}{chr(97 + i // 676)}"] for i in range(2000)]
-    found = count(images, held=100, kept=10)
+    counts = count(images, held=100, kept=10)
     assert len(sizes) > 10
-    assert max(sizes) <= 102  # one image brings two
-    assert len(found) == 10
-    assert found.slice(0, 1).to_pylist() == [{"phrase": "dog", "images": 2000, "closed": 2000, "alone": 0}]
+    assert max(sizes) <= 102  # an image adds two
+    assert len(counts) == 10
+    assert counts.slice(0, 1).to_pylist() == [{"phrase": "dog", "images": 2000, "closed": 2000, "alone": 0}]
 
 
-def test_shards_add_up_within_bounds() -> None:
+def test_counts_of_shards_add_up_in_bounded_memory() -> None:
     shards = [[["a dog on grass"], ["a cat"]], [["the dog"], ["dogs"]], [["a cat"], ["the cat"]]]
     whole = count([image for shard in shards for image in shard])
     assert total(map(count, shards)) == whole
@@ -80,8 +80,8 @@ def test_shards_add_up_within_bounds() -> None:
     assert bounded.slice(0, 1).to_pylist() == [{"phrase": "dog", "images": 270, "closed": 30, "alone": 30}]
 
 
-def test_noun_like_by_hand() -> None:
-    found = mine(
+def test_noun_like_phrases_by_hand() -> None:
+    mined = mine(
         seen(
             ("gizmo", 100, 50, 20),  # "the gizmo is": a noun, though WordNet has none such
             ("colourful", 100, 2, 2),  # an adjective
@@ -91,7 +91,7 @@ def test_noun_like_by_hand() -> None:
             ("wearing", 100, 90, 2),  # "wear" is WordNet's, this form of it is not
             ("white shirt", 40, 35, 30),
             ("wearing shirt", 40, 35, 0),  # never after an article
-            ("man wearing shirt", 30, 30, 20),  # its end is no phrase
+            ("man wearing shirt", 30, 30, 20),  # "wearing shirt" is no phrase
             ("dogs", 50, 20, 10),
             ("dogs run", 40, 40, 20),  # "run" is WordNet's, but not sure enough to follow a plural
             ("run", 60, 50, 1),
@@ -99,24 +99,24 @@ def test_noun_like_by_hand() -> None:
             ("собака", 30, 0, 0),  # no grammar: by frequency
         )
     )
-    assert found["phrase"].to_pylist() == ["gizmo", "shirt", "run", "dogs", "white shirt", "собака"]
+    assert mined["phrase"].to_pylist() == ["gizmo", "shirt", "run", "dogs", "white shirt", "собака"]
 
 
-def test_a_phrase_that_is_only_a_part_is_dropped() -> None:
-    found = mine(seen(("new york city", 50, 40, 30), ("york city", 51, 40, 30), ("city", 90, 50, 40)), rare=1)
-    assert found["phrase"].to_pylist() == ["city", "new york city"]
+def test_a_phrase_that_only_occurs_in_a_longer_one_is_dropped() -> None:
+    mined = mine(seen(("new york city", 50, 40, 30), ("york city", 51, 40, 30), ("city", 90, 50, 40)), rare=1)
+    assert mined["phrase"].to_pylist() == ["city", "new york city"]
 
 
-def test_forms_of_a_word_are_one_phrase_called_by_the_most_frequent() -> None:
-    found = mine(seen(("cats", 20, 20, 9), ("dog", 12, 9, 9), ("dogs", 10, 9, 9)), rare=1)
-    assert found.to_pylist() == [
+def test_forms_of_a_word_are_merged_under_the_most_frequent() -> None:
+    mined = mine(seen(("cats", 20, 20, 9), ("dog", 12, 9, 9), ("dogs", 10, 9, 9)), rare=1)
+    assert mined.to_pylist() == [
         {"phrase": "dog", "images": 22, "forms": ["dog", "dogs"]},
         {"phrase": "cats", "images": 20, "forms": ["cats"]},
     ]
     assert mine(seen(("cats", 20, 20, 9), ("dog", 12, 9, 9)), most=1)["phrase"].to_pylist() == ["cats"]
 
 
-def test_other_scripts_are_cut_at_their_words() -> None:
+def test_other_scripts_are_split_into_words() -> None:
     # vowel signs are part of a word; Han has no spaces, so its phrases are of characters
     assert set(counted("एक काला कुत्ता")) >= {"काला", "कुत्ता", "काला कुत्ता"}
     assert set(counted("黑狗")) == {"黑", "狗", "黑 狗"}
@@ -141,7 +141,7 @@ def test_counts_of_clusters_add_over_shards_and_merge() -> None:
     assert merge(whole, np.array([1, 0, 1, 2])).toarray().tolist() == [[0, 1, 0], [2, 1, 1], [0, 0, 0]]
 
 
-def test_counting_in_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_do_not_depend_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     images, cluster = [["a dog and a cat"], ["a cat"], ["the dog"]] * 20, np.arange(60) % 7
     whole = tally(images, cluster, MINED, 7)
     monkeypatch.setattr(caption_phrases, "HELD", 3)

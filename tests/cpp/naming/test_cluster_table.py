@@ -17,7 +17,7 @@ def layer(names: list[Name] | None) -> Layer:
     )
 
 
-def test_a_row_has_what_is_known_of_a_cluster() -> None:
+def test_a_row_describes_its_cluster() -> None:
     sure = Name("cat", 0.75, 0.5, "dog", 0.25, 0.5, [Word("cat", 3.0, 0.5)], "cat (sofa)")
     table = layer([sure, Name("car", 0.25, 0.5, None, 0.5, 0.5, [Word("car", 1.0, 0.5)])]).table()
     first, second = table.to_pylist()
@@ -32,13 +32,13 @@ def test_a_row_has_what_is_known_of_a_cluster() -> None:
     assert (second["examples"], second["parent"]) == (["b", "c"], 0)
 
 
-def test_without_a_vocabulary_all_that_is_of_names_is_null() -> None:
+def test_name_columns_are_null_without_a_vocabulary() -> None:
     row = layer(None).table().to_pylist()[0]
     assert [row[key] for key in ("name", "status", "confidence", "share", "runner_up", "agree")] == [None] * 6
     assert row["top"] == []
 
 
-def test_confidence_of_a_label_follows_its_parts() -> None:
+def test_confidence_of_a_label_increases_with_its_evidence() -> None:
     base = confidence(np.array([0.8]), np.array([0.2]), np.array([0.0]))
     assert base.dtype == np.float32
     assert confidence(np.array([0.9]), np.array([0.2]), np.array([0.0])) > base

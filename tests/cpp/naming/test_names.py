@@ -1,4 +1,4 @@
-"""Names by hand, when they are silent, and that no two are the same."""
+"""Names: hand-worked examples, unsure clusters, and unique names."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def blobs(K: int, per: int = 20, noise: float = 0.05) -> tuple[torch.Tensor, lis
 ZOO = axes("cat", "dog", "car", "ship", "tree", "chair", "piano", "spoon")
 
 
-def test_clusters_around_words_have_their_names_and_are_sure() -> None:
+def test_clusters_around_words_are_named_with_high_confidence() -> None:
     results = names(*voted(*blobs(8), ZOO), ZOO)
     assert [n.name for n in results] == list(ZOO.words)
     assert min(n.confidence for n in results) > 0.9
@@ -60,14 +60,14 @@ def test_images_that_fit_no_word_are_unsure_and_keep_their_guess() -> None:
     assert all(n.name for n in others)
 
 
-def test_a_lower_threshold_names_all() -> None:
+def test_threshold_zero_names_every_cluster() -> None:
     X = torch.randn(40, 8, generator=torch.Generator().manual_seed(1))
     evidence = voted(X, [0] * 20 + [1] * 20, ZOO)
     assert [n.name for n in names(*evidence, ZOO)] == [None, None]
     assert all(n.name for n in names(*evidence, ZOO, sure=0))
 
 
-def test_a_word_that_fits_every_image_does_not_win() -> None:
+def test_a_word_near_every_image_names_no_cluster() -> None:
     # "photograph" is near everything; the published vote falls for it
     text = torch.eye(5)
     text[4] = normalize(torch.tensor([1.0, 1, 1, 1, 1]), dim=0)
@@ -95,7 +95,7 @@ def test_members_that_disagree_get_the_more_general_word() -> None:
     assert names(*voted(X, cluster, vocabulary), vocabulary, sure=0)[0].name == "airliner"  # more than half agree
 
 
-def test_no_two_names_of_a_layer_are_the_same() -> None:
+def test_names_of_a_layer_are_unique() -> None:
     vocabulary = axes("cat", "sofa", "garden", "ship", "tree", "spoon")
     parts = [[1, 0.5, 0, 0, 0, 0], [1, 0, 0.5, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]]
     X, cluster = torch.tensor(parts).repeat_interleave(20, 0), [k for k in range(5) for _ in range(20)]
@@ -121,7 +121,7 @@ def test_the_published_vote_by_hand_is_never_silent() -> None:
     assert (alone.name, alone.runner_up, alone.share, alone.margin) == ("cat", None, 1.0, 1.0)
 
 
-def test_the_published_vote_names_what_few_votes_are_for() -> None:
+def test_the_published_vote_names_clusters_of_low_confidence() -> None:
     votes = Votes(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.array([4.0, 3.0, 3.0]), np.ones(3, np.int64))
     sums = SimilaritySums(np.array([3]), np.ones((1, 8)), np.ones(8), np.ones(8))
     (named,) = names(votes, sums, ZOO, method="paper")
@@ -134,7 +134,7 @@ def test_equal_votes_go_to_the_earlier_word() -> None:
     assert names(votes, sums, ZOO, method="paper")[0].name == "cat"
 
 
-def test_excluded_words_are_not_looked_at() -> None:
+def test_excluded_words_are_neither_names_nor_evidence() -> None:
     evidence = voted(*blobs(8), ZOO)
     barred = np.array([word == "cat" for word in ZOO.words])
     for method in ("lift", "paper"):

@@ -1,4 +1,4 @@
-"""The images and clusters nearest to a text, against all at once."""
+"""The images and clusters nearest to a text, compared with a search of all rows at once."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-def test_nearest_images_over_files_are_those_of_the_whole(tmp_path: Path) -> None:
+def test_a_search_over_files_equals_a_search_of_all_rows(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     X = unit(rng.standard_normal((50, 8))).astype(np.float16)
     paths = []
@@ -24,11 +24,11 @@ def test_nearest_images_over_files_are_those_of_the_whole(tmp_path: Path) -> Non
         write(table, tmp_path / f"{i}.parquet")
         paths.append(str(tmp_path / f"{i}.parquet"))
     text = unit(rng.standard_normal(8))
-    found = nearest_images(paths, "embedding", text, 5, 2)
+    images = nearest_images(paths, "embedding", text, 5, 2)
     order = np.argsort(-(X.astype(np.float32) @ text.astype(np.float32)))[:5]
-    assert [row["row"] for row in found] == order.tolist()
-    assert [row["key"] for row in found] == [f"k{j}" for j in order]
-    assert found[0]["cosine"] == pytest.approx(float(X[order[0]].astype(float) @ text), abs=1e-3)
+    assert [row["row"] for row in images] == order.tolist()
+    assert [row["key"] for row in images] == [f"k{j}" for j in order]
+    assert images[0]["cosine"] == pytest.approx(float(X[order[0]].astype(float) @ text), abs=1e-3)
     with pytest.raises(ValueError, match="the images have dimension 8, the text 3"):
         nearest_images(paths, "embedding", text[:3], 5, 2)
 

@@ -18,5 +18,5 @@ def test_a_title_is_the_name_or_the_guess_or_the_number(row: dict[str, object], 
     assert row_title({"cluster": 7, **row}) == expected
 
 
-def test_what_stands_for_a_cluster_without_names_can_be_chosen() -> None:
+def test_the_title_without_names_can_be_chosen() -> None:
     assert row_title({"cluster": 7, "top": None}, "") == ""

@@ -1,4 +1,4 @@
-"""Words that clusters may be called by: one entry for one meaning, some kept out, some more general than others."""
+"""Vocabularies: one entry for each meaning, excluded words, and the hierarchy of words."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def axes(*words: str, exclude: tuple[str, ...] = ()) -> Vocabulary:
     return Vocabulary.of(words, 2 * np.eye(len(words), dtype=np.float32), exclude)
 
 
-def test_case_spacing_plural_and_hyphens_make_no_new_word() -> None:
+def test_spellings_that_differ_in_case_spacing_number_or_hyphens_are_one_entry() -> None:
     vocabulary = axes("Polar bear", "cat", "polar  bears", "bow-tie", "bow_tie")
     assert vocabulary.words == ("Polar bear", "cat", "bow-tie")
     half = 0.5**0.5
@@ -33,20 +33,20 @@ def test_excluded_words_go_with_their_synonyms() -> None:
     assert kept.words == ("dog",)
 
 
-def test_no_words_are_an_error_that_says_why() -> None:
+def test_an_empty_vocabulary_is_an_error_with_its_cause() -> None:
     with pytest.raises(ValueError, match=r"the vocabulary has no words$"):
         Vocabulary.of([], np.empty((0, 3)))
     with pytest.raises(ValueError, match=r"no words, because label.exclude removes all of them"):
         axes("cat", exclude=("cats",))
 
 
-def test_more_general_words_of_the_vocabulary_come_nearest_first_and_have_those_below_them() -> None:
+def test_above_is_ordered_from_near_to_far_and_below_is_its_inverse() -> None:
     vocabulary = axes("airliner", "vehicle", "plane", "strawberry")
     assert vocabulary.above == ((2, 1), (), (1,), ())
     assert vocabulary.below == ((), (0, 2), (0,), ())
 
 
-def test_words_in_other_scripts_stay() -> None:
+def test_words_in_other_scripts_are_kept() -> None:
     assert axes("猫", "кошка", "قطة", "chat").words == ("猫", "кошка", "قطة", "chat")
 
 
@@ -56,7 +56,7 @@ def test_words_are_cleaned() -> None:
     assert clean("x" * (LONGEST + 1)) == ""
 
 
-def test_which_words_mean_one_of_some_names() -> None:
+def test_meaning_marks_synonyms_of_names() -> None:
     vocabulary = axes("porcupine", "dog", "rose hedgehog", "cats")
     assert vocabulary.meaning(["Hedgehogs", "cat"]).tolist() == [True, False, False, True]
     assert vocabulary.meaning([]).tolist() == [False] * 4

@@ -1,4 +1,4 @@
-"""What words mean: normal forms, synonyms, and the more general words that definitions begin with."""
+"""Normal forms, synonyms, and the more general words that definitions begin with."""
 
 import pytest
 
@@ -36,19 +36,19 @@ def test_a_definition_names_the_more_general_word() -> None:
     assert wordnet.above("airliner")[0] == "airplane"
     assert wordnet.above("dirt bike")[0] == "motorcycle"
     assert wordnet.above("jet plane")[0] == "airplane"
-    assert "aircraft" in wordnet.above("airliner")  # and on from there
+    assert "aircraft" in wordnet.above("airliner")  # two steps up
     assert "airliner" not in wordnet.above("airplane")
     assert wordnet.above("a word that nobody knows") == ()
 
 
-def test_one_meaning_is_of_common_words_of_one_synset() -> None:
+def test_only_common_words_of_one_synset_have_one_meaning() -> None:
     assert wordnet.one_meaning("laptop") == wordnet.one_meaning("laptop computers") is not None
     assert wordnet.one_meaning("tick") is None  # an animal, and others
     assert wordnet.one_meaning("sausage") is None  # "blimp, sausage balloon, sausage": not among the common ones
     assert wordnet.one_meaning("laptop (thing)") is None
 
 
-def test_nouns_are_all_there_once() -> None:
+def test_nouns_are_complete_and_unique() -> None:
     nouns = wordnet.nouns()
     assert len(nouns) == len(set(nouns)) > 20_000
     assert "laptop computer" not in nouns  # the second word of its synset
