@@ -17,7 +17,7 @@ from cpp.export.folder import MARK, Folder
 from cpp.files import scratch, tables
 from cpp.files.filesystem import REQUESTS
 from cpp.files.iterables import map_threads
-from cpp.store.bucket_folder import BucketObjects, basename
+from cpp.store.bucket_folder import BucketObjects
 
 LEASE = ".lease"
 
@@ -51,7 +51,7 @@ class BucketFolder(Folder):
     @contextmanager
     def claim(self, format: str) -> Iterator[None]:
         with self._objects.explain_errors():
-            entries = {basename(entry["name"].rstrip("/")) for entry in self._objects.entries("")} - {LEASE}
+            entries = self._objects.entries("").keys() - {LEASE}
             existing = self._format() if MARK in entries else None
         self._check(format, entries, existing)
         with self._objects.writing(LEASE, print):

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cpp.files import credentials, filesystem
 from cpp.files.filesystem import REQUESTS
@@ -18,7 +18,9 @@ from cpp.store.lease import Lease
 
 SCHEMES = ("s3", "gs", "memory")  # memory:// is the memory of the process, for tests
 
-Infos = dict[str, Mapping[str, Any]]  # name of an object -> its entry in a listing
+Entries = dict[str, Mapping[str, Any]]  # name or path of an object -> its entry in a listing
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,32 +47,21 @@ class BucketObjects:
         """Upload bytes."""
         self.fs.pipe_file(self.name(target), data)
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy an object within the store."""
-        self.fs.cp_file(self.name(source), self.name(target))
-
-    def fetch(self, name: str, path: Path) -> None:
-        """Download an object to a local path."""
-        self.fs.get_file(self.name(name), str(path))
-
-    def entries(self, folder: str) -> list[Mapping[str, Any]]:
-        """The objects and folders directly in a folder, from one listing."""
-        name = self.name(folder).rstrip("/")
+    def entries(self, folder: str) -> Entries:
+        """The objects and folders directly in a folder by name, from one listing."""
+        path = self.name(folder).rstrip("/")
         try:
-            return [entry for entry in self.fs.ls(name, detail=True) if entry["name"].rstrip("/") != name]
+            entries = {entry["name"].rstrip("/"): entry for entry in self.fs.ls(path, detail=True)}
         except FileNotFoundError:
-            return []
+            return {}
+        return {name.rpartition("/")[2]: entry for name, entry in entries.items() if name != path}
 
-    def infos(self, folder: str) -> Infos:
-        """The objects directly in a folder by name."""
-        return {basename(entry["name"]): entry for entry in self.entries(folder) if entry["type"] == "file"}
+    def below(self, folder: str) -> Entries:
+        """All objects below a folder by their path from there."""
+        path = self.name(folder).rstrip("/")
+        return {name[len(path) + 1 :]: entry for name, entry in self.fs.find(path, detail=True).items()}
 
-    def below(self, folder: str) -> Infos:
-        """All objects below a folder, by path relative to `address`."""
-        start = len(self.name(""))
-        return {path[start:].lstrip("/"): e for path, e in self.fs.find(self.name(folder), detail=True).items()}
-
-    def each(self, work: Callable[[str], None], names: Iterable[str]) -> None:
+    def each(self, work: Callable[[T], None], names: Iterable[T]) -> None:
         """Call `work` for each name, concurrently."""
         with ThreadPoolExecutor(REQUESTS) as pool:
             list(pool.map(work, names))
@@ -124,8 +115,3 @@ def check_writable(path: str) -> None:
     scheme, separator, folder = path.partition("://")
     if separator and (scheme not in SCHEMES or not folder.strip("/")):
         raise ValueError(f"{path} cannot be written to: name a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
-
-
-def basename(path: str) -> str:
-    """The last part of a path or address."""
-    return path.rpartition("/")[2]

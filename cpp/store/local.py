@@ -1,8 +1,9 @@
 """The run folder on a local disk: results by fingerprint, atomic commits, stable names, one writer at a time.
 
 A result is the file `cache/PRODUCT/SHARD-FINGERPRINT.SUFFIX`. It is done when that file exists; nothing else is
-recorded. Its stable name (`PRODUCT/SHARD.SUFFIX`, or `PRODUCT.SUFFIX` for a step that runs once) is a hard link to it.
-`cpp.store.object_store` has the same layout in a bucket. Does not know what is in the files or which step writes them.
+recorded. Its stable name (`PRODUCT/SHARD.SUFFIX`, or `PRODUCT.SUFFIX` for a step that runs once) is a hard link to it,
+or a copy if the disk has no hard links. `cpp.store.object_store` has the same layout in a bucket. Does not know what is
+in the files or which step writes them.
 """
 
 from __future__ import annotations
@@ -14,15 +15,19 @@ import shutil
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import chain
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from cpp.store.hard_links import files_of, list_names, show_file, show_files, show_folder
+from cpp.files import scratch
 from cpp.store.lease import LockedError
-from cpp.store.results import WHOLE, Product, Result
+from cpp.store.results import Product, Result, stable_name
+
+UNKNOWN_INODE = 0xFFFFFFFF  # FUSE lists files with this number if it does not know theirs
+
+Entries = dict[str, Any]  # path of a file -> what tells its content in a listing: on a disk the inode number
 
 
 class Store:
@@ -35,20 +40,24 @@ class Store:
         """Where the result of a shard is, once it is done."""
         return f"{self.address}/cache/{product.name}/{shard}-{fingerprint}{product.suffix}"
 
-    def listing(self, product: Product) -> Iterable[str]:
+    def listing(self, product: Product) -> set[str]:
         """The file names of the finished results of a product, from one listing."""
-        return list_names(self.root / "cache" / product.name)
+        try:
+            return set(os.listdir(self.root / "cache" / product.name))
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
 
     def results(self, product: Product) -> dict[str, Result]:
         """The finished results of a product by file name."""
-        stable = (self.root / f"{product.name}{product.suffix}", *(self.root / product.name).rglob("*"))
-        links = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in stable if path.is_file())}
-        results = {}
-        for name in self.listing(product):
-            stats = [path.stat() for path in files_of(self.root / "cache" / product.name / name)]
-            shown = any((stat.st_dev, stat.st_ino) in links for stat in stats)
-            results[name] = Result(sum(stat.st_size for stat in stats), shown)
-        return results
+        hidden, sizes = set[str](), Counter[str]()
+        with self._access():
+            files, shown = self._result_files(product), self._shown_files(product)
+            for file, entry in files.items():
+                result = file.partition("/")[0]
+                sizes[result] += self._size(product, file, entry)
+                if not self._same(entry, shown.get(stable_name(product, file))):
+                    hidden.add(result)
+        return {name: Result(sizes[name], name in sizes and name not in hidden) for name in self.listing(product)}
 
     def remove(self, product: Product, names: Iterable[str]) -> None:
         """Remove finished files or folders of a product, each atomically."""
@@ -70,7 +79,13 @@ class Store:
     @contextmanager
     def local_files(self, files: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """The input files of a task, with results of other steps at local paths until the end of the block."""
-        yield files
+        with ExitStack() as stack:
+            yield {
+                kind: stack.enter_context(scratch.local_copy(file))
+                if isinstance(file, str) and file.startswith(f"{self.address}/")
+                else file
+                for kind, file in files.items()
+            }
 
     def version_digest(self, paths: Iterable[str]) -> str | None:
         """A digest that changes with the name, size or time of change of any file; None if the store cannot tell."""
@@ -116,18 +131,84 @@ class Store:
     def publish(self, product: Product, paths: Iterable[tuple[str, str]]) -> None:
         """Make the stable names of a product show exactly the results `paths` (shard, path).
 
-        The user's own files beside them, which have no result of their name, stay.
+        The user's own files beside them, which have no result of their name, stay. Folders are listed once, however
+        many shards there are.
         """
-        cache = self.root / "cache" / product.name
-        source = iter(paths)
-        first = next(source, None)
-        whole = first[1] if first and first[0] == WHOLE else None
-        if not product.suffix:
-            show_folder(self.root / product.name, cache, whole)
-            return
-        show_file(self.root / f"{product.name}{product.suffix}", cache, whole)
-        shards = chain([first], source) if first and whole is None else ()
-        show_files(self.root / product.name, product.suffix, cache, shards)
+        with self._access():
+            files, shown = self._result_files(product), self._shown_files(product)
+
+            def outdated() -> Iterator[tuple[str, str]]:
+                for _, path in paths:
+                    result = os.path.basename(path)
+                    for file in [result] if product.suffix else [f for f in files if f.startswith(f"{result}/")]:
+                        name = stable_name(product, file)
+                        if not self._same(files.get(file), shown.pop(name, None)):
+                            yield file, name
+
+            self._show(product, files, outdated())
+            self._hide(shown.keys() & {stable_name(product, file) for file in files} if shown else ())
+
+    @contextmanager
+    def _access(self) -> Iterator[None]:
+        """Explain errors of the storage within the block."""
+        yield
+
+    def _files(self, folder: str) -> Entries:
+        """All files below a folder, by path from there."""
+        entries, folders = Entries(), [""]
+        for parent in folders:  # which grows meanwhile
+            with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.root / folder / parent) as listing:
+                for entry in listing:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{parent}{entry.name}/")
+                    else:
+                        number = entry.inode()
+                        unknown = number == UNKNOWN_INODE
+                        entries[f"{parent}{entry.name}"] = entry.stat().st_ino if unknown else number
+        return entries
+
+    def _result_files(self, product: Product) -> Entries:
+        """The files of all results of a product: `RESULT`, or `RESULT/FILE` for a product that is a folder."""
+        return self._files(f"cache/{product.name}")
+
+    def _shown_files(self, product: Product) -> Entries:
+        """The files that have the place of stable names, by path from the root."""
+        entries = {f"{product.name}/{name}": entry for name, entry in self._files(product.name).items()}
+        if product.suffix and (entry := self._root_entry(name := f"{product.name}{product.suffix}")):
+            entries[name] = entry
+        return entries
+
+    def _root_entry(self, name: str) -> Any:
+        path = self.root / name
+        return path.stat().st_ino if path.exists() else None
+
+    def _size(self, product: Product, file: str, entry: Any) -> int:
+        return (self.root / "cache" / product.name / file).stat().st_size
+
+    def _same(self, entry: Any, shown: Any) -> bool:
+        """Whether a stable name shows a file of a result, by their entries in listings."""
+        return entry is not None and entry == shown
+
+    def _show(self, product: Product, files: Entries, names: Iterable[tuple[str, str]]) -> None:
+        """Give files of results their stable names (file, name), each atomically."""
+        for file, name in names:
+            source, target = self.root / "cache" / product.name / file, self.root / name
+            scratch = target.with_name(f".{target.name}.new")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            scratch.unlink(missing_ok=True)
+            try:
+                os.link(source, scratch)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(source, scratch)
+            os.replace(scratch, target)
+
+    def _hide(self, names: Iterable[str]) -> None:
+        """Remove stable names, and folders that are empty then."""
+        for name in names:
+            path = self.root / name
+            path.unlink()
+            with suppress(OSError):  # not empty
+                os.removedirs(path.parent)
 
     @contextmanager
     def lock(self, report: Callable[[str], None] = print) -> Iterator[None]:
@@ -179,3 +260,8 @@ def _try_lock(file: IO[str], operation: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file itself, or all files below a folder."""
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -39,6 +39,14 @@ class Product:
     rows: Literal["out", "rejected"] | None = None  # it has one row for each output image, or for each rejected row
 
 
+def stable_name(product: Product, file: str) -> str:
+    """The stable name of a file of a result, `RESULT` or for a product that is a folder `RESULT/FILE`."""
+    if not product.suffix:
+        return f"{product.name}/{file.partition('/')[2]}"
+    shard = shard_of(file)
+    return f"{product.name}{product.suffix}" if shard == WHOLE else f"{product.name}/{shard}{product.suffix}"
+
+
 class Result(NamedTuple):
     """A finished file or folder of a product: its size in bytes, and whether a stable name shows it."""
 

@@ -94,7 +94,7 @@ def test_what_is_shown_is_left_alone_and_what_was_made_anew_is_shown(
     paths = {s: make(store, s, "k", "old") for s in ("0", "1")}
     store.publish(CODES, paths.items())
     make(store, "1", "k", "new")
-    monkeypatch.setattr(os, "link", lambda path, name: linked.append(path) or link(path, name))
+    monkeypatch.setattr(os, "link", lambda path, name: linked.append(str(path)) or link(path, name))
     store.publish(CODES, paths.items())
     assert linked == [paths["1"]]
     assert [(tmp_path / f"codes/{s}.txt").read_text() for s in ("0", "1")] == ["old", "new"]

@@ -138,7 +138,7 @@ def test_products_of_a_step_that_no_configuration_has_go_with_their_names(ran: D
     left = cached(ran.root)
     for name in ("labels", "votes", "matches", "scores", "confusion"):
         assert not of(name, left), name
-    assert not list((ran.root / "labels").iterdir())
+    assert not (ran.root / "labels").exists()
     assert not (ran.root / "scores.json").exists()
     assert (ran.root / "clusters.parquet").exists()
     assert len(list((ran.root / "assignments").iterdir())) == 3
