@@ -20,8 +20,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from cpp.clustering.layers import build_layers, fine_groups
-from cpp.clustering.partition import BATCH, HALF_STEPS, Method
+from cpp.clustering.choose_k import build_layers
+from cpp.clustering.partition import BATCH, HALF_STEPS, Method, fine_groups
 from cpp.nearest import Nearest
 from cpp.rate_reduction import fit, recipes
 from cpp.rate_reduction.head import Codes, Head
@@ -85,7 +85,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         codes = self.head_.project(rows, BATCH)
         groups = fine_groups(
             codes,
-            n_groups=K,
+            n_clusters=K,
             method=self.method,
             eta=self.eta,
             landmarks=self.landmarks,
@@ -93,8 +93,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             seed=seed,
             gpu=self.device == "cuda",
         )
-        parts, _ = groups.moments([codes.Z.numpy()], Nearest(groups.centroids, self.device == "cuda"), BATCH)
-        layers = build_layers(groups.e, parts, K, [])
+        parts, _ = groups.moments([codes.Z.numpy()], BATCH, self.device == "cuda")
+        layers = build_layers(groups, parts, K, [])
         self.tree_, self.choice_, self.n_clusters_ = layers.tree, layers.choice, layers.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, layers.clusters[layers.main]
         self.labels_ = self._nearest(codes)

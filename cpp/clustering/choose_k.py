@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cpp.clustering.merge_tree import Tree, grow
+from cpp.clustering.partition import PARTS, FineGroups
 from cpp.rate_reduction.coding_rate import Moments
 
-PARTS = 5  # into which the rows are split; each replicate leaves out one of them
 FLAT = 2.0  # ratio of the interval's ends above which the data do not determine K
 APART = 1.25  # least ratio of the K of two minima that are reported separately
 FACTOR = 4  # approximate number of clusters that merge into one cluster of the next layer
@@ -33,23 +32,47 @@ class Choice(NamedTuple):
     sentence: str
 
 
-def jackknife_replicates(parts: Moments, e: float) -> Iterator[Tree]:
-    """Yield for each part the tree of all rows outside it; `parts` has one group for each `split_groups` number.
+class Layers(NamedTuple):
+    """`clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first; `main` is one of these K."""
 
-    K grows with the weight of the rows, and falls with their number because fewer rows make groups look tighter. The
-    moments are therefore scaled to the geometric mean of the retained and the full count, which leaves K unbiased.
+    tree: Tree
+    replicates: list[Tree]
+    choice: Choice
+    main: int
+    clusters: dict[int, NDArray[np.int64]]
+
+
+def build_layers(
+    groups: FineGroups, parts: Moments, n_clusters: int | None, requested: Sequence[int] | Literal["auto"]
+) -> Layers:
+    """Build the merge tree of fine groups from their moments, by part, and cut it into layers.
+
+    K is `n_clusters`, or the best of the candidates that the groups were compared by, or else that of least coding
+    length. The coding length's K grows with the weight of the rows, and falls with their number because fewer rows make
+    groups look tighter: replicates are scaled to the geometric mean of the retained and the full count, which leaves K
+    unbiased. Groups without a row are in cluster 0 of every layer. ValueError if a layer has more clusters than there
+    are groups with rows.
     """
-    n_groups = len(parts.count_K) // PARTS
+    moments = parts.merge_runs(PARTS)
+    filled = moments.count_K > 0
+    tree = grow(moments[filled], noise=groups.e)
+    retained = (rest * (PARTS / (PARTS - 1)) ** 0.5 for _, rest in leave_one_out(parts))
+    replicates = [grow(m[m.count_K > 0], tree.e) for m in retained]
+    choice = choose_k(tree, replicates)
+    candidate = len(filled) if groups.candidates else None
+    main = min(n_clusters or candidate or choice.best, tree.n_groups)
+    clusters = {}
+    for K in layers(tree, main, requested):
+        clusters[K] = np.zeros(len(filled), np.int64)
+        clusters[K][filled.numpy()] = tree.cut(K)
+    return Layers(tree, replicates, choice, main, clusters)
+
+
+def leave_one_out(parts: Moments) -> Iterator[tuple[Moments, Moments]]:
+    """Yield for each part of the rows the moments of the groups in this part, and in all others together."""
+    part = torch.arange(len(parts.count_K)) % PARTS
     for left_out in range(PARTS):
-        retained = torch.arange(n_groups * PARTS) % PARTS != left_out
-        into = torch.arange(n_groups).repeat_interleave(PARTS - 1)
-        moments = parts[retained].merge(into, n_groups) * (PARTS / (PARTS - 1)) ** 0.5
-        yield grow(moments[moments.count_K > 0], e)
-
-
-def split_groups(group_n: Tensor, first: int = 0) -> Tensor:
-    """Split each group into `PARTS` groups by dealing out the rows in turn; `first` is the number of earlier rows."""
-    return group_n * PARTS + (torch.arange(len(group_n)) + first) % PARTS
+        yield parts[part == left_out], parts[part != left_out].merge_runs(PARTS - 1)
 
 
 def choose_k(tree: Tree, replicates: Sequence[Tree]) -> Choice:

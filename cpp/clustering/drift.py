@@ -1,20 +1,18 @@
 """Drift: how well appended images fit the clusters of the fitted images, and when to fit again.
 
-Everything follows from sums over shards: `Profile` of scores and margins, `Moments` of codes. Knows no files and no
-labels.
+Everything follows from sums over shards: `Profile` of scores and margins, `Moments` of codes. Knows no files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cpp.clustering.choose_k import PARTS
+from cpp.clustering.choose_k import leave_one_out
 from cpp.clustering.coding_length import coding_length
 from cpp.clustering.quality import SMALL
 from cpp.rate_reduction.coding_rate import Moments
@@ -57,89 +55,66 @@ class Profile:
     def rows(self) -> int:
         return int(self.size_K.sum())
 
-    def quantiles(self) -> dict[str, float] | None:
-        """Quantiles of the scores, to a thousandth; None without images."""
-        return {f"{q:g}": round(-1 + 2 * (self._bin(q) + 1) / BINS, 3) for q in QUANTILES} if self.rows else None
-
     def _bin(self, quantile: float) -> int:
         """The bin of scores that contains a quantile."""
         return int(np.searchsorted(np.cumsum(self.score) / self.rows, quantile))
 
-    def low_score_share(self, fitted: Profile) -> float | None:
-        """The share of images whose score is as low as those of the lowest hundredth of the `fitted` ones."""
-        return int(self.score[: fitted._bin(LOW) + 1].sum()) / self.rows if self.rows and fitted.rows else None
-
     def summary(self, rejected: int, fitted: Profile) -> dict[str, Any]:
-        """What a person is told of these images; shares of none are null."""
+        """Summarise these images for a reader; shares of no images are None.
+
+        `low_score` is the share whose score is as low as those of the lowest hundredth of the `fitted` images, and
+        `score_quantiles` are exact to a thousandth.
+        """
         n = self.rows
+        low = int(self.score[: fitted._bin(LOW) + 1].sum()) if n and fitted.rows else None
         return {
             "images": n,
             "rejected": rejected,
             "rejected_share": rejected / (n + rejected) if n + rejected else None,
             "small_margin": int(self.small_K.sum()) / n if n else None,
-            "low_score": self.low_score_share(fitted),
+            "low_score": None if low is None else low / n,
             "score": float(self.score_K.sum()) / n if n else None,
-            "score_quantiles": self.quantiles(),
+            "score_quantiles": {f"{q:g}": round(-1 + 2 * (self._bin(q) + 1) / BINS, 3) for q in QUANTILES}
+            if n
+            else None,
         }
 
 
-class Bits(NamedTuple):
-    """Bits per image of held-out fitted images and of appended images, for each part that is held out.
-
-    `fitted_one` and `appended_one` are the bits with all images in one cluster.
-    """
-
-    fitted: list[float]
-    appended: list[float]
-    fitted_one: list[float]
-    appended_one: list[float]
-
-    @property
-    def saved(self) -> tuple[float, float] | None:
-        """Bits that the clusters save per held-out fitted image and per appended image, the mean over the parts."""
-        if not self.fitted:
-            return None
-        fitted, appended, fitted_one, appended_one = (sum(values) / len(values) for values in self)
-        return fitted_one - fitted, appended_one - appended
-
-
-def added_bits(parts: Moments, appended: Moments, e: float) -> Bits:
+def added_bits(parts: Moments, appended: Moments, e: float) -> dict[str, float | None]:
     """Measure the bits per image by which held-out fitted images and appended images lengthen the code.
 
-    `parts` are the moments of the clusters of the fitted images, by part as from `split_groups`, and `appended` `[K]`
-    those of the appended images, both in the space of the coding lengths. Each fifth of the fitted images is held out
-    in turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled down
-    to the count of the smaller, because clusters adapt to the images that are added to them.
+    `parts` are the moments of the clusters of the fitted images, by part as from `FineGroups.moments`, and `appended`
+    `[K]` those of the appended images, both in the space of the coding lengths. Each fifth of the fitted images is held
+    out in turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled
+    down to the count of the smaller, because clusters adapt to the images that are added to them. The result has the
+    means over the fifths: `fitted` and `appended`, both with all images in one cluster as `fitted_one` and
+    `appended_one`, and what the clusters save as `fitted_saved` and `appended_saved`; None without images.
     """
-    K = len(appended.count_K)
-    one, n_appended = torch.zeros(K, dtype=torch.int64), float(appended.count_K.sum())
-    cost = Bits([], [], [], [])
-    for left_out in range(PARTS):
-        part = torch.arange(K * PARTS) % PARTS
-        held = parts[part == left_out]
-        base = parts[part != left_out].merge(torch.arange(K).repeat_interleave(PARTS - 1), K)
+    bits, n_appended = list[list[float]](), float(appended.count_K.sum())
+    for held, base in leave_one_out(parts):
         n_held = float(held.count_K.sum())
         n = min(n_held, n_appended)
-        if not n or not float(base.count_K.sum()):
+        if not n or not base.count_K.any():
             continue
-        partitions = [base, base + held * (n / n_held), base + appended * (n / n_appended)]
-        for moments, of_fitted, of_appended in (
-            (partitions, cost.fitted, cost.appended),
-            ([m.merge(one, 1) for m in partitions], cost.fitted_one, cost.appended_one),
-        ):
-            start, *ends = (coding_length(m, e) for m in moments)
-            of_fitted.append((ends[0] - start) / n)
-            of_appended.append((ends[1] - start) / n)
-    return cost
+        added = [base, base + held * (n / n_held), base + appended * (n / n_appended)]
+        one = [moments.merge_runs(len(moments.count_K)) for moments in added]
+        lengths = [[coding_length(moments, e) for moments in partitions] for partitions in (added, one)]
+        bits.append([(end - start) / n for start, *ends in lengths for end in ends])
+    names = ("fitted", "appended", "fitted_one", "appended_one")
+    if not bits:
+        return dict.fromkeys([*names, "fitted_saved", "appended_saved"])
+    means = dict(zip(names, np.mean(bits, axis=0).tolist(), strict=True))
+    return means | {f"{name}_saved": means[f"{name}_one"] - means[name] for name in ("fitted", "appended")}
 
 
-def refit_reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], cost: Bits) -> list[str]:
-    """Give the reasons to fit the clusters again, as sentences, from the `Profile.summary` of both sets of images."""
+def refit_reasons(fitted: Mapping[str, Any], appended: Mapping[str, Any], bits: Mapping[str, Any]) -> list[str]:
+    """Give the reasons to fit the clusters again, as sentences, from both `Profile.summary` and the `added_bits`."""
     sentences = []
-    if (saved := cost.saved) and saved[1] < KEPT * saved[0]:
-        little = f"{saved[1]:.1f} bits" if saved[1] > 0 else "no bits"
+    saved, usual = bits["appended_saved"], bits["fitted_saved"]
+    if saved is not None and saved < KEPT * usual:
         sentences.append(
-            f"The clusters save {little} per appended image and {saved[0]:.1f} per held-out fitted image: "
+            f"The clusters save {f'{saved:.1f}' if saved > 0 else 'no'} bits per appended image "
+            f"and {usual:.1f} per held-out fitted image: "
             "they describe the appended images less than half as well."
         )
     if (appended["low_score"] or 0.0) > MOST:

@@ -1,14 +1,16 @@
-"""Partition the codes of a sample into K groups: k-means from Ward's clusters, or spectral clustering.
+"""Partition the codes of a sample into fine groups: k-means from Ward's clusters, or spectral clustering.
 
 k-means splits large classes if sizes differ much; spectral clustering of the membership joins classes that touch.
 `auto` computes both and keeps spectral clustering if its silhouette is clearly larger. Knows no files and no labels.
 
 Sources: Ward, JASA 58, 1963; Ng, Jordan, Weiss, "On spectral clustering", NIPS 2001, on the membership of Chu et al.,
-arXiv 2306.05272, section 3.3; Rousseeuw, "Silhouettes", 1987.
+arXiv 2306.05272, section 3.3; candidates for K: section 3.4 and algorithm 3 there; Rousseeuw, "Silhouettes", 1987.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,16 +18,103 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cpp.clustering.coding_length import coding_length, exclude_isolated, lossy_bits
 from cpp.nearest import Nearest, kmeans
+from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.head import Codes
 from cpp.rate_reduction.sinkhorn import membership
 
+PARTS = 5  # into which the rows of each group are dealt out; each jackknife replicate leaves out one of them
+HELD = 2**25  # floats of rows that are collected before their moments are added
+REACH = 0.001  # share of the grouped rows whose cosine to their centroid is below `reach`
 HALF_STEPS = 5  # Sinkhorn half-steps, as in the paper
 SCORED = 4096  # rows for a silhouette
 LEAD = 0.02  # silhouette by which spectral clustering must lead; with less the choice would depend on the seed
 BATCH = 65536
 
 Method = Literal["auto", "kmeans", "spectral"]
+
+
+class FineGroups(NamedTuple):
+    """Fine groups of a sample, and the space and distortion in which their coding lengths are measured.
+
+    `centroids` float32 `[F, d]`, unit rows; `basis` float32 `[d, p]`, the leading directions; `e` the squared
+    distortion in their space. A row whose cosine to its centroid is below `reach` is left out of the lengths.
+    `silhouettes` are those of the methods that were compared, `candidates` the published length in bits of each K.
+    """
+
+    centroids: NDArray[np.float32]
+    basis: NDArray[np.float32]
+    e: float
+    reach: float
+    method: Method
+    silhouettes: dict[str, float]
+    candidates: dict[int, float]
+
+    def moments(self, blocks: Iterable[NDArray[np.float32]], batch: int, gpu: bool = False) -> tuple[Moments, int]:
+        """Return the moments of the groups over blocks of unit rows `[n, d]`, and the number of all rows.
+
+        Part p of group k is group `PARTS` k + p of the moments. Rows are collected and added `HELD` floats at a time,
+        because an addition visits every group.
+        """
+        nearest = Nearest(self.centroids, gpu)
+        parts = Moments.zeros(len(self.centroids) * PARTS, self.basis.shape[1])
+        held, rows, counted = list[tuple[Tensor, Tensor]](), 0, 0
+        for Z in blocks:
+            group, assignment = nearest.groups(Z, batch)
+            close = assignment.score >= self.reach
+            part = (np.arange(close.sum()) + counted) % PARTS
+            held.append((torch.from_numpy(Z[close] @ self.basis), torch.from_numpy(group[close] * PARTS + part)))
+            rows, counted = rows + len(Z), counted + len(part)
+            if sum(codes.numel() for codes, _ in held) >= HELD:
+                parts.add_(*map(torch.cat, zip(*held, strict=True)))
+                held = []
+        if held:
+            parts.add_(*map(torch.cat, zip(*held, strict=True)))
+        return parts, rows
+
+
+def fine_groups(
+    codes: Codes,
+    *,
+    n_clusters: int | None = None,
+    fine: int | None = None,
+    candidates: Sequence[int] = (),
+    method: Method = "auto",
+    eta: float = 0.1,
+    landmarks: int = 8192,
+    directions: int | None = None,
+    distortion: float | None = None,
+    seed: int,
+    gpu: bool = False,
+) -> FineGroups:
+    """Partition unit rows into `n_clusters` groups by `partition`, or into `fine` groups from which K is chosen later.
+
+    If K is to be chosen, isolated rows are left out, because each would be a cluster by itself. The others form `fine`
+    groups, or one for eight rows and at most 2,048, by k-means if `method` is "auto". With `candidates`, the number of
+    groups is the candidate whose partition of all rows has the least published length. `distortion` replaces the
+    measured noise. ValueError as in `partition`.
+    """
+    split = functools.partial(partition, eta=eta, landmarks=landmarks, seed=seed, gpu=gpu)
+    basis = principal_directions(codes.Z, directions)
+    kept, noise = exclude_isolated(codes.Z @ basis, gpu)
+    e, reach, lengths = distortion or noise, -1.0, dict[int, float]()
+    n_groups = None if fine else n_clusters
+    if n_groups is None and candidates:
+        for K in sorted(set(candidates)):
+            group = torch.from_numpy(split(codes, K, method).group)
+            lengths[K] = coding_length(Moments.of(codes.Z @ basis, group, K), e, lossy_bits)
+        n_groups = min(lengths, key=lengths.__getitem__)
+    if n_groups is None:
+        codes = codes.rows(kept)
+        n = len(codes.Z)
+        n_groups = min(fine or max(1, min(n // 8, 2048)), n)
+        method = "kmeans" if method == "auto" else method
+    grouping = split(codes, n_groups, method)
+    centres = centroids(codes.Z, torch.from_numpy(grouping.group), n_groups).numpy()
+    if len(codes.Z) < len(kept):
+        reach = float(np.quantile(Nearest(centres, gpu)(codes.Z.numpy(), BATCH).score, REACH))
+    return FineGroups(centres, basis.numpy(), e, reach, grouping.method, grouping.silhouettes, lengths)
 
 
 class Grouping(NamedTuple):
@@ -42,23 +131,25 @@ def partition(
     """Partition unit rows by the cosine of `codes.Z`. ValueError unless 1 <= n_clusters <= n.
 
     Ward's method and spectral clustering see at most `landmarks` rows, drawn by `seed`, and take landmarks^2 floats.
-    k-means continues from Ward's centroids over all rows; after spectral clustering every row takes its nearest
-    centroid.
+    k-means continues from Ward's centroids over all rows, because it reaches its best optima from there; after spectral
+    clustering every row takes its nearest centroid.
     """
+    from sklearn.cluster import AgglomerativeClustering
+
     n = len(codes.Z)
     if not 1 <= n_clusters <= n:
         raise ValueError(f"partition.n_clusters is {n_clusters}, must be from 1 to the number of sample rows, {n}")
     if n_clusters in (1, n):
         return Grouping(np.zeros(n, np.int64) if n_clusters == 1 else np.arange(n), "kmeans", {})
     drawn = np.sort(np.random.default_rng(seed).choice(n, min(n, max(landmarks, n_clusters)), replace=False))
-    sample = Codes(codes.Z[drawn], codes.C[drawn])
-    Z = codes.Z.cpu().numpy()
+    sample, Z = codes.rows(drawn), codes.Z.numpy()
     groups = {}
     for name in ("kmeans", "spectral") if method == "auto" else (method,):
-        group = (
-            ward(sample.Z, n_clusters) if name == "kmeans" else spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
-        )
-        centres = centroids(sample.Z.cpu(), torch.from_numpy(group), n_clusters).numpy()
+        if name == "kmeans":
+            group = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy()).astype(np.int64)
+        else:
+            group = spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
+        centres = centroids(sample.Z, torch.from_numpy(group), n_clusters).numpy()
         if name == "kmeans":
             centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centres)
         groups[name] = Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64)
@@ -68,14 +159,6 @@ def partition(
     silhouettes = {name: silhouette(Z[scored], group[scored]) for name, group in groups.items()}
     chosen: Method = "spectral" if silhouettes["spectral"] > silhouettes["kmeans"] + LEAD else "kmeans"
     return Grouping(groups[chosen], chosen, silhouettes)
-
-
-def ward(Z_nd: Tensor, n_clusters: int) -> NDArray[np.int64]:
-    """The group of each row, `[n]`, by Ward's agglomeration, from which k-means reaches its best optima."""
-    from sklearn.cluster import AgglomerativeClustering
-
-    group: NDArray[np.int64] = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(Z_nd.cpu().numpy())
-    return group.astype(np.int64)
 
 
 def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: int) -> NDArray[np.int64]:
@@ -92,7 +175,7 @@ def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: i
     Pi = membership(C_nd, eta, half_steps)
     Pi = (Pi + Pi.mT) / 2
     scale_n = Pi.sum(1).rsqrt()
-    affinity = (scale_n[:, None] * Pi * scale_n).cpu().numpy()
+    affinity = (scale_n[:, None] * Pi * scale_n).numpy()
     if 100 * n_clusters < n:
         start = np.random.default_rng(seed).standard_normal(n)
         _, vectors = eigsh(affinity, k=n_clusters, which="LA", v0=start)
@@ -125,11 +208,6 @@ def principal_directions(Z_nd: Tensor, directions: int | None) -> Tensor:
     _, vectors = torch.linalg.eigh(Z.mT @ Z)
     basis: Tensor = vectors[:, -directions:].flip(1).to(torch.float32)
     return basis
-
-
-def group_count(n: int) -> int:
-    """The number of fine groups for `n` rows if K is unknown: one for eight rows, at most 2,048."""
-    return max(1, min(n // 8, 2048))
 
 
 def centroids(Z_nd: Tensor, group_n: Tensor, n_clusters: int) -> Tensor:

@@ -105,11 +105,14 @@ class Moments:
     gram_Kdd: Tensor
 
     @classmethod
+    def zeros(cls, n_groups: int, d: int) -> Moments:
+        """Moments of groups without rows."""
+        return cls(*(torch.zeros(n_groups, *shape, dtype=torch.float64) for shape in ((), (d,), (d, d))))
+
+    @classmethod
     def of(cls, Z_md: Tensor, group_m: Tensor, n_groups: int) -> Moments:
         """Moments of the rows of `Z_md` by their group number in `group_m` (int64, 0 <= g < n_groups)."""
-        d = Z_md.shape[1]
-        zeros = [torch.zeros(n_groups, *shape, dtype=torch.float64) for shape in ((), (d,), (d, d))]
-        moments = cls(*(zero.to(Z_md.device) for zero in zeros))
+        moments = cls.zeros(n_groups, Z_md.shape[1])
         moments.add_(Z_md, group_m)
         return moments
 
@@ -147,6 +150,11 @@ class Moments:
         """Moments of the coarser partition in which group k is part of group `into_K[k]`."""
         parts = (self.count_K, self.sum_Kd, self.gram_Kdd)
         return Moments(*(p.new_zeros(n_groups, *p.shape[1:]).index_add(0, into_K, p) for p in parts))
+
+    def merge_runs(self, length: int) -> Moments:
+        """Moments of the coarser partition that joins every `length` consecutive groups."""
+        n_groups = len(self.count_K) // length
+        return self.merge(torch.arange(n_groups).repeat_interleave(length), n_groups)
 
     def coding_rate(self, e: float) -> Tensor:
         """R of each group, `[K]`; 0 for an empty group."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -22,6 +22,10 @@ class Codes(NamedTuple):
 
     Z: Tensor
     C: Tensor
+
+    def rows(self, selected: Any) -> Codes:
+        """The codes of selected rows."""
+        return Codes(self.Z[selected], self.C[selected])
 
 
 class Head(nn.Module):

@@ -20,8 +20,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
-from cpp.clustering.choose_k import PARTS
-from cpp.clustering.layers import FineGroups, Layers
+from cpp.clustering.choose_k import Layers
+from cpp.clustering.partition import PARTS, FineGroups
 from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import SimilaritySums, Votes

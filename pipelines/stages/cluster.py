@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from cpp.clustering import layers
-from cpp.clustering.partition import Method
+from cpp.clustering.choose_k import build_layers
+from cpp.clustering.partition import Method, fine_groups
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.nearest import Nearest
@@ -55,10 +55,10 @@ class Partition(Stage):
         def work(files: Inputs, out: Outputs) -> Counts:
             X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
             codes = head.project(torch.from_numpy(X), context.batch)
-            groups = layers.fine_groups(
+            groups = fine_groups(
                 codes,
-                n_groups=None if self.fine else self.n_clusters,
-                max_groups=self.fine,
+                n_clusters=self.n_clusters,
+                fine=self.fine,
                 candidates=self.candidates,
                 method=self.method,
                 eta=self.eta,
@@ -85,12 +85,11 @@ class Measure(Stage):
 
     def open(self, context: Context) -> Work:
         groups = read_groups(context)
-        nearest = Nearest(groups.centroids, context.device == "cuda")
 
         def work(files: Inputs, out: Outputs) -> Counts:
             blocks = tables.batches(context.whole["codes"], ["code"], context.prefetch)
             codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
-            moments, rows = groups.moments(codes, nearest, context.batch)
+            moments, rows = groups.moments(codes, context.batch, context.device == "cuda")
             write_moments(moments, out["moments"])
             if isolated := rows - int(moments.count_K.sum()):
                 print(
@@ -112,9 +111,7 @@ class Layers(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         moments = read_part_moments(context)
-        groups = read_groups(context)
-        candidate = len(groups.centroids) if groups.candidates else None
-        built = layers.build_layers(groups.e, moments, self.n_clusters or candidate, self.layers)
+        built = build_layers(read_groups(context), moments, self.n_clusters, self.layers)
         write_tree(built, out["tree"])
         print(f"layers: {built.choice.sentence}", flush=True)
         rows = int(moments.count_K.sum())

@@ -12,8 +12,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from cpp.clustering import drift
-from cpp.clustering.choose_k import PARTS
-from cpp.clustering.drift import Bits, Profile
+from cpp.clustering.drift import Profile
+from cpp.clustering.partition import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming.titles import best_word
@@ -59,9 +59,9 @@ class Growth(Stage):
             "fitted": old.summary(_rows(context, "run_rejected"), old),
             "appended": new.summary(_rows(context, "rejected"), old),
         }
-        cost = drift.added_bits(_by_part(context, tree), moments, tree.about["e"])
-        due = drift.refit_reasons(profiles["fitted"], profiles["appended"], cost)
-        growth = {**profiles, "bits": _bits(cost), "refit_due": bool(due), "reasons": due}
+        bits = drift.added_bits(_by_part(context, tree), moments, tree.about["e"])
+        due = drift.refit_reasons(profiles["fitted"], profiles["appended"], bits)
+        growth = {**profiles, "bits": bits, "refit_due": bool(due), "reasons": due}
         out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")
         table = _by_cluster(context, old, new)
         tables.write(table, out["growth_by_cluster"])
@@ -72,8 +72,7 @@ class Growth(Stage):
     def _appended_moments(self, context: Context, tree: TreeFile, new: Profile) -> Moments:
         """Moments by cluster of the appended images that are close enough to count; all images are added to `new`."""
         groups = read_groups(context)
-        p = groups.basis.shape[1]
-        moments = Moments.of(torch.zeros(0, p), torch.zeros(0, dtype=torch.int64), tree.main)
+        moments = Moments.zeros(tree.main, groups.basis.shape[1])
         columns = {"codes": ["code"], "assignments": COLUMNS}
         streams = (tables.batches(context.whole[kind], names, context.prefetch) for kind, names in columns.items())
         for codes, assigned in tables.align_batches(*streams):
@@ -94,13 +93,6 @@ def _by_part(context: Context, tree: TreeFile) -> Moments:
 
 def _rows(context: Context, kind: str) -> int:
     return sum(map(len, tables.batches(context.whole.get(kind, []), ["row"], context.prefetch)))
-
-
-def _bits(cost: Bits) -> dict[str, Any]:
-    """Bits per image, the mean over the parts that were held out."""
-    means: dict[str, Any] = {name: float(np.mean(bits)) if bits else None for name, bits in cost._asdict().items()}
-    saved = cost.saved or (None, None)
-    return means | {"fitted_saved": saved[0], "appended_saved": saved[1]}
 
 
 def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from cpp.clustering.choose_k import PARTS
+from cpp.clustering.partition import PARTS
 from cpp.curation import duplicate_pairs
 from cpp.encoding import images
 from cpp.export import rows as export_rows

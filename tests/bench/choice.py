@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cpp.clustering.choose_k import PARTS
+from cpp.clustering.choose_k import build_layers
 from cpp.clustering.coding_length import Bits, evidence_bits, lossy_bits
-from cpp.clustering.layers import build_layers, fine_groups
 from cpp.clustering.merge_tree import grow
+from cpp.clustering.partition import PARTS, fine_groups
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
@@ -42,17 +42,15 @@ LANDMARKS = 8192
 def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
     """K with its interval, and the cluster of every row, as the estimator has them; at `factor` times the noise."""
     found = fine_groups(codes, landmarks=LANDMARKS, directions=32, seed=seed)
-    near = Nearest(found.centroids)
-    parts, _ = found.moments([codes.Z.numpy()], near, LANDMARKS)
+    parts, _ = found.moments([codes.Z.numpy()], LANDMARKS)
     if bits is evidence_bits and factor == 1:
-        built = build_layers(found.e, parts, None, [])
+        built = build_layers(found, parts, None, [])
         said, group = f"{built.main} ({built.choice.low} to {built.choice.high})", built.clusters[built.main]
     else:
-        F = len(found.centroids)
-        moments = parts.merge(torch.arange(F).repeat_interleave(PARTS), F)
+        moments = parts.merge_runs(PARTS)
         there = moments.count_K > 0
         tree = grow(moments[there], factor * found.e, bits=bits)
-        said, group = str(tree.best), np.zeros(F, np.int64)
+        said, group = str(tree.best), np.zeros(len(there), np.int64)
         group[there.numpy()] = tree.cut(tree.best)
     return said, Nearest(found.centroids, cluster=group)(codes.Z.numpy(), LANDMARKS).cluster.astype(np.int64)
 

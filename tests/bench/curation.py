@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from cpp.clustering import layers
+from cpp.clustering.partition import fine_groups
 from cpp.curation import balance, outliers
 from cpp.files.top_rows import TopRows
 from cpp.nearest import Nearest, kmeans
@@ -38,8 +38,8 @@ def oddities(X: Floats, K: int) -> tuple[dict[str, NDArray[np.floating]], NDArra
     """Raw parts of a run on these vectors, but for captions; its clusters."""
     head, _ = fit(torch.from_numpy(X.astype(np.float16)), Discriminant(), K, 0, "cpu")
     codes = head.project(torch.from_numpy(X.astype(np.float16)), 8192)
-    found = layers.fine_groups(codes, n_groups=K, directions=32, seed=0)
-    nearest, Z = layers.Nearest(found.centroids), codes.Z.numpy().astype(np.float32)
+    found = fine_groups(codes, n_clusters=K, directions=32, seed=0)
+    nearest, Z = Nearest(found.centroids), codes.Z.numpy().astype(np.float32)
     assigned = nearest(Z, 8192)
     group = torch.from_numpy(assigned.cluster.astype(np.int64))
     P = torch.from_numpy(Z @ found.basis)

@@ -25,7 +25,7 @@ import threadpoolctl
 import torch
 from safetensors.numpy import save_file
 
-from cpp.clustering.choose_k import PARTS
+from cpp.clustering.partition import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
 from pipelines.engine.stage import Context, Stage

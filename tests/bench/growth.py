@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpp.clustering import drift, layers
-from cpp.clustering.choose_k import PARTS
+from cpp.clustering import drift
+from cpp.clustering.choose_k import Layers, build_layers
 from cpp.clustering.drift import Profile
+from cpp.clustering.partition import PARTS, FineGroups, fine_groups
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
@@ -38,8 +39,8 @@ class Fitted(NamedTuple):
     """What a run keeps of its images: the head, the groups, their clusters and moments, the profile."""
 
     head: Head
-    fine: layers.Fine
-    found: layers.Layers
+    fine: FineGroups
+    found: Layers
     nearest: Nearest
     parts: Moments
     profile: Profile
@@ -58,9 +59,9 @@ def fitted(X: Tensor, K: int) -> Fitted:
     """As a run with the default settings makes it."""
     head, _ = fit(X, Discriminant(), K, 0)
     codes = head.project(X, BATCH)
-    fine = layers.fine_groups(codes, n_groups=K, directions=32, seed=0)
-    moments, _ = fine.moments([codes.Z.numpy()], Nearest(fine.centroids), BATCH)
-    found = layers.build_layers(fine.e, moments, K, [])
+    fine = fine_groups(codes, n_clusters=K, directions=32, seed=0)
+    moments, _ = fine.moments([codes.Z.numpy()], BATCH)
+    found = build_layers(fine, moments, K, [])
     cluster = torch.from_numpy(found.clusters[found.main])
     into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))
     parts = moments.merge(into, found.main * PARTS)
@@ -69,7 +70,7 @@ def fitted(X: Tensor, K: int) -> Fitted:
     return made._replace(profile=made.assign(X)[0])
 
 
-def said(run: Fitted, X: Tensor) -> tuple[dict[str, Any], drift.Bits, list[str]]:
+def said(run: Fitted, X: Tensor) -> tuple[dict[str, Any], dict[str, float | None], list[str]]:
     """What an append of images without any that is rejected says: of them, in bits, and why a refit is due."""
     new, came, _ = run.assign(X)
     cost = drift.added_bits(run.parts, came, run.found.tree.e)
@@ -108,8 +109,8 @@ def main() -> None:
         other = "oxford_pets" if name == "dtd" else "dtd"
         for what, run, new in cases(X, classes, sets[other][0]):
             about, cost, why = said(run, new)
-            saved = cost.saved
-            kept = f"{saved[1] / saved[0]:.0%}" if saved else ""
+            saved, usual = cost["appended_saved"], cost["fitted_saved"]
+            kept = "" if saved is None or usual is None else f"{saved / usual:.0%}"
             shares = f"{about['low_score']:.1%} | {about['small_margin']:.1%}"
             called = what.replace("the other set", other)
             due = ", ".join(short for part, short in WHY.items() if any(part in reason for reason in why)) or "no"

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import save_file
 
-from cpp.clustering.layers import fine_groups
+from cpp.clustering.partition import fine_groups
 from cpp.files.tables import Counts, matrix_column, write
 from cpp.rate_reduction.head import Codes
 from pipelines.engine.stage import Context
@@ -62,7 +62,7 @@ def main() -> None:
         import torch
 
         Z = torch.from_numpy(np.concatenate([shard(centres, i) for i in range(2)]).astype(np.float32))
-        found = fine_groups(Codes(Z, Z), n_groups=GROUPS, method="kmeans", seed=0)
+        found = fine_groups(Codes(Z, Z), n_clusters=GROUPS, method="kmeans", seed=0)
         how = found._asdict()
         arrays = {name: np.ascontiguousarray(how.pop(name)) for name in ("centroids", "basis")}
         save_file(arrays, folder / "groups", metadata={"partition": json.dumps(how)})

@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from cpp.clustering.choose_k import PARTS
+from cpp.clustering.partition import PARTS
 from cpp.files.tables import Counts, matrix, write
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.store.lease import LockedError

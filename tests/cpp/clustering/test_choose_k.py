@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpp.clustering.choose_k import PARTS, choose_k, layers, parents
-from cpp.clustering.layers import FineGroups, Layers, build_layers, fine_groups
+from cpp.clustering.choose_k import Layers, build_layers, choose_k, layers, parents
 from cpp.clustering.merge_tree import Tree
+from cpp.clustering.partition import PARTS, FineGroups, fine_groups
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
@@ -24,16 +24,16 @@ def tree(bits: list[float]) -> Tree:
 
 
 def counted(found: FineGroups, Z: Tensor) -> Moments:
-    return found.moments([Z.numpy()], Nearest(found.centroids), 100)[0]
+    return found.moments([Z.numpy()], 100)[0]
 
 
 def build(
-    sizes: list[int], n_groups: int | None = None, K: int | None = None, requested: object = ()
+    sizes: list[int], n_clusters: int | None = None, requested: object = ()
 ) -> tuple[FineGroups, Moments, Layers]:
     Z, _ = blobs(sizes, 0.05)
-    found = fine_groups(Codes(Z, Z), n_groups=n_groups, seed=0)
+    found = fine_groups(Codes(Z, Z), n_clusters=n_clusters, seed=0)
     parts = counted(found, Z)
-    return found, parts, build_layers(found.e, parts, K, requested)  # type: ignore[arg-type]
+    return found, parts, build_layers(found, parts, n_clusters, requested)  # type: ignore[arg-type]
 
 
 def test_sentence_gives_interval_and_other_minima() -> None:
@@ -85,7 +85,7 @@ def test_parents_of_nested_layers() -> None:
 
 
 def test_requested_groups_are_the_clusters() -> None:
-    _, parts, found = build([40, 60, 90], n_groups=3, K=3)
+    _, parts, found = build([40, 60, 90], n_clusters=3)
     assert found.main == 3
     assert (found.clusters[3] == np.arange(3)).all()
     assert parts.count_K.sum() == 190
@@ -98,7 +98,7 @@ def test_isolated_rows_form_no_clusters() -> None:
     found = fine_groups(Codes(both, both), seed=0)
     parts = counted(found, both)
     assert 235 <= parts.count_K.sum() <= 240
-    assert build_layers(found.e, parts, None, []).main == 3
+    assert build_layers(found, parts, None, []).main == 3
 
 
 def test_moments_do_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,34 +108,34 @@ def test_moments_do_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) ->
     found = fine_groups(Codes(both, both), seed=0)
     whole = counted(found, both)
     assert 0 < whole.count_K.sum() < len(both)
-    monkeypatch.setattr("cpp.clustering.layers.HELD", 50 * Z.shape[1])
-    parts, n = found.moments((block.numpy() for block in both.split(7)), Nearest(found.centroids), 100)
+    monkeypatch.setattr("cpp.clustering.partition.HELD", 50 * Z.shape[1])
+    parts, n = found.moments((block.numpy() for block in both.split(7)), 100)
     assert n == len(both)
     assert torch.equal(parts.count_K, whole.count_K)
     torch.testing.assert_close(parts.gram_Kdd, whole.gram_Kdd, rtol=0, atol=1e-9)
 
 
-def test_max_groups_also_leaves_out_isolated_rows() -> None:
+def test_fine_also_leaves_out_isolated_rows() -> None:
     Z, _ = blobs([80, 80, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z, stray])
-    found = fine_groups(Codes(both, both), max_groups=50, seed=0)
+    found = fine_groups(Codes(both, both), fine=50, seed=0)
     assert len(found.centroids) == 50
     assert found.method == "kmeans"
     assert counted(found, both).count_K.sum() <= 240
 
 
 def test_empty_group_is_in_cluster_0() -> None:
-    groups, parts, _ = build([40, 60, 90], n_groups=6)
+    groups, parts, _ = build([40, 60, 90], n_clusters=6)
     for part in (parts.count_K, parts.sum_Kd, parts.gram_Kdd):
         part[2 * PARTS : 3 * PARTS] = 0
-    found = build_layers(groups.e, parts, 6, [])
+    found = build_layers(groups, parts, 6, [])
     assert found.main == 5
     assert found.clusters[5][2] == 0
 
 
 def test_one_cluster_and_one_group() -> None:
-    _, _, found = build([50], n_groups=1, K=1, requested="auto")
+    _, _, found = build([50], n_clusters=1, requested="auto")
     assert (found.main, found.choice.best, list(found.clusters)) == (1, 1, [1])
 
 

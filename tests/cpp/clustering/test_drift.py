@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from cpp.clustering import drift
-from cpp.clustering.choose_k import PARTS, split_groups
 from cpp.clustering.coding_length import coding_length
-from cpp.clustering.drift import Bits, Profile
+from cpp.clustering.drift import Profile
+from cpp.clustering.partition import PARTS
 from cpp.rate_reduction.coding_rate import Moments
 
 E = 0.1
@@ -23,7 +23,7 @@ def clusters(n: int, centres: list[int], seed: int) -> tuple[torch.Tensor, torch
 
 def parts(n: int, centres: list[int], seed: int = 0) -> Moments:
     Z, at = clusters(n, centres, seed)
-    return Moments.of(Z, split_groups(at), len(centres) * PARTS)
+    return Moments.of(Z, at * PARTS + torch.arange(n) % PARTS, len(centres) * PARTS)
 
 
 def came(n: int, centres: list[int], seed: int = 1, into: int = 2) -> Moments:
@@ -52,38 +52,37 @@ def test_quantiles_are_accurate_to_0_001() -> None:
     score = np.random.default_rng(0).uniform(0.2, 0.9, 10_000)
     found = Profile.empty(1)
     found.add(np.zeros(len(score), int), score, score)
-    quantiles = found.quantiles()
-    assert quantiles is not None
+    quantiles = found.summary(0, found)["score_quantiles"]
     for q, value in quantiles.items():
         assert value == pytest.approx(np.quantile(score, float(q)), abs=1.1e-3)
-    assert Profile.empty(1).quantiles() is None
+    assert Profile.empty(1).summary(0, found)["score_quantiles"] is None
 
 
 def test_added_bits_are_differences_of_coding_lengths() -> None:
     old, new = parts(500, [0, 1]), came(100, [0, 1])
-    found = drift.added_bits(old, new, E)
-    kept = torch.arange(2 * PARTS) % PARTS != 0
-    base = old[kept].merge(torch.arange(2).repeat_interleave(PARTS - 1), 2)
-    whole = old.merge(torch.arange(2).repeat_interleave(PARTS), 2)
-    assert found.fitted[0] == pytest.approx((coding_length(whole, E) - coding_length(base, E)) / 100)
-    assert found.appended[0] == pytest.approx((coding_length(base + new, E) - coding_length(base, E)) / 100)
+    result = drift.added_bits(old, new, E)
+    whole, fitted, appended = coding_length(old.merge_runs(PARTS), E), 0.0, 0.0
+    for left_out in range(PARTS):
+        kept = torch.arange(2 * PARTS) % PARTS != left_out
+        base = old[kept].merge(torch.arange(2).repeat_interleave(PARTS - 1), 2)
+        fitted += (whole - coding_length(base, E)) / 100 / PARTS
+        appended += (coding_length(base + new, E) - coding_length(base, E)) / 100 / PARTS
+    assert result["fitted"] == pytest.approx(fitted)
+    assert result["appended"] == pytest.approx(appended)
 
 
 @pytest.mark.parametrize("n", [50, 100, 2000])
 def test_savings_do_not_depend_on_the_number_of_appended_images(n: int) -> None:
     old = parts(500, [0, 1])
-    same, other = drift.added_bits(old, came(n, [0, 1]), E).saved, drift.added_bits(old, astray(n, [2, 3]), E).saved
-    assert same is not None
-    assert same[1] == pytest.approx(same[0], rel=0.1)
-    assert other is not None
-    assert other[0] == pytest.approx(same[0], rel=0.1)
-    assert other[1] < 0.5 * other[0]
+    bits = [drift.added_bits(old, new, E) for new in (came(n, [0, 1]), astray(n, [2, 3]))]
+    (usual, same), (fitted, other) = ((b["fitted_saved"] or 0.0, b["appended_saved"] or 0.0) for b in bits)
+    assert 0 < same == pytest.approx(usual, rel=0.1)
+    assert fitted == pytest.approx(usual, rel=0.1)
+    assert other < 0.5 * fitted
 
 
 def test_no_appended_images_add_no_bits() -> None:
-    found = drift.added_bits(parts(50, [0, 1]), came(0, [0, 1]), E)
-    assert found == Bits([], [], [], [])
-    assert found.saved is None
+    assert set(drift.added_bits(parts(50, [0, 1]), came(0, [0, 1]), E).values()) == {None}
 
 
 def test_low_scores_are_below_the_first_percentile_of_fitted_scores() -> None:
@@ -91,9 +90,9 @@ def test_low_scores_are_below_the_first_percentile_of_fitted_scores() -> None:
     score = np.linspace(0.5, 0.9, 1000)
     old.add(np.zeros(1000, int), score, score)
     new.add(np.zeros(4, int), np.array([0.1, 0.5, 0.6, 0.9]), np.ones(4))
-    assert old.low_score_share(old) == pytest.approx(0.01, abs=0.003)
-    assert new.low_score_share(old) == 0.5
-    assert new.low_score_share(Profile.empty(1)) is None
+    assert old.summary(0, old)["low_score"] == pytest.approx(0.01, abs=0.003)
+    assert new.summary(0, old)["low_score"] == 0.5
+    assert new.summary(0, Profile.empty(1))["low_score"] is None
 
 
 def about(images: int, low: float | None = 0.0) -> dict[str, object]:
@@ -102,15 +101,14 @@ def about(images: int, low: float | None = 0.0) -> dict[str, object]:
 
 def test_refit_reasons_are_bits_low_scores_and_counts() -> None:
     fitted = about(1000, 0.01)
-    half, less = Bits([1.0], [2.0], [11.0], [7.0]), Bits([1.0], [2.5], [11.0], [7.0])
-    assert half.saved == (10.0, 5.0)
+    half, less, none = ({"fitted_saved": 10.0, "appended_saved": saved} for saved in (5.0, 4.5, -2.0))
     assert drift.refit_reasons(fitted, about(999, 0.5), half) == []
     (bits,) = drift.refit_reasons(fitted, about(10), less)
     assert "save 4.5 bits per appended image and 10.0 per held-out fitted image" in bits
-    (none,) = drift.refit_reasons(fitted, about(10), Bits([1.0], [9.0], [11.0], [7.0]))
-    assert "save no bits per appended image and" in none
+    (bits,) = drift.refit_reasons(fitted, about(10), none)
+    assert "save no bits per appended image and" in bits
     (low,) = drift.refit_reasons(fitted, about(10, 0.51), half)
     assert "51% of the appended images score as low" in low
     (many,) = drift.refit_reasons(fitted, about(1000), half)
     assert "1,000 images were appended to 1,000" in many
-    assert drift.refit_reasons(fitted, about(0, None), Bits([], [], [], [])) == []
+    assert drift.refit_reasons(fitted, about(0, None), {"fitted_saved": None, "appended_saved": None}) == []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cpp.clustering.partition import Method, centroids, partition, silhouette, spectral, ward
+from cpp.clustering.partition import Method, centroids, partition, silhouette, spectral
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.head import Codes
 from tests.support.vectors import blobs, subspaces
@@ -93,12 +93,6 @@ def test_a_silhouette_by_hand() -> None:
     # cosine distances: to its own 0, 0, 0.2, 0.2; to the other group 0.7, 0.7, 1, 0.4
     assert silhouette(Z, np.array([0, 0, 1, 1])) == pytest.approx((1 + 1 + 0.8 + 0.5) / 4)
     assert silhouette(Z, np.zeros(4, np.int64)) == -1
-
-
-def test_ward_merges_the_cheapest_pair() -> None:
-    Z = torch.tensor([[0.0], [1.0], [2.5], [9.0]])
-    assert scores([0, 0, 1, 2], ward(Z, 3)).ari == 1
-    assert scores([0, 0, 0, 1], ward(Z, 2)).ari == 1
 
 
 def test_centroids_are_unit_means_and_zero_for_an_empty_group() -> None:
