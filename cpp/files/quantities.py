@@ -1,4 +1,4 @@
-"""Sizes and durations as text for people."""
+"""Sizes, durations and shares as text for people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def format_duration(seconds: float) -> str:
     return f"{hours} h {minutes % 60:02d} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """A share with two digits, never a rounded 0 % or 100 %: 1.2 %, 50 %, < 0.1 %."""
     if share in (0.0, 1.0):
         return f"{share:.0%}".replace("%", "\u202f%")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.curation.balance import effective_number
-from cpp.report.charts import Series, chart
+from cpp.report.charts import cluster_sizes
 from cpp.report.section_page import Group, picture, render
 
 LISTED = 20  # clusters in the table, half of them the largest
@@ -31,17 +31,8 @@ def page(
 
     `examples` are rows of images with `cluster`, and the `reason` for which the image is dropped or None.
     """
-    order, filled = np.argsort(-before, kind="stable"), _filled(before)
+    filled = _filled(before)
     ends = filled if len(filled) <= LISTED else np.concatenate([filled[: LISTED // 2], filled[-LISTED // 2 :]])
-    edges = np.arange(len(order) + 1.0)
-    kept = Series((edges[:-1] + 0.5).tolist(), after[order].tolist())
-    sizes = chart(
-        [Series(edges.tolist(), before[order].tolist(), bars=True), kept],
-        x_name="clusters, the largest first",
-        y_name="images, logarithmic",
-        description="The bars show all images of each cluster, the line the kept ones.",
-        logarithmic=True,
-    )
     return render(
         "balance.html",
         run,
@@ -52,7 +43,7 @@ def page(
         filled=len(filled),
         even_before=effective_number(before),
         even_after=effective_number(after),
-        sizes=sizes,
+        sizes=cluster_sizes(before.tolist(), after.tolist()),
         reasons=[(reason, n, n / max(summary["images"], 1)) for reason, n in summary["dropped"].items()],
         rows=[(names[k], int(before[k]), int(after[k]), float(after[k] / before[k])) for k in ends],
     )
@@ -73,8 +64,8 @@ def _filled(before: NDArray[np.int64]) -> NDArray[np.intp]:
 
 def _groups(names: Sequence[str], examples: Sequence[Mapping[str, Any]]) -> list[Group]:
     """For each cluster the kept images, then the dropped ones."""
-    groups: dict[tuple[int, bool], list[Any]] = {}
+    pictures: dict[tuple[int, bool], list[Any]] = {}
     for row in examples:
-        shown = picture(row), row["reason"] or ""
-        groups.setdefault((row["cluster"], row["reason"] is not None), []).append(shown)
-    return [Group(f"{names[k]}: {('kept', 'dropped')[drop]}", groups[k, drop]) for k, drop in sorted(groups)]
+        dropped = row["reason"] is not None
+        pictures.setdefault((row["cluster"], dropped), []).append((picture(row), row["reason"] or ""))
+    return [Group(f"{names[k]}: {'dropped' if drop else 'kept'}", pictures[k, drop]) for k, drop in sorted(pictures)]

@@ -8,32 +8,24 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from PIL import Image
 
+from cpp.files.quantities import format_percent
 from cpp.naming import titles
 
-MANY_UNDECIDED = 0.2  # a larger share of members with a small margin is worth a warning
-ALIKE = 0.9  # a larger cosine with the nearest cluster is
-DISAGREE = 0.4  # a smaller share of members whose own best word is the name is
-FEW = 5  # fewer images are
-LONG = 1.8  # ratio of the sides from which on a picture is shown whole, not cropped to a square
-WORDS = 5  # of evidence, of captions, of classes
-WORTH = 0.01  # a word or a class with a smaller share gets no line
-MEASURES = {  # columns with name and format on the card
-    "confidence": ("confidence of the name", "{:.0%}"),
-    "agree": ("members that agree with it", "{:.0%}"),
-    "share": ("share of the votes", "{:.1%}"),
-    "margin": ("lead over the runner-up", "{:.1%}"),
-    "small_margin": ("images with a small margin", "{:.1%}"),
-    "coding_rate": ("coding rate", "{:.1f} nats"),
-    "effective_rank": ("effective rank", "{:.1f} directions"),
-    "rate_share": ("share of the rate reduction", "{:.1%}"),
-}
+# A cluster gets a warning if it has
+MANY_UNDECIDED = 0.2  # a larger share of members with a small margin
+ALIKE = 0.9  # a larger cosine with the nearest cluster
+DISAGREE = 0.4  # a smaller share of members whose own best word is its name
+FEW = 5  # fewer images
+LONG = 1.8  # a picture is shown whole, not cropped to a square, if the ratio of its sides is larger
+WORDS = 5  # words, words of captions and classes on a card, at most
+LEAST_SHARE = 0.01  # of a word or class on a card
 
 
 @dataclass(frozen=True)
@@ -91,7 +83,10 @@ class Neighbour(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A cluster. `sure` is the `calibrated` confidence or else the name's share of the votes; None without names."""
+    """A cluster. `sure` is the `calibrated` confidence or else the name's share of the votes; None without names.
+
+    `row` is its row of `clusters.parquet`.
+    """
 
     cluster: int
     size: int
@@ -106,7 +101,7 @@ class Card:
     classes: Sequence[Share] = ()
     neighbour: Neighbour | None = None
     warnings: Sequence[str] = ()
-    numbers: Mapping[str, str] = field(default_factory=dict)
+    row: Mapping[str, Any] = field(default_factory=dict)
     members: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
 
     @property
@@ -141,12 +136,12 @@ def cards(
                 unsure=row.get("status") == "unsure",
                 sure=confidence if confidence is not None else (row.get("share") if row.get("top") else None),
                 calibrated=confidence is not None,
-                evidence=_worth_a_line(Share(word["word"], word["share"]) for word in row.get("top") or []),
+                evidence=_shown(Share(word["word"], word["share"]) for word in row.get("top") or []),
                 captions=[word["word"] for word in (row.get("captions") or [])[:WORDS]],
-                classes=_worth_a_line(classes.get(k, ())),
+                classes=_shown(classes.get(k, ())),
                 neighbour=_neighbour(row, by_number.get(row.get("nearest"))),
                 warnings=warnings(row),
-                numbers=dict(_numbers(row)),
+                row=row,
                 members=members.get(k, {}),
             )
         )
@@ -157,31 +152,24 @@ def _neighbour(row: Mapping[str, Any], nearest: Mapping[str, Any] | None) -> Nei
     return Neighbour(nearest["cluster"], titles.row_title(nearest), row["overlap"]) if nearest else None
 
 
-def _worth_a_line(entries: Iterable[Share]) -> list[Share]:
-    """The first entry, and the following ones that are large enough."""
-    return [entry for i, entry in enumerate(entries) if i == 0 or (i < WORDS and entry.share >= WORTH)]
+def _shown(entries: Iterable[Share]) -> list[Share]:
+    """The first entry, and the following ones with at least `LEAST_SHARE`."""
+    return [entry for i, entry in enumerate(entries) if i == 0 or (i < WORDS and entry.share >= LEAST_SHARE)]
 
 
 def warnings(row: Mapping[str, Any]) -> list[str]:
-    """Sentences about what is doubtful in a cluster."""
+    """Sentences about weaknesses of a cluster."""
     sentences = []
     if row["size"] < FEW:
         images = f"only {row['size']} image{'s' * (row['size'] > 1)}" if row["size"] else "no images"
         sentences.append(f"The cluster has {images}.")
     if (undecided := row.get("small_margin")) is not None and undecided > MANY_UNDECIDED:
-        sentences.append(f"{undecided:.0%} of its images are almost as close to another cluster.")
+        sentences.append(f"{format_percent(undecided)} of its images are almost as close to another cluster.")
     if (overlap := row.get("overlap")) is not None and overlap > ALIKE:
         sentences.append(f"It is nearly the same as cluster {row['nearest']} (cosine {overlap:.2f}).")
     if row.get("name") and (agree := row.get("agree")) is not None and agree < DISAGREE:
-        sentences.append(f"The name is the best word for only {agree:.0%} of its images.")
+        sentences.append(f"The name is the best word for only {format_percent(agree)} of its images.")
     return sentences
-
-
-def _numbers(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The measures that the row has, with their units."""
-    for column, (name, form) in MEASURES.items():
-        if row.get(column) is not None and (row.get("top") or column not in ("share", "margin")):
-            yield name, form.format(row[column])
 
 
 def members(

@@ -90,21 +90,17 @@ def chart(
     return _chart(axes, description)
 
 
-def cluster_sizes(sizes: Sequence[int]) -> Chart:
-    """The sizes of clusters, in any order, as bars from the largest to the smallest; there is at least one."""
-    y = np.sort(np.asarray(sizes, np.int64))[::-1]
-    axes = _axes("clusters by size", "images, logarithmic")
-    axes.set_yscale("log")
-    axes.set(xlim=(0, len(y)), ylim=(EMPTY, 10 ** np.ceil(np.log10(max(int(y[0]), 10)))))
-    axes.stairs(np.maximum(y, EMPTY), baseline=EMPTY, fill=True, color=ACCENT, alpha=0.75, linewidth=0, clip_on=False)
-    axes.set_xticks([0, len(y)], ["largest", "smallest"])
-    first, last = axes.get_xticklabels()
-    first.set_horizontalalignment("left")
-    last.set_horizontalalignment("right")
-    axes.yaxis.set_major_formatter("{x:,g}")
-    axes.minorticks_off()
-    middle = int(y[(len(y) - 1) // 2])
-    return _chart(axes, f"The clusters have {y[-1]:,} to {y[0]:,} images; the median cluster has {middle:,}.")
+def cluster_sizes(sizes: Sequence[int], kept: Sequence[int] | None = None) -> Chart:
+    """The sizes of clusters as bars from the largest to the smallest, and a line through the `kept` images of each."""
+    order = np.argsort(-np.asarray(sizes), kind="stable")
+    y = np.asarray(sizes)[order]
+    series = [Series(range(len(y) + 1), y.tolist(), bars=True)]
+    description = f"The clusters have {y[-1]:,} to {y[0]:,} images; the median cluster has {y[(len(y) - 1) // 2]:,}."
+    if kept is not None:
+        series.append(Series((np.arange(len(y)) + 0.5).tolist(), np.asarray(kept)[order].tolist()))
+        description = "The bars show all images of each cluster, the line the kept ones."
+    x_name, y_name = "clusters, the largest first", "images, logarithmic"
+    return chart(series, x_name=x_name, y_name=y_name, description=description, logarithmic=True)
 
 
 def coding_length(bits: NDArray[np.float64], draws: NDArray[np.float64], main: int) -> Chart | None:

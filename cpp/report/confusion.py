@@ -81,18 +81,11 @@ def confusion(rows: Sequence[Mapping[str, Any]]) -> Confusion:
     ordered = sorted(by_class, key=lambda name: (name not in clusters_of, -by_class[name], name))
     column = {name: i for i, name in enumerate(ordered)}
     place = {k: i for i, k in enumerate(sorted(by_cluster, key=lambda k: (column[main[k]], -by_cluster[k], k)))}
-    cells = [
-        Cell(
-            cluster=(k := row["cluster"]),
-            name=(name := row["class"]),
-            images=(n := row["images"]),
-            of_class=n / by_class[name],
-            of_cluster=n / by_cluster[k],
-            row=place[k],
-            column=column[name],
-        )
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        k, name, n = row["cluster"], row["class"], row["images"]
+        of_class, of_cluster = n / by_class[name], n / by_cluster[k]
+        cells.append(Cell(k, name, n, of_class, of_cluster, row=place[k], column=column[name]))
     mixed = sorted((c for c in cells if main[c.cluster] != c.name), key=lambda c: (-c.images, c.cluster))[:LISTED]
     images = {(c.cluster, c.name): c.images for c in cells}
     splits = [

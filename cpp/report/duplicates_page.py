@@ -7,18 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cpp.files.quantities import percent
-from cpp.report import charts
-from cpp.report.charts import Series
+from cpp.files.quantities import format_percent
+from cpp.report.charts import Series, chart
 from cpp.report.section_page import Group, picture, render
 
-KEPT = {
-    "centroid": "the one closest to the centre of its cluster",
-    "farthest": "the one farthest from the centre of its cluster",
-    "resolution": "the one with the most pixels",
-    "first": "the first one in the input",
-    "caption": "the one that matches its caption best",
-}
 KINDS = {"bytes": "the same file", "vector": "exactly the same vector", "near": "a similar vector"}
 LISTED = 9  # thresholds in the table
 
@@ -45,12 +37,12 @@ def page(
     thresholds = curve["threshold"]
     listed = np.unique(np.linspace(0, len(thresholds) - 1, LISTED).round().astype(int))[::-1]
     shares = [d / n for d in curve["dropped"]]
-    chart = charts.chart(
+    least, most = (f"{format_percent(shares[i])} with a threshold of {thresholds[i]:g}" for i in (-1, 0))
+    effect = chart(
         [Series(thresholds, [100 * share for share in shares])],
         x_name="threshold",
         y_name="% dropped",
-        description=f"{percent(shares[0])} would be dropped with a threshold of {thresholds[0]:g}, "
-        f"{percent(shares[-1])} with {thresholds[-1]:g}. The dashed line marks the threshold {search.threshold:g}.",
+        description=f"The dropped share is {most} and {least}. The dashed line marks the threshold in use.",
         marks=[search.threshold],
     )
     return render(
@@ -62,10 +54,9 @@ def page(
         },
         others=others,
         search=search,
-        kept=KEPT[search.keep],
         counts=counts,
         dropped=sum(dropped.values()),
-        curve=chart,
+        curve=effect,
         rows=[(f"{thresholds[i]:g}", curve["dropped"][i], shares[i], curve["groups"][i]) for i in listed],
         kinds=[(reason, dropped[kind], dropped[kind] / n) for kind, reason in KINDS.items()],
     )

@@ -9,22 +9,27 @@ import base64
 import hashlib
 import json
 from functools import cache
+from importlib import resources
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from cpp.files.quantities import format_duration, percent
+from cpp.files.quantities import format_duration, format_percent
 
 LISTED = 5_000  # clusters on the main page, at most; the other pages have all of them
 ON_A_PAGE = 50  # clusters on each of the other pages
-BYTES = 24_000_000  # of a page, at most
-BASE64 = 4 / 3
+ROOM = 23_000_000  # bytes of the pictures and texts on a page, so that the whole page has less than 25 MB
 
 
 def page_of(cluster: int) -> str:
     """The path, from the main page, of the page that has all pictures of a cluster."""
     return f"pages/clusters-{cluster // ON_A_PAGE:05d}.html"
+
+
+def base64_size(data: bytes | None) -> float:
+    """The bytes that a picture takes on a page."""
+    return 4 / 3 * len(data or b"")
 
 
 def script_json(value: Any) -> str:
@@ -37,37 +42,30 @@ def fill(template: str, **values: Any) -> str:
     """A template of `cpp/report/templates` with the style and the script of the pages."""
     script, style = source("report.js"), source("report.css")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = _templates().get_template(template)
+    page = _environment().get_template(template)
     return page.render(**values, script=Markup(script), style=Markup(style), allowed=allowed)  # noqa: S704 (our files)
 
 
 def source(name: str) -> str:
     """The text of a file of `cpp/report/templates`."""
-    text, _, _ = _loader().get_source(_templates(), name)
-    return text
+    return (resources.files("cpp.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def fixed(value: float | None, digits: int) -> str | None:
-    """A number with so many decimals; None stays None."""
+    """A number with `digits` decimals; None stays None."""
     return None if value is None else f"{value:.{digits}f}"
 
 
 @cache
-def _loader() -> jinja2.PackageLoader:
-    return jinja2.PackageLoader("cpp.report", "templates")
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    templates = jinja2.Environment(
-        loader=_loader(), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(source),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    templates.filters |= {
-        "count": "{:,}".format,
-        "percent": percent,
-        "duration": format_duration,
-        "length": len,
-        "fixed": fixed,
-    }
-    templates.globals |= {"page_of": page_of, "on_a_page": ON_A_PAGE, "listed": LISTED}
-    return templates
+    numbers = {"count": "{:,}".format, "percent": format_percent, "duration": format_duration, "fixed": fixed}
+    environment.filters |= numbers
+    environment.globals |= {"page_of": page_of, "on_a_page": ON_A_PAGE, "listed": LISTED}
+    return environment

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.curation.outliers import PARTS
-from cpp.files.quantities import percent
+from cpp.files.quantities import format_percent
 from cpp.report.charts import Chart, Series, chart
 from cpp.report.section_page import Group, picture, render
 
@@ -79,5 +79,5 @@ def _group(kind: str, examples: Sequence[Mapping[str, Any]]) -> Group:
 
 def _text(row: Mapping[str, Any]) -> str:
     """The cluster, the score and the parts in which the image is unusual."""
-    parts = [f"{part} {percent(row[part])}" for part in PARTS if row[part] is not None and row[part] > 0.9]
+    parts = [f"{part} {format_percent(row[part])}" for part in PARTS if row[part] is not None and row[part] > 0.9]
     return " · ".join([f"{row['name']}: {row['outlier']:.3f}", *parts])

@@ -9,7 +9,7 @@ import base64
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -17,7 +17,7 @@ from cpp.report import charts, html
 from cpp.report.cards import Card, Picture
 from cpp.report.charts import Chart
 from cpp.report.confusion import Confusion
-from cpp.report.html import BASE64, BYTES, fill, page_of, script_json
+from cpp.report.html import base64_size, fill
 from cpp.report.layer_tree import Node
 from cpp.report.tsne_map import Plane
 
@@ -33,8 +33,7 @@ LOSSES = {  # columns of the loss record with title and unit
 }
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """A step with its seconds of work over all shards and the number of its input rows."""
 
     name: str
@@ -47,28 +46,32 @@ class Step:
         return self.rows / self.seconds if self.seconds > 0 and self.rows else None
 
 
-@dataclass(frozen=True)
-class Rejected:
+class Rejected(NamedTuple):
     """The number of images that were rejected for one reason, and some examples."""
 
     reason: str
-    count: int
+    images: int
     examples: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """The content of the pages of a run. `scores` and `name_scores` are those files, `loss` columns of the loss record.
+    """The content of the pages of a run.
 
-    `small` has thumbnails for the map by shard and key, and `curation_pages` titles by file name.
+    `k` is the choice of K with its `sentence` and its interval from `low` to `high`; `partition` has the method and
+    the candidates of the partition, `encoders` the settings by column of vectors, and `loss` the columns of the loss
+    record. `scores` and `name_scores` are the contents of those files. `small` has thumbnails for the map by shard and
+    key, and `curation_pages` titles by file name.
     """
 
     title: str
-    summary: Sequence[str]
+    k: Mapping[str, Any]
+    partition: Mapping[str, Any]
     cards: Sequence[Card]
     rejected: Sequence[Rejected] = ()
     warnings: Sequence[str] = ()
-    choice: str = ""
+    k_was_set: bool = False
+    encoders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     coding_length: Chart | None = None
     tree: Sequence[Node] = ()
     plane: Plane | None = None
@@ -104,10 +107,10 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The HTML of the main page, smaller than `BYTES` for any run: it shows fewer pictures if necessary."""
+    """The HTML of the main page, smaller than 25 MB for any run: it shows fewer pictures if necessary."""
     cards = page.largest
     per_cluster = PER_CLUSTER * (1 if page.paged else 3)
-    room = BYTES - 1_000_000 - len(page.settings) - per_cluster * len(cards)
+    room = html.ROOM - len(page.settings) - per_cluster * len(cards)
     points = _points(page, room // 3)
     sizes = [card.size for card in cards]
     return fill(
@@ -137,9 +140,9 @@ def pages(page: Page) -> Iterator[tuple[str, str]]:
     by_number = sorted(page.cards, key=lambda card: card.cluster) if page.paged else []
     for start in range(0, len(by_number), html.ON_A_PAGE):
         cards = by_number[start : start + html.ON_A_PAGE]
-        cards = fit(cards, BYTES - 1_000_000 - 3 * PER_CLUSTER * len(cards))
+        cards = fit(cards, html.ROOM - 3 * PER_CLUSTER * len(cards))
         last = start + html.ON_A_PAGE >= len(by_number)
-        yield page_of(start).removeprefix("pages/"), fill("clusters.html", page=page, cards=cards, last=last)
+        yield html.page_of(start).removeprefix("pages/"), fill("clusters.html", page=page, cards=cards, last=last)
 
 
 def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[Card]:
@@ -150,7 +153,7 @@ def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[Card]:
     kept: dict[int, dict[str, list[Picture]]] = {card.cluster: {} for card in cards}
     for cluster, kind, picture in _in_turn(cards, ("typical",) if small else ("typical", "borderline", "odd")):
         data = picture.small if small else picture.large
-        room -= BASE64 * len(data or b"") + 2 * len(picture.alt) + 100
+        room -= base64_size(data) + 2 * len(picture.alt) + 100
         if room < 0:
             break
         kept[cluster].setdefault(kind, []).append(replace(picture, data=data))
@@ -173,7 +176,7 @@ def _points(page: Page, room: float) -> str:
     plane, pictures = page.plane, []
     for place in plane.places:
         data = page.small.get(place)
-        room -= BASE64 * len(data or b"")
+        room -= base64_size(data)
         pictures.append(base64.b64encode(data).decode() if data and room > 0 else None)
     names = {card.cluster: card.title for card in page.cards}
     content = {
@@ -184,4 +187,4 @@ def _points(page: Page, room: float) -> str:
         "picture": pictures,
         "centres": [{**centre._asdict(), "name": names.get(centre.cluster, "")[:40]} for centre in plane.centres],
     }
-    return script_json(content)
+    return html.script_json(content)

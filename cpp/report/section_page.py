@@ -30,15 +30,15 @@ def picture(row: Mapping[str, Any]) -> Picture:
 
 
 def render(template: str, run: str, groups: Mapping[str, Sequence[Group]], **values: Any) -> str:
-    """The HTML of a page, smaller than `html.BYTES`: pictures that do not fit are left out, their texts stay.
+    """The HTML of a page, smaller than 25 MB: pictures that do not fit are left out, their texts stay.
 
     `run` is the title of the run; `groups` and `values` are those of the template.
     """
-    room: float = html.BYTES - 1_000_000
+    room: float = html.ROOM
 
     def fitted(picture: Picture) -> Picture:
         nonlocal room
-        room -= html.BASE64 * len(picture.large or b"") + 2 * len(picture.alt) + 200
+        room -= html.base64_size(picture.large) + 2 * len(picture.alt) + 200
         return replace(picture, data=picture.large if room > 0 else None)
 
     shown = {

@@ -60,16 +60,15 @@ def make(image_shard: str | None, requests: Collection[Request], large: int, thr
     images = iter_images(image_shard, by_key) if image_shard is not None else ()
     encode = partial(_encode, by_key=by_key, large=large)
     pictures = dict(map_threads(encode, images, threads, IN_FLIGHT * threads))
-    rows = [
-        dict(
-            zip(
-                THUMBNAILS.names,
-                (image_shard, key, *pictures.get(key, (None, None)), request.caption, request.reason),
-                strict=True,
-            )
-        )
-        for key, request in by_key.items()
-    ]
+    rows = []
+    for key, request in by_key.items():
+        row: dict[str, Any] = {
+            "image_shard": image_shard,
+            "key": key,
+            "caption": request.caption,
+            "reason": request.reason,
+        }
+        rows.append(row | pictures.get(key, {}))
     return pa.Table.from_pylist(rows, THUMBNAILS)
 
 
@@ -86,15 +85,13 @@ def _merged(a: Request, b: Request) -> Request:
     return Request(a.key, a.large or b.large, a.small or b.small, a.caption or b.caption, a.reason or b.reason)
 
 
-def _encode(
-    image: tuple[str, bytes], by_key: dict[str, Request], large: int
-) -> tuple[str, tuple[bytes | None, bytes | None]]:
-    """The key of an image with its large and its small picture, as far as they are requested."""
+def _encode(image: tuple[str, bytes], by_key: dict[str, Request], large: int) -> tuple[str, dict[str, bytes | None]]:
+    """The key of an image, and its requested pictures by column of THUMBNAILS."""
     key, data = image
     request = by_key[key]
-    sides = [side for side, requested in ((large, request.large), (SMALL, request.small)) if requested]
-    by_side = dict(zip(sides, thumbnails(data, sides, damaged=request.reason is not None), strict=True))
-    return key, (by_side.get(large), by_side.get(SMALL))
+    sides = {column: side for column, side in (("large", large), ("small", SMALL)) if getattr(request, column)}
+    pictures = thumbnails(data, list(sides.values()), damaged=request.reason is not None)
+    return key, dict(zip(sides, pictures, strict=True))
 
 
 def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list[bytes | None]:

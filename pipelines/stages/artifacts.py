@@ -57,6 +57,12 @@ class Model(sections.Encoder):
         return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
 
 
+def read_main_clusters(context: Context) -> list[dict[str, Any]]:
+    """The rows of `clusters.parquet` of the main layer, by cluster number."""
+    rows = tables.read(context.file("clusters")).to_pylist()
+    return sorted((row for row in rows if row["main"]), key=lambda row: int(row["cluster"]))
+
+
 def write_groups(groups: FineGroups, path: Path) -> dict[str, Any]:
     """Write fine groups: arrays as tensors, the rest as JSON in the metadata, which is returned."""
     metadata = groups._asdict()

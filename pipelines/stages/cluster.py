@@ -16,7 +16,6 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.nearest import Nearest
 from cpp.rate_reduction.head import Head
-from cpp.report import summary
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import (
@@ -68,8 +67,13 @@ class Partition(Stage):
                 seed=self.seed,
                 gpu=context.device == "cuda",
             )
-            metadata = write_groups(groups, out["groups"])
-            print(f"partition: {summary.how_partitioned(metadata)}", flush=True)
+            write_groups(groups, out["groups"])
+            message = f"partition: {len(groups.centroids):,} fine groups by {groups.method}"
+            if groups.silhouettes:
+                message += f"; silhouettes {groups.silhouettes}"
+            if groups.candidates:
+                message += f"; coding length in bits by K {groups.candidates}"
+            print(message, flush=True)
             return Counts(len(X), len(X))
 
         return work

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from cpp.naming.titles import row_title
 from cpp.report import balance_page, duplicates_page, outliers_page, thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
+from pipelines.stages.artifacts import read_main_clusters
 
 PICTURE = ("shard", "row", "key", "image_shard", "large")  # columns of DUPLICATE_PICTURES
 
@@ -55,13 +57,12 @@ class OutliersPage(Stage):
 
     def _examples(self, highest: SmallestRows, context: Context) -> list[dict[str, Any]]:
         """The most unusual images of each kind with their pictures and the titles of their clusters."""
-        names, kinds, n = _titles(context), list(outliers_page.SHOWN), Counter[str]()
+        titles, kinds = [row_title(row) for row in read_main_clusters(context)], list(outliers_page.SHOWN)
         rows = []
-        for row in sorted(highest.rows(), key=lambda row: float(row["value"])):
-            kind = kinds[row["cluster"]]
-            n[kind] += 1
-            if n[kind] <= outliers_page.SHOWN[kind]:
-                rows.append({**row, "kind": kind, "name": names[row["of"]]})
+        for number, of_kind in itertools.groupby(highest.rows(), key=itemgetter("cluster")):
+            kind = kinds[number]
+            shown = itertools.islice(of_kind, outliers_page.SHOWN[kind])
+            rows += [{**row, "kind": kind, "name": titles[row["of"]]} for row in shown]
         return _with_pictures(rows, self.images, context)
 
 
@@ -77,7 +78,7 @@ class BalancePage(Stage):
     images: bool
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        clusters, titles = _clusters(context), _titles(context)
+        clusters = read_main_clusters(context)
         before, after = (np.zeros(len(clusters), np.int64) for _ in range(2))
         shown = np.array(balance_page.clusters_shown(np.array([row["size"] for row in clusters])))
         typical = SmallestRows(balance_page.IMAGES)  # by cluster and decision
@@ -90,8 +91,8 @@ class BalancePage(Stage):
             columns |= {"cluster": 2 * cluster + kept, "reason": pa.array(reasons, pa.string())}
             chosen = np.flatnonzero(np.isin(cluster, shown))
             typical.add(-batch["score"].to_numpy()[chosen], pa.record_batch(columns).take(pa.array(chosen)))
-        ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
-        rows = _with_pictures([{**row, "cluster": row["of"]} for row in ordered], self.images, context)
+        rows = _with_pictures([{**row, "cluster": row["of"]} for row in typical.rows()], self.images, context)
+        titles = [row_title(row) for row in clusters]
         summary = json.loads(Path(context.file("curation")).read_text())
         page = balance_page.page(self.title, summary, self.how, titles, before, after, rows, self.others)
         out["balance_page"].write_text(page, encoding="utf-8")
@@ -118,16 +119,6 @@ def _aligned(context: Context) -> Iterator[tuple[pa.RecordBatch, ...]]:
     )
 
 
-def _clusters(context: Context) -> list[dict[str, Any]]:
-    """The rows of the main layer, by cluster number."""
-    rows = tables.read(context.file("clusters")).to_pylist()
-    return sorted((row for row in rows if row["main"]), key=lambda row: int(row["cluster"]))
-
-
-def _titles(context: Context) -> list[str]:
-    return [row_title(row) for row in _clusters(context)]
-
-
 def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -> list[dict[str, Any]]:
     """The rows with their large pictures, if pictures are allowed."""
     places = [(row["image_shard"], row["key"]) for row in rows] if images else []
@@ -138,7 +129,7 @@ def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -
 class DuplicatesPage(Stage):
     """Counts, curve and examples of near-duplicates -> their page."""
 
-    version = 2
+    version = 3
     products = (Product("duplicates_page", ".html"),)
     whole = ("duplicate_curve", "duplicate_examples", "duplicate_pictures", "duplicate_counts")
     title: str
@@ -159,11 +150,7 @@ class DuplicatesPage(Stage):
         counts = json.loads(Path(context.file("duplicate_counts")).read_text())
         curve = tables.read(context.file("duplicate_curve")).to_pydict()
         search = duplicates_page.Search(
-            run=self.title,
-            threshold=self.threshold,
-            keep=self.keep,
-            neighbours=self.neighbours,
-            bytes=self.bytes,
+            run=self.title, threshold=self.threshold, keep=self.keep, neighbours=self.neighbours, bytes=self.bytes
         )
         page = duplicates_page.page(search, counts, curve, list(examples.values()), self.others)
         out["duplicates_page"].write_text(page, encoding="utf-8")

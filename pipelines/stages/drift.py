@@ -21,7 +21,7 @@ from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import drift_page
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import TreeFile, read_groups, read_part_moments, read_tree
+from pipelines.stages.artifacts import TreeFile, read_groups, read_main_clusters, read_part_moments, read_tree
 
 COLUMNS = ["cluster", "score", "margin"]
 
@@ -97,7 +97,7 @@ def _rows(context: Context, kind: str) -> int:
 
 def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:
     """A row for each cluster of the main layer."""
-    rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
+    rows = {row["cluster"]: row for row in read_main_clusters(context)}
     order = range(len(old.size_K))
 
     def mean(sums: np.ndarray[Any, Any], profile: Profile) -> pa.Array:

@@ -24,6 +24,7 @@ from pipelines.stages.artifacts import (
     TreeFile,
     read_captions,
     read_cluster_moments,
+    read_main_clusters,
     read_tree,
     read_vocabulary,
     read_votes,
@@ -156,7 +157,7 @@ class Labels(Stage):
 
     def open(self, context: Context) -> Work:
         vocabulary = read_vocabulary(context)
-        rows = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
+        rows = read_main_clusters(context)
         number = {word: i for i, word in enumerate(vocabulary.words)}
         guess = np.array([number[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
         agreeing = [{int(w), *vocabulary.below[w]} for w in guess]  # the guess and the more specific words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,13 @@ import numpy as np
 from cpp.clustering import quality
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.report import (
-    cards,
-    charts,
-    confusion,
-    html,
-    layer_tree,
-    plots,
-    run_page,
-    summary,
-    thumbnails,
-    tsne_map,
-)
+from cpp.report import cards, charts, confusion, html, layer_tree, plots, run_page, thumbnails, tsne_map
 from cpp.report.cards import Picture
 from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import read_cluster_moments, read_partition_metadata, read_tree
+from pipelines.stages.artifacts import read_cluster_moments, read_main_clusters, read_partition_metadata, read_tree
 
 
 class Confusion(Stage):
@@ -54,7 +43,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 5
+    version = 6
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
@@ -77,58 +66,37 @@ class Report(Stage):
     def _page(self, context: Context) -> run_page.Page:
         tree, loss = read_tree(context), tables.read(context.file("loss"))
         rows = tables.read(context.file("clusters")).to_pylist()
-        pictures, rejected = _thumbnails(context)
-        counted = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
-        examples = cards.members(tables.read(context.file("examples")), pictures)
-        all_cards = cards.cards([row for row in rows if row["main"]], examples, confusion.classes(counted))
+        pictures, rejected_pictures = _thumbnails(context)
+        counts = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
+        members = cards.members(tables.read(context.file("examples")), pictures)
+        all_cards = cards.cards([row for row in rows if row["main"]], members, confusion.classes(counts))
         reasons = Counter[str]()
         for batch in tables.batches(context.whole["rejected"], ["reason"], context.prefetch):
             reasons.update(batch["reason"].to_pylist())
         totals = totals_by_step(Path(context.file("events")))
-        steps = [run_page.Step(name, t.seconds, t.rows, t.shards) for name, t in totals.items()]
         moments = read_cluster_moments(context, tree.clusters[tree.main])
-        facts = self._facts(context, all_cards, reasons.total(), steps, tree.about)
         return run_page.Page(
             title=self.title,
-            summary=[*summary.summary(facts), summary.how_partitioned(read_partition_metadata(context))],
+            k=tree.about,
+            k_was_set=self.asked,
+            partition=read_partition_metadata(context),
+            encoders=_encoders(context),
             cards=all_cards,
-            rejected=[run_page.Rejected(why, n, rejected.get(why, [])) for why, n in reasons.most_common()],
+            rejected=[run_page.Rejected(why, n, rejected_pictures.get(why, [])) for why, n in reasons.most_common()],
             warnings=quality.warnings(moments, [card.size for card in all_cards], tree.about["high"]),
-            choice=tree.about["sentence"],
             coding_length=charts.coding_length(tree.bits, tree.draws, tree.main),
             tree=layer_tree.layer_tree([row for row in rows if row["layer"] <= html.LISTED]),
             plane=_plane(context),
             small={place: row["small"] for place, row in pictures.items() if row["small"]},
             scores=_read_json(context, "scores"),
             name_scores=_read_json(context, "name_scores"),
-            confusion=confusion.confusion(counted) if counted else None,
+            confusion=confusion.confusion(counts) if counts else None,
             loss={name: loss[name].to_pylist() for name in loss.column_names},
-            steps=steps,
+            steps=[run_page.Step(name, t.seconds, t.rows, t.shards) for name, t in totals.items()],
             settings=self.about,
             versions=versions(),
             pictures_allowed=self.images,
             curation_pages=self.beside,
-        )
-
-    def _facts(
-        self,
-        context: Context,
-        all_cards: Sequence[cards.Card],
-        rejected: int,
-        steps: Sequence[run_page.Step],
-        k_metadata: Mapping[str, Any],
-    ) -> summary.Facts:
-        named = sum(card.name is not None and not card.unsure for card in all_cards)
-        return summary.Facts(
-            clustered=sum(card.size for card in all_cards),
-            rejected=rejected,
-            n_clusters=len(all_cards),
-            k_was_set=self.asked,
-            k_metadata=k_metadata,
-            named=named if any(card.evidence for card in all_cards) else None,
-            seconds={step.name: step.seconds for step in steps},
-            rates={step.name: step.rate for step in steps},
-            encoders=_encoders(context),
         )
 
 
@@ -163,27 +131,23 @@ def _plane(context: Context) -> tsne_map.Plane:
 def _encoders(context: Context) -> dict[str, dict[str, str]]:
     """The encoders of the columns of vectors, from the first file of FEATURES; none for imported vectors."""
     metadata = tables.read_schema(context.whole["features"][0]).metadata or {}
-    prefix = b"cpp."
-    return {
-        key.removeprefix(prefix).decode(): json.loads(value)
-        for key, value in metadata.items()
-        if key.startswith(prefix + b"embedding")
-    }
+    keys = [key for key in metadata if key.startswith(b"cpp.embedding")]
+    return {key.removeprefix(b"cpp.").decode(): json.loads(metadata[key]) for key in keys}
 
 
 class Plots(Stage):
     """Coding length, sizes and map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
 
-    version = 2
+    version = 3
     products = (Product("plots", ""),)
     whole = ("clusters", "tree", "examples", "map", "thumbnails")
     title: str
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         tree = read_tree(context)
-        main = [row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]]
         pictures, _ = _thumbnails(context)
-        all_cards = cards.cards(main, cards.members(tables.read(context.file("examples")), pictures), {})
+        members = cards.members(tables.read(context.file("examples")), pictures)
+        all_cards = cards.cards(read_main_clusters(context), members, {})
         out["plots"].mkdir()
         curve = charts.coding_length(tree.bits, tree.draws, tree.main)
         for name, data in plots.draw(self.title, all_cards, curve, _plane(context)).items():

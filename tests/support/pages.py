@@ -50,7 +50,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> Page:
             classes=[Share(text, 1.0)],
             neighbour=Neighbour((k + 1) % n, f"{text} {(k + 1) % n}", 0.5),
             warnings=["The cluster has only 3 images."] if k % 5 == 2 else [],
-            numbers={"coding rate": "10.0 nats"},
+            row={"coding_rate": 10.0, "agree": 0.5},
             members={kind: [picture(kind, i) for i in range(m)] for kind, m in kinds.items()},
         )
 
@@ -62,11 +62,12 @@ def made(n: int, text: str = "thing", side: int = 160) -> Page:
     cluster = np.arange(300) % n
     return Page(
         title=text,
-        summary=[text],
+        k={"low": 1, "high": n, "sentence": text},
+        partition={"method": "kmeans", "candidates": {}},
+        encoders={"embedding": {"model": text, "pretrained": text, "sha256": text}},
         cards=[card(k) for k in range(n)],
         rejected=[Rejected("no bytes", 3, [Picture(text), Picture(text, data=large[0])])],
         warnings=[text],
-        choice=text,
         coding_length=coding_length(bits, np.stack([bits, bits * 1.1]), n),
         tree=layer_tree([*rows, *above]),
         plane=plane(rng.random((300, 2)) * 1000, cluster.tolist(), [("s", f"{text} {i}") for i in range(300)]),

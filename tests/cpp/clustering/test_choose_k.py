@@ -12,7 +12,6 @@ from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.head import Codes
-from cpp.report.summary import how_partitioned
 from tests.support.vectors import blobs
 
 
@@ -144,5 +143,3 @@ def test_candidate_of_least_length_is_chosen() -> None:
     found = fine_groups(Codes(Z, Z), method="kmeans", candidates=[2, 4, 9], seed=0)
     assert list(found.candidates) == [2, 4, 9]
     assert len(found.centroids) == 4 == min(found.candidates, key=found.candidates.__getitem__)
-    said = how_partitioned(found._asdict())
-    assert "Of 2, 4, 9 clusters, each partitioned anew, 4 have the least coding length." in said

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cpp.files.quantities import format_bytes, format_duration, percent
+from cpp.files.quantities import format_bytes, format_duration, format_percent
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,6 @@ def test_bytes() -> None:
 
 
 def test_a_share_is_never_rounded_to_nothing_or_all() -> None:
-    assert [percent(x) for x in (0, 1, 0.0001, 0.99995, 0.0123, 0.5, 0.991)] == [
+    assert [format_percent(x) for x in (0, 1, 0.0001, 0.99995, 0.0123, 0.5, 0.991)] == [
         "0\u202f%", "100\u202f%", "< 0.1\u202f%", "> 99.9\u202f%", "1.2\u202f%", "50\u202f%", "99.1\u202f%",
     ]  # fmt: skip

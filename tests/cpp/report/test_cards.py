@@ -21,7 +21,7 @@ FULL = {
 def test_a_row_of_two_numbers_is_a_card() -> None:
     (card,) = cards([BARE], {}, {})
     assert (card.title, card.size, card.part, card.sure, card.unsure) == ("cluster 0", 40, 1.0, None, False)
-    assert (card.evidence, card.captions, card.warnings, card.numbers, card.neighbour) == ([], [], [], {}, None)
+    assert (card.evidence, card.captions, card.warnings, card.neighbour) == ([], [], [], None)
     assert "#0" in card.words
 
 
@@ -35,8 +35,7 @@ def test_a_row_with_everything() -> None:
     assert named.neighbour == Neighbour(1, "cat?", 0.5)
     assert named.classes == [Share("tabby", 1.0)]
     assert {"whiskers", "dog", "tabby", "#0"} <= set(named.words.split())
-    assert named.numbers["confidence of the name"] == "93%"
-    assert named.numbers["coding rate"] == "10.0 nats"
+    assert named.row == FULL
     assert (unsure.title, unsure.unsure, unsure.sure) == ("cat?", True, 0.2)
 
 
@@ -51,9 +50,9 @@ def test_without_a_confidence_the_share_of_the_votes_says_how_sure() -> None:
         ({}, []),
         ({"size": 3}, ["The cluster has only 3 images."]),
         ({"size": 0}, ["The cluster has no images."]),
-        ({"small_margin": 0.25}, ["25% of its images are almost as close to another cluster."]),
+        ({"small_margin": 0.25}, ["25\u202f% of its images are almost as close to another cluster."]),
         ({"overlap": 0.95}, ["It is nearly the same as cluster 1 (cosine 0.95)."]),
-        ({"agree": 0.2}, ["The name is the best word for only 20% of its images."]),
+        ({"agree": 0.2}, ["The name is the best word for only 20\u202f% of its images."]),
         ({"agree": 0.2, "name": None}, []),
     ],
 )

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from cpp.report import html as report
 from cpp.report.cards import Card, Picture
-from cpp.report.run_page import PAGED, Page, fit, pages, render
+from cpp.report.run_page import PAGED, fit, pages, render
 from tests.support.browser import LAPTOP, PHONE, Tab, opened
 from tests.support.pages import HOSTILE, made, webp, written
 
@@ -277,6 +278,14 @@ def test_where_there_is_little_room_every_cluster_keeps_its_first_pictures() -> 
     assert [card.members["typical"][0].key for card in shown] == [card.members["typical"][0].key for card in cards]
 
 
+def test_a_card_has_the_numbers_that_its_row_has() -> None:
+    html = render(made(1))
+    assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html) == [
+        ("members that agree with it", "50\u202f%"),
+        ("coding rate", "10.0 nats"),
+    ]
+
+
 def test_the_page_allows_its_own_script_and_nothing_else() -> None:
     html = render(made(3))
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
@@ -291,7 +300,7 @@ def test_without_pictures_there_are_keys() -> None:
         Card(cluster=c.cluster, size=1, part=0.5, name=None, members={"typical": [Picture("a key")]})
         for c in page.cards
     ]
-    html = render(Page(title="t", summary=[], cards=bare, pictures_allowed=False))
+    html = render(replace(page, cards=bare, plane=None, rejected=[], pictures_allowed=False))
     assert "Pictures are left out" in html
     assert html.count(">a key<") == 2
     assert "data:image/webp;base64,Ukl" not in html
@@ -301,6 +310,6 @@ def test_a_long_picture_is_shown_whole_and_others_fill_their_square() -> None:
     wide = Picture("w", data=webp(40, 0, (120, 40)))
     assert wide.whole
     card = Card(cluster=0, size=1, part=1.0, name=None, members={"typical": [Picture("w", large=wide.data)]})
-    assert '<li class="whole"><img' in render(Page(title="t", summary=[], cards=[card]))
+    assert '<li class="whole"><img' in render(replace(made(1), cards=[card]))
     assert not Picture("s", data=webp(40, 0, (120, 100))).whole
     assert base64.b64decode((wide.uri or "").split(",")[1]) == wide.data

@@ -62,7 +62,7 @@ def test_a_picture_that_is_missing_is_its_key() -> None:
 
 
 def test_pictures_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "BYTES", 1_000_000 + 400)
+    monkeypatch.setattr(report, "ROOM", 400)
     assert "base64,UklG" not in page()
 
 

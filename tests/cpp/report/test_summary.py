@@ -1,47 +1,72 @@
-"""The run in words: numbers that are there, and nothing that was not measured."""
+"""The summary of a run in a paragraph, and nothing in it that was not measured."""
 
+import re
 from dataclasses import replace
+from typing import Any
 
-from cpp.report.summary import Facts, how_partitioned, summary
+from cpp.report.run_page import Page, Rejected, Step, render
+from tests.support.pages import made
 
-FACTS = Facts(
-    clustered=12_000,
-    rejected=345,
-    n_clusters=18,
-    k_was_set=True,
-    k_metadata={"low": 15, "high": 20},
-    named=17,
-    seconds={"encode": 100.0, "fit": 3.0},
-    rates={"encode": 123.4, "fit": None},
-    encoders={"embedding": {"model": "ViT-L-14", "pretrained": "openai", "sha256": "0123456789abcdef"}},
-)
+ENCODER = {"model": "ViT-L-14", "pretrained": "openai", "sha256": "0123456789abcdef"}
+
+
+def summary(**changes: Any) -> str:
+    """The paragraph of a page of four clusters with 6, 7, 8 and 9 images, of which one has no sure name."""
+    page: Page = replace(
+        made(4),
+        rejected=[Rejected("no bytes", 1_300), Rejected("not an image", 45)],
+        k={"low": 2, "high": 1_005, "sentence": ""},
+        k_was_set=True,
+        encoders={"embedding": ENCODER},
+        steps=[Step("fit", 3.0, 30, 1), Step("encode", 100.0, 12_345, 3)],
+    )
+    html = render(replace(page, **changes))
+    paragraph = re.search(r'<p class="summary">(.*?)</p>', html, re.DOTALL)
+    assert paragraph is not None
+    return " ".join(paragraph[1].split())
 
 
 def test_a_run_in_one_paragraph() -> None:
-    assert summary(FACTS) == [
-        "The run read 12,345 images: 12,000 were clustered and 345 rejected.",
-        "The configuration asks for 18 clusters; the coding length alone would choose between 15 and 20.",
-        "1 of 18 clusters has no sure name.",
-        "The encoder is ViT-L-14 with weights openai (SHA-256 0123456789ab…).",
-        "The steps took 2 min of work; the slowest was encode (2 min, 123 images/s).",
-    ]
+    assert summary() == (
+        "The run read 1,375 images: 30 were clustered and 1,345 rejected. "
+        "The configuration asks for 4 clusters; the coding length alone would choose between 2 and 1,005. "
+        "1 of 4 clusters has no sure name. "
+        "The encoder is ViT-L-14 with weights openai (SHA-256 0123456789ab…). "
+        "The steps took 2 min of work; the slowest was encode (2 min, 123 images/s). "
+        "The sample was partitioned by k-means."
+    )
 
 
 def test_the_paragraph_leaves_out_what_is_unknown() -> None:
-    bare = replace(FACTS, rejected=0, k_was_set=False, named=None, encoders={}, seconds={}, n_clusters=1)
-    assert summary(bare) == [
-        "The run read 12,000 images: 12,000 were clustered and none rejected.",
-        "The coding length chose 1 cluster.",
-        "The vectors were imported, not computed by this run.",
-        "No time was recorded.",
-    ]
-    assert "Every cluster has a name." in summary(replace(FACTS, named=18))
-    assert "2 of 18 clusters have no sure name." in summary(replace(FACTS, named=16))
-
-
-def test_the_method_of_the_partition_and_its_silhouettes() -> None:
-    compared = how_partitioned({"method": "spectral", "silhouettes": {"kmeans": 0.25, "spectral": 0.5}})
-    assert compared.endswith(
-        "by spectral clustering; the silhouettes were k-means 0.250 and spectral clustering 0.500."
+    cards = [replace(card, evidence=[]) for card in made(1).cards]
+    assert summary(cards=cards, rejected=[], k_was_set=False, encoders={}, steps=[]) == (
+        "The run read 6 images: 6 were clustered and none rejected. "
+        "The coding length chose 1 cluster. "
+        "The vectors were imported, not computed by this run. "
+        "The sample was partitioned by k-means."
     )
-    assert how_partitioned({"method": "kmeans", "silhouettes": {}}) == "The sample was partitioned by k-means."
+
+
+def test_sure_names_are_counted() -> None:
+    cards = made(4).cards
+    assert "Every cluster has a name." in summary(cards=cards[:3])
+    assert "2 of 4 clusters have no sure name." in summary(cards=[replace(cards[0], unsure=True), *cards[1:]])
+
+
+def test_the_range_of_k_is_one_number_if_all_replicates_agree() -> None:
+    assert "the coding length alone would choose 5." in summary(k={"low": 5, "high": 5, "sentence": ""})
+
+
+def test_candidates_are_compared() -> None:
+    candidates = {"9": 30.0, "4": 10.0, "2": 20.0}  # as JSON has them
+    said = summary(partition={"method": "spectral", "candidates": candidates})
+    assert "The sample was partitioned by spectral clustering. Of 9, 4, 2 clusters, each partitioned separately, " \
+        "4 have the least coding length." in said  # fmt: skip
+
+
+def test_missing_pictures_are_explained() -> None:
+    assert "Pictures are left out because the configuration says so" in summary(pictures_allowed=False)
+    cards = [
+        replace(card, members={"typical": [replace(card.members["typical"][0], large=None)]}) for card in made(4).cards
+    ]
+    assert "4 pictures were not found in the image shards or could not be read." in summary(cards=cards)
