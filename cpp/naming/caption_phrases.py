@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import html
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -50,17 +51,6 @@ _OPENER = regex.compile(
     "without"
 )  # words that precede a noun phrase
 _JOINERS = frozenset({"and", "or", "-", "'", "’"})  # the next word may belong to the same phrase
-Analyzer = Callable[[str], list[str]]
-
-
-@functools.cache
-def _analyzer() -> Analyzer:
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    analyzer: Analyzer = CountVectorizer(
-        preprocessor=_plain, tokenizer=_TOKEN.findall, token_pattern=None
-    ).build_analyzer()
-    return analyzer
 
 
 @functools.cache
@@ -70,11 +60,6 @@ def _stops() -> frozenset[str]:
     return frozenset(ENGLISH_STOP_WORDS) - _NOUNS
 
 
-def _plain(caption: str) -> str:
-    text = unicodedata.normalize("NFKC", html.unescape(caption[:CHARACTERS]))
-    return str(_JUNK.sub(" | ", text[:CHARACTERS])).lower()
-
-
 def count(images: Iterable[Sequence[str]], held: int = HELD, kept: int = PER_SHARD) -> pa.Table:
     """SEEN of a shard: the number of images with each phrase, for the `kept` most frequent phrases.
 
@@ -82,42 +67,41 @@ def count(images: Iterable[Sequence[str]], held: int = HELD, kept: int = PER_SHA
     the stop words or a full stop, `alone` those where it also follows an article or a preposition, as noun phrases do.
     At most `held` phrases are in memory; beyond that the rarer ones are dropped and counted from 0 again.
     """
-    seen: dict[str, list[int]] = {}
+    counters = [Counter[str](), Counter[str](), Counter[str]()]
     for captions in images:
-        uses: dict[str, tuple[bool, bool]] = {}
-        for phrase, opened, closed in _phrases(captions):
-            before = uses.get(phrase, (False, False))
-            uses[phrase] = (before[0] or closed, before[1] or (opened and closed))
-        for phrase, (closed, alone) in uses.items():
-            row = seen.setdefault(phrase, [0, 0, 0])
-            row[0] += 1
-            row[1] += closed
-            row[2] += alone
-        if len(seen) > held:
-            seen = dict(_most(seen, held // 2))
-    rows = _most(seen, kept)
-    columns = [[phrase for phrase, _ in rows], *([row[i] for _, row in rows] for i in range(3))]
-    return pa.table(columns, schema=SEEN)
+        uses = set(_phrases(captions))
+        counters[0].update({phrase for phrase, _, _ in uses})
+        counters[1].update({phrase for phrase, _, closed in uses if closed})
+        counters[2].update({phrase for phrase, opened, closed in uses if opened and closed})
+        if len(counters[0]) > held:
+            frequent = _most(counters[0], held // 2)
+            counters = [Counter({phrase: counter[phrase] for phrase in frequent}) for counter in counters]
+    phrases = _most(counters[0], kept)
+    return pa.table([phrases, *([counter[phrase] for phrase in phrases] for counter in counters)], schema=SEEN)
 
 
-def _most(seen: Mapping[str, list[int]], n: int) -> list[tuple[str, list[int]]]:
-    return sorted(seen.items(), key=lambda item: (-item[1][0], item[0]))[:n]
+def _most(images: Mapping[str, int], n: int) -> list[str]:
+    return sorted(images, key=lambda phrase: (-images[phrase], phrase))[:n]
 
 
 def _phrases(captions: Sequence[str]) -> Iterator[tuple[str, bool, bool]]:
     """Phrases of up to `WORDS` words, and whether an opener precedes and a boundary follows them."""
     for caption in captions[:CAPTIONS]:
+        text = unicodedata.normalize("NFKC", html.unescape(caption[:CHARACTERS]))
         run: list[str] = []
         opened = False
-        for token in [*_analyzer()(caption), "."]:
+        for token in [*_TOKEN.findall(_JUNK.sub(" | ", text[:CHARACTERS]).lower()), "."]:
             if token not in _stops() and _CONTENT.fullmatch(token):
                 run.append(token)
                 continue
-            for start in range(len(run)):
-                for end in range(start + 1, min(start + WORDS, len(run)) + 1):
-                    closed = end == len(run) and token not in _JOINERS
-                    yield " ".join(run[start:end]), opened and start == 0, closed
+            for start, end in _ranges(len(run)):
+                yield " ".join(run[start:end]), opened and start == 0, end == len(run) and token not in _JOINERS
             run, opened = [], bool(_OPENER.fullmatch(token))
+
+
+def _ranges(n: int) -> Iterator[tuple[int, int]]:
+    """The start and end of every phrase in a run of `n` words."""
+    return ((start, end) for start in range(n) for end in range(start + 1, min(start + WORDS, n) + 1))
 
 
 def total(tables: Iterable[pa.Table], held: int = MERGED) -> pa.Table:
@@ -151,8 +135,9 @@ def mine(seen: pa.Table, most: int = MOST, rare: int = RARE) -> pa.Table:
     parts = {
         part
         for phrase, images in nouns.items()
-        for part in _parts(phrase)
-        if part in nouns and images >= PART * nouns[part]
+        for words in [phrase.split(" ")]
+        for start, end in _ranges(len(words))
+        if (part := " ".join(words[start:end])) != phrase and images >= PART * nouns.get(part, np.inf)
     }
     forms: dict[str, list[str]] = {}
     for phrase in nouns:
@@ -163,13 +148,6 @@ def mine(seen: pa.Table, most: int = MOST, rare: int = RARE) -> pa.Table:
         for same in forms.values()
     ]
     return pa.Table.from_pylist(sorted(rows, key=lambda row: -row["images"])[:most], MINED)
-
-
-def _parts(phrase: str) -> Iterator[str]:
-    words = phrase.split(" ")
-    for n in range(1, len(words)):
-        for start in range(len(words) - n + 1):
-            yield " ".join(words[start : start + n])
 
 
 def _noun_like(phrase: str, stats: Mapping[str, Mapping[str, int]]) -> bool:
@@ -201,19 +179,14 @@ def tally(
     Counts of shards add up. An image counts once for a phrase, so that no caption outweighs another.
     """
     number = {form: i for i, forms in enumerate(mined["forms"].to_pylist()) for form in forms}
-    shape = (n_clusters, len(mined))
-    counts, rows, columns = sparse.csr_array(shape, dtype=np.int64), list[int](), list[int]()
-    for k, captions in zip(cluster.tolist(), images, strict=True):
-        present = {number[phrase] for phrase, _, _ in _phrases(captions) if phrase in number}
-        rows += [k] * len(present)
-        columns += present
-        if len(rows) > HELD:
-            counts, rows, columns = counts + _pairs(rows, columns, shape), [], []
-    return counts + _pairs(rows, columns, shape)
-
-
-def _pairs(rows: list[int], columns: list[int], shape: tuple[int, int]) -> sparse.csr_array:
-    return sparse.csr_array((np.ones(len(rows), np.int64), (rows, columns)), shape)
+    pairs = Counter(
+        (k, phrase)
+        for k, captions in zip(cluster.tolist(), images, strict=True)
+        for phrase in {number[phrase] for phrase, _, _ in _phrases(captions) if phrase in number}
+    )
+    rows, columns = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
+    counts = np.array([n for _, n in sorted(pairs.items())], np.int64)
+    return sparse.csr_array((counts, (rows, columns)), (n_clusters, len(mined)))
 
 
 def merge(counts: sparse.csr_array, into: NDArray[np.integer]) -> sparse.csr_array:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,49 +43,40 @@ LABELS = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Layer:
-    """The clusters of a layer, by cluster number.
+def layer_table(
+    *,
+    main: bool,
+    size: NDArray[np.int64],
+    names: Sequence[Name] | None,
+    measures: Measures,
+    parent: Sequence[int | None],
+    captions: Sequence[Sequence[tuple[str, float]]] | None,
+    examples: Mapping[int, Sequence[str]],
+    small_margin: Sequence[float | None],
+) -> pa.Table:
+    """The rows of a layer in `clusters.parquet`, from values by cluster number.
 
     `names` is None without a vocabulary. `captions`, the words that set a cluster's captions apart with their scores,
     is None without captions. `main` is true for the layer of the column `cluster` in ASSIGNMENTS; other layers are in
     `cluster_{layer}`. `parent` is the cluster in the next coarser layer, `examples` the keys of typical members,
     `small_margin` the share of members whose margin is small.
     """
-
-    main: bool
-    size: NDArray[np.int64]
-    names: Sequence[Name] | None
-    measures: Measures
-    parent: Sequence[int | None]
-    captions: Sequence[Sequence[tuple[str, float]]] | None
-    examples: Mapping[int, Sequence[str]]
-    small_margin: Sequence[float | None]
-
-    def table(self) -> pa.Table:
-        """The rows of the layer in `clusters.parquet`."""
-        return pa.Table.from_pylist([self._row(k) for k in range(len(self.size))], CLUSTERS)
-
-    def _row(self, k: int) -> dict[str, Any]:
-        measured = {field: values[k].item() for field, values in self.measures._asdict().items()}
-        return {
-            "layer": len(self.size),
-            "main": self.main,
-            "cluster": k,
-            "parent": self.parent[k],
-            "size": int(self.size[k]),
-            "captions": [{"word": word, "score": score} for word, score in self.captions[k]] if self.captions else [],
-            "examples": list(self.examples.get(k, ())),
-            "small_margin": self.small_margin[k],
-            "top": [],
-            **(_evidence(self.names[k]) if self.names is not None else {}),
-            **measured,
-        }
-
-
-def _evidence(name: Name) -> dict[str, Any]:
-    columns = ("name", "status", "confidence", "share", "runner_up", "margin", "agree")
-    return {column: getattr(name, column) for column in columns} | {"top": [word._asdict() for word in name.top]}
+    K = len(size)
+    evidence = ("name", "status", "confidence", "share", "runner_up", "margin", "agree")
+    columns = {
+        "layer": [K] * K,
+        "main": [main] * K,
+        "cluster": range(K),
+        "parent": parent,
+        "size": size,
+        **{column: [getattr(name, column) for name in names] if names else [None] * K for column in evidence},
+        "top": [[word._asdict() for word in name.top] for name in names] if names else [[]] * K,
+        "captions": [[{"word": word, "score": score} for word, score in words] for words in captions or [()] * K],
+        "examples": [examples.get(k, ()) for k in range(K)],
+        "small_margin": small_margin,
+        **measures._asdict(),
+    }
+    return pa.table(columns, schema=CLUSTERS)
 
 
 def confidence(

@@ -13,7 +13,7 @@ Knows no files. The published vote, for comparison: Chu et al., arXiv 2306.05272
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count, pairwise
 from typing import Literal, NamedTuple
@@ -86,16 +86,13 @@ def names(
     excluded = np.zeros(len(vocabulary), bool) if exclude is None else exclude
     if excluded.all() or not sums.count_k.any():
         return [EMPTY] * len(sums.count_k)
-    votes = votes.without(excluded)
+    votes = votes.select(~excluded[votes.word])
     starts = np.searchsorted(votes.cluster, np.arange(len(sums.count_k) + 1))
     guesses = []
-    lifts = _lifts(sums, vocabulary, excluded)
-    for (low, high), size, lift in zip(pairwise(starts), sums.count_k, lifts, strict=True):
-        if not size:
-            guesses.append(EMPTY)
-            continue
-        own = _ClusterVotes(votes.word[low:high], votes.vote[low:high], votes.first[low:high], int(size))
-        guesses.append(_by_lift(own, lift, vocabulary, top) if method == "lift" else _by_votes(own, vocabulary, top))
+    for (low, high), size, lift in zip(pairwise(starts), sums.count_k, _lifts(sums, vocabulary, excluded), strict=True):
+        own = _ClusterVotes(votes.select(slice(low, high)), int(size))
+        guess = _by_lift if method == "lift" else _by_votes
+        guesses.append(guess(own, lift, vocabulary, top) if size else EMPTY)
     least = sure if method == "lift" else 0.0  # the published vote is never silent
     named = [replace(guess, name=guess.guess) if guess.confidence >= least else guess for guess in guesses]
     return _make_unique(named, sums, vocabulary, excluded)
@@ -119,86 +116,84 @@ def _lifts(sums: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bo
     deviation = np.sqrt(np.maximum(sums.squared_w / n - overall**2, 0)).clip(1e-6)
     text = vocabulary.vectors.numpy().astype(np.float64)
     means = sums.sum_kd / sums.count_k.clip(1)[:, None]
-    for rows in np.array_split(means, max(1, means.shape[0] * len(text) // _BLOCK)):
+    for rows in np.array_split(means, max(1, len(means) * len(text) // _BLOCK)):
         for similarity in rows @ text.T:
-            plain, raised = similarity - PRIOR * overall, similarity - overall
-            plain[excluded] = -np.inf
-            z = np.where(excluded, -np.inf, raised / deviation)
-            yield _Lift(plain, raised, z)
+            plain, z = similarity - PRIOR * overall, (similarity - overall) / deviation
+            plain[excluded] = z[excluded] = -np.inf
+            yield _Lift(plain, similarity - overall, z)
 
 
 class _ClusterVotes:
     """The votes of one cluster and its images by their best word, as shares."""
 
-    def __init__(
-        self, word: NDArray[np.int32], vote: NDArray[np.float64], first: NDArray[np.int64], images: int
-    ) -> None:
-        self.votes = dict(zip(word.tolist(), vote.tolist(), strict=True))
-        self._first = dict(zip(word.tolist(), first.tolist(), strict=True))
+    def __init__(self, votes: Votes, images: int) -> None:
+        self.votes = dict(zip(votes.word.tolist(), votes.vote.tolist(), strict=True))
+        self._first = dict(zip(votes.word.tolist(), votes.first.tolist(), strict=True))
         self._total, self._images = max(sum(self.votes.values()), 1e-30), images
 
-    def share(self, *words: int) -> float:
+    def share(self, words: Iterable[int]) -> float:
         return float(sum(self.votes.get(w, 0.0) for w in words) / self._total)
 
-    def agree(self, *words: int) -> float:
-        return float(sum(self._first.get(w, 0) for w in words) / self._images)
+    def name(
+        self,
+        vocabulary: Vocabulary,
+        top: int,
+        *,
+        guess: Sequence[int],
+        runner_up: Sequence[int],
+        order: Sequence[int],
+        confidence: float | None = None,
+    ) -> Name:
+        """`guess` and `runner_up` begin with the word itself; the words below it, whose votes count for it, follow.
+
+        `runner_up` may be empty. The confidence is by default the share of the votes.
+        """
+        share = self.share(guess)
+        return Name(
+            guess=vocabulary.words[guess[0]],
+            confidence=share if confidence is None else confidence,
+            share=share,
+            runner_up=vocabulary.words[runner_up[0]] if runner_up else None,
+            margin=share - self.share(runner_up),
+            agree=float(sum(self._first.get(w, 0) for w in guess) / self._images),
+            top=[
+                Word(vocabulary.words[w], self.votes.get(w, 0.0), self.share([w]))
+                for w in list(dict.fromkeys([guess[0], *order]))[:top]
+            ],
+        )
 
 
 def _by_lift(own: _ClusterVotes, lift: _Lift, vocabulary: Vocabulary, top: int) -> Name:
     order = np.argsort(-lift.plain_w, kind="stable")
     order = order[np.isfinite(lift.plain_w[order])]
     guess = _general_word(int(order[0]), own, vocabulary)
-    meaning = (guess, *vocabulary.below[guess])
+    meaning = [guess, *vocabulary.below[guess]]
     rivals = lift.z_w.copy()
     rivals[[*meaning, *vocabulary.above[guess]]] = -np.inf
-    runner_up = next((int(w) for w in order if np.isfinite(rivals[w])), None)
-    lead = float(lift.z_w[[*meaning]].max()) - (float(rivals.max()) if runner_up is not None else 0.0)
-    standing = float(lift.raised_w[[*meaning]].max()) / max(float(lift.raised_w.std()), 1e-6)
-    return Name(
-        guess=vocabulary.words[guess],
-        confidence=float(1 / (1 + np.exp(-(INTERCEPT + LEAD * lead + STANDING * standing)))),
-        share=own.share(*meaning),
-        runner_up=None if runner_up is None else vocabulary.words[runner_up],
-        margin=own.share(*meaning) - (0.0 if runner_up is None else own.share(runner_up, *vocabulary.below[runner_up])),
-        agree=own.agree(*meaning),
-        top=_top([guess, *order[: top + 1].tolist()], own, vocabulary, top),
-        lead=lead,
-        standing=standing,
-    )
+    runner_up = next(([int(w), *vocabulary.below[w]] for w in order if np.isfinite(rivals[w])), [])
+    lead = float(lift.z_w[meaning].max()) - (float(rivals.max()) if runner_up else 0.0)
+    standing = float(lift.raised_w[meaning].max()) / max(float(lift.raised_w.std()), 1e-6)
+    confidence = float(1 / (1 + np.exp(-(INTERCEPT + LEAD * lead + STANDING * standing))))
+    candidates = order[: top + 1].tolist()
+    name = own.name(vocabulary, top, guess=meaning, runner_up=runner_up, order=candidates, confidence=confidence)
+    return replace(name, lead=lead, standing=standing)
 
 
 def _general_word(word: int, own: _ClusterVotes, vocabulary: Vocabulary) -> int:
     """The word, or the first word above it that, with the words below it, has half of the votes."""
-    while (share := own.share(word, *vocabulary.below[word])) < MAJORITY:
-        candidates = (up for up in vocabulary.above[word] if own.share(up) > OWN_VOTES)
-        wider = next((up for up in candidates if own.share(up, *vocabulary.below[up]) > share), None)
+    while (share := own.share([word, *vocabulary.below[word]])) < MAJORITY:
+        candidates = (up for up in vocabulary.above[word] if own.share([up]) > OWN_VOTES)
+        wider = next((up for up in candidates if own.share([up, *vocabulary.below[up]]) > share), None)
         if wider is None:
             return word
         word = wider
     return word
 
 
-def _by_votes(own: _ClusterVotes, vocabulary: Vocabulary, top: int) -> Name:
+def _by_votes(own: _ClusterVotes, lift: _Lift, vocabulary: Vocabulary, top: int) -> Name:
     """The published rule: the word with the most votes; of equal ones the first in the vocabulary."""
     order = sorted(own.votes, key=lambda w: (-own.votes[w], w))
-    if not order:
-        return EMPTY
-    second = order[1] if len(order) > 1 else None
-    share = own.share(order[0])
-    return Name(
-        guess=vocabulary.words[order[0]],
-        confidence=share,
-        share=share,
-        runner_up=None if second is None else vocabulary.words[second],
-        margin=share - (0.0 if second is None else own.share(second)),
-        agree=own.agree(order[0]),
-        top=_top(order, own, vocabulary, top),
-    )
-
-
-def _top(order: Sequence[int], own: _ClusterVotes, vocabulary: Vocabulary, top: int) -> list[Word]:
-    words = list(dict.fromkeys(order))[:top]
-    return [Word(vocabulary.words[w], own.votes.get(w, 0.0), own.share(w)) for w in words]
+    return own.name(vocabulary, top, guess=order[:1], runner_up=order[1:2], order=order) if order else EMPTY
 
 
 def _make_unique(

@@ -8,8 +8,7 @@ Source: Chu et al., arXiv 2306.05272, section 3.4 and algorithm 2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +21,7 @@ TEMPERATURE = 100.0  # CLIP's logit scale, as in the paper
 _BLOCK = 2**25  # similarities of images and words in memory
 
 
-@dataclass(frozen=True)
-class Votes:
+class Votes(NamedTuple):
     """Sparse `[clusters, words]`: `vote[i]` is the votes of `cluster[i]` for `word[i]`; each pair once, in order.
 
     `first[i]` is the number of images of the cluster whose best word it is.
@@ -36,21 +34,22 @@ class Votes:
 
     def merge(self, into: NDArray[np.integer]) -> Votes:
         """The votes of coarser clusters; cluster k is part of cluster `into[k]`."""
-        return Votes.total([replace(self, cluster=into[self.cluster].astype(np.int32))])
+        return Votes.total([self._replace(cluster=into[self.cluster].astype(np.int32))])
 
-    def without(self, word_w: NDArray[np.bool_]) -> Votes:
-        """The votes without those for the words marked in `[n_words]`."""
-        kept = ~word_w[self.word]
-        return Votes(self.cluster[kept], self.word[kept], self.vote[kept], self.first[kept])
+    def select(self, rows: slice | NDArray[np.bool_]) -> Votes:
+        """Some of the pairs of clusters and words."""
+        return Votes(self.cluster[rows], self.word[rows], self.vote[rows], self.first[rows])
 
     @classmethod
     def total(cls, parts: Sequence[Votes]) -> Votes:
-        """The sum of votes, for example of all shards."""
-        cluster, word = _joined([p.cluster for p in parts], np.int32), _joined([p.word for p in parts], np.int32)
-        vote, first = _joined([p.vote for p in parts], np.float64), _joined([p.first for p in parts], np.int64)
+        """The sum of votes, for example of all shards; `parts` has at least one element."""
+        cluster, word, vote, first = (np.concatenate(column) for column in zip(*parts, strict=True))
         pairs, where = np.unique(cluster.astype(np.int64) << 32 | word, return_inverse=True)
-        votes, firsts = (np.bincount(where, of, len(pairs)).astype(of.dtype) for of in (vote, first))
+        votes, firsts = (np.bincount(where, column, len(pairs)).astype(column.dtype) for column in (vote, first))
         return cls((pairs >> 32).astype(np.int32), (pairs & (2**32 - 1)).astype(np.int32), votes, firsts)
+
+
+NO_VOTES = Votes(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0), np.empty(0, np.int64))
 
 
 class SimilaritySums(NamedTuple):
@@ -115,7 +114,7 @@ def vote(
     text, top = vocabulary.vectors.to(device), min(top, len(vocabulary))
     present, index = np.unique(cluster_n, return_inverse=True)
     sums = SimilaritySums.zeros(len(present), X_nd.shape[1], len(vocabulary))
-    parts: list[Votes] = []
+    parts = [NO_VOTES]
     words, similarities = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
     for block in torch.arange(len(X_nd)).split(max(1, min(batch, _BLOCK // len(vocabulary)))):
         rows, clusters = X_nd[block].to(device, torch.float32), cluster_n[block]
@@ -134,7 +133,3 @@ def vote(
     sums.count_k[:] = np.bincount(index, minlength=len(present))
     word_n, similarity_n = torch.cat(words).numpy().astype(np.int32), torch.cat(similarities).numpy()
     return VoteResult(Votes.total(parts), present, sums, word_n, similarity_n)
-
-
-def _joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.empty(0, dtype)

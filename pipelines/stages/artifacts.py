@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from cpp.clustering.choose_k import Layers
 from cpp.clustering.partition import PARTS, FineGroups
 from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import SimilaritySums, Votes
+from cpp.naming.votes import NO_VOTES, SimilaritySums, Votes
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.sources import vectors
 from pipelines.config import sections
@@ -155,10 +155,10 @@ def _metadata(path: str, key: str) -> dict[str, Any]:
 
 def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, SimilaritySums]:
     """The vocabulary, and the votes and similarities of all images for its words, by cluster of the finest layer."""
-    vocabulary, columns = read_vocabulary(context), [f.name for f in fields(Votes)]
-    parts, held = [Votes.total([])], 0
-    for batch in tables.batches(context.whole["votes"], columns, context.prefetch):
-        parts.append(Votes(*(batch[column].to_numpy() for column in columns)))
+    vocabulary = read_vocabulary(context)
+    parts, held = [NO_VOTES], 0
+    for batch in tables.batches(context.whole["votes"], Votes._fields, context.prefetch):
+        parts.append(Votes(*(batch[column].to_numpy() for column in Votes._fields)))
         held += len(batch)
         if held > VOTES_HELD:
             parts, held = [Votes.total(parts)], 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import pyarrow as pa
 import torch
@@ -56,8 +54,7 @@ class Vote(Stage):
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
             voted = vote(X, cluster, vocabulary, self.top, context.batch, context.device)
             counts = Counts(len(X), len(cluster))
-            columns = {f.name: getattr(voted.votes, f.name) for f in fields(voted.votes)}
-            tables.write(pa.table(columns), out["votes"], counts)
+            tables.write(pa.table(voted.votes._asdict()), out["votes"], counts)
             sums = voted.sums._asdict() | {"sum_kd": voted.sums.sum_kd.astype(np.float32)}
             save_file({"present": voted.present, **sums}, out["likeness"])
             matches = {"key": features["key"], "word": voted.word, "similarity": voted.similarity}
@@ -97,7 +94,7 @@ class Label(Stage):
         for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
             cluster = tree.clusters[K]
             into = choose_k.parents(finest, cluster)
-            layer = cluster_table.Layer(
+            table = cluster_table.layer_table(
                 main=tree.main == K,
                 size=sizes[K],
                 names=votes and self.names(*votes, into, K),
@@ -108,7 +105,7 @@ class Label(Stage):
                 examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples[K].items()},
                 small_margin=small if tree.main == K else [None] * K,
             )
-            parts.append(layer.table())
+            parts.append(table)
         tables.write(pa.concat_tables(parts), out["clusters"])
         n = int(sizes[tree.main].sum())
         return Counts(n, n)

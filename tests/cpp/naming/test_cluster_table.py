@@ -1,25 +1,33 @@
 """Rows of `clusters.parquet`, and the confidence of the label of an image."""
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from cpp.clustering.quality import measures
-from cpp.naming.cluster_table import CLUSTERS, Layer, confidence
+from cpp.naming.cluster_table import CLUSTERS, confidence, layer_table
 from cpp.naming.names import Name, Word
 from cpp.rate_reduction.coding_rate import Moments
 
 MEASURES = measures(Moments.of(torch.eye(3), torch.tensor([0, 1, 1]), 2), 0.1)
 
 
-def layer(names: list[Name] | None) -> Layer:
-    return Layer(
-        True, np.array([1, 2]), names, MEASURES, [None, 0], [[("sofa", 0.5)], []], {1: ["b", "c"]}, [0.5, None]
+def layer(names: list[Name] | None) -> pa.Table:
+    return layer_table(
+        main=True,
+        size=np.array([1, 2]),
+        names=names,
+        measures=MEASURES,
+        parent=[None, 0],
+        captions=[[("sofa", 0.5)], []],
+        examples={1: ["b", "c"]},
+        small_margin=[0.5, None],
     )
 
 
 def test_a_row_describes_its_cluster() -> None:
     sure = Name("cat", 0.75, 0.5, "dog", 0.25, 0.5, [Word("cat", 3.0, 0.5)], "cat (sofa)")
-    table = layer([sure, Name("car", 0.25, 0.5, None, 0.5, 0.5, [Word("car", 1.0, 0.5)])]).table()
+    table = layer([sure, Name("car", 0.25, 0.5, None, 0.5, 0.5, [Word("car", 1.0, 0.5)])])
     first, second = table.to_pylist()
     assert table.schema == CLUSTERS
     assert (first["layer"], first["main"], first["cluster"], first["parent"], first["size"]) == (2, True, 0, None, 1)
@@ -33,7 +41,7 @@ def test_a_row_describes_its_cluster() -> None:
 
 
 def test_name_columns_are_null_without_a_vocabulary() -> None:
-    row = layer(None).table().to_pylist()[0]
+    row = layer(None).to_pylist()[0]
     assert [row[key] for key in ("name", "status", "confidence", "share", "runner_up", "agree")] == [None] * 6
     assert row["top"] == []
 

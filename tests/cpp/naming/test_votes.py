@@ -79,8 +79,8 @@ def test_coarser_layers_sum_their_parts() -> None:
     assert merged.sum_kd.tolist() == [[2, 3], [4, 6]]
 
 
-def test_votes_without_some_words() -> None:
-    left = votes([0, 0, 1], [0, 2, 2], [1, 2, 3], [1, 0, 1]).without(np.array([False, False, True]))
+def test_some_of_the_votes() -> None:
+    left = votes([0, 0, 1], [0, 2, 2], [1, 2, 3], [1, 0, 1]).select(np.array([True, False, False]))
     assert (left.cluster.tolist(), left.word.tolist(), left.vote.tolist(), left.first.tolist()) == ([0], [0], [1], [1])
 
 
