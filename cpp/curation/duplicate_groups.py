@@ -6,13 +6,12 @@ threshold. Knows no vectors and no files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.curation.spanning_forest import Floats, Ints, connected, spanning
+from cpp.curation.spanning_forest import Floats, Ints, Pairs, connected, spanning
 
 Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]
 STEP = 0.005  # distance of the thresholds of a curve
@@ -35,15 +34,6 @@ class Linked(NamedTuple):
     caption: NDArray[np.float64]
 
 
-class Links(NamedTuple):
-    """A forest of pairs of row numbers of a `Linked`; `kind` is an index into `duplicate_pairs.KINDS`."""
-
-    a: Ints
-    b: Ints
-    similarity: Floats
-    kind: NDArray[np.int8]
-
-
 class Groups(NamedTuple):
     """The rows that are in a group, as ascending row numbers of a `Linked`; `group` counts from 0.
 
@@ -57,30 +47,27 @@ class Groups(NamedTuple):
     kind: NDArray[np.int8]
 
 
-def merge_forests(n: int, links: Links) -> Links:
-    """Merge several forests, which may share pairs, into one."""
-    low, high = np.minimum(links.a, links.b), np.maximum(links.a, links.b)
+def merge_forests(n: int, pairs: Pairs) -> Pairs:
+    """Merge several forests over `n` rows, which may share pairs, into one."""
+    low, high = np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b)
     _, once = np.unique(low * n + high, return_index=True)
-    weight = links.similarity[once] + (EXACT * links.kind[once]).astype(np.float32)
+    weight = pairs.similarity[once] + (EXACT * pairs.kind[once]).astype(np.float32)
     a, b, weight = spanning(n, low[once], high[once], weight)
     kind = np.round(np.maximum(weight - 1, 0) / EXACT).astype(np.int8)
-    return Links(a, b, np.minimum(weight, np.float32(1)), kind)
+    return Pairs(a, b, np.minimum(weight, np.float32(1)), kind)
 
 
-def group(linked: Linked, links: Links, threshold: float, keep: Keep) -> Groups:
+def group(linked: Linked, pairs: Pairs, threshold: float, keep: Keep) -> Groups:
     """Form the groups at a threshold; each keeps its first best row by `keep`. ValueError as in `_preference`."""
-    near = links.similarity >= np.float32(threshold)
-    a, b, similarity, kind = links.a[near], links.b[near], links.similarity[near], links.kind[near]
-    best, strongest = np.zeros(len(linked.place), np.float32), np.zeros(len(linked.place), np.int8)
-    for end in (a, b):
-        np.maximum.at(best, end, similarity)
-        np.maximum.at(strongest, end, kind)
+    n, near = len(linked.place), pairs.similarity >= np.float32(threshold)
+    pairs = Pairs(pairs.a[near], pairs.b[near], pairs.similarity[near], pairs.kind[near])
+    best = _largest(n, pairs, pairs.similarity)
     row = np.flatnonzero(best)
-    _, of_row = np.unique(connected(len(linked.place), a, b)[row], return_inverse=True)
-    order = np.lexsort((row, -_preference(linked, keep)[row], of_row))
+    _, group_of_row = np.unique(connected(n, pairs.a, pairs.b)[row], return_inverse=True)
+    order = np.lexsort((row, -_preference(linked, keep)[row], group_of_row))
     kept = np.zeros(len(row), bool)
-    kept[order[np.diff(of_row[order], prepend=-1) > 0]] = True
-    return Groups(row, of_row.astype(np.int64), kept, best[row], strongest[row])
+    kept[order[np.diff(group_of_row[order], prepend=-1) > 0]] = True
+    return Groups(row, group_of_row.astype(np.int64), kept, best[row], _largest(n, pairs, pairs.kind)[row])
 
 
 def _preference(linked: Linked, keep: Keep) -> NDArray[np.float64]:
@@ -104,75 +91,53 @@ def _preference(linked: Linked, keep: Keep) -> NDArray[np.float64]:
     return np.where(np.isnan(values), -np.inf, values)
 
 
-class Curve:
-    """The number of dropped rows and of groups at each of `thresholds`, summed over forests."""
+def curve_thresholds(lowest: float) -> NDArray[np.float64]:
+    """The thresholds of a curve: `lowest`, and every `STEP` from it to 1."""
+    steps = np.arange(int(np.ceil(lowest / STEP - 1e-6)), round(1 / STEP) + 1) * STEP
+    return np.unique(np.round([lowest, *steps], 6))
 
-    def __init__(self, lowest: float) -> None:
-        steps = np.arange(int(np.ceil(lowest / STEP - 1e-6)), round(1 / STEP) + 1) * STEP
-        self.thresholds = np.unique(np.round([lowest, *steps], 6))
-        self.dropped = np.zeros(len(self.thresholds), np.int64)
-        self.groups = np.zeros(len(self.thresholds), np.int64)
 
-    def add(self, n: int, links: Links) -> None:
-        """Add a forest over the rows 0 to `n` - 1."""
-        best = np.zeros(n, np.float32)
-        for end in (links.a, links.b):
-            np.maximum.at(best, end, links.similarity)
-        dropped = _at_least(links.similarity, self.thresholds)
-        self.dropped += dropped
-        self.groups += _at_least(best, self.thresholds) - dropped
+def curve(n: int, pairs: Pairs, thresholds: NDArray[np.float64]) -> Ints:
+    """The number of dropped rows and of groups at each threshold, `[2, thresholds]`, of a forest over `n` rows."""
+    dropped = _at_least(pairs.similarity, thresholds)
+    return np.stack([dropped, _at_least(_largest(n, pairs, pairs.similarity), thresholds) - dropped])
+
+
+def _largest(n: int, pairs: Pairs, values: NDArray[Any]) -> NDArray[Any]:
+    """The largest of the values, one for each pair, that each of `n` rows has; 0 for a row without a pair."""
+    largest = np.zeros(n, values.dtype)
+    for end in (pairs.a, pairs.b):
+        np.maximum.at(largest, end, values)
+    return largest
 
 
 def _at_least(values: Floats, thresholds: NDArray[np.float64]) -> Ints:
     return np.asarray(len(values) - np.searchsorted(np.sort(values), thresholds.astype(np.float32)), np.int64)
 
 
-class Pair(NamedTuple):
-    """An example pair: two places, and the lower edge of its similarity band."""
+def example_pairs(linked: Linked, pairs: Pairs, lowest: float) -> dict[str, NDArray[Any]]:
+    """Candidates for example pairs: all pairs but exact copies, as columns of one row for each pair.
 
-    band: float
-    similarity: float
-    a: int
-    b: int
+    `cluster` and `band` are the number and the lower edge of one of `BANDS` bands of similarity, `drawn` is a
+    pseudo-random number, `a` and `b` are places.
+    """
+    near = np.flatnonzero(pairs.kind == 0)
+    similarity, a, b = pairs.similarity[near], linked.place[pairs.a[near]], linked.place[pairs.b[near]]
+    edges = np.linspace(lowest, 1, BANDS + 1)
+    band = np.clip(np.searchsorted(edges, similarity, "right") - 1, 0, BANDS - 1)
+    drawn = _mix(a.astype(np.uint64) * np.uint64(3) + b.astype(np.uint64))
+    return {"cluster": band, "band": edges[band], "drawn": drawn, "similarity": similarity, "a": a, "b": b}
 
 
-class Examples:
-    """Example pairs of every similarity band, drawn uniformly, and the largest groups of a stream of forests."""
-
-    def __init__(self, lowest: float) -> None:
-        self.edges = np.linspace(lowest, 1, BANDS + 1)
-        self._pairs: dict[int, list[tuple[int, Pair]]] = {}
-        self._groups: list[tuple[int, int, list[int]]] = []
-
-    def add(self, linked: Linked, links: Links, groups: Groups) -> None:
-        near = np.flatnonzero(links.kind == 0)
-        band = np.clip(np.searchsorted(self.edges, links.similarity[near], "right") - 1, 0, BANDS - 1)
-        a, b = linked.place[links.a[near]], linked.place[links.b[near]]
-        drawn = _mix(a.astype(np.uint64) * np.uint64(3) + b.astype(np.uint64))
-        for k in np.unique(band):
-            in_band = np.flatnonzero(band == k)
-            first = in_band[np.argsort(drawn[in_band], kind="stable")[:PAIRS]]
-            similarity = links.similarity[near]
-            examples = [
-                (int(drawn[i]), Pair(float(self.edges[k]), float(similarity[i]), int(a[i]), int(b[i]))) for i in first
-            ]
-            self._pairs[int(k)] = sorted([*self._pairs.get(int(k), []), *examples])[:PAIRS]
-        sizes = np.bincount(groups.group) if len(groups.group) else np.empty(0, np.int64)
-        for g in np.argsort(-sizes, kind="stable")[:LARGEST]:
-            members = np.flatnonzero(groups.group == g)
-            members = members[np.argsort(~groups.kept[members], kind="stable")][:MEMBERS]
-            self._groups.append((-int(sizes[g]), len(self._groups), linked.place[groups.row[members]].tolist()))
-        self._groups = sorted(self._groups)[:LARGEST]
-
-    def pairs(self) -> Iterator[Pair]:
-        """Yield the example pairs, the most similar first."""
-        for k in sorted(self._pairs, reverse=True):
-            yield from sorted((pair for _, pair in self._pairs[k]), key=lambda pair: -pair.similarity)
-
-    def groups(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield the size of each of the largest groups and the places of some rows, the kept row first."""
-        for size, _, places in self._groups:
-            yield -size, places
+def largest_groups(linked: Linked, groups: Groups) -> list[tuple[int, list[int]]]:
+    """The sizes of the `LARGEST` groups, and the places of up to `MEMBERS` rows of each, the kept row first."""
+    sizes = np.bincount(groups.group)
+    largest = []
+    for g in np.argsort(-sizes, kind="stable")[:LARGEST]:
+        members = np.flatnonzero(groups.group == g)
+        members = members[np.argsort(~groups.kept[members], kind="stable")][:MEMBERS]
+        largest.append((int(sizes[g]), linked.place[groups.row[members]].tolist()))
+    return largest
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -6,6 +6,8 @@ one pair per row, however many pairs a row is in. Knows no vectors and no files.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,12 +18,21 @@ LEVELS = 16  # similarities at which connected components are cached
 PENDING = 1 << 18  # pending pairs from which the forest is rebuilt
 
 
+class Pairs(NamedTuple):
+    """Pairs of row numbers `a` and `b`, the cosines of their vectors, and indices into `duplicate_pairs.KINDS`."""
+
+    a: Ints
+    b: Ints
+    similarity: Floats
+    kind: NDArray[np.int8]
+
+
 class Forest:
     """A forest of the rows 0 to `n` - 1; `a`, `b` and `similarity` are its pairs after `settle`."""
 
     def __init__(self, n: int, lowest: float) -> None:
         self.n = n
-        self.a, self.b, self.similarity = _none()
+        self.a, self.b, self.similarity = no_pairs()
         self._levels = np.linspace(lowest, 1, LEVELS + 1, dtype=np.float32)[1:]
         self._labels: NDArray[np.int32] | None = None  # component of each row, at each level
         self._pending: list[tuple[Ints, Ints, Floats]] = []
@@ -86,5 +97,6 @@ def connected(n: int, a: Ints, b: Ints) -> NDArray[np.int32]:
     return component
 
 
-def _none() -> tuple[Ints, Ints, Floats]:
+def no_pairs() -> tuple[Ints, Ints, Floats]:
+    """No rows `a`, no rows `b` and no similarities."""
     return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)

@@ -1,14 +1,13 @@
-"""The stages that find pairs of near-duplicates: rows of a shard by cluster, and the pairs of some clusters.
+"""The stages that search pairs of near-duplicates: the rows of a shard sorted by cluster, and the pairs of clusters.
 
-Pairs lie within clusters, and clusters over all shards. So a shard is sorted by cluster, and each task after that takes
-some clusters from every shard: it reads their part of the files and no other.
+Pairs lie within clusters, and clusters extend over all shards. So each shard is sorted by cluster, and each task of the
+search reads the rows of some clusters from every shard.
 """
 
 from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
 from typing import IO, Any
 
 import numpy as np
@@ -28,12 +27,16 @@ from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import FACTS, SHARD_BITS, read_tree, shard_number
 
-BUCKET = 1 << 16  # rows that are searched by one task, about, where there are shards enough
-LYING = 256  # rows that lie together in a sorted shard
+BUCKET = 1 << 16  # approximate number of rows that a task searches, if there are enough shards
+ROW_GROUP = 256  # rows of a sorted shard that are read together
+LINKED = (*FACTS, "row")  # columns of SIMILAR_ROWS, in which `row` becomes `place`
 
 
 class Scatter(Stage):
-    """A shard of FEATURES and ASSIGNMENTS -> its rows by cluster, with hashes and what the kept one is chosen by."""
+    """Sort the rows of a shard by cluster, with their vectors and the values that decide which duplicate is kept.
+
+    With `neighbours` a row is also a guest of its second cluster.
+    """
 
     version = 1
     products = (Product("scattered"),)
@@ -45,45 +48,47 @@ class Scatter(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
-        known, second = _known(files, self.similarity, self.bytes)
-        known |= {"vector_hash": pa.array(duplicate_pairs.hash_vectors(X)), "vector": tables.matrix_column(X)}
-        table = pa.table({**known, "row": np.arange(len(X)), "guest": pa.repeat(False, len(X))})
+        columns, second = self._columns(files)
+        table = pa.table({**columns, "vector": tables.matrix_column(X), "row": np.arange(len(X))})
+        table = table.append_column("guest", pa.repeat(False, len(X)))
         if self.neighbours:
-            guests = table.filter(pa.array(second >= 0))
-            guests = guests.set_column(0, "cluster", pa.array(second[second >= 0]))
-            as_guests = pa.repeat(True, len(guests))
-            table = pa.concat_tables([table, guests.set_column(len(guests.schema) - 1, "guest", as_guests)])
+            guests = table.set_column(0, "cluster", second).drop_columns("guest")
+            guests = guests.append_column("guest", pa.repeat(True, len(X)))
+            table = pa.concat_tables([table, guests.filter(pc.greater_equal(second, 0))])
         table = table.sort_by([("cluster", "ascending"), ("guest", "ascending"), ("row", "ascending")])
-        tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=LYING)
+        tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=ROW_GROUP)
         return Counts(len(X), len(X))
 
+    def _columns(self, files: Inputs) -> tuple[dict[str, Any], pa.ChunkedArray]:
+        """Columns of the rows of a shard from ASSIGNMENTS and the images, `cluster` first; and their second clusters.
 
-def _known(files: Mapping[str, str], similarity: str | None, read: bool) -> tuple[dict[str, pa.Array], NDArray[Any]]:
-    """What ASSIGNMENTS and the images say of the rows of a shard, `cluster` first; and their second clusters."""
-    names = pq.read_schema(files["assignments"]).names
-    if similarity is not None and similarity not in names:
-        raise ValueError(
-            f"curate.duplicates.similarity names {similarity!r}, the metadata has {', '.join(names)}: take one of these"
-        )
-    sizes = ["width", "height"] if {"width", "height"} <= set(names) else []
-    wanted = ["cluster", "score", "second", "key", "image_shard", *sizes, *([similarity] if similarity else [])]
-    table = tables.read(files["assignments"], columns=list(dict.fromkeys(wanted)))
-    pixels = np.prod([_numbers(table, name) for name in sizes], axis=0) if sizes else np.full(len(table), np.nan)
-    bytes_hash = np.zeros(len(table), np.uint64)
-    if read and len(table) and (place := table["image_shard"][0].as_py()) is not None:
-        shard = export_rows.Shard(files["assignments"], rejected=files["rejected"], images=place)
-        for row, data in export_rows.find(shard, table["key"].to_pylist(), np.arange(len(table))):
-            if data is not None:
-                bytes_hash[row] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) or 1
-                pixels[row] = images.pixel_count(data) or np.nan
-    known = {
-        "cluster": table["cluster"],
-        "score": _numbers(table, "score"),
-        "pixels": pixels,
-        "caption": _numbers(table, similarity) if similarity else np.full(len(table), np.nan),
-        "bytes_hash": bytes_hash,
-    }
-    return {name: pa.array(array) for name, array in known.items()}, table["second"].to_numpy()
+        ValueError if `similarity` is no column of numbers.
+        """
+        names = pq.read_schema(files["assignments"]).names
+        if self.similarity is not None and self.similarity not in names:
+            raise ValueError(
+                f"curate.duplicates.similarity names {self.similarity!r}, the metadata has {', '.join(names)}: "
+                "take one of these"
+            )
+        sizes = ["width", "height"] if {"width", "height"} <= set(names) else []
+        read = {"cluster", "score", "second", "key", "image_shard", *sizes, self.similarity or "score"}
+        table = tables.read(files["assignments"], columns=sorted(read))
+        pixels = np.prod([_numbers(table, name) for name in sizes], axis=0) if sizes else np.full(len(table), np.nan)
+        bytes_hash = np.zeros(len(table), np.uint64)
+        if self.bytes and len(table) and (place := table["image_shard"][0].as_py()) is not None:
+            shard = export_rows.Shard(files["assignments"], rejected=files["rejected"], images=place)
+            for row, data in export_rows.find(shard, table["key"].to_pylist(), np.arange(len(table))):
+                if data is not None:
+                    bytes_hash[row] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) or 1
+                    pixels[row] = images.pixel_count(data) or np.nan
+        columns = {
+            "cluster": table["cluster"],
+            "score": _numbers(table, "score"),
+            "pixels": pixels,
+            "caption": _numbers(table, self.similarity) if self.similarity else np.full(len(table), np.nan),
+            "bytes_hash": bytes_hash,
+        }
+        return columns, table["second"]
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
@@ -94,9 +99,9 @@ def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 class Search(Stage):
-    """Rows by cluster -> the pairs of some clusters, as many tasks as there are shards, and the rows that are in one.
+    """Search pairs of duplicates in some of the clusters. There are as many tasks as shards.
 
-    The vectors of a task are in a file of the scratch folder meanwhile.
+    The vectors of a task are in a temporary file in the scratch folder, not in memory.
     """
 
     version = 1
@@ -107,64 +112,60 @@ class Search(Stage):
 
     def open(self, context: Context) -> Work:
         with safe_open(context.file("moments"), framework="numpy") as file:
-            parts = file.get_tensor("count")
+            counts_by_part = file.get_tensor("count")
         tree = read_tree(context)
-        of_part = np.repeat(tree.clusters[tree.main], PARTS)
-        edges = buckets(np.bincount(of_part, weights=parts, minlength=tree.main), len(context.whole["scattered"]))
+        cluster = np.repeat(tree.clusters[tree.main], PARTS)
+        sizes = np.bincount(cluster, weights=counts_by_part, minlength=tree.main)
+        edges = buckets(sizes, len(context.whole["scattered"])).tolist()
 
         def work(files: Inputs, out: Outputs) -> Counts:
             number = shard_number(files["scattered"], context)
             with tempfile.TemporaryFile(dir=out["similar_pairs"].parent) as scratch:
-                rows, known = _read(context, int(edges[number]), int(edges[number + 1]), scratch)
+                rows, facts = _read(context, edges[number], edges[number + 1], scratch)
                 pairs = duplicate_pairs.duplicate_forest(rows, self.lowest)
-                del rows
-            place = known["place"]
+            place = facts["place"].to_numpy()
             ends = {"a": place[pairs.a], "b": place[pairs.b]}
-            members = int((~known.pop("guest")).sum())
-            some = np.unique(np.concatenate([pairs.a, pairs.b]))
-            _, once = np.unique(place[some], return_index=True)  # a guest may be a member as well
-            linked = {name: array[some[once]] for name, array in known.items()}
+            in_pair = np.unique([pairs.a, pairs.b])
+            _, once = np.unique(place[in_pair], return_index=True)  # a row may be both a guest and a member
+            members = int((~rows.guest).sum())
             counts = Counts(members, members)
-            tables.write(
-                pa.table({**ends, "similarity": pairs.similarity, "kind": pairs.kind}), out["similar_pairs"], counts
-            )
-            tables.write(pa.table(linked), out["similar_rows"], counts)
+            table = pa.table({**ends, "similarity": pairs.similarity, "kind": pairs.kind})
+            tables.write(table, out["similar_pairs"], counts)
+            tables.write(facts.take(in_pair[once]), out["similar_rows"], counts)
             return counts
 
         return work
 
 
 def buckets(sizes: NDArray[np.number], n: int) -> NDArray[np.int64]:
-    """The first cluster of each of `n` tasks and of none: some consecutive clusters of about as many rows each.
+    """The first cluster of each of `n` tasks, and the number of clusters. A task has consecutive clusters.
 
-    Fewer tasks have any where there are few rows.
+    Tasks have about equal numbers of rows. If fewer than `n` tasks suffice for `BUCKET` rows each, the last have none.
     """
-    many = int(min(n, max(1, np.ceil(sizes.sum() / BUCKET))))
+    n_filled = int(min(n, max(1, np.ceil(sizes.sum() / BUCKET))))
     before = np.concatenate([[0], np.cumsum(sizes)])
-    inner = np.searchsorted(before, before[-1] * np.arange(1, many) / many)
-    return np.concatenate([[0], inner, np.full(n + 1 - many, len(sizes))]).astype(np.int64)
+    inner = np.searchsorted(before, before[-1] * np.arange(1, n_filled) / n_filled)
+    return np.concatenate([[0], inner, np.full(n + 1 - n_filled, len(sizes))]).astype(np.int64)
 
 
-def _read(
-    context: Context, low: int, high: int, scratch: IO[bytes]
-) -> tuple[duplicate_pairs.Rows, dict[str, NDArray[Any]]]:
-    """The rows of clusters `low` to `high` - 1 in all shards: vectors in a file, what is known of them in memory."""
-    scalars = ("cluster", "guest", "row", "vector_hash", "bytes_hash", *FACTS)
+def _read(context: Context, low: int, high: int, scratch: IO[bytes]) -> tuple[duplicate_pairs.Rows, pa.Table]:
+    """The rows of clusters `low` to `high` - 1 in all shards, with vectors in `scratch`; and a table of `LINKED`."""
+    stored = tables.read_schema(context.whole["scattered"][0])
+    schema = pa.schema([stored.field(name) for name in ("cluster", "guest", "bytes_hash", *LINKED)])
     where = (pc.field("cluster") >= low) & (pc.field("cluster") < high)
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*scalars, "place")}
-    dim = tables.read_schema(context.whole["scattered"][0]).field("vector").type.list_size
+    number_by_digest, vector_id, parts = dict[bytes, int](), list[int](), list[pa.RecordBatch]()
     for number, path in enumerate(context.whole["scattered"] if low < high else ()):
-        for batch in tables.batches([path], [*scalars, "vector"], context.prefetch, where):
-            scratch.write(tables.matrix(batch["vector"]).tobytes())
-            for name in scalars:
-                parts[name].append(batch[name].to_numpy(zero_copy_only=False))
-            parts["place"].append(parts["row"][-1] + (number << SHARD_BITS))
+        for batch in tables.batches([path], [*schema.names, "vector"], context.prefetch, where):
+            vectors = tables.matrix(batch["vector"])
+            scratch.write(vectors.tobytes())
+            digests = (hashlib.blake2b(vector, digest_size=16).digest() for vector in vectors)
+            vector_id += [number_by_digest.setdefault(digest, len(number_by_digest)) for digest in digests]
+            place = pc.add(batch["row"], number << SHARD_BITS)
+            parts.append(batch.select(schema.names).set_column(len(schema) - 1, "row", place))
     scratch.flush()
-    kinds: dict[str, Any] = {"cluster": np.int32, "guest": np.bool_, "vector_hash": np.uint64, "bytes_hash": np.uint64}
-    kinds |= {"row": np.int64, "place": np.int64}
-    columns = {name: np.concatenate([np.empty(0, kinds.get(name)), *some]) for name, some in parts.items()}
-    n = len(columns["place"])
-    vector = np.memmap(scratch, np.float16, "r", shape=(n, dim)) if n else np.empty((0, dim), np.float16)
-    hashes = columns.pop("vector_hash"), columns.pop("bytes_hash")
-    columns.pop("row")
-    return duplicate_pairs.Rows(columns.pop("cluster"), columns["guest"], *hashes, vector), columns
+    table = pa.Table.from_batches(parts, schema)
+    cluster, guest, bytes_hash = (table[name].to_numpy() for name in schema.names[:3])
+    shape = len(table), stored.field("vector").type.list_size
+    vector = np.memmap(scratch, np.float16, "r", shape=shape) if len(table) else np.empty(shape, np.float16)
+    rows = duplicate_pairs.Rows(cluster, guest, np.array(vector_id, np.int64), bytes_hash, vector)
+    return rows, table.select(LINKED).rename_columns({"row": "place"})

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cpp.curation import duplicate_pairs
-from cpp.curation.duplicate_groups import Groups, Linked, Links, group
+from cpp.curation.duplicate_groups import Groups, Linked, group
 from cpp.curation.duplicate_pairs import Rows, duplicate_forest
+from cpp.curation.spanning_forest import Pairs
 from cpp.demo import dataset
 from cpp.demo.drawing import KINDS, draw
 from cpp.encoding import encoder, images, pretrained
@@ -89,7 +89,7 @@ class Found:
     right: int
 
 
-def found(planted: Planted, links: Links, threshold: float) -> Found:
+def found(planted: Planted, links: Pairs, threshold: float) -> Found:
     """What the pairs give at a threshold."""
     n = len(planted.files)
     unknown = np.full(n, np.nan)
@@ -105,15 +105,14 @@ def found(planted: Planted, links: Links, threshold: float) -> Found:
     return Found(recall, len(gone), right)
 
 
-def pairs(planted: Planted, X: np.ndarray, n_clusters: int, lowest: float) -> Links:
+def pairs(planted: Planted, X: np.ndarray, n_clusters: int, lowest: float) -> Pairs:
     """The pairs within clusters of k-means."""
     rows = X.astype(np.float32)
     cluster = Nearest(kmeans(rows, n_clusters, 0))(rows, 8192).cluster
     digests = [int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) for data in planted.files]
     known = np.array(digests, np.uint64)
-    return Links(
-        *duplicate_forest(Rows(cluster, np.zeros(len(X), bool), duplicate_pairs.hash_vectors(X), known, X), lowest)
-    )
+    vector_id = np.unique(X.view(np.uint16), axis=0, return_inverse=True)[1]
+    return duplicate_forest(Rows(cluster, np.zeros(len(X), bool), vector_id, known, X), lowest)
 
 
 def drawings(n: int, seed: int) -> list[bytes]:

@@ -84,7 +84,7 @@ def test_pairs_do_not_depend_on_how_clusters_are_shared_out(dataset: Dataset, mo
     go(dataset, CURATE)
     one = found(dataset)
     monkeypatch.setattr(duplicate_pairs, "BUCKET", 50)
-    monkeypatch.setattr(duplicate_pairs, "LYING", 3)
+    monkeypatch.setattr(duplicate_pairs, "ROW_GROUP", 3)
     go(dataset, CURATE, f"root={dataset.folder / 'other'}")
     rows = pd.concat([pd.read_parquet(path) for path in sorted((dataset.folder / "other/duplicates").iterdir())])
     shared = [pq.read_metadata(p).num_rows for p in (dataset.folder / "other/similar_rows").iterdir()]
