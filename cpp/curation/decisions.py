@@ -7,7 +7,7 @@ balanced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 By = Literal["confidence", "random", "diversity"]
 KEEP = pa.schema([("key", pa.string()), ("row", pa.int64()), ("image_shard", pa.string())])
 DROP = pa.schema([*KEEP, ("reason", pa.string())])
+COLUMNS = {"duplicates": ["kept"], "outliers": ["outlier"]}  # the columns that removals depend on, by table
 MANTISSA = 53  # bits of an integer that float64 holds exactly
 
 
@@ -29,40 +30,32 @@ class Reason(StrEnum):
     BALANCE = "beyond the share of its cluster"
 
 
-def removals(
-    duplicate: NDArray[np.bool_] | None, outlier: NDArray[np.floating] | None, threshold: float | None
-) -> dict[Reason, NDArray[np.bool_]]:
-    """The images to drop before balancing, bool `[n]` by reason; an image has at most one reason.
+def removals(n: int, columns: Mapping[str, pa.Table | pa.RecordBatch], threshold: float | None) -> NDArray[np.object_]:
+    """The reason to drop each of `n` images before balancing, `[n]`; "" for an image that remains.
 
-    `duplicate` and `outlier`, `[n]`, are None if unknown; an outlier scores above `threshold`.
+    `columns` has the tables of `COLUMNS` that exist; an outlier scores above `threshold`.
     """
-    reasons: dict[Reason, NDArray[np.bool_]] = {}
-    if duplicate is not None:
-        reasons[Reason.DUPLICATE] = duplicate
-    if outlier is not None and threshold is not None:
-        odd = outlier > np.float32(threshold)
-        reasons[Reason.OUTLIER] = odd & ~duplicate if duplicate is not None else odd
+    reasons = np.full(n, "", object)
+    if threshold is not None and "outliers" in columns:
+        reasons[np.asarray(columns["outliers"]["outlier"]) > np.float32(threshold)] = Reason.OUTLIER.value
+    if "duplicates" in columns:
+        reasons[~np.asarray(columns["duplicates"]["kept"])] = Reason.DUPLICATE.value
     return reasons
 
 
-def random_ranks(seed: int, shards: Iterable[str | None], keys: Iterable[str]) -> NDArray[np.float64]:
+def random_ranks(seed: int, images: pa.Table | pa.RecordBatch) -> NDArray[np.float64]:
     """A pseudo-random integer for every image, `[n]`, that depends only on its shard, its key and the seed."""
 
     def rank(shard: str | None, key: str) -> int:
         name = f"{seed}\0{shard or ''}\0{key}".encode()
         return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) >> (64 - MANTISSA)
 
-    return np.array([rank(*image) for image in zip(shards, keys, strict=True)], np.float64)
+    names = zip(images["image_shard"].to_pylist(), images["key"].to_pylist(), strict=True)
+    return np.array([rank(*name) for name in names], np.float64)
 
 
-def keep_and_drop(
-    keys: pa.Array, shards: pa.Array, reasons: dict[Reason, NDArray[np.bool_]]
-) -> tuple[pa.Table, pa.Table]:
+def keep_and_drop(images: pa.Table, reasons: NDArray[np.object_]) -> tuple[pa.Table, pa.Table]:
     """The KEEP and DROP tables of a shard, in its order; `row` is the row number in ASSIGNMENTS."""
-    reason_n = np.full(len(keys), "", object)
-    for reason, rows in reasons.items():
-        reason_n[rows] = reason.value
-    images = pa.table({"key": keys, "row": np.arange(len(keys)), "image_shard": shards}, schema=KEEP)
-    dropped = np.flatnonzero(reason_n != "")
-    drop = images.take(dropped).append_column("reason", pa.array(reason_n[dropped].tolist(), pa.string()))
-    return images.take(np.flatnonzero(reason_n == "")), drop.cast(DROP)
+    columns = {"key": images["key"], "row": np.arange(len(images)), "image_shard": images["image_shard"]}
+    table = pa.table({**columns, "reason": pa.array(reasons, pa.string())}, DROP)
+    return table.filter(reasons == "").drop_columns("reason"), table.filter(reasons != "")

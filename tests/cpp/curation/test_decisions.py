@@ -6,29 +6,32 @@ import pyarrow as pa
 from cpp.curation.decisions import DROP, KEEP, Reason, keep_and_drop, random_ranks, removals
 
 
-def test_an_image_leaves_for_the_first_reason_that_holds() -> None:
-    copies, odd = np.array([True, True, False, False]), np.array([0.99, 0.1, 0.99, 0.9], np.float32)
-    found = removals(copies, odd, 0.9)
-    assert found[Reason.DUPLICATE].tolist() == [True, True, False, False]
-    assert found[Reason.OUTLIER].tolist() == [False, False, True, False]  # the threshold itself stays
-    assert removals(None, odd, None) == {}
-    assert list(removals(None, odd, 0.5)) == [Reason.OUTLIER]
+def test_an_image_is_dropped_for_the_first_reason_that_applies() -> None:
+    duplicates = pa.table({"kept": [False, False, True, True]})
+    outliers = pa.table({"outlier": pa.array([0.99, 0.1, 0.99, 0.9], pa.float32())})
+    reasons = removals(4, {"duplicates": duplicates, "outliers": outliers}, 0.9)
+    assert reasons.tolist() == [Reason.DUPLICATE, Reason.DUPLICATE, Reason.OUTLIER, ""]  # the threshold itself stays
+    assert removals(4, {"outliers": outliers}, None).tolist() == [""] * 4
+    assert removals(4, {"outliers": outliers}, 0.5).tolist() == [Reason.OUTLIER, "", Reason.OUTLIER, Reason.OUTLIER]
 
 
 def test_every_image_is_in_one_of_the_lists() -> None:
-    keys = pa.array(list("abcd"))
-    reasons = {Reason.DUPLICATE: np.array([1, 0, 0, 0], bool), Reason.BALANCE: np.array([0, 0, 1, 0], bool)}
-    keep, drop = keep_and_drop(keys, pa.array(["s", "s", "s", None]), reasons)
+    images = pa.table({"key": list("abcd"), "image_shard": ["s", "s", "s", None]})
+    keep, drop = keep_and_drop(images, np.array([Reason.DUPLICATE.value, "", Reason.BALANCE.value, ""], object))
     assert (keep.schema, drop.schema) == (KEEP, DROP)
     assert keep.to_pydict() == {"key": ["b", "d"], "row": [1, 3], "image_shard": ["s", None]}
     assert drop["row"].to_pylist() == [0, 2]
     assert drop["reason"].to_pylist() == ["duplicate of an image that is kept", "beyond the share of its cluster"]
 
 
-def test_lots_depend_on_the_name_and_the_seed_alone() -> None:
-    found = random_ranks(0, ["s", "s", None], ["a", "b", "a"])
-    assert len(set(found.tolist())) == 3
-    assert random_ranks(0, [None, "s"], ["a", "a"]).tolist() == [found[2], found[0]]
-    assert (random_ranks(1, ["s", "s", None], ["a", "b", "a"]) != found).all()
-    many = random_ranks(0, [None] * 2000, map(str, range(2000))) / 2**53
-    assert 0.45 < many.mean() < 0.55
+def test_random_ranks_depend_on_the_name_and_the_seed_alone() -> None:
+    def ranks(seed: int, *names: tuple[str | None, str]) -> list[float]:
+        shards, keys = zip(*names, strict=True)
+        return random_ranks(seed, pa.table({"image_shard": pa.array(shards, pa.string()), "key": keys})).tolist()
+
+    names: list[tuple[str | None, str]] = [("s", "a"), ("s", "b"), (None, "a")]
+    first = ranks(0, *names)
+    assert len(set(first)) == 3
+    assert ranks(0, *names[::-2]) == first[::-2]
+    assert not set(ranks(1, *names)) & set(first)
+    assert 0.45 < np.mean(ranks(0, *((None, str(i)) for i in range(2000)))) / 2**53 < 0.55
