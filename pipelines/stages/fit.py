@@ -70,7 +70,7 @@ class Project(Stage):
             Z = head.project(torch.from_numpy(tables.join_vectors(table, self.embeddings)), context.batch).Z
             counts = Counts(len(table), len(Z))
             columns = {"key": table["key"].combine_chunks(), "code": tables.matrix_column(Z.numpy())}
-            tables.write(pa.table(columns, schemas.codes(Z.shape[1])), out["codes"], counts)
+            tables.write(pa.table(columns, schemas.vectors("code", Z.shape[1])), out["codes"], counts)
             return counts
 
         return work

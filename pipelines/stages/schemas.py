@@ -1,4 +1,4 @@
-"""The tables in a run folder: a schema for each, with the meaning of every column. The documentation is made from it.
+"""The tables in a run folder: a schema for each, with the meaning of every column, for the documentation.
 
 Columns that depend on the run are written as a pattern: `embedding_2` and so on for further encoders, `cluster_20` for
 a layer of 20 clusters, and the metadata of the images. Descriptions are not written into files.
@@ -18,39 +18,18 @@ from cpp.naming.cluster_table import CLUSTERS, LABELS
 from cpp.report.examples import EXAMPLES
 from cpp.report.thumbnails import THUMBNAILS
 
-KEY = pa.field("key", pa.string())
-IMAGE_SHARD = pa.field("image_shard", pa.string())
 METADATA = "..."  # stands for every metadata column of the images
-
-ASSIGNED = pa.schema(
-    [
-        KEY,
-        ("cluster", pa.int32()),
-        ("score", pa.float32()),
-        ("second", pa.int32()),
-        ("margin", pa.float32()),
-    ]
-)
-ASSIGNMENTS = pa.schema([*ASSIGNED, ("cluster_20", pa.int32()), IMAGE_SHARD, (METADATA, pa.null())])
+ASSIGNED = pa.schema({"key": "string", "cluster": "int32", "score": "float32", "second": "int32", "margin": "float32"})
+IMAGE = pa.schema({"image_shard": "string", METADATA: "null"})
 
 
-def features(dims: Mapping[str, int]) -> pa.Schema:
-    """FEATURES without metadata, for columns of vectors with these dimensions."""
-    return pa.schema([KEY, *(pa.field(name, vector(dim)) for name, dim in dims.items()), IMAGE_SHARD])
-
-
-def codes(dim: int) -> pa.Schema:
-    """CODES of this dimension."""
-    return pa.schema([KEY, ("code", vector(dim))])
-
-
-def vector(dim: int) -> pa.DataType:
-    """The type of a column of float16 vectors."""
-    return pa.list_(pa.float16(), dim)
+def vectors(name: str, dim: int) -> pa.Schema:
+    """The key and a column of float16 vectors of this dimension: CODES, and FEATURES without metadata."""
+    return pa.schema({"key": "string", name: pa.list_(pa.float16(), dim)})
 
 
 class Output(NamedTuple):
-    """A file or folder in the run folder: what it holds, its schema, and the meaning of its columns."""
+    """A file or folder in the run folder: what it holds, its schema, and the meanings of columns not in `MEANINGS`."""
 
     path: str
     meaning: str
@@ -58,20 +37,23 @@ class Output(NamedTuple):
     columns: Mapping[str, str] = {}
 
 
+MEANINGS = {  # of columns that several tables have
+    "key": "name of the image",
+    "row": "its row in `assignments/`, from 0",
+    "image_shard": "the tar, folder or table that holds the image `key`; null without images",
+    METADATA: "every metadata column of the images, unchanged",
+}
 OUTPUTS = (
     Output(
         "assignments/SHARD.parquet",
         "the cluster of every image; rows are in the order of the input",
-        ASSIGNMENTS,
+        pa.schema([*ASSIGNED, ("cluster_20", pa.int32()), *IMAGE]),
         {
-            "key": "name of the image",
             "cluster": "number of its cluster in the main layer",
             "score": "cosine of its code and the nearest centroid of the cluster",
             "second": "the next nearest cluster; -1 if there is only one",
             "margin": "`score` minus the cosine to `second`; near 0 the image is borderline",
             "cluster_20": "number of its cluster in the layer of 20 clusters; one such column for every further layer",
-            "image_shard": "the tar, folder or table that holds the image `key`; null without images",
-            METADATA: "every metadata column of the images, unchanged",
         },
     ),
     Output(
@@ -107,7 +89,6 @@ OUTPUTS = (
         "a label for every image, row for row with `assignments/`",
         LABELS,
         {
-            "key": "name of the image",
             "label": "name of the image's cluster; null if the cluster is unsure",
             "confidence": "probability that the name is right for this image",
             "word": "the image's own best word",
@@ -117,25 +98,20 @@ OUTPUTS = (
     Output(
         "features/SHARD.parquet",
         "unit vectors of the images; the schema's metadata names the encoder and its weights",
-        pa.schema([*features({EMBEDDING: 512}), (METADATA, pa.null())]),
-        {
-            "key": "name of the image",
-            EMBEDDING: "its vector, float16; `embedding_2` and so on of further encoders",
-            "image_shard": "as in `assignments/`",
-            METADATA: "every metadata column of the images",
-        },
+        pa.schema([*vectors(EMBEDDING, 512), *IMAGE]),
+        {EMBEDDING: "its vector, float16; `embedding_2` and so on of further encoders"},
     ),
     Output(
         "codes/SHARD.parquet",
         "codes of the images, the output of the head",
-        codes(200),
-        {"key": "name of the image", "code": "its unit code, float16"},
+        vectors("code", 200),
+        {"code": "its unit code, float16"},
     ),
     Output(
         "rejected/SHARD.parquet",
         "input rows that are not clustered",
         REJECTED,
-        {"key": "name of the image", "row": "number of the row in its shard, from 0", "reason": "why it was rejected"},
+        {"row": "number of the row in its shard, from 0", "reason": "why it was rejected"},
     ),
     Output(
         "examples.parquet",
@@ -145,10 +121,8 @@ OUTPUTS = (
             "cluster": "number of the cluster in the main layer",
             "kind": "typical (highest score), borderline (least margin) or odd (least score)",
             "rank": "order within its kind, from 0",
-            "key": "as in `assignments/`",
             "score": "as in `assignments/`",
             "margin": "as in `assignments/`",
-            "image_shard": "as in `assignments/`",
         },
     ),
     Output(
@@ -156,37 +130,24 @@ OUTPUTS = (
         "WebP pictures of the images that the page shows",
         THUMBNAILS,
         {
-            "image_shard": "as in `assignments/`",
-            "key": "name of the image",
             "large": "the picture; null if it is not shown",
             "small": "a smaller picture for the map",
             "caption": "its caption, if there is one",
             "reason": "why the image was rejected; null for others",
         },
     ),
-    Output(
-        "keep/SHARD.parquet",
-        "with `curate`: images that curation keeps",
-        KEEP,
-        {"key": "name of the image", "row": "its row in `assignments/`, from 0", "image_shard": "as there"},
-    ),
+    Output("keep/SHARD.parquet", "with `curate`: images that curation keeps", KEEP),
     Output(
         "drop/SHARD.parquet",
         "with `curate`: all other images",
         DROP,
-        {
-            "key": "name of the image",
-            "row": "its row in `assignments/`, from 0",
-            "image_shard": "as there",
-            "reason": "`duplicate of an image that is kept`, `outlier`, or `beyond the share of its cluster`",
-        },
+        {"reason": "`duplicate of an image that is kept`, `outlier`, or `beyond the share of its cluster`"},
     ),
     Output(
         "outliers/SHARD.parquet",
         "with `curate`: outlier scores, row for row with `assignments/`",
         OUTLIERS,
         {
-            "key": "name of the image",
             "outlier": "how unusual the image is, 0 to 1",
             "margin": "share of all images that are less unusual by their margin",
             "density": "the same by the similarity to their nearest images",
@@ -199,7 +160,6 @@ OUTPUTS = (
         "with `curate`: the parts of `outliers/` as measured",
         ODDITIES,
         {
-            "key": "name of the image",
             "margin": "cosine",
             "density": "cosine",
             "residual": "bits",
@@ -225,27 +185,3 @@ OUTPUTS = (
     Output("tree.safetensors", "the merges, the coding length of every K, and the layers"),
     Output("run.json, run.log, events.jsonl, failed/", "configuration, versions, times, events and tracebacks"),
 )
-
-
-def outputs_markdown() -> str:
-    """The outputs of a run as Markdown: a table of files, and a table of columns for each described Parquet file."""
-    lines = ["| in the run folder | what it holds |", "|---|---|"]
-    lines += [f"| `{output.path}` | {output.meaning} |" for output in OUTPUTS]
-    for output in OUTPUTS:
-        if output.schema is not None:
-            lines += ["", f"### {output.path}", "", "| column | type | meaning |", "|---|---|---|"]
-            lines += [f"| `{f.name}` | {_type(f)} | {output.columns[f.name]} |" for f in output.schema]
-    return "\n".join(lines) + "\n"
-
-
-def _type(field: pa.Field) -> str:
-    """The type of a column in words; the length of vectors depends on the run."""
-    if field.name == METADATA:
-        return "any"
-    if pa.types.is_fixed_size_list(field.type):
-        return "float16 vector"
-    return (
-        "list"
-        if pa.types.is_list(field.type)
-        else str(field.type).replace("double", "float64").replace("halffloat", "float16")
-    )

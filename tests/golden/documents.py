@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from pipelines.stages.schemas import outputs_markdown
+import pyarrow as pa
+
+from pipelines.stages.schemas import MEANINGS, METADATA, OUTPUTS
 
 ROOT = Path(__file__).parents[2]
 
 
 def generated() -> dict[Path, str]:
     """The pages with generated parts, as they should be."""
-    parts = {"architecture.md": ("tree", tree()), "outputs.md": ("outputs", outputs_markdown())}
+    parts = {"architecture.md": ("tree", tree()), "outputs.md": ("outputs", outputs())}
     return {ROOT / "docs" / page: embed(ROOT / "docs" / page, *part) for page, part in parts.items()}
 
 
@@ -36,6 +38,32 @@ def summary(path: Path) -> str:
     """The first paragraph of a module's docstring, in one line."""
     docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
     return " ".join(docstring.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+def outputs() -> str:
+    """The outputs of a run as Markdown: a table of files, and a table of columns for each described Parquet file."""
+    lines = ["| in the run folder | what it holds |", "|---|---|"]
+    lines += [f"| `{output.path}` | {output.meaning} |" for output in OUTPUTS]
+    for output in OUTPUTS:
+        if output.schema is not None:
+            lines += ["", f"### {output.path}", "", "| column | type | meaning |", "|---|---|---|"]
+            lines += [
+                f"| `{f.name}` | {_type(f)} | {(MEANINGS | dict(output.columns))[f.name]} |" for f in output.schema
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _type(field: pa.Field) -> str:
+    """The type of a column in words; the length of vectors depends on the run."""
+    if field.name == METADATA:
+        return "any"
+    if pa.types.is_fixed_size_list(field.type):
+        return "float16 vector"
+    return (
+        "list"
+        if pa.types.is_list(field.type)
+        else str(field.type).replace("double", "float64").replace("halffloat", "float16")
+    )
 
 
 def embed(page: Path, name: str, text: str) -> str:
