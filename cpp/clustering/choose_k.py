@@ -47,16 +47,16 @@ def build_layers(
 ) -> Layers:
     """Build the merge tree of fine groups from their moments, by part, and cut it into layers.
 
-    K is `n_clusters`, or the best of the candidates that the groups were compared by, or else that of least coding
-    length. The coding length's K grows with the weight of the rows, and falls with their number because fewer rows make
-    groups look tighter: replicates are scaled to the geometric mean of the retained and the full count, which leaves K
-    unbiased. Groups without a row are in cluster 0 of every layer. ValueError if a layer has more clusters than there
-    are groups with rows.
+    The K of the main layer is `n_clusters`, or the candidate that `fine_groups` chose, or the K of least coding length.
+    Groups without a row are in cluster 0 of every layer. ValueError if a layer has more clusters than there are groups
+    with rows.
     """
     moments = parts.merge_runs(PARTS)
     filled = moments.count_K > 0
-    tree = grow(moments[filled], noise=groups.e)
-    retained = (rest * (PARTS / (PARTS - 1)) ** 0.5 for _, rest in leave_one_out(parts))
+    tree = grow(moments[filled], groups.e, refine=True)
+    # K grows with the weight of the rows, and falls with their number because fewer rows make groups look tighter; at
+    # the geometric mean of the retained and the full weight, replicates do not bias K
+    retained = (others * (PARTS / (PARTS - 1)) ** 0.5 for _, others in leave_one_out(parts))
     replicates = [grow(m[m.count_K > 0], tree.e) for m in retained]
     choice = choose_k(tree, replicates)
     candidate = len(filled) if groups.candidates else None
@@ -79,33 +79,27 @@ def choose_k(tree: Tree, replicates: Sequence[Tree]) -> Choice:
     """Choose K from the tree and its jackknife replicates."""
     candidates = [tree.best, *(replicate.best for replicate in replicates)]
     low, high = min(candidates), max(candidates)
-    others = [K for K in _minima(tree) if low <= K <= high and not _close(K, tree.best)]
+    others = [K for K in _minima(tree)[1:] if low <= K <= high]
+    sentence = f"The coding length is least at K = {tree.best}"
     if tree.best == tree.n_groups > 1:
-        sentence = (
-            f"The coding length is least at K = {tree.best}, the number of fine groups; "
-            "raise partition.fine to test a larger K."
-        )
+        sentence += ", the number of fine groups; raise partition.fine to test a larger K."
     elif high > FLAT * low:
-        sentence = f"The coding length is least at K = {tree.best}, but the curve is flat from {low} to {high}."
+        sentence += f", but the curve is flat from {low} to {high}."
     else:
-        sentence = f"The coding length is least at K = {tree.best}; replicates give {low} to {high}."
+        sentence += f"; replicates give {low} to {high}."
     if others:
         sentence += f" Other minima: {', '.join(map(str, others))}."
     return Choice(tree.best, low, high, others, sentence)
 
 
-def _close(a: int, b: int) -> bool:
-    return max(a, b) < APART * min(a, b) + 1
-
-
 def _minima(tree: Tree) -> list[int]:
     """List the K of the local minima, the deepest first, without those that are close to a deeper one."""
-    bits = np.concatenate([[np.inf], tree.bits[: tree.most], [np.inf]])
+    bits = np.pad(tree.bits[: tree.most], 1, constant_values=np.inf)
     inner = np.flatnonzero((bits[1:-1] < bits[:-2]) & (bits[1:-1] <= bits[2:]))
-    minima: list[int] = []
-    for K in inner[np.argsort(tree.bits[inner], kind="stable")] + 1:
-        if not any(_close(int(K), deeper) for deeper in minima):
-            minima.append(int(K))
+    minima = list[int]()
+    for K in (inner[np.argsort(tree.bits[inner], kind="stable")] + 1).tolist():
+        if all(max(K, deeper) >= APART * min(K, deeper) + 1 for deeper in minima):
+            minima.append(K)
     return minima
 
 

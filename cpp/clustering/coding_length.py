@@ -39,7 +39,17 @@ def evidence_bits(moments: Moments, e: float) -> Tensor:
     mean is normal around 0 with the covariance over e, which makes it of unit length. 0 for an empty group.
     """
     M_Kdd = posterior(moments, e)[1]
-    return bits_of(moments.count_K, logdet_spd(M_Kdd), M_Kdd.shape[-1], e)
+    count, d = moments.count_K, M_Kdd.shape[-1]
+    freedom, scale = d + 2, (d + 2) * e / d
+    nats = (
+        count * (d / 2) * (math.log(math.pi) - math.log(e / d))
+        + (freedom + count) / 2 * logdet_spd(M_Kdd)
+        - freedom / 2 * d * math.log(scale)
+        - torch.mvlgamma((freedom + count) / 2, d)
+        + torch.mvlgamma(count.new_tensor(freedom / 2), d)
+        + d / 2 * torch.log((e + count) / e)
+    )
+    return nats / math.log(2)
 
 
 def posterior(moments: Moments, e: float) -> tuple[Tensor, Tensor]:
@@ -49,20 +59,6 @@ def posterior(moments: Moments, e: float) -> tuple[Tensor, Tensor]:
     M = torch.baddbmm(moments.gram_Kdd, moments.sum_Kd[:, :, None], mean[:, None, :], alpha=-1)
     M.diagonal(dim1=-2, dim2=-1).add_((d + 2) * e / d)
     return mean, M
-
-
-def bits_of(count: Tensor, logdet: Tensor, d: int, e: float) -> Tensor:
-    """`evidence_bits` of groups with `count` rows whose scale has this log-determinant; the two broadcast."""
-    freedom, scale = d + 2, (d + 2) * e / d
-    nats = (
-        count * (d / 2) * (math.log(math.pi) - math.log(e / d))
-        + (freedom + count) / 2 * logdet
-        - freedom / 2 * d * math.log(scale)
-        - torch.mvlgamma((freedom + count) / 2, d)
-        + torch.mvlgamma(torch.tensor(freedom / 2, dtype=count.dtype, device=count.device), d)
-        + d / 2 * torch.log((e + count) / e)
-    )
-    return nats / math.log(2)
 
 
 def lossy_bits(moments: Moments, e: float) -> Tensor:
@@ -90,13 +86,12 @@ def coding_length(moments: Moments, e: float, bits: Bits = evidence_bits) -> flo
     return float((bits(moments, e) + label_bits(moments.count_K, float(moments.count_K.sum()))).sum())
 
 
-def exclude_isolated(Z_nd: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
+def exclude_isolated(Z: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
     """Which rows are near others, bool `[n]`, and the noise of these, the distortion that lengths are measured at.
 
     The noise is the mean squared distance of a row to the mean of its ten nearest rows. Rows with more than three times
     the median distance are left out. It is at least 1e-6 of the scatter, and more than the rounding error of copies.
     """
-    Z = Z_nd.cpu()
     near = torch.from_numpy(nearest_rows(Z.numpy(), min(NEIGHBOURS, len(Z) - 1), gpu))
     blocks = torch.arange(len(Z)).split(8192)
     squared = torch.cat([(Z[rows] - Z[near[rows]].mean(1)).square().sum(1) for rows in blocks])

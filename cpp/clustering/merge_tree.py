@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpp.clustering.coding_length import NEIGHBOURS, STEP, Bits, evidence_bits, label_bits, prefers_finer
+from cpp.clustering.coding_length import NEIGHBOURS, STEP, evidence_bits, label_bits, prefers_finer
 from cpp.rate_reduction.coding_rate import Moments
 
 NEAR = 10  # nearest groups that a group may merge with
@@ -61,24 +61,27 @@ class Tree(NamedTuple):
         return np.argsort(np.argsort(first))[cluster]
 
 
-def grow(moments: Moments, e: float | None = None, noise: float = 0.1, bits: Bits = evidence_bits) -> Tree:
+def grow(moments: Moments, e: float, refine: bool = False) -> Tree:
     """Build the merge tree of groups at the squared distortion `e`. ValueError if a group has no rows.
 
-    Without `e`, the distortion starts at `noise`. It is halved as long as `coding_length.prefers_finer` holds for the
-    clusters at the best K, and the groups are then merged again.
+    With `refine`, the distortion is halved as long as `coding_length.prefers_finer` holds for the clusters at the best
+    K, and the groups are then merged again. One thread works, because for matrices this small threads would only wait
+    for each other.
     """
     if not (moments.count_K > 0).all():
         raise ValueError(f"{int((moments.count_K <= 0).sum())} groups have no rows: remove them")
-    if e is not None:
-        return _Merging(moments, e, bits).tree()
-    e = noise
-    while True:
-        tree = _Merging(moments, e, bits).tree()
-        clusters = moments.merge(torch.from_numpy(tree.cut(tree.best)), tree.best)
-        while prefers_finer(clusters, e):
-            e /= STEP
-        if e == tree.e:
-            return tree
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        while True:
+            tree = _Merging(moments, e).tree()
+            clusters = moments.merge(torch.from_numpy(tree.cut(tree.best)), tree.best)
+            while refine and prefers_finer(clusters, e):
+                e /= STEP
+            if e == tree.e:
+                return tree
+    finally:
+        torch.set_num_threads(threads)
 
 
 def affinity(moments: Moments) -> Tensor:
@@ -94,106 +97,91 @@ def _products(moments: Moments) -> Tensor:
     Above `SKETCH` dimensions by a random projection. Bilinear: the products of a merged group are sums.
     """
     d = moments.sum_Kd.shape[1]
-    random = None
-    if d * d > 4 * SKETCH:
-        generator = torch.Generator().manual_seed(0)
-        random = torch.randn(d * d, SKETCH, generator=generator).to(moments.gram_Kdd.device) / math.sqrt(SKETCH)
-    parts = []
-    for G in moments.gram_Kdd.split(max(1, _CHUNK_FLOATS // (d * d))):  # all of them in float32 would be a copy
-        flat = G.flatten(1).to(torch.float32)
-        parts.append(flat if random is None else flat @ random)
-    sketch = torch.cat(parts)
+    blocks = moments.gram_Kdd.flatten(1).split(max(1, _CHUNK_FLOATS // (d * d)))  # all in float32 would be a copy
+    if d * d <= 4 * SKETCH:
+        sketch = torch.cat([G.to(torch.float32) for G in blocks])
+    else:
+        random = torch.randn(d * d, SKETCH, generator=torch.Generator().manual_seed(0)) / math.sqrt(SKETCH)
+        sketch = torch.cat([G.to(torch.float32) @ random for G in blocks])
     return sketch @ sketch.mT
 
 
 class _Merging:
-    """The current groups by number, and a heap of the cost of merging two of them."""
+    """The current groups, and a heap of the cost of merging two of them.
 
-    def __init__(self, moments: Moments, e: float, bits: Bits) -> None:
+    A group is a row of the tensors; a merged group takes the row of its first part. Lists have an entry for every
+    number of a group, merged ones included, and `row` the current groups by number.
+    """
+
+    def __init__(self, moments: Moments, e: float) -> None:
         F, d = moments.sum_Kd.shape
-        self.n, self.e, self.bits = float(moments.count_K.sum()), e, bits
-        self.chunk = max(1, _CHUNK_FLOATS // (d * d))
-        self.groups = {k: moments[k : k + 1] for k in range(F)}
-        self.own = dict(enumerate(self._lengths([(k,) for k in range(F)])))
-        self.total, self.merged = [sum(self.own.values())], list[tuple[int, int]]()
+        self.e, self.n_rows, self.chunk = e, float(moments.count_K.sum()), max(1, _CHUNK_FLOATS // (d * d))
+        self.moments = moments * 1.0  # a copy, which the merges change
+        self.row = {k: k for k in range(F)}
+        self.number = list(range(F))  # of the group in a row
+        self.count: list[float] = moments.count_K.tolist()
+        self.length = self._lengths([(k,) for k in range(F)])
+        self.total, self.merged = [sum(self.length)], list[tuple[int, int]]()
         self.heap: list[tuple[bool, float, int, int]] = []  # whether the merge is deferred, its cost, the two groups
-        self.small = {k for k, count in enumerate(moments.count_K.tolist()) if count < NEIGHBOURS}
-        self.most = 1 if self.small else F
-        self.row = {k: k for k in range(F)}  # row of a group in `products`; a merged group takes that of its first part
-        self.at = list(range(F))  # group of a row
         self.products = _products(moments)
         self.scale = self.products.diagonal().clamp_min(1e-30).rsqrt()
         self.gone = torch.zeros_like(self.scale)  # -inf for a row without a group
 
     def tree(self) -> Tree:
-        """Merge all groups. In one thread, because for matrices this small threads would only wait for each other."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return self._tree()
-        finally:
-            torch.set_num_threads(threads)
-
-    def _tree(self) -> Tree:
-        F = len(self.groups)
-        while len(self.groups) > 1:
-            goal = len(self.groups) * 3 // 4  # after that some groups have lost all their neighbours
+        """Merge all groups."""
+        while len(self.row) > 1:
+            goal = max(1, len(self.row) * 3 // 4)  # after that some groups have lost all their neighbours
             self._find_neighbours()
-            while self.heap and len(self.groups) > max(1, goal):
+            while self.heap and len(self.row) > goal:
                 _, cost, a, b = heapq.heappop(self.heap)
-                if a in self.groups and b in self.groups:
-                    self._merge(cost, a, b, F + len(self.merged))
+                if a in self.row and b in self.row:
+                    self._merge(cost, a, b)
         merged = np.array(self.merged, np.int64).reshape(-1, 2)
-        return Tree(merged, np.array(self.total[::-1]), self.e, self.most)
+        with_small = np.flatnonzero((np.array(self.count)[merged] < NEIGHBOURS).any(1))  # merges of small groups
+        most = len(merged) - int(with_small.max(initial=-1))
+        return Tree(merged, np.array(self.total[::-1]), self.e, most)
 
     def _lengths(self, unions: Sequence[tuple[int, ...]]) -> list[float]:
         """Coding length of every union of groups, with the labels of its rows."""
         lengths = list[float]()
         for i in range(0, len(unions), self.chunk):
-            parts = [_stack([self.groups[k] for k in ks]) for ks in zip(*unions[i : i + self.chunk], strict=True)]
+            parts = [self.moments[[self.row[k] for k in ks]] for ks in zip(*unions[i : i + self.chunk], strict=True)]
             m = functools.reduce(operator.add, parts)
-            lengths += (self.bits(m, self.e) + label_bits(m.count_K, self.n)).tolist()
+            lengths += (evidence_bits(m, self.e) + label_bits(m.count_K, self.n_rows)).tolist()
         return lengths
 
     def _push(self, pairs: Sequence[tuple[int, int]]) -> None:
         for (a, b), length in zip(pairs, self._lengths(pairs), strict=True):
-            cost = length - self.own[a] - self.own[b]
-            heapq.heappush(self.heap, (cost > 0 and self.small.isdisjoint((a, b)), cost, a, b))
+            cost = length - self.length[a] - self.length[b]
+            deferred = cost > 0 and min(self.count[a], self.count[b]) >= NEIGHBOURS
+            heapq.heappush(self.heap, (deferred, cost, a, b))
 
-    def _nearest(self, ids: list[int]) -> Iterator[tuple[int, int]]:
+    def _nearest(self, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Pairs of each of these groups and its neighbours, the smaller number first."""
-        rows = torch.tensor([self.row[k] for k in ids])
+        rows = torch.tensor([self.row[k] for k in numbers])
         near = self.products[rows] * self.scale + self.gone
         near[torch.arange(len(rows)), rows] = -torch.inf
-        for k, others in zip(ids, near.topk(min(NEAR, len(self.groups) - 1)).indices.tolist(), strict=True):
-            yield from ((min(k, self.at[other]), max(k, self.at[other])) for other in others)
+        for k, others in zip(numbers, near.topk(min(NEAR, len(self.row) - 1)).indices.tolist(), strict=True):
+            yield from ((min(k, self.number[other]), max(k, self.number[other])) for other in others)
 
     def _find_neighbours(self) -> None:
-        self.heap = [entry for entry in self.heap if entry[2] in self.groups and entry[3] in self.groups]
+        self.heap = [entry for entry in self.heap if entry[2] in self.row and entry[3] in self.row]
         heapq.heapify(self.heap)
-        ids = list(self.groups)
-        pairs = {pair for i in range(0, len(ids), 256) for pair in self._nearest(ids[i : i + 256])}
+        numbers = list(self.row)
+        pairs = {pair for i in range(0, len(numbers), 256) for pair in self._nearest(numbers[i : i + 256])}
         self._push(sorted(pairs - {entry[2:] for entry in self.heap}))
 
-    def _merge(self, cost: float, a: int, b: int, new: int) -> None:
-        self.groups[new] = self.groups.pop(a) + self.groups.pop(b)
-        self.own[new] = self.own.pop(a) + self.own.pop(b) + cost
-        self.merged.append((a, b))
+    def _merge(self, cost: float, a: int, b: int) -> None:
+        new, kept, lost = len(self.count), self.row.pop(a), self.row.pop(b)
+        self.row[new], self.number[kept], self.gone[lost] = kept, new, -torch.inf
+        for part in (self.moments.count_K, self.moments.sum_Kd, self.moments.gram_Kdd):
+            part[kept] += part[lost]
+        self.count.append(self.count[a] + self.count[b])
+        self.length.append(self.length[a] + self.length[b] + cost)
         self.total.append(self.total[-1] + cost)
-        self.small -= {a, b}
-        if float(self.groups[new].count_K) < NEIGHBOURS:
-            self.small.add(new)
-        elif not self.small and self.most == 1:
-            self.most = len(self.groups)
-        kept, lost = self.row.pop(a), self.row.pop(b)
-        self.row[new], self.at[kept], self.gone[lost] = kept, new, -torch.inf
-        both = self.products[kept] + self.products[lost]
-        both[kept] += both[lost]
-        self.products[kept] = self.products[:, kept] = both
-        self.scale[kept] = both[kept].clamp_min(1e-30).rsqrt()
+        self.merged.append((a, b))
+        products = self.products[kept] + self.products[lost]
+        products[kept] += products[lost]
+        self.products[kept] = self.products[:, kept] = products
+        self.scale[kept] = products[kept].clamp_min(1e-30).rsqrt()
         self._push(list(self._nearest([new])))
-
-
-def _stack(groups: list[Moments]) -> Moments:
-    parts = zip(*((g.count_K, g.sum_Kd, g.gram_Kdd) for g in groups), strict=True)
-    return Moments(*(torch.cat(part) for part in parts))

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cpp.clustering import merge_tree
 from cpp.clustering.choose_k import build_layers
 from cpp.clustering.coding_length import Bits, evidence_bits, lossy_bits
-from cpp.clustering.merge_tree import grow
 from cpp.clustering.partition import PARTS, fine_groups
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest
@@ -49,7 +50,8 @@ def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str,
     else:
         moments = parts.merge_runs(PARTS)
         there = moments.count_K > 0
-        tree = grow(moments[there], factor * found.e, bits=bits)
+        with patch.object(merge_tree, "evidence_bits", bits):
+            tree = merge_tree.grow(moments[there], factor * found.e)
         said, group = str(tree.best), np.zeros(len(there), np.int64)
         group[there.numpy()] = tree.cut(tree.best)
     return said, Nearest(found.centroids, cluster=group)(codes.Z.numpy(), LANDMARKS).cluster.astype(np.int64)
@@ -143,7 +145,7 @@ def size(groups: int, d: int = 128, rows: int = 12) -> None:
     Z = normalize(centre.repeat_interleave(rows, 0) + noise(len(centre) * rows, 0.6))
     moments = Moments.of(Z, torch.arange(len(centre)).repeat_interleave(rows), len(centre))
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    tree = grow(moments, 0.1)
+    tree = merge_tree.grow(moments, 0.1)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print("| groups | d | clusters drawn | K | seconds | GiB before | GiB at most |\n|---|---|---|---|---|---|---|")
     memory = f"{before / 2**20:.2f} | {after / 2**20:.2f}"

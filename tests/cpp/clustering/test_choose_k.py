@@ -19,7 +19,7 @@ def tree(bits: list[float]) -> Tree:
     """A tree with this curve, of groups that merge in a chain."""
     F = len(bits)
     merged = [(0, 1), *((F + t, t + 2) for t in range(F - 2))]
-    return Tree(np.array(merged[: F - 1], np.int64).reshape(-1, 2), np.array(bits), 0.1, F)
+    return Tree(np.array(merged[: F - 1], np.int64).reshape(-1, 2), np.array(bits, np.float64), 0.1, F)
 
 
 def counted(found: FineGroups, Z: Tensor) -> Moments:
