@@ -118,7 +118,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
     def membership(self, X: Any) -> NDArray[np.float32]:
         """The doubly stochastic membership `[n, n]` among the rows, at the temperature `eta`."""
-        Pi: NDArray[np.float32] = membership(self._codes(X).C, self.eta, HALF_STEPS).numpy()
+        Pi: NDArray[np.float32] = membership(self._codes(X).C, self.eta, HALF_STEPS)[0].numpy()
         return Pi
 
     def save(self, folder: str | Path) -> None:

@@ -172,7 +172,7 @@ def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: i
     from sklearn.cluster import KMeans
 
     n = len(C_nd)
-    Pi = membership(C_nd, eta, half_steps)
+    Pi, _ = membership(C_nd, eta, half_steps)
     Pi = (Pi + Pi.mT) / 2
     scale_n = Pi.sum(1).rsqrt()
     affinity = (scale_n[:, None] * Pi * scale_n).numpy()

@@ -7,9 +7,10 @@ Knows no files and no labels.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -19,7 +20,7 @@ from cpp.rate_reduction.coding_rate import coding_rate, compressed_rate
 from cpp.rate_reduction.discriminant import discriminant
 from cpp.rate_reduction.head import Codes, Head, LinearHead, TwoHeads
 from cpp.rate_reduction.recipes import Discriminant, Paper
-from cpp.rate_reduction.sinkhorn import membership_columns
+from cpp.rate_reduction.sinkhorn import membership
 
 
 class StepRecord(NamedTuple):
@@ -71,12 +72,11 @@ def _solve(
     dim = min(s.dim or max(2 * (n_clusters or 0), 32), X.shape[1])
     neighbours = s.neighbours or (min(max(len(X) // (2 * n_clusters), 5), 50) if n_clusters else 10)
     batch = X[torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))[:1024]].to(torch.float32)
-    measured = Paper(eta=0.1, columns=64)
-    records = list[StepRecord]()
-    for i, (mean, matrix) in enumerate(discriminant(X, dim, neighbours, s.rounds, s.shrinkage, device == "cuda")):
+    measured, records = Paper(eta=0.1, columns=64), list[StepRecord]()
+    for mean, matrix in discriminant(X, dim, neighbours, s.rounds, s.shrinkage, device == "cuda"):
         head = LinearHead.of(mean, matrix)
         generator = torch.Generator().manual_seed(seed)
-        records.append(objective(head.project(batch, len(batch)), measured, i, False, generator)[1])
+        records.append(objective(head.project(batch, len(batch)), measured, len(records), False, generator)[1])
         if on_step:
             on_step(records[-1], s.rounds)
     return head, records
@@ -96,7 +96,10 @@ def train(
     ranks = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
     generator = torch.Generator().manual_seed(seed)
     head = TwoHeads(X_nd.shape[1], s.hidden, s.dim, generator).to(device).train()
-    optimizer = _optimizer(head, s)
+    trunk = [*head.trunk.parameters(), *head.feature.parameters()]
+    cluster = {"params": head.cluster.parameters(), "lr": s.lr_cluster, "weight_decay": s.weight_decay_cluster}
+    parts: list[dict[str, Any]] = [{"params": trunk}, cluster]
+    optimizer = torch.optim.SGD(parts, lr=s.lr, momentum=s.momentum, weight_decay=s.weight_decay)
     autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=s.precision == "bf16")
     m = min(s.batch, len(X_nd))
     n_steps = s.warmup_steps + s.epochs * (len(X_nd) // m)
@@ -107,7 +110,11 @@ def train(
         with autocast:
             codes: Codes = head(X_nd[rows].to(device, torch.float32))
         loss, record = objective(codes, s, step, step < s.warmup_steps, generator, ranks)
-        _check_finite(record, s)
+        if not math.isfinite(record.loss):
+            raise FloatingPointError(
+                f"the loss is not finite at step {step} (R {record.R:.4g}, R_c {record.R_c:.4g}, "
+                f"||Pi||^2 {record.pi_norm2:.4g}): lower fit.lr (now {s.lr}) or raise fit.eta (now {s.eta})"
+            )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -120,27 +127,6 @@ def train(
     if s.share_heads:  # the cluster head was not trained: C must be the trained codes
         head.copy_feature_to_cluster()
     return head.eval(), records
-
-
-def _check_finite(record: StepRecord, s: Paper) -> None:
-    if not math.isfinite(record.loss):
-        raise FloatingPointError(
-            f"the loss is not finite at step {record.step} "
-            f"(R {record.R:.4g}, R_c {record.R_c:.4g}, ||Pi||^2 {record.pi_norm2:.4g}): "
-            f"lower fit.lr (now {s.lr}) or raise fit.eta (now {s.eta})"
-        )
-
-
-def _optimizer(head: TwoHeads, s: Paper) -> torch.optim.Optimizer:
-    """SGD with one parameter group for the trunk and feature head, and one for the cluster head."""
-    trunk = [*head.trunk.parameters(), *head.feature.parameters()]
-    return torch.optim.SGD(
-        [
-            {"params": trunk, "lr": s.lr, "weight_decay": s.weight_decay},
-            {"params": list(head.cluster.parameters()), "lr": s.lr_cluster, "weight_decay": s.weight_decay_cluster},
-        ],
-        momentum=s.momentum,
-    )
 
 
 def objective(
@@ -157,18 +143,17 @@ def objective(
     scaled by m / columns, which keeps value and gradient unbiased. The warm-up does not compute R_c and records NaN.
     Non-finite codes give a NaN loss. `ranks` share the columns (`cpp.rate_reduction.coding_rate.compressed_rate`).
     """
-    Z_md, m = codes.Z, len(codes.Z)
-    columns, scale = None, 1.0
+    Z, m, columns, scale = codes.Z, len(codes.Z), None, 1.0
     if s.columns is not None and s.columns < m:
-        columns = torch.randperm(m, generator=generator)[: s.columns].to(Z_md.device)
+        columns = torch.randperm(m, generator=generator)[: s.columns].to(Z.device)
         scale = m / s.columns
-    Pi, pi_norm2 = membership_columns(Z_md if s.share_heads else codes.C, s.eta, s.half_steps, columns)
-    nan = Z_md.new_tensor(torch.nan)
-    try:
-        R = coding_rate(Z_md, s.distortion)
-        R_c = nan if warmup else scale * compressed_rate(Z_md, Pi, s.distortion, ranks)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # Cholesky raises it for a matrix that is not finite
-        R, R_c = nan, nan
+    Pi, pi_norm2 = membership(Z if s.share_heads else codes.C, s.eta, s.half_steps, columns)
+    R = R_c = Z.new_tensor(torch.nan)
+    # Cholesky raises this error for a matrix that is not finite
+    with contextlib.suppress(torch.linalg.LinAlgError):  # type: ignore[attr-defined]  # torch's type hints lack it
+        R = coding_rate(Z, s.distortion)
+        if not warmup:
+            R_c = scale * compressed_rate(Z, Pi, s.distortion, ranks)
     loss = -R if warmup else -R + s.gamma * R_c + s.pi_penalty / 2 * pi_norm2
     return loss, StepRecord(step, warmup, loss.item(), R.item(), R_c.item(), pi_norm2.item())
 

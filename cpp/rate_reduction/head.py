@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -30,11 +30,6 @@ class Codes(NamedTuple):
 
 class Head(nn.Module):
     """A network from features `[m, in_dim]` to `Codes`; `shape` holds the arguments of its constructor."""
-
-    kinds: ClassVar[dict[str, type[Head]]] = {}
-
-    def __init_subclass__(cls) -> None:
-        Head.kinds[cls.__name__] = cls
 
     def __init__(self, **shape: int) -> None:
         super().__init__()
@@ -55,20 +50,19 @@ class Head(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write weights and shape as safetensors (never pickle)."""
-        metadata = json.dumps({"kind": type(self).__name__, **self.shape})
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(weights, path, metadata={"head": metadata})
+        save_model(self, str(path), {"head": json.dumps({"kind": type(self).__name__, **self.shape})})
 
     @classmethod
     def load(cls, path: str | Path, device: str = "cpu") -> Head:
         """Read a saved head. ValueError if the metadata of the file has no entry `head`."""
-        with safe_open(path, framework="pt", device=device) as file:
+        with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get("head")
-            if metadata is None:
-                raise ValueError(f"{path} is not a head: its safetensors metadata has no entry 'head'")
-            shape = json.loads(metadata)
-            head = cls.kinds[shape.pop("kind")](**shape)
-            head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
+        if metadata is None:
+            raise ValueError(f"{path} is not a head: its safetensors metadata has no entry 'head'")
+        shape = json.loads(metadata)
+        kinds: dict[str, type[Head]] = {"LinearHead": LinearHead, "TwoHeads": TwoHeads}
+        head = kinds[shape.pop("kind")](**shape)
+        load_model(head, path)
         return head.to(device).eval()
 
 

@@ -36,7 +36,7 @@ def rate(m: int, d: int) -> tuple[str, float, float]:
     """Value and both gradients of R_c: fused, against autograd through the published form (all m matrices at once)."""
     g = torch.Generator().manual_seed(0)
     Z = torch.nn.functional.normalize(torch.randn(m, d, generator=g), dim=1).requires_grad_()
-    Pi = membership(Z.detach(), 0.175, 5).requires_grad_()
+    Pi = membership(Z.detach(), 0.175, 5)[0].requires_grad_()
     fused = seconds(lambda: torch.autograd.grad(compressed_rate(Z, Pi, 0.1), (Z, Pi)))
     published = seconds(lambda: torch.autograd.grad(published_compressed_rate(Z, Pi, 0.1), (Z, Pi)))
     return f"R_c and its gradients, m {m}, d {d}; published form", fused, published
@@ -51,7 +51,7 @@ def step(m: int, d: int, columns: int) -> tuple[str, float, float]:
     Z, C = (torch.nn.functional.normalize(torch.randn(m, d, generator=g), dim=1).requires_grad_() for _ in "ZC")
     settings = Paper(eta=0.12, columns=columns)
     ours = seconds(lambda: torch.autograd.grad(objective(Codes(Z, C), settings, 0, False, g)[0], (Z, C)), 1)
-    Pi = membership(C.detach(), 0.12, 5).requires_grad_()
+    Pi = membership(C.detach(), 0.12, 5)[0].requires_grad_()
     some = seconds(lambda: torch.autograd.grad(published_compressed_rate(Z, Pi[:, :16], 0.1), (Z, Pi)), 1)
     rest = settings.model_copy(update={"gamma": 0.0, "columns": 1})
     others = seconds(lambda: torch.autograd.grad(objective(Codes(Z, C), rest, 0, False, g)[0], (Z, C)), 1)

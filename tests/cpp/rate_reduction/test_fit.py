@@ -22,7 +22,7 @@ def test_gradients_reach_both_heads() -> None:
     X, _ = subspaces(64, 4, 2, 24, seed=0)
     head = TwoHeads(24, 32, 8, torch.Generator().manual_seed(0)).train()
     Z, C = head(X)
-    loss = -coding_rate(Z, 0.1) + compressed_rate(Z, membership(C, 0.175, 5), 0.1)
+    loss = -coding_rate(Z, 0.1) + compressed_rate(Z, membership(C, 0.175, 5)[0], 0.1)
     loss.backward()
     for part in (head.trunk, head.feature, head.cluster):
         for name, weight in part.named_parameters():
