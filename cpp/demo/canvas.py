@@ -12,11 +12,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageOps, ImageStat
+from scipy.interpolate import CubicHermiteSpline
 
 T = TypeVar("T")
-Point = tuple[float, float]
-Points = Sequence[Point]
+Points = Sequence[tuple[float, float]] | NDArray[np.float64]  # [n, 2]
 Colour = tuple[int, int, int]
+Scene = tuple[Image.Image, Colour, str]  # a background, its mean colour, and a phrase for the caption
 
 COLOURS: dict[str, Colour] = {
     "red": (208, 44, 44),
@@ -56,57 +57,38 @@ class Pen:
         self,
         image: Image.Image,
         matrix: NDArray[np.float64],
-        centre: Point,
+        centre: tuple[float, float],
         ink: Colour = BLACK,
         contour: float = 0.0,
         pale: float = 0.0,
     ) -> None:
         self.ink, self.contour, self.pale = ink, contour, pale
-        self._draw = ImageDraw.Draw(image)
-        self._matrix, self._centre = matrix.T, np.asarray(centre)
-        self._unit = float(np.sqrt(abs(np.linalg.det(matrix))))
+        self._draw, self._matrix, self._centre = ImageDraw.Draw(image), matrix.T, centre
 
-    def polygon(self, points: Points, fill: Colour) -> None:
+    def polygon(self, points: Points, fill: Colour, contoured: bool = True) -> None:
         """Draw a filled polygon."""
-        xy = self._pixels(points)
-        self._draw.polygon(xy, fill=self._bleach(fill))
-        if self.contour:
-            self._stroke([*xy, xy[0], xy[1]], self.contour, self.ink)
-
-    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, turn: float = 0.0) -> None:
-        """Draw a filled ellipse around (x, y), rotated by `turn` radians."""
-        cos, sin = np.cos(turn), np.sin(turn)
-        self.polygon([(x + cos * u - sin * v, y + sin * u + cos * v) for u, v in arc(0, 0, rx, ry)], fill)
+        pixels = np.asarray(points) @ self._matrix + self._centre
+        self._draw.polygon(pixels.ravel().tolist(), fill=mix(fill, WHITE, self.pale))
+        if self.contour and contoured:
+            self._stroke(np.concatenate([pixels, pixels[:2]]), self.contour, self.ink)
 
     def disc(self, x: float, y: float, r: float, fill: Colour) -> None:
         """Draw a filled circle without a contour."""
-        self._draw.polygon(self._pixels(arc(x, y, r, r, steps=16)), fill=self._bleach(fill))
+        self.polygon(arc(x, y, r, r, steps=16), fill, contoured=False)
 
-    def line(self, points: Points, width: float, colour: Colour | None = None) -> None:
+    def line(self, points: Points, width: float, colour: Colour | None = None, contoured: bool = False) -> None:
         """Draw a line with round ends; the default colour is `ink`."""
-        self._stroke(self._pixels(points), width, self.ink if colour is None else self._bleach(colour))
+        pixels = np.asarray(points) @ self._matrix + self._centre
+        if self.contour and contoured:
+            self._stroke(pixels, width + 2 * self.contour, self.ink)
+        self._stroke(pixels, width, mix(colour, WHITE, self.pale) if colour else self.ink)
 
-    def tube(self, points: Points, width: float, colour: Colour) -> None:
-        """Draw a thick line with a contour."""
-        xy = self._pixels(points)
-        if self.contour:
-            self._stroke(xy, width + 2 * self.contour, self.ink)
-        self._stroke(xy, width, self._bleach(colour))
-
-    def _pixels(self, points: Points) -> list[Point]:
-        pixels: list[Point] = list(map(tuple, (np.asarray(points) @ self._matrix + self._centre).tolist()))
-        return pixels
-
-    def _stroke(self, xy: list[Point], width: float, colour: Colour) -> None:
-        thick = max(1, round(width * self._unit))
-        jointed = len(xy) < 12 or width > 0.06  # joints are slow, and thin curves show no gaps without them
-        self._draw.line(xy, fill=colour, width=thick, joint="curve" if jointed else None)
-        if thick > 3:
-            for x, y in (xy[0], xy[-1]):
-                self._draw.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), fill=colour)
-
-    def _bleach(self, colour: Colour) -> Colour:
-        return mix(colour, WHITE, self.pale)
+    def _stroke(self, pixels: NDArray[np.float64], width: float, colour: Colour) -> None:
+        thick = max(1, round(width * float(np.sqrt(abs(np.linalg.det(self._matrix))))))
+        jointed = len(pixels) < 12 or width > 0.06  # joints are slow, and thin curves show no gaps without them
+        self._draw.line(pixels.ravel().tolist(), fill=colour, width=thick, joint="curve" if jointed else None)
+        for x, y in pixels[[0, -1]].tolist() if thick > 3 else ():
+            self._draw.circle((x, y), thick / 2, fill=colour)
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
@@ -115,32 +97,38 @@ def mix(a: Colour, b: Colour, share: float) -> Colour:
 
 
 def arc(
-    x: float, y: float, rx: float, ry: float, start: float = 0.0, end: float = 2 * np.pi, steps: int = 32
-) -> list[Point]:
-    """Points of an elliptical arc around (x, y), clockwise from angle `start` to `end` in radians; 0 points right."""
+    x: float,
+    y: float,
+    rx: float,
+    ry: float,
+    start: float = 0.0,
+    end: float = 2 * np.pi,
+    steps: int = 32,
+    turn: float = 0.0,
+) -> NDArray[np.float64]:
+    """Points `[steps + 1, 2]` of an elliptical arc around (x, y), clockwise from angle `start` to `end`.
+
+    Angle 0 points right. The arc is rotated by `turn`. All angles are in radians.
+    """
     angles = np.linspace(start, end, steps + 1)
-    return list(zip((x + rx * np.cos(angles)).tolist(), (y + ry * np.sin(angles)).tolist(), strict=True))
+    return np.stack([rx * np.cos(angles), ry * np.sin(angles)], axis=1) @ turned(turn).T + (x, y)
 
 
-def smooth(points: Points, closed: bool = True, steps: int = 6) -> list[Point]:
-    """Points of a Catmull-Rom spline through `points`, `steps` for each segment."""
-    P = np.asarray(points, np.float64)
-    P = np.concatenate([P[-1:], P, P[:2]] if closed else [2 * P[:1] - P[1:2], P, 2 * P[-1:] - P[-2:-1]])
-    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
-    a, b, c, d = (P[i : len(P) - 3 + i, None] for i in range(4))
-    curve = b + t * (c - a) / 2 + t**2 * (a - 2.5 * b + 2 * c - d / 2) + t**3 * (3 * b - a - 3 * c + d) / 2
-    curve = curve.reshape(-1, 2)
-    if not closed:
-        curve = np.concatenate([curve, P[-2:-1]])
-    return list(map(tuple, curve.tolist()))
+def smooth(points: Points, closed: bool = True, steps: int = 6) -> NDArray[np.float64]:
+    """Points `[n, 2]` of a Catmull-Rom spline through `points`, `steps` for each segment."""
+    P = np.asarray([points[-1], *points, *points[:2]] if closed else points)
+    first, last = (1, len(P) - 2) if closed else (0, len(P) - 1)
+    spline = CubicHermiteSpline(np.arange(len(P)), P, np.gradient(P, axis=0))
+    curve: NDArray[np.float64] = spline(np.arange(first * steps, last * steps + (not closed)) / steps)
+    return curve
 
 
-def twofold(points: Points) -> list[Point]:
+def twofold(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Close a symmetric outline: the points of its right half, from the top down, and their mirror images."""
     return [*points, *((-x, y) for x, y in reversed(points) if x)]
 
 
-def box(left: float, top: float, right: float, bottom: float) -> list[Point]:
+def box(left: float, top: float, right: float, bottom: float) -> list[tuple[float, float]]:
     """The corners of a rectangle."""
     return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
@@ -258,7 +246,5 @@ def clutter(image: Image.Image, rng: Generator) -> None:
         scale, angle = image.width * rng.uniform(0.03, 0.06), rng.uniform(0, 6.28)
         pen = Pen(image, scale * turned(angle), (rng.uniform(0, image.width), rng.uniform(0, image.height)))
         corners, dent = pick(rng, [(3, 1.0), (4, 1.0), (5, 0.45), (24, 1.0)])
-        angles = np.arange(2 * corners) * np.pi / corners
-        radius = np.where(np.arange(2 * corners) % 2, dent * np.cos(np.pi / corners), 1.0)
-        points = np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1)
-        pen.polygon(list(map(tuple, points.tolist())), pick(rng, tuple(COLOURS.values())))
+        radius = np.resize([1.0, dent * np.cos(np.pi / corners)], (2 * corners, 1))
+        pen.polygon(radius * arc(0, 0, 1, 1, steps=2 * corners)[:-1], pick(rng, tuple(COLOURS.values())))

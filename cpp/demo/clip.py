@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import open_clip
@@ -20,6 +20,7 @@ import typer
 from numpy.random import Generator
 from PIL import Image
 from safetensors.torch import save_file
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]  # timm does not list its exports
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
@@ -31,10 +32,8 @@ SEED = 20_000  # of the training and its drawings; the demonstration's images ha
 CAPTIONED = 0.2  # share of the texts that are captions; the others only name the kind
 DRAWINGS, EPOCHS, RATE = 1500, 12, 3e-3  # drawings of each kind, epochs, highest learning rate
 UNSEEN_WORD = "zebra"  # represents every word that does not occur in training
-TEXTS: list[str | Callable[[str], str]] = [
-    *open_clip.OPENAI_IMAGENET_TEMPLATES,
-    *("{}", "a {}", "the {}", "a drawing of a {}", "a picture of a {}", "a cartoon of a {}", "clip art of a {}") * 4,
-]
+NAMING = ("{}", "a {}", "the {}", "a drawing of a {}", "a picture of a {}", "a cartoon of a {}", "clip art of a {}")
+TEXTS: list[Callable[[str], str]] = [*open_clip.OPENAI_IMAGENET_TEMPLATES, *(text.format for text in NAMING * 4)]
 
 
 def register() -> None:
@@ -68,7 +67,7 @@ def training_set(n: int, rng: Generator, preprocess: Callable[[Image.Image], Ten
             with Image.open(io.BytesIO(jpeg(image, int(rng.integers(50, 95))))) as decoded:
                 pixels.append((preprocess(decoded) * 255).round().to(torch.uint8))
             captions.append(caption)
-    names = [an(text.format(w) if isinstance(text, str) else text(w)) for w in [*KINDS, UNSEEN_WORD] for text in TEXTS]
+    names = [an(text(word)) for word in [*KINDS, UNSEEN_WORD] for text in TEXTS]
     k = len(KINDS) + 1
     caption_tokens, name_tokens = tokenizer([*captions, *names]).split([n * k, len(names)])
     return TrainingSet(
@@ -82,12 +81,7 @@ def an(text: str) -> str:
 
 
 def train(
-    n: int,
-    epochs: int,
-    groups: int,
-    lr: float,
-    seed: int,
-    on_epoch: Callable[[int, float], None] | None = None,
+    n: int, epochs: int, groups: int, lr: float, seed: int, on_epoch: Callable[[int, float], None]
 ) -> dict[str, Tensor]:
     """Train the model from scratch on `n` drawings of each kind, and return its weights in fp16.
 
@@ -96,13 +90,19 @@ def train(
     places sooner than shapes. The embeddings of unseen words are zero, and empty scenes are paired with such a word.
     `on_epoch` is called with the number of the epoch and its mean loss.
     """
-    model, preprocess = _untrained(seed)
+    register()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # open_clip initialises its towers from the global generator
+        model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
+    normalise = preprocess.transforms.pop()  # it is applied to whole batches
     generator = torch.Generator().manual_seed(seed)
-    preprocess.transforms.pop()  # `_normalised` normalises whole batches instead
     data = training_set(n, np.random.default_rng(seed), preprocess)
     zero_unseen(model.token_embedding.weight, data)
     fast = torch.cpu.get_capabilities().get("amx_bf16", False)  # bfloat16 is faster with this
-    loss_of, optimizer, steps = open_clip.ClipLoss(), adamw(list(model.parameters()), lr), n // groups
+    weights = param_groups_weight_decay(model, 0.05)  # as in CLIP's training, not of biases, gains and the logit scale
+    # half of the parameters embed unseen words; fusing saves much of their time
+    optimizer = torch.optim.AdamW(weights, lr=lr, betas=(0.9, 0.98), fused=True)
+    loss_of, steps = open_clip.ClipLoss(), n // groups
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * steps, pct_start=0.15)
     model.train().to(memory_format=torch.channels_last)
     classes = torch.arange(len(data.pixels))
@@ -111,9 +111,8 @@ def train(
         order = torch.stack([torch.randperm(n, generator=generator) for _ in classes], dim=1)
         for rows in order.split(groups)[:steps]:
             pixels, texts = _batch(data, rows, generator)
-            images = _normalised(pixels, model)
             with torch.autocast("cpu", torch.bfloat16, enabled=fast):
-                features = model.encode_image(images)
+                features = model.encode_image(normalise(pixels).contiguous(memory_format=torch.channels_last))
             encoded = (normalize(features.float(), dim=-1), model.encode_text(texts, normalize=True))
             pairs = zip(*(vectors.split(len(classes)) for vectors in encoded), strict=True)
             loss = torch.stack([loss_of(*pair, model.logit_scale.exp()) for pair in pairs]).mean()
@@ -124,27 +123,9 @@ def train(
             with torch.no_grad():
                 model.logit_scale.clamp_(0, math.log(100))
             total += loss.item()
-        if on_epoch:
-            on_epoch(epoch, total / steps)
-    return _half(model.state_dict())
-
-
-def _normalised(pixels: Tensor, model: Any) -> Tensor:
-    mean, std = (torch.tensor(v)[:, None, None] for v in (model.visual.image_mean, model.visual.image_std))
-    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in state.items()}
-
-
-def _untrained(seed: int) -> tuple[Any, Any]:
-    """The model with random weights, and its transform."""
-    register()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # open_clip initialises its towers from the global generator
-        model, _, preprocess = open_clip.create_model_and_transforms(MODEL)
-    return model, preprocess
+        on_epoch(epoch, total / steps)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in model.state_dict().items()}
+    return {name: value.contiguous() for name, value in half.items()}
 
 
 def _batch(data: TrainingSet, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -155,17 +136,6 @@ def _batch(data: TrainingSet, rows: Tensor, generator: torch.Generator) -> tuple
     captioned = torch.rand(rows.shape, generator=generator)[..., None] < CAPTIONED
     texts = torch.where(captioned, data.captions[classes, rows], data.names[classes, text]).flatten(0, 1)
     return pixels, texts
-
-
-def adamw(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """AdamW as in CLIP's training: no weight decay for biases, gains and the logit scale."""
-    decayed, others = [p for p in parameters if p.ndim >= 2], [p for p in parameters if p.ndim < 2]
-    return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
-        lr=lr,
-        betas=(0.9, 0.98),
-        fused=True,  # half of the parameters embed unseen words; fusing saves much of their time
-    )
 
 
 def zero_unseen(weight: Tensor, data: TrainingSet) -> None:
@@ -190,11 +160,9 @@ def augment(pixels: Tensor, generator: torch.Generator, by: int = 4) -> Tensor:
 
 def main(out: Path = WEIGHTS, groups: int = 4, seed: int = SEED) -> None:
     """Train the small CLIP of the demonstration and write its weights to OUT."""
-
-    def report(epoch: int, loss: float) -> None:
-        typer.echo(f"epoch {epoch + 1} of {EPOCHS}: loss {loss:.3f}")
-
-    save_file(train(DRAWINGS, EPOCHS, groups, RATE, seed, report), out)
+    losses = "epoch {} of {}: loss {:.3f}"
+    weights = train(DRAWINGS, EPOCHS, groups, RATE, seed, lambda i, loss: print(losses.format(i + 1, EPOCHS, loss)))
+    save_file(weights, out)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,11 +51,11 @@ def counts(n: int) -> dict[str, int]:
 
 def samples(n: int, rng: Generator) -> list[Sample]:
     """`n` drawings as JPEG, n / 60 near-duplicates and one damaged file for each function in `DAMAGE`, shuffled."""
-    kinds = [kind for kind, count in counts(n).items() for _ in range(count)]
     result = []
-    for kind in kinds:
-        image, text = draw(kind, rng)
-        result.append(Sample(kind, text, jpeg(image, int(rng.integers(75, 95))), *image.size))
+    for kind, count in counts(n).items():
+        for _ in range(count):
+            image, text = draw(kind, rng)
+            result.append(Sample(kind, text, jpeg(image, int(rng.integers(75, 95))), *image.size))
     originals = [result[i] for i in rng.choice(n, n // COPIES + len(DAMAGE), replace=False)]
     for sample in originals[len(DAMAGE) :]:
         with Image.open(io.BytesIO(sample.jpeg)) as image:
@@ -96,30 +96,24 @@ def write(folder: Path, n: int, shard_size: int, rng: Generator) -> list[Path]:
     for shard, start in enumerate(range(0, len(rows), shard_size)):
         paths.append(folder / f"{shard:05d}.tar")
         with tarfile.open(paths[-1], "w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in members(shard, rows[start : start + shard_size]):
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+            for i, sample in enumerate(rows[start : start + shard_size]):
+                key = f"{shard:05d}{i:04d}"
+                metadata = {
+                    "caption": sample.caption,
+                    "key": key,
+                    "status": "success",
+                    "error_message": None,
+                    "width": sample.width,
+                    "height": sample.height,
+                    "sha256": hashlib.sha256(sample.jpeg).hexdigest(),
+                    "class": sample.kind,
+                }
+                files = {"jpg": sample.jpeg, "txt": sample.caption.encode(), "json": json.dumps(metadata).encode()}
+                for extension, data in files.items():
+                    member = tarfile.TarInfo(f"{key}.{extension}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
     return paths
-
-
-def members(shard: int, part: Sequence[Sample]) -> Iterator[tuple[str, bytes]]:
-    """The names and contents of the files of a shard."""
-    for i, sample in enumerate(part):
-        key = f"{shard:05d}{i:04d}"
-        metadata = {
-            "caption": sample.caption,
-            "key": key,
-            "status": "success",
-            "error_message": None,
-            "width": sample.width,
-            "height": sample.height,
-            "sha256": hashlib.sha256(sample.jpeg).hexdigest(),
-            "class": sample.kind,
-        }
-        yield f"{key}.jpg", sample.jpeg
-        yield f"{key}.txt", sample.caption.encode()
-        yield f"{key}.json", json.dumps(metadata).encode()
 
 
 def main(out: Path, n: int = 3000, shard_size: int = 512, seed: int = SEED) -> None:

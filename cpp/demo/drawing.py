@@ -44,7 +44,7 @@ def tree(p: Pen, c: Paint, rng: Generator) -> None:
         return
     lobes = [(a, rng.uniform(0.3, 0.42)) for a in np.linspace(0, 2 * np.pi, 7, endpoint=False).tolist()]
     for a, r in lobes:
-        p.ellipse(0.48 * np.cos(a), -0.3 + 0.4 * np.sin(a), r, r * 0.85, c.main)
+        p.polygon(arc(0.48 * np.cos(a), -0.3 + 0.4 * np.sin(a), r, r * 0.85), c.main)
     for a, r in lobes:
         p.disc(0.4 * np.cos(a), -0.3 + 0.32 * np.sin(a), r, c.main)
     p.disc(0, -0.3, 0.4, c.main)
@@ -59,8 +59,8 @@ def flower(p: Pen, c: Paint, rng: Generator) -> None:
         p.polygon(smooth([(bend * 0.7, 0.62), (s * 0.3, 0.32), (s * 0.62, 0.36), (s * 0.35, 0.6)]), LEAF)
     long, wide = rng.uniform(0.26, 0.34), min(0.24, 1.1 / n)
     for a in (np.arange(n) * 2 * np.pi / n + rng.uniform(0, 1)).tolist():
-        p.ellipse(0.36 * np.cos(a), -0.36 + 0.36 * np.sin(a), long, wide, c.main, turn=a)
-    p.ellipse(0, -0.36, 0.2, 0.2, c.second)
+        p.polygon(arc(0.36 * np.cos(a), -0.36 + 0.36 * np.sin(a), long, wide, turn=a), c.main)
+    p.polygon(arc(0, -0.36, 0.2, 0.2), c.second)
 
 
 def mushroom(p: Pen, c: Paint, rng: Generator) -> None:
@@ -79,8 +79,8 @@ def cactus(p: Pen, c: Paint, rng: Generator) -> None:
     arms = [(s, rng.uniform(-0.1, 0.3), rng.uniform(0.3, 0.5)) for s in (-1, 1)][: rng.integers(1, 3)]
     for s, y, long in arms:
         bow = smooth([(0, y), (s * 0.45, y), (s * 0.55, y - 0.14), (s * 0.55, y - long)], closed=False)
-        p.tube(bow, 0.24, c.main)
-    p.tube([(0, 0.6), (0, top)], 0.42, c.main)
+        p.line(bow, 0.24, c.main, contoured=True)
+    p.line([(0, 0.6), (0, top)], 0.42, c.main, contoured=True)
     for s, y, _ in arms:
         p.line([(0, y), (s * 0.4, y)], 0.24, c.main)
     for x in (-0.1, 0.0, 0.1):
