@@ -9,7 +9,7 @@ import yaml
 from cpp.encoding.weights import SUFFIXES
 from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
-from cpp.report import section_page
+from cpp.report import section_pages
 from cpp.sources import vectors
 from cpp.store.connect import open_store
 from pipelines.config.errors import ConfigError
@@ -188,7 +188,7 @@ def _pages(config: Config) -> dict[str, str]:
     if c is None:
         return {}
     exists = {"duplicates_page.html": c.duplicates, "outliers_page.html": c.outliers, "balance_page.html": True}
-    return {file: section_page.PAGES[file] for file, present in exists.items() if present}
+    return {file: section_pages.PAGES[file] for file, present in exists.items() if present}
 
 
 def _display(config: Config) -> dict[str, Stage]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from markupsafe import escape
 from numpy.typing import NDArray
 
-from cpp.report.tsne_map import SIDE, Plane
+from cpp.report.tsne_map import SIDE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -148,21 +148,21 @@ def loss_curve(values: Sequence[float], warmup: int, description: str) -> Chart:
     return _chart(axes, description)
 
 
-def scatter(plane: Plane, titles: Mapping[int, str]) -> Chart:
+def scatter(plane: Mapping[str, Any], titles: Mapping[int, str]) -> Chart:
     """The map: a point for each image in the colour of its cluster, and the names of the clusters with most points."""
     size = SIDE + 60
     axes = _axes("", "", size=(size, size), box=(30, 30, SIDE, SIDE), ground="white")
     axes.set(xlim=(0, SIDE), ylim=(SIDE, 0))
     axes.set_axis_off()
-    colours = {centre.cluster: HUES[centre.colour % len(HUES)] for centre in plane.centres}
-    points = [colours[cluster] for cluster in plane.cluster]
-    axes.scatter(plane.x, plane.y, s=49, c=points, alpha=0.7, linewidths=0, clip_on=False)
-    for centre in plane.centres[:MAP_NAMES]:
-        name = "".join(filter(str.isprintable, titles.get(centre.cluster, "")[:MAP_LETTERS]))
+    colours = {centre["cluster"]: HUES[centre["colour"] % len(HUES)] for centre in plane["centres"]}
+    points = [colours[cluster] for cluster in plane["cluster"]]
+    axes.scatter(plane["x"], plane["y"], s=49, c=points, alpha=0.7, linewidths=0, clip_on=False)
+    for centre in plane["centres"][:MAP_NAMES]:
+        name = "".join(filter(str.isprintable, titles[centre["cluster"]][:MAP_LETTERS]))
         ground = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
-        axes.text(centre.x, centre.y, name, parse_math=False, ha="center", va="center", fontsize=15, weight=600,
+        axes.text(centre["x"], centre["y"], name, parse_math=False, ha="center", va="center", fontsize=15, weight=600,
                   color="#1c232d", bbox=ground)  # fmt: skip
-    return _chart(axes, f"Map of {len(plane.x):,} images in {len(plane.centres):,} clusters.")
+    return _chart(axes, f"Map of {len(points):,} images in {len(colours):,} clusters.")
 
 
 def _axes(

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import io
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image
 
 from cpp.files.quantities import format_duration, format_percent
 
 LISTED = 5_000  # clusters on the main page, at most; the other pages have all of them
 ON_A_PAGE = 50  # clusters on each of the other pages
-ROOM = 23_000_000  # bytes of the pictures and texts on a page, so that the whole page has less than 25 MB
+LONG = 1.8  # a picture is shown whole, not cropped to a square, if the ratio of its sides is larger
 
 
 def page_of(cluster: int) -> str:
@@ -27,19 +28,11 @@ def page_of(cluster: int) -> str:
     return f"pages/clusters-{cluster // ON_A_PAGE:05d}.html"
 
 
-def base64_size(data: bytes | None) -> float:
-    """The bytes that a picture takes on a page."""
-    return 4 / 3 * len(data or b"")
-
-
-def script_json(value: Any) -> str:
-    """JSON that is safe in a `<script>`, whatever its strings contain."""
-    text = json.dumps(value, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
 def fill(template: str, **values: Any) -> str:
-    """A template of `cpp/report/templates` with the style and the script of the pages."""
+    """A template of `cpp/report/templates` with the style and the script of the pages.
+
+    A table cell is a text, an integer (shown with commas), a share (shown as a percentage) or None (shown as a dash).
+    """
     script, style = source("report.js"), source("report.css")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _environment().get_template(template)
@@ -49,6 +42,17 @@ def fill(template: str, **values: Any) -> str:
 def source(name: str) -> str:
     """The text of a file of `cpp/report/templates`."""
     return (resources.files("cpp.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def base64_text(data: bytes) -> str:
+    """The picture as a page contains it."""
+    return base64.b64encode(data).decode()
+
+
+def is_long(data: bytes) -> bool:
+    """Whether a picture, as WebP, is too long to be recognized when it is cropped to a square."""
+    with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        return max(image.size) > LONG * min(image.size)
 
 
 def fixed(value: float | None, digits: int) -> str | None:
@@ -66,6 +70,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     numbers = {"count": "{:,}".format, "percent": format_percent, "duration": format_duration, "fixed": fixed}
-    environment.filters |= numbers
+    environment.filters |= {**numbers, "base64": base64_text}
+    environment.tests["long"] = is_long
     environment.globals |= {"page_of": page_of, "on_a_page": ON_A_PAGE, "listed": LISTED}
     return environment

@@ -6,36 +6,39 @@ This module knows no run and no folder.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from cpp.report import charts
-from cpp.report.cards import LONG, Card
 from cpp.report.charts import Chart
-from cpp.report.tsne_map import Plane
+from cpp.report.html import is_long
 
 LARGEST = 20  # clusters on the contact sheet
 ACROSS, PICTURES = 4, 6  # its columns, and pictures of a cluster, in two rows
 TILE, GAP, MARGIN, TEXT = 80, 4, 20, 44  # pixels
 
 
-def draw(title: str, cards: Sequence[Card], coding_length: Chart | None, plane: Plane) -> dict[str, bytes]:
+def draw(
+    title: str, cards: Sequence[Mapping[str, Any]], coding_length: Chart | None, plane: Mapping[str, Any]
+) -> dict[str, bytes]:
     """The files by name. The contact sheet needs a cluster with a picture, and the curve more than one K."""
-    largest = sorted(cards, key=lambda card: (-card.size, card.cluster))[:LARGEST]
     drawn = {
-        "sizes.svg": charts.cluster_sizes([card.size for card in cards]),
-        "map.svg": charts.scatter(plane, {card.cluster: card.title for card in cards}),
+        "sizes.svg": charts.cluster_sizes([card["size"] for card in cards]),
+        "map.svg": charts.scatter(plane, {card["cluster"]: card["title"] for card in cards}),
         "curve.svg": coding_length,
     }
     files = {name: chart.svg.encode() for name, chart in drawn.items() if chart is not None}
-    if any(picture.large for card in largest for picture in card.members.get("typical", ())):
-        files["contact-sheet.png"] = contact_sheet(title, largest)
+    largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[:LARGEST]
+    pictures = [[member.get("large") for member in card["members"] if member["kind"] == "typical"] for card in largest]
+    if any(data for of_card in pictures for data in of_card):
+        files["contact-sheet.png"] = contact_sheet(title, largest, pictures)
     return files
 
 
-def contact_sheet(title: str, cards: Sequence[Card]) -> bytes:
-    """A PNG with the title, the size and the most typical pictures of each cluster."""
+def contact_sheet(title: str, cards: Sequence[Mapping[str, Any]], pictures: Sequence[Sequence[bytes | None]]) -> bytes:
+    """A PNG with the title, the size and the first pictures of each cluster."""
     across = PICTURES // 2
     width = across * (TILE + GAP)
     height = TEXT + 2 * (TILE + GAP)
@@ -46,12 +49,11 @@ def contact_sheet(title: str, cards: Sequence[Card]) -> bytes:
     _write(pen, (MARGIN, 18), title, 24, sheet.width - 2 * MARGIN)
     for i, card in enumerate(cards):
         left, top = MARGIN + i % ACROSS * (width + MARGIN), 64 + i // ACROSS * (height + MARGIN)
-        _write(pen, (left, top), card.title, 17, width)
-        _write(pen, (left, top + 21), f"{card.size:,} images", 13, width, "#566170")
-        for j, picture in enumerate(card.members.get("typical", ())[:PICTURES]):
-            if picture.large is not None:
-                place = left + j % across * (TILE + GAP), top + TEXT + j // across * (TILE + GAP)
-                sheet.paste(_square(picture.large), place)
+        _write(pen, (left, top), card["title"], 17, width)
+        _write(pen, (left, top + 21), f"{card['size']:,} images", 13, width, "#566170")
+        for j, data in enumerate(pictures[i][:PICTURES]):
+            if data is not None:
+                sheet.paste(_square(data), (left + j % across * (TILE + GAP), top + TEXT + j // across * (TILE + GAP)))
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
     return out.getvalue()
@@ -59,7 +61,7 @@ def contact_sheet(title: str, cards: Sequence[Card]) -> bytes:
 
 def _square(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=["WEBP"]).convert("RGBA")
-    fit = ImageOps.pad if max(image.size) > LONG * min(image.size) else ImageOps.fit
+    fit = ImageOps.pad if is_long(data) else ImageOps.fit
     ground = Image.new("RGBA", (TILE, TILE), "white")
     return Image.alpha_composite(ground, fit(image, (TILE, TILE), Image.Resampling.LANCZOS)).convert("RGB")
 

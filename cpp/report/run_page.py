@@ -5,25 +5,21 @@ This module knows no files. Names, keys, captions and settings are untrusted, an
 
 from __future__ import annotations
 
-import base64
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from cpp.report import charts, html
-from cpp.report.cards import Card, Picture
 from cpp.report.charts import Chart
-from cpp.report.confusion import Confusion
-from cpp.report.html import base64_size, fill
-from cpp.report.layer_tree import Node
-from cpp.report.tsne_map import Plane
+
+Card = Mapping[str, Any]
 
 PAGED = 500  # with more clusters, the pictures are on further pages
+ROOM = 23_000_000  # bytes of the pictures and texts on a page, so that the whole page has less than 25 MB
 PER_CLUSTER = 1_500  # approximate bytes of a short card without pictures; a full card has three times as many
-EXAMPLES = 8  # rejected images that are shown for each reason
 CURVE_STEPS = 8  # steps of training from which on the loss record is shown as curves
 LOSSES = {  # columns of the loss record with title and unit
     "loss": ("Loss", " nats"),
@@ -33,94 +29,33 @@ LOSSES = {  # columns of the loss record with title and unit
 }
 
 
-class Step(NamedTuple):
-    """A step with its seconds of work over all shards and the number of its input rows."""
+def render(page: Mapping[str, Any]) -> str:
+    """The HTML of the main page, smaller than 25 MB for any run: it shows fewer pictures if necessary.
 
-    name: str
-    seconds: float
-    rows: int
-    shards: int
-
-    @property
-    def rate(self) -> float | None:
-        return self.rows / self.seconds if self.seconds > 0 and self.rows else None
-
-
-class Rejected(NamedTuple):
-    """The number of images that were rejected for one reason, and some examples."""
-
-    reason: str
-    images: int
-    examples: Sequence[Picture] = ()
-
-
-@dataclass(frozen=True)
-class Page:
-    """The content of the pages of a run.
-
-    `k` is the choice of K with its `sentence` and its interval from `low` to `high`; `partition` has the method and
-    the candidates of the partition, `encoders` the settings by column of vectors, and `loss` the columns of the loss
-    record. `scores` and `name_scores` are the contents of those files. `small` has thumbnails for the map by shard and
-    key, and `curation_pages` titles by file name.
+    `page` has the values of `report.html`: the `title`; the `cards` of `cpp.report.cards` and the `tree` of layers;
+    `k`, the choice of K with its `sentence` and its interval from `low` to `high`, and whether it `was_set`;
+    `partition`, its method and candidates; `encoders`, settings by column of vectors; `rejected`, for each reason the
+    number of `images` and `examples`; `warnings`; the chart `coding_length` or None; the `map` of `tsne_map` with the
+    `key` and the picture `small` of each point; the contents `scores` and `name_scores` of these files and the
+    `confusion`, each or None; the columns of the `loss` record; `steps` with `seconds`, `rows` and `shards`;
+    `settings` as text; `versions` by package; `pictures_allowed`; and `curation_pages`, titles by file name.
     """
-
-    title: str
-    k: Mapping[str, Any]
-    partition: Mapping[str, Any]
-    cards: Sequence[Card]
-    rejected: Sequence[Rejected] = ()
-    warnings: Sequence[str] = ()
-    k_was_set: bool = False
-    encoders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    coding_length: Chart | None = None
-    tree: Sequence[Node] = ()
-    plane: Plane | None = None
-    small: Mapping[tuple[str | None, str], bytes] = field(default_factory=dict)
-    scores: Mapping[str, Any] | None = None
-    name_scores: Mapping[str, Any] | None = None
-    confusion: Confusion | None = None
-    loss: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    steps: Sequence[Step] = ()
-    settings: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    pictures_allowed: bool = True
-    curation_pages: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def images(self) -> int:
-        return sum(card.size for card in self.cards)
-
-    @property
-    def unreadable(self) -> int:
-        """The number of pictures that could not be read from the image shards."""
-        pictures = (picture for card in self.cards for kind in card.members.values() for picture in kind)
-        return self.pictures_allowed * sum(p.image_shard is not None and p.large is None for p in pictures)
-
-    @property
-    def paged(self) -> bool:
-        return len(self.cards) > PAGED
-
-    @property
-    def largest(self) -> list[Card]:
-        """The clusters on the main page, the largest first."""
-        return sorted(self.cards, key=lambda card: (-card.size, card.cluster))[: html.LISTED]
-
-
-def render(page: Page) -> str:
-    """The HTML of the main page, smaller than 25 MB for any run: it shows fewer pictures if necessary."""
-    cards = page.largest
-    per_cluster = PER_CLUSTER * (1 if page.paged else 3)
-    room = html.ROOM - len(page.settings) - per_cluster * len(cards)
+    cards, paged = page["cards"], len(page["cards"]) > PAGED
+    largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]
+    room = ROOM - len(page["settings"]) - PER_CLUSTER * (1 if paged else 3) * len(largest)
     points = _points(page, room // 3)
-    sizes = [card.size for card in cards]
-    return fill(
+    missing = sum(p["image_shard"] is not None and not p.get("large") for card in cards for p in card["members"])
+    return html.fill(
         "report.html",
         page=page,
-        cards=fit(cards, room - len(points), small=page.paged),
-        points=Markup(points),  # noqa: S704 (script_json leaves no < in it)
-        sizes=charts.cluster_sizes(sizes),
-        median=statistics.median_high(sizes),
-        losses=_loss_curves(page.loss),
+        paged=paged,
+        cards=fit(largest, room - len(points), small=paged),
+        points=points,
+        images=sum(card["size"] for card in cards),
+        unreadable=missing if page["pictures_allowed"] else 0,
+        sizes=charts.cluster_sizes([card["size"] for card in largest]),
+        median=statistics.median_high(card["size"] for card in largest),
+        losses=_loss_curves(page["loss"]),
     )
 
 
@@ -135,56 +70,49 @@ def _loss_curves(loss: Mapping[str, Sequence[float]]) -> list[Chart]:
     ]
 
 
-def pages(page: Page) -> Iterator[tuple[str, str]]:
+def pages(title: str, cards: Sequence[Card]) -> Iterator[tuple[str, str]]:
     """File name and HTML of the pages with `ON_A_PAGE` clusters each; a run with few clusters has none."""
-    by_number = sorted(page.cards, key=lambda card: card.cluster) if page.paged else []
+    by_number = sorted(cards, key=lambda card: card["cluster"]) if len(cards) > PAGED else []
     for start in range(0, len(by_number), html.ON_A_PAGE):
-        cards = by_number[start : start + html.ON_A_PAGE]
-        cards = fit(cards, html.ROOM - 3 * PER_CLUSTER * len(cards))
+        on_page = by_number[start : start + html.ON_A_PAGE]
+        shown = fit(on_page, ROOM - 3 * PER_CLUSTER * len(on_page))
         last = start + html.ON_A_PAGE >= len(by_number)
-        yield html.page_of(start).removeprefix("pages/"), fill("clusters.html", page=page, cards=cards, last=last)
+        name = html.page_of(start).removeprefix("pages/")
+        yield name, html.fill("clusters.html", title=title, cards=shown, last=last)
 
 
-def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[Card]:
-    """Cards with no more pictures than fit in `room` bytes: the first of every cluster, then the second, and so on.
+def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[dict[str, Any]]:
+    """Cards with no more members than fit in `room` bytes: the first of every cluster, then the second, and so on.
 
     `small` takes the small pictures, and typical members alone.
     """
-    kept: dict[int, dict[str, list[Picture]]] = {card.cluster: {} for card in cards}
-    for cluster, kind, picture in _in_turn(cards, ("typical",) if small else ("typical", "borderline", "odd")):
-        data = picture.small if small else picture.large
-        room -= base64_size(data) + 2 * len(picture.alt) + 100
+    kinds, size = (["typical"], "small") if small else (["typical", "borderline", "odd"], "large")
+    shown: dict[int, list[Mapping[str, Any]]] = {card["cluster"]: [] for card in cards}
+    candidates = [(card["cluster"], member) for card in cards for member in card["members"] if member["kind"] in kinds]
+    for cluster, member in sorted(candidates, key=lambda pair: (pair[1]["rank"], kinds.index(pair[1]["kind"]))):
+        room -= _bytes(member.get(size)) + 2 * len(member.get("caption") or member["key"]) + 100
         if room < 0:
             break
-        kept[cluster].setdefault(kind, []).append(replace(picture, data=data))
-    return [replace(card, members=kept[card.cluster]) for card in cards]
+        shown[cluster].append(member)
+    return [{**card, "members": shown[card["cluster"]]} for card in cards]
 
 
-def _in_turn(cards: Sequence[Card], kinds: Sequence[str]) -> Iterator[tuple[int, str, Picture]]:
-    most = max((len(pictures) for card in cards for pictures in card.members.values()), default=0)
-    for rank in range(most):
-        for kind in kinds:
-            for card in cards:
-                if rank < len(card.members.get(kind, ())):
-                    yield card.cluster, kind, card.members[kind][rank]
+def _bytes(data: bytes | None) -> float:
+    """The bytes that a picture takes on a page."""
+    return 4 / 3 * len(data or b"")
 
 
-def _points(page: Page, room: float) -> str:
+def _points(page: Mapping[str, Any], room: float) -> Markup:
     """The map as JSON for the script, with as many pictures as fit."""
-    if page.plane is None:
-        return "null"
-    plane, pictures = page.plane, []
-    for place in plane.places:
-        data = page.small.get(place)
-        room -= base64_size(data)
-        pictures.append(base64.b64encode(data).decode() if data and room > 0 else None)
-    names = {card.cluster: card.title for card in page.cards}
+    points, pictures = page["map"], []
+    for data in points["small"]:
+        room -= _bytes(data)
+        pictures.append(html.base64_text(data) if data and room > 0 else None)
+    titles = {card["cluster"]: card["title"][:40] for card in page["cards"]}
     content = {
-        "x": plane.x,
-        "y": plane.y,
-        "cluster": plane.cluster,
-        "key": [key[:80] for _, key in plane.places],
+        **{name: points[name] for name in ("x", "y", "cluster")},
+        "key": [key[:80] for key in points["key"]],
         "picture": pictures,
-        "centres": [{**centre._asdict(), "name": names.get(centre.cluster, "")[:40]} for centre in plane.centres],
+        "centres": [{**centre, "name": titles.get(centre["cluster"], "")} for centre in points["centres"]],
     }
-    return html.script_json(content)
+    return htmlsafe_json_dumps(content, separators=(",", ":"))

@@ -6,7 +6,7 @@ For 3,000 CLIP vectors, scikit-learn's t-SNE kept more neighbours than UMAP in h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,43 +44,22 @@ def _tsne(X: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return np.asarray(tsne.fit_transform(X), np.float32)
 
 
-class Centre(NamedTuple):
-    """The position of the name of a cluster, its number of points and its colour, below `COLOURS`."""
+def plane(points_n2: NDArray[np.floating], cluster: Sequence[int]) -> dict[str, Any]:
+    """The map of points `[n, 2]` with their clusters: `x`, `y` and `cluster` of each, and the `centres` of clusters.
 
-    cluster: int
-    x: float
-    y: float
-    points: int
-    colour: int
-
-
-class Plane(NamedTuple):
-    """The points of a map with the shard and key of each image, and the centres of clusters, the largest first."""
-
-    x: list[float]
-    y: list[float]
-    cluster: list[int]
-    places: list[tuple[str | None, str]]
-    centres: list[Centre]
-
-
-def plane(points_n2: NDArray[np.floating], cluster: Sequence[int], places: list[tuple[str | None, str]]) -> Plane:
-    """The map of points `[n, 2]` with their clusters and places."""
+    A centre has its `cluster`, the number of its `points`, the place `x` and `y` of its name and a `colour` below
+    `COLOURS`. The largest cluster is first.
+    """
     Y, clusters = np.asarray(points_n2, np.float64).round(1), np.asarray(cluster)
     numbers, counts = np.unique(clusters, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    numbers, counts = numbers[order], counts[order]
-    middles = np.array([_middle(Y[clusters == k]) for k in numbers]).reshape(-1, 2)
-    centres = [
-        Centre(int(k), float(x), float(y), int(n), colour)
-        for k, n, (x, y), colour in zip(numbers, counts, middles, colours(middles), strict=True)
-    ]
-    return Plane(Y[:, 0].tolist(), Y[:, 1].tolist(), clusters.tolist(), places, centres)
-
-
-def _middle(Y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The point of a cluster nearest to its median, which lies within the cluster whatever its shape."""
-    return np.asarray(Y[np.abs(Y - np.median(Y, axis=0)).sum(axis=1).argmin()])
+    middles = np.empty((len(order), 2))
+    for middle, k in zip(middles, numbers[order], strict=True):
+        own = Y[clusters == k]  # the point nearest to the median lies within the cluster whatever its shape
+        middle[:] = own[np.abs(own - np.median(own, axis=0)).sum(axis=1).argmin()]
+    columns = zip(numbers[order].tolist(), *middles.T.tolist(), counts[order].tolist(), colours(middles), strict=True)
+    centres = [{"cluster": k, "x": x, "y": y, "points": n, "colour": colour} for k, x, y, n, colour in columns]
+    return {"x": Y[:, 0].tolist(), "y": Y[:, 1].tolist(), "cluster": clusters.tolist(), "centres": centres}
 
 
 def colours(middles_k2: NDArray[np.float64]) -> list[int]:

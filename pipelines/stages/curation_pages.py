@@ -18,18 +18,19 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
 from cpp.naming.titles import row_title
-from cpp.report import balance_page, duplicates_page, outliers_page, thumbnails
+from cpp.report import section_pages, thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import read_main_clusters
 
+IMAGES = 8  # kept and dropped images that are shown of a cluster
 PICTURE = ("shard", "row", "key", "image_shard", "large")  # columns of DUPLICATE_PICTURES
 
 
 class OutliersPage(Stage):
     """OUTLIERS -> the page with the most unusual images by score and part, and the effect of each threshold."""
 
-    version = 2
+    version = 3
     products = (Product("outliers_page", ".html"),)
     whole = ("outliers", "assignments", "clusters")
     title: str
@@ -38,38 +39,38 @@ class OutliersPage(Stage):
     images: bool
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        counts = np.zeros(outliers_page.BINS, np.int64)
-        highest = SmallestRows(max(outliers_page.SHOWN.values()))  # by kind: it stands in the column `cluster`
+        counts = np.zeros(section_pages.SCORE_BINS, np.int64)
+        highest = SmallestRows(max(section_pages.OUTLIERS.values()))  # by kind: it stands in the column `cluster`
         for outliers, assigned in _aligned(context):
-            bins = (outliers["outlier"].to_numpy() * outliers_page.BINS).astype(np.int64)
-            counts += np.bincount(bins.clip(0, outliers_page.BINS - 1), minlength=outliers_page.BINS)
+            bins = (outliers["outlier"].to_numpy() * section_pages.SCORE_BINS).astype(np.int64)
+            counts += np.bincount(bins.clip(0, section_pages.SCORE_BINS - 1), minlength=section_pages.SCORE_BINS)
             columns = {"of": assigned["cluster"], "key": assigned["key"], "image_shard": assigned["image_shard"]}
             columns |= {name: outliers[name] for name in ("outlier", *PARTS)}
-            for number, kind in enumerate(outliers_page.SHOWN):
+            for number, kind in enumerate(section_pages.OUTLIERS):
                 value = outliers[kind].to_numpy(zero_copy_only=False).astype(np.float64)
                 present = np.flatnonzero(~np.isnan(value))
                 batch = pa.record_batch({"cluster": np.full(len(value), number, np.int32), **columns})
                 highest.add(-value[present], batch.take(pa.array(present)))
         examples = self._examples(highest, context)
-        page = outliers_page.page(self.title, counts, self.threshold, examples, self.others)
+        page = section_pages.outliers(self.title, counts, self.threshold, examples, self.others)
         out["outliers_page"].write_text(page, encoding="utf-8")
         return Counts(int(counts.sum()), int(counts.sum()))
 
     def _examples(self, highest: SmallestRows, context: Context) -> list[dict[str, Any]]:
         """The most unusual images of each kind with their pictures and the titles of their clusters."""
-        titles, kinds = [row_title(row) for row in read_main_clusters(context)], list(outliers_page.SHOWN)
+        titles, kinds = [row_title(row) for row in read_main_clusters(context)], list(section_pages.OUTLIERS)
         rows = []
         for number, of_kind in itertools.groupby(highest.rows(), key=itemgetter("cluster")):
             kind = kinds[number]
-            shown = itertools.islice(of_kind, outliers_page.SHOWN[kind])
-            rows += [{**row, "kind": kind, "name": titles[row["of"]]} for row in shown]
+            shown = itertools.islice(of_kind, section_pages.OUTLIERS[kind])
+            rows += [{**row, "kind": kind, "title": titles[row["of"]]} for row in shown]
         return _with_pictures(rows, self.images, context)
 
 
 class BalancePage(Stage):
     """DROP -> the page with the sizes of clusters before and after, and examples of kept and dropped images."""
 
-    version = 2
+    version = 3
     products = (Product("balance_page", ".html"),)
     whole = ("drop", "assignments", "clusters", "curation", "tree")
     title: str
@@ -80,21 +81,21 @@ class BalancePage(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         clusters = read_main_clusters(context)
         before, after = (np.zeros(len(clusters), np.int64) for _ in range(2))
-        shown = np.array(balance_page.clusters_shown(np.array([row["size"] for row in clusters])))
-        typical = SmallestRows(balance_page.IMAGES)  # by cluster and decision
+        shown = np.array(section_pages.clusters_shown(np.array([row["size"] for row in clusters])))
+        typical = SmallestRows(IMAGES)  # by cluster and decision
         for batch, reasons in _decisions(context):
             cluster = batch["cluster"].to_numpy()
             kept = np.array([reason is None for reason in reasons], np.bool_)
             before += np.bincount(cluster, minlength=len(before))
             after += np.bincount(cluster[kept], minlength=len(after))
             columns = {"of": batch["cluster"], "key": batch["key"], "image_shard": batch["image_shard"]}
-            columns |= {"cluster": 2 * cluster + kept, "reason": pa.array(reasons, pa.string())}
+            columns |= {"cluster": 2 * cluster + ~kept, "reason": pa.array(reasons, pa.string())}
             chosen = np.flatnonzero(np.isin(cluster, shown))
             typical.add(-batch["score"].to_numpy()[chosen], pa.record_batch(columns).take(pa.array(chosen)))
         rows = _with_pictures([{**row, "cluster": row["of"]} for row in typical.rows()], self.images, context)
         titles = [row_title(row) for row in clusters]
         summary = json.loads(Path(context.file("curation")).read_text())
-        page = balance_page.page(self.title, summary, self.how, titles, before, after, rows, self.others)
+        page = section_pages.balance(self.title, summary, self.how, titles, before, after, rows, self.others)
         out["balance_page"].write_text(page, encoding="utf-8")
         return Counts(int(before.sum()), int(before.sum()))
 
@@ -129,7 +130,7 @@ def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -
 class DuplicatesPage(Stage):
     """Counts, curve and examples of near-duplicates -> their page."""
 
-    version = 3
+    version = 4
     products = (Product("duplicates_page", ".html"),)
     whole = ("duplicate_curve", "duplicate_examples", "duplicate_pictures", "duplicate_counts")
     title: str
@@ -149,9 +150,7 @@ class DuplicatesPage(Stage):
             examples.setdefault((row["what"], row["number"]), []).append({**row, **picture})
         counts = json.loads(Path(context.file("duplicate_counts")).read_text())
         curve = tables.read(context.file("duplicate_curve")).to_pydict()
-        search = duplicates_page.Search(
-            run=self.title, threshold=self.threshold, keep=self.keep, neighbours=self.neighbours, bytes=self.bytes
-        )
-        page = duplicates_page.page(search, counts, curve, list(examples.values()), self.others)
+        search = {name: getattr(self, name) for name in ("threshold", "keep", "neighbours", "bytes")}
+        page = section_pages.duplicates(self.title, search, counts, curve, list(examples.values()), self.others)
         out["duplicates_page"].write_text(page, encoding="utf-8")
         return Counts(counts["rows"], counts["rows"])

@@ -18,7 +18,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming.titles import best_word
 from cpp.rate_reduction.coding_rate import Moments
-from cpp.report import drift_page
+from cpp.report import section_pages
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import TreeFile, read_groups, read_main_clusters, read_part_moments, read_tree
@@ -65,7 +65,7 @@ class Growth(Stage):
         out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")
         table = _by_cluster(context, old, new)
         tables.write(table, out["growth_by_cluster"])
-        page = drift_page.page(self.title, growth, old, new, table.to_pylist())
+        page = section_pages.appended(self.title, growth, old, new, table.to_pylist())
         out["report"].write_text(page, encoding="utf-8")
         return Counts(new.rows, new.rows)
 

@@ -13,13 +13,15 @@ import numpy as np
 from cpp.clustering import quality
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.report import cards, charts, confusion, html, layer_tree, plots, run_page, thumbnails, tsne_map
-from cpp.report.cards import Picture
+from cpp.report import cards, charts, confusion, html, plots, run_page, thumbnails, tsne_map
 from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import read_cluster_moments, read_main_clusters, read_partition_metadata, read_tree
+
+REJECTED = 8  # rejected images that are shown for each reason
+Pictures = dict[tuple[str | None, str], dict[str, Any]]  # rows of THUMBNAILS by shard and key
 
 
 class Confusion(Stage):
@@ -43,7 +45,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 6
+    version = 7
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
@@ -59,58 +61,71 @@ class Report(Stage):
         page = self._page(context)
         out["report"].write_text(run_page.render(page), encoding="utf-8")
         out["pages"].mkdir()
-        for name, text in run_page.pages(page):
+        for name, text in run_page.pages(self.title, page["cards"]):
             (out["pages"] / name).write_text(text, encoding="utf-8")
-        return Counts(page.images, page.images)
+        images = sum(card["size"] for card in page["cards"])
+        return Counts(images, images)
 
-    def _page(self, context: Context) -> run_page.Page:
-        tree, loss = read_tree(context), tables.read(context.file("loss"))
+    def _page(self, context: Context) -> dict[str, Any]:
+        tree = read_tree(context)
         rows = tables.read(context.file("clusters")).to_pylist()
         pictures, rejected_pictures = _thumbnails(context)
         counts = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
-        members = cards.members(tables.read(context.file("examples")), pictures)
-        all_cards = cards.cards([row for row in rows if row["main"]], members, confusion.classes(counts))
+        main = [row for row in rows if row["main"]]
         reasons = Counter[str]()
         for batch in tables.batches(context.whole["rejected"], ["reason"], context.prefetch):
             reasons.update(batch["reason"].to_pylist())
         totals = totals_by_step(Path(context.file("events")))
         moments = read_cluster_moments(context, tree.clusters[tree.main])
-        return run_page.Page(
-            title=self.title,
-            k=tree.about,
-            k_was_set=self.asked,
-            partition=read_partition_metadata(context),
-            encoders=_encoders(context),
-            cards=all_cards,
-            rejected=[run_page.Rejected(why, n, rejected_pictures.get(why, [])) for why, n in reasons.most_common()],
-            warnings=quality.warnings(moments, [card.size for card in all_cards], tree.about["high"]),
-            coding_length=charts.coding_length(tree.bits, tree.draws, tree.main),
-            tree=layer_tree.layer_tree([row for row in rows if row["layer"] <= html.LISTED]),
-            plane=_plane(context),
-            small={place: row["small"] for place, row in pictures.items() if row["small"]},
-            scores=_read_json(context, "scores"),
-            name_scores=_read_json(context, "name_scores"),
-            confusion=confusion.confusion(counts) if counts else None,
-            loss={name: loss[name].to_pylist() for name in loss.column_names},
-            steps=[run_page.Step(name, t.seconds, t.rows, t.shards) for name, t in totals.items()],
-            settings=self.about,
-            versions=versions(),
-            pictures_allowed=self.images,
-            curation_pages=self.beside,
-        )
+        return {
+            "title": self.title,
+            "k": {**tree.about, "was_set": self.asked},
+            "partition": read_partition_metadata(context),
+            "encoders": _encoders(context),
+            "cards": cards.cards(main, _members(context, pictures), confusion.classes(counts)),
+            "rejected": [
+                {"reason": reason, "images": images, "examples": rejected_pictures.get(reason, [])}
+                for reason, images in reasons.most_common()
+            ],
+            "warnings": quality.warnings(moments, [row["size"] for row in main], tree.about["high"]),
+            "coding_length": charts.coding_length(tree.bits, tree.draws, tree.main),
+            "tree": cards.layer_tree([row for row in rows if row["layer"] <= html.LISTED]),
+            "map": _map(context, pictures),
+            "scores": _read_json(context, "scores"),
+            "name_scores": _read_json(context, "name_scores"),
+            "confusion": confusion.confusion(counts) if counts else None,
+            "loss": tables.read(context.file("loss")).to_pydict(),
+            "steps": [{"name": name, **total._asdict()} for name, total in totals.items()],
+            "settings": self.about,
+            "versions": versions(),
+            "pictures_allowed": self.images,
+            "curation_pages": self.beside,
+        }
 
 
-def _thumbnails(context: Context) -> tuple[dict[tuple[str | None, str], dict[str, Any]], dict[str, list[Picture]]]:
+def _thumbnails(context: Context) -> tuple[Pictures, dict[str, list[dict[str, Any]]]]:
     """Rows of THUMBNAILS by shard and key, and examples of rejected images by reason."""
-    pictures: dict[tuple[str | None, str], dict[str, Any]] = {}
-    rejected: dict[str, list[Picture]] = {}
+    pictures: Pictures = {}
+    rejected: dict[str, list[dict[str, Any]]] = {}
     for batch in tables.batches(context.whole["thumbnails"], thumbnails.THUMBNAILS.names, context.prefetch):
         for row in batch.to_pylist():
             if row["reason"] is None:
                 pictures[row["image_shard"], row["key"]] = row
-            elif len(rejected.setdefault(row["reason"], [])) < run_page.EXAMPLES:
-                rejected[row["reason"]].append(Picture(row["key"], row["image_shard"], data=row["large"]))
+            elif len(rejected.setdefault(row["reason"], [])) < REJECTED:
+                rejected[row["reason"]].append(row)
     return pictures, rejected
+
+
+def _members(context: Context, pictures: Pictures) -> dict[int, list[Mapping[str, Any]]]:
+    return cards.members(tables.read(context.file("examples")), pictures)
+
+
+def _map(context: Context, pictures: Pictures) -> dict[str, Any]:
+    """The map with the key and the small picture of each point."""
+    table = tables.read(context.file("map")).to_pydict()
+    plane = tsne_map.plane(np.stack([table["x"], table["y"]], axis=1), table["cluster"])
+    places = zip(table["image_shard"], table["key"], strict=True)
+    return {**plane, "key": table["key"], "small": [pictures.get(place, {}).get("small") for place in places]}
 
 
 def _read_json(context: Context, product: str) -> dict[str, Any] | None:
@@ -119,13 +134,6 @@ def _read_json(context: Context, product: str) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = json.loads(Path(context.file(product)).read_text())
     return content
-
-
-def _plane(context: Context) -> tsne_map.Plane:
-    table = tables.read(context.file("map"))
-    places = list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
-    points = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
-    return tsne_map.plane(points, table["cluster"].to_pylist(), places)
 
 
 def _encoders(context: Context) -> dict[str, dict[str, str]]:
@@ -146,10 +154,9 @@ class Plots(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         tree = read_tree(context)
         pictures, _ = _thumbnails(context)
-        members = cards.members(tables.read(context.file("examples")), pictures)
-        all_cards = cards.cards(read_main_clusters(context), members, {})
+        all_cards = cards.cards(read_main_clusters(context), _members(context, pictures), {})
         out["plots"].mkdir()
         curve = charts.coding_length(tree.bits, tree.draws, tree.main)
-        for name, data in plots.draw(self.title, all_cards, curve, _plane(context)).items():
+        for name, data in plots.draw(self.title, all_cards, curve, _map(context, pictures)).items():
             (out["plots"] / name).write_bytes(data)
         return Counts(len(all_cards), len(all_cards))

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from cpp.report.cards import Neighbour, Picture, Share, cards, members, warnings
+from cpp.report.cards import cards, layer_tree, members, warnings
 from cpp.report.examples import EXAMPLES
 
 BARE = {"layer": 2, "cluster": 0, "size": 40}
@@ -20,28 +20,34 @@ FULL = {
 
 def test_a_row_of_two_numbers_is_a_card() -> None:
     (card,) = cards([BARE], {}, {})
-    assert (card.title, card.size, card.part, card.sure, card.unsure) == ("cluster 0", 40, 1.0, None, False)
-    assert (card.evidence, card.captions, card.warnings, card.neighbour) == ([], [], [], None)
-    assert "#0" in card.words
+    assert (card["title"], card["size"], card["part"], card["sure"], card["unsure"]) == (
+        "cluster 0",
+        40,
+        1.0,
+        None,
+        False,
+    )
+    assert (card["evidence"], card["captions"], card["warnings"], card["nearest_title"]) == ([], [], [], None)
+    assert "#0" in card["words"]
 
 
 def test_a_row_with_everything() -> None:
     other = {**BARE, "cluster": 1, "size": 60, "name": None, "status": "unsure", "top": FULL["top"], "confidence": 0.2,
              "share": 0.5, "agree": None}  # fmt: skip
-    named, unsure = cards([FULL, other], {}, {0: [Share("tabby", 1.0)]})
-    assert (named.title, named.sure, named.calibrated, named.part) == ("cat (tabby)", 0.93, True, 0.4)
-    assert named.evidence == [Share("cat", 0.5), Share("dog", 0.2)]  # a word of half a percent is not worth a line
-    assert named.captions == ["whiskers"]
-    assert named.neighbour == Neighbour(1, "cat?", 0.5)
-    assert named.classes == [Share("tabby", 1.0)]
-    assert {"whiskers", "dog", "tabby", "#0"} <= set(named.words.split())
-    assert named.row == FULL
-    assert (unsure.title, unsure.unsure, unsure.sure) == ("cat?", True, 0.2)
+    named, unsure = cards([FULL, other], {}, {0: [("tabby", 1.0)]})
+    assert (named["title"], named["named"], named["sure"], named["part"]) == ("cat (tabby)", True, 0.93, 0.4)
+    assert named["evidence"] == [("cat", 0.5), ("dog", 0.2)]  # a word of half a percent is not worth a line
+    assert named["captions"] == ["whiskers"]
+    assert named["nearest_title"] == "cat?"
+    assert named["classes"] == [("tabby", 1.0)]
+    assert {"whiskers", "dog", "tabby", "#0"} <= set(named["words"].split())
+    assert {**named, "captions": FULL["captions"]}.items() >= FULL.items()
+    assert (unsure["title"], unsure["unsure"], unsure["named"], unsure["sure"]) == ("cat?", True, False, 0.2)
 
 
 def test_without_a_confidence_the_share_of_the_votes_says_how_sure() -> None:
     (card,) = cards([{k: v for k, v in FULL.items() if k != "confidence"}], {}, {})
-    assert (card.sure, card.calibrated) == (0.5, False)
+    assert card["sure"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -60,18 +66,21 @@ def test_warnings(change: dict[str, object], said: list[str]) -> None:
     assert warnings({**FULL, **change}) == said
 
 
-def test_members_by_kind_in_their_order_with_their_pictures() -> None:
+def test_members_are_in_order_with_their_pictures() -> None:
     rows = [("typical", 1, "b"), ("typical", 0, "a"), ("odd", 0, "c")]
     about = {"cluster": 5, "score": 0.5, "margin": 0.25, "image_shard": "s"}
     table = pa.Table.from_pylist([{**about, "kind": k, "rank": r, "key": key} for k, r, key in rows], EXAMPLES)
-    found = members(table, {("s", "a"): {"large": b"A", "small": None, "caption": "an a"}})
-    assert [p.key for p in found[5]["typical"]] == ["a", "b"]
-    assert (found[5]["typical"][0].large, found[5]["typical"][0].alt) == (b"A", "an a")
-    assert (found[5]["odd"][0].large, found[5]["odd"][0].alt) == (None, "c")
+    shown = members(table, {("s", "a"): {"large": b"A", "small": None, "caption": "an a"}})
+    assert [(row["kind"], row["key"], row.get("large"), row.get("caption")) for row in shown[5]] == [
+        ("typical", "a", b"A", "an a"), ("odd", "c", None, None), ("typical", "b", None, None),
+    ]  # fmt: skip
 
 
-def test_text_alternatives_and_details_of_a_picture() -> None:
-    picture = Picture("k", caption="a cat", score=0.5, margin=0.25)
-    assert picture.details == "a cat\nk\nsimilarity 0.500, margin 0.250"
-    assert Picture("k").details == Picture("k").alt == "k"
-    assert Picture("k").uri is None
+def test_in_the_tree_of_layers_the_largest_cluster_comes_first_and_one_layer_is_no_tree() -> None:
+    rows = [
+        {"layer": layer, "cluster": k, "parent": parent, "size": size}
+        for layer, k, parent, size in [(2, 0, None, 5), (2, 1, None, 7), (3, 0, 0, 5), (3, 1, 1, 3), (3, 2, 1, 4)]
+    ]
+    roots = layer_tree(rows)
+    assert [(n["cluster"], [p["cluster"] for p in n["parts"]]) for n in roots] == [(1, [2, 1]), (0, [0])]
+    assert layer_tree(rows[:2]) == []

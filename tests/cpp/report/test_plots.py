@@ -6,17 +6,15 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from cpp.report.cards import Card
 from cpp.report.plots import ACROSS, draw
-from tests.support.pages import HOSTILE, made
+from tests.support.pages import HOSTILE, bare, made
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def files(n: int = 24, text: str = "thing") -> dict[str, bytes]:
     page = made(n, text)
-    assert page.plane is not None
-    return draw(page.title, page.cards, page.coding_length, page.plane)
+    return draw(page["title"], page["cards"], page["coding_length"], page["map"])
 
 
 def test_every_drawing_is_well_formed_and_says_what_it_shows() -> None:
@@ -46,8 +44,5 @@ def test_the_contact_sheet_shows_the_twenty_largest() -> None:
 
 
 def test_without_pictures_and_with_one_cluster_there_is_less() -> None:
-    page = made(1)
-    assert page.plane is not None
-    bare = Card(cluster=0, size=1, part=1.0, name=None)
-    drawn = draw("t", [bare], None, page.plane)
+    drawn = draw("t", [bare(key="k")], None, made(1)["map"])
     assert sorted(drawn) == ["map.svg", "sizes.svg"]

@@ -2,17 +2,15 @@
 
 import base64
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from cpp.report import html as report
-from cpp.report.cards import Card, Picture
 from cpp.report.run_page import PAGED, fit, pages, render
 from tests.support.browser import LAPTOP, PHONE, Tab, opened
-from tests.support.pages import HOSTILE, made, webp, written
+from tests.support.pages import HOSTILE, bare, made, webp, written
 
 
 def faults(tab: Tab) -> list[str]:
@@ -263,24 +261,25 @@ def test_the_page_stays_small_whatever_the_run(n: int) -> None:
     assert html.count("<article") == min(n, report.LISTED)
     assert html.count("data:image/webp;base64,Ukl") > n / 3
     if n <= PAGED + 1:
-        found = dict(pages(page))
+        found = dict(pages(page["title"], page["cards"]))
         assert all(len(text.encode()) < 25e6 for text in found.values())
         assert len(found) == (-(-n // report.ON_A_PAGE) if n > PAGED else 0)
 
 
 def test_where_there_is_little_room_every_cluster_keeps_its_first_pictures() -> None:
-    cards = made(10).cards
-    bytes_of_one = len(cards[0].members["typical"][0].large or b"") * 4 / 3
+    cards = made(10)["cards"]
+    bytes_of_one = len(cards[0]["members"][0]["large"]) * 4 / 3
     shown = fit(cards, 15 * 1.2 * bytes_of_one)
-    counts = [sum(map(len, card.members.values())) for card in shown]
+    counts = [len(card["members"]) for card in shown]
     assert min(counts) >= 1
     assert max(counts) - min(counts) <= 1
-    assert [card.members["typical"][0].key for card in shown] == [card.members["typical"][0].key for card in cards]
+    assert [card["members"][0] for card in shown] == [card["members"][0] for card in cards]
 
 
 def test_a_card_has_the_numbers_that_its_row_has() -> None:
     html = render(made(1))
     assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html) == [
+        ("confidence of the name", "0\u202f%"),
         ("members that agree with it", "50\u202f%"),
         ("coding rate", "10.0 nats"),
     ]
@@ -295,21 +294,20 @@ def test_the_page_allows_its_own_script_and_nothing_else() -> None:
 
 
 def test_without_pictures_there_are_keys() -> None:
-    page = made(2)
-    bare = [
-        Card(cluster=c.cluster, size=1, part=0.5, name=None, members={"typical": [Picture("a key")]})
-        for c in page.cards
-    ]
-    html = render(replace(page, cards=bare, plane=None, rejected=[], pictures_allowed=False))
+    html = render({**made(2), "cards": [bare(k, key="a key") for k in range(2)], "pictures_allowed": False})
     assert "Pictures are left out" in html
     assert html.count(">a key<") == 2
-    assert "data:image/webp;base64,Ukl" not in html
+
+
+def test_a_picture_has_a_text_alternative_and_details() -> None:
+    member = {"key": "k", "large": webp(40, 0), "score": 0.5, "margin": 0.25}
+    html = render({**made(1), "cards": [bare(**member, caption="a <cat>")]})
+    assert 'alt="a &lt;cat&gt;" title="a &lt;cat&gt;\nk\nsimilarity 0.500, margin 0.250"' in html
+    assert 'alt="k" title="k"' in render({**made(1), "cards": [bare(key="k", large=webp(40, 0))]})
 
 
 def test_a_long_picture_is_shown_whole_and_others_fill_their_square() -> None:
-    wide = Picture("w", data=webp(40, 0, (120, 40)))
-    assert wide.whole
-    card = Card(cluster=0, size=1, part=1.0, name=None, members={"typical": [Picture("w", large=wide.data)]})
-    assert '<li class="whole"><img' in render(replace(made(1), cards=[card]))
-    assert not Picture("s", data=webp(40, 0, (120, 100))).whole
-    assert base64.b64decode((wide.uri or "").split(",")[1]) == wide.data
+    for width, opening in ((120, '<li class="whole"><img'), (60, "<li><img")):
+        picture = webp(40, 0, (width, 40))
+        html = render({**made(1), "cards": [bare(key="w", large=picture)], "rejected": []})
+        assert f'{opening} src="data:image/webp;base64,{base64.b64encode(picture).decode()}"' in html

@@ -1,10 +1,9 @@
 """The summary of a run in a paragraph, and nothing in it that was not measured."""
 
 import re
-from dataclasses import replace
 from typing import Any
 
-from cpp.report.run_page import Page, Rejected, Step, render
+from cpp.report.run_page import render
 from tests.support.pages import made
 
 ENCODER = {"model": "ViT-L-14", "pretrained": "openai", "sha256": "0123456789abcdef"}
@@ -12,15 +11,16 @@ ENCODER = {"model": "ViT-L-14", "pretrained": "openai", "sha256": "0123456789abc
 
 def summary(**changes: Any) -> str:
     """The paragraph of a page of four clusters with 6, 7, 8 and 9 images, of which one has no sure name."""
-    page: Page = replace(
-        made(4),
-        rejected=[Rejected("no bytes", 1_300), Rejected("not an image", 45)],
-        k={"low": 2, "high": 1_005, "sentence": ""},
-        k_was_set=True,
-        encoders={"embedding": ENCODER},
-        steps=[Step("fit", 3.0, 30, 1), Step("encode", 100.0, 12_345, 3)],
-    )
-    html = render(replace(page, **changes))
+    rejected = [{"reason": r, "images": n, "examples": []} for r, n in (("no bytes", 1_300), ("not an image", 45))]
+    steps = [("fit", 3.0, 30, 1), ("encode", 100.0, 12_345, 3)]
+    page = {
+        **made(4),
+        "rejected": rejected,
+        "k": {"low": 2, "high": 1_005, "sentence": "", "was_set": True},
+        "encoders": {"embedding": ENCODER},
+        "steps": [dict(zip(("name", "seconds", "rows", "shards"), step, strict=True)) for step in steps],
+    }
+    html = render({**page, **changes})
     paragraph = re.search(r'<p class="summary">(.*?)</p>', html, re.DOTALL)
     assert paragraph is not None
     return " ".join(paragraph[1].split())
@@ -38,8 +38,8 @@ def test_a_run_in_one_paragraph() -> None:
 
 
 def test_the_paragraph_leaves_out_what_is_unknown() -> None:
-    cards = [replace(card, evidence=[]) for card in made(1).cards]
-    assert summary(cards=cards, rejected=[], k_was_set=False, encoders={}, steps=[]) == (
+    cards = [{**card, "evidence": []} for card in made(1)["cards"]]
+    assert summary(cards=cards, rejected=[], k={"sentence": "", "was_set": False}, encoders={}, steps=[]) == (
         "The run read 6 images: 6 were clustered and none rejected. "
         "The coding length chose 1 cluster. "
         "The vectors were imported, not computed by this run. "
@@ -48,13 +48,15 @@ def test_the_paragraph_leaves_out_what_is_unknown() -> None:
 
 
 def test_sure_names_are_counted() -> None:
-    cards = made(4).cards
+    cards = made(4)["cards"]
     assert "Every cluster has a name." in summary(cards=cards[:3])
-    assert "2 of 4 clusters have no sure name." in summary(cards=[replace(cards[0], unsure=True), *cards[1:]])
+    assert "2 of 4 clusters have no sure name." in summary(cards=[{**cards[0], "named": False}, *cards[1:]])
 
 
 def test_the_range_of_k_is_one_number_if_all_replicates_agree() -> None:
-    assert "the coding length alone would choose 5." in summary(k={"low": 5, "high": 5, "sentence": ""})
+    assert "the coding length alone would choose 5." in summary(
+        k={"low": 5, "high": 5, "sentence": "", "was_set": True}
+    )
 
 
 def test_candidates_are_compared() -> None:
@@ -66,7 +68,5 @@ def test_candidates_are_compared() -> None:
 
 def test_missing_pictures_are_explained() -> None:
     assert "Pictures are left out because the configuration says so" in summary(pictures_allowed=False)
-    cards = [
-        replace(card, members={"typical": [replace(card.members["typical"][0], large=None)]}) for card in made(4).cards
-    ]
+    cards = [{**card, "members": [{**card["members"][0], "large": None}]} for card in made(4)["cards"]]
     assert "4 pictures were not found in the image shards or could not be read." in summary(cards=cards)

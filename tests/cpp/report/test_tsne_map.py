@@ -29,12 +29,13 @@ def test_few_rows_and_equal_rows_have_places_too(n: int) -> None:
 
 def test_a_name_stands_at_a_point_of_its_cluster() -> None:
     ring = np.stack([np.cos(np.arange(30)), np.sin(np.arange(30))], axis=1) * 100 + 500
-    found = plane(np.concatenate([ring, [[500.0, 500.0]]]), [4] * 30 + [9], [(None, str(i)) for i in range(31)])
-    assert [(c.cluster, c.points) for c in found.centres] == [(4, 30), (9, 1)]
-    ours = found.centres[0]
-    assert (ours.x, ours.y) in set(zip(found.x[:30], found.y[:30], strict=True))
+    points = plane(np.concatenate([ring, [[500.0, 500.0]]]), [4] * 30 + [9])
+    assert [(c["cluster"], c["points"]) for c in points["centres"]] == [(4, 30), (9, 1)]
+    centre = points["centres"][0]
+    assert (centre["x"], centre["y"]) in set(zip(points["x"][:30], points["y"][:30], strict=True))
     row = np.stack([np.arange(11.0), np.zeros(11)], axis=1)
-    assert plane(row, [0] * 11, [(None, "")] * 11).centres[0][:3] == (0, 5.0, 0.0)  # in the middle of it
+    (centre,) = plane(row, [0] * 11)["centres"]
+    assert (centre["x"], centre["y"]) == (5.0, 0.0)  # in the middle of it
 
 
 def test_near_clusters_have_other_colours() -> None:

@@ -9,8 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from cpp.report import balance_page, outliers_page
-from cpp.report.section_page import PAGES
+from cpp.report.section_pages import PAGES, SCORE_BINS, balance, outliers
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.browser import PHONE, opened
@@ -29,11 +28,11 @@ def cells(html: str) -> list[tuple[str, ...]]:
 
 
 def test_the_page_of_outliers_says_what_each_threshold_takes_out() -> None:
-    counts = np.zeros(outliers_page.BINS, np.int64)
+    counts = np.zeros(SCORE_BINS, np.int64)
     counts[[100, 850, 985, 999]] = [90, 5, 3, 2]
     parts = {"outlier": 0.9995, "margin": 0.2, "density": 0.999, "residual": 0.95, "caption": None}
-    odd = {"kind": "outlier", "key": "<k>", "image_shard": "s", "name": "<b>cat</b>", "large": webp(), **parts}
-    html = outliers_page.page("Run", counts, 0.999, [odd, {**odd, "kind": "density", "large": None}], PAGES)
+    odd = {"kind": "outlier", "key": "<k>", "image_shard": "s", "title": "<b>cat</b>", "large": webp(), **parts}
+    html = outliers("Run", counts, 0.999, [odd, {**odd, "kind": "density", "large": None}], PAGES)
     assert cells(html) == [
         ("0.5", "10"), ("0.8", "10"), ("0.9", "5"), ("0.95", "5"), ("0.98", "5"), ("0.99", "2"), ("0.995", "2"),
         ("0.999", "2"),
@@ -42,7 +41,7 @@ def test_the_page_of_outliers_says_what_each_threshold_takes_out() -> None:
     assert "<b>cat" not in html
     assert "margin 20" not in html  # only what is odd is said
     assert "Images that score above 0.999 are dropped." in html
-    assert "No outlier is dropped" in outliers_page.page("Run", counts, None, [], {})
+    assert "No outlier is dropped" in outliers("Run", counts, None, [], {})
 
 
 def test_the_page_of_the_balance_has_sizes_reasons_and_examples() -> None:
@@ -50,7 +49,7 @@ def test_the_page_of_the_balance_has_sizes_reasons_and_examples() -> None:
     before, after = np.array([90, 10, 0]), np.array([10, 10, 0])
     row = {"cluster": 0, "key": "k", "image_shard": None, "large": None}
     examples = [{**row, "reason": "outlier"}, {**row, "reason": None}]
-    html = balance_page.page("Run", summary, "How.", ["a", "b", "c"], before, after, examples, {})
+    html = balance("Run", summary, "How.", ["a", "b", "c"], before, after, examples, {})
     assert re.findall(r"<h3[^>]*>(.*?)</h3>", html) == ["a: kept", "a: dropped"]
     assert cells(html) == [("outlier", "80"), ("a", "90"), ("b", "10")]
     assert "The configuration asks for 30, but no more are left." in html
