@@ -14,13 +14,16 @@ from typing import Annotated
 import typer
 
 from cpp.export.dataset import Format
-from pipelines.commands.terminal import FAILED, console, execute, exit_codes, print_lines, print_steps
+from pipelines.commands.terminal import FAILED, Commands, execute, print_lines, print_steps
 from pipelines.config.load import Config, load
-from pipelines.engine.plan import Step, upstream
+from pipelines.engine.plan import upstream
 from pipelines.engine.progress import print_table
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Cluster large image collections and name the clusters."
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    help="Cluster large image collections and name the clusters.",
 )
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
@@ -41,14 +44,12 @@ def run(
     allow_failed: AllowFailed = False,
 ) -> None:
     """Bring a run up to date. Exit code 1: something failed; 2: a wrong command or configuration; 130: interrupted."""
-    from pipelines.commands import appended
+    from pipelines.commands import parts
     from pipelines.run import Run
 
-    with exit_codes():
-        loaded = load(config, overrides or ())
-        this = Run(loaded, steps or (), local, allow_failed)
-    execute(this)
-    print_lines(appended.waiting(loaded))
+    loaded = load(config, overrides or ())
+    execute(Run(loaded, steps or (), local, allow_failed))
+    print_lines(parts.stale(loaded))
 
 
 @app.command()
@@ -60,9 +61,7 @@ def demo(local: Annotated[bool, typer.Option("--local/--ray", help="Work in this
     folder = Path("runs/demo-data")
     if not (folder / "words.txt").exists():
         dataset.main(folder)
-    with exit_codes():
-        this = Run(load(str(files("cpp.demo") / "assets" / "demo.yaml")), (), local)
-    execute(this)
+    execute(Run(load(str(files("cpp.demo") / "assets" / "demo.yaml")), (), local))
 
 
 @app.command()
@@ -73,8 +72,7 @@ def init(
     """Look at the inputs and write a commented configuration for them."""
     from pipelines.commands.init import init as write_config
 
-    with exit_codes():
-        print_lines(write_config(inputs, to))
+    print_lines(write_config(inputs, to))
 
 
 @app.command()
@@ -82,11 +80,9 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check a configuration and its inputs without starting anything. Every fault is named. Exit code 2: invalid."""
     from pipelines.engine.inputs import input_files
 
-    with exit_codes():
-        loaded = load(config, overrides or ())
-        inputs = input_files(loaded)
-        shards = len(inputs["vectors" if loaded.import_ else "images"])
-    console.print(f"{config} is valid: {shards:,} input shards, results go to {loaded.root}", markup=False)
+    loaded = load(config, overrides or ())
+    shards = len(input_files(loaded)[loaded.input_kind])
+    print_lines([f"{config} is valid: {shards:,} input shards, results go to {loaded.root}"])
 
 
 @app.command()
@@ -118,16 +114,14 @@ def append(
 
     Nothing of the run is computed again. Without --shards: bring up to date what was appended before.
     """
-    from pipelines.commands import status
-    from pipelines.commands.append import append as append_shards
+    from pipelines.commands import append, status
+    from pipelines.run import Run
 
-    with exit_codes():
-        again = _arguments(config, overrides)
-        loaded = load(config, overrides or ())
-        this, lines = append_shards(loaded, shards or (), images, again, local, allow_failed)
-    print_lines(lines)
-    execute(this)
-    print_lines(status.growth(this.config))
+    part, messages = append.append(load(config, overrides or ()), shards or (), images)
+    run = Run(part, (), local, allow_failed)
+    print_lines(messages)
+    execute(run)
+    print_lines(status.growth(part.config))
 
 
 @app.command()
@@ -141,33 +135,35 @@ def plan(
     ] = None,
 ) -> None:
     """Print every step, its settings, where it writes, and how many of its shards are done. Writes nothing."""
+    from pipelines import graph
     from pipelines.estimate.table import estimate as estimate_run
 
-    with exit_codes():
-        loaded = load(config, overrides or ())
-        planned = _planned(loaded, steps or [])
-        print_steps(loaded, planned, verbose=True)
-        if estimate:
-            estimated = estimate_run(loaded, planned, price)
-            print_table(estimated.table)
-            print_lines(estimated.sentences)
+    loaded = load(config, overrides or ())
+    planned = graph.plan(loaded, steps or ())
+    print_steps(loaded, planned, verbose=True)
+    if estimate:
+        estimated = estimate_run(loaded, planned, price)
+        print_table(estimated.table)
+        print_lines(estimated.sentences)
 
 
 @app.command("status")
 def print_status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
     """Print the progress of a run, whether it is running now, and what failed."""
-    from pipelines.commands import appended, status
+    from pipelines import graph
+    from pipelines.commands import parts, status
 
-    with exit_codes():
-        loaded = load(config, overrides or ())
-        print_lines([*status.lines(loaded)])
-        planned = _planned(loaded, steps or [])
-        print_steps(loaded, planned, verbose=False)
-        print_lines([*status.stale(loaded, planned), *status.faults(loaded)])
-        if later := appended.status(loaded):
-            print_lines(status.lines(later.config))
-            print_steps(later.config, later.plan(), verbose=False)
-            print_lines([*status.faults(later.config), *status.growth(later.config)])
+    loaded = load(config, overrides or ())
+    print_lines(status.state(loaded))
+    planned, fitted = graph.fitted(loaded).plan()
+    shown = upstream(steps or (), fitted.stages)
+    planned = [step for step in planned if step.name in shown]
+    print_steps(loaded, planned)
+    print_lines([*status.stale(loaded, planned), *status.failures(loaded)])
+    if later := parts.appended(fitted):
+        print_lines(status.state(later.config))
+        print_steps(later.config, later.plan()[0])
+        print_lines([*status.failures(later.config), *status.growth(later.config)])
 
 
 @app.command()
@@ -179,8 +175,7 @@ def names(
     """Print the clusters of a finished run by size: their names, the confidence, and the evidence."""
     from pipelines.commands import inspect
 
-    with exit_codes():
-        print_table(inspect.names(load(config, overrides or ()), layer, _arguments(config, overrides)))
+    print_table(inspect.names(load(config, overrides or ()), layer))
 
 
 @app.command()
@@ -193,9 +188,8 @@ def search(
     """Print the clusters and images of a finished run that are nearest to a sentence."""
     from pipelines.commands import inspect
 
-    with exit_codes():
-        for table in inspect.nearest(load(config, overrides or ()), text, n, _arguments(config, overrides)):
-            print_table(table)
+    for table in inspect.nearest(load(config, overrides or ()), text, n):
+        print_table(table)
 
 
 @app.command()
@@ -206,13 +200,12 @@ def predict(
     overrides: Overrides = None,
 ) -> None:
     """Print the clusters of a finished run that images or vectors belong to. Exit code 1: none of them can be used."""
-    from pipelines.commands import predict as predicting
+    from pipelines.commands import predict
 
-    with exit_codes():
-        to = to and predicting.writable(to)
-        predicted = predicting.predict(load(config, overrides or ()), what, _arguments(config, overrides))
-        if to:
-            predicting.write(predicted.rows, to)
+    to = to and predict.writable(to)
+    predicted = predict.predict(load(config, overrides or ()), what)
+    if to:
+        predict.write(predicted.rows, to)
     print_table(predicted.table())
     print_lines([*predicted.lines(), *([f"all rows are in {to}"] if to else [])])
     if predicted.rejected == len(predicted.rows):
@@ -242,10 +235,9 @@ def export(
     from pipelines.commands import export_plan
     from pipelines.commands.export import go
 
-    with exit_codes():
-        images = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
-        request = export_plan.Wanted(format, to, layer, images, links, curated)
-        summary = go(load(config, overrides or ()), request, _arguments(config, overrides), local)
+    images = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
+    request = export_plan.Wanted(format, to, layer, images, links, curated)
+    summary = go(load(config, overrides or ()), request, local)
     print_lines(summary.lines())
     if summary.failed or not summary.images:
         raise typer.Exit(FAILED)
@@ -260,24 +252,9 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove the results; without it they are only listed.")] = False,
 ) -> None:
     """List the results in a run folder that none of these configurations refers to, and with --yes remove them."""
-    from pipelines.commands.clean import clean as remove_unused
+    from pipelines.commands import clean
 
-    with exit_codes():
-        print_lines(remove_unused([load(config, overrides or ()) for config in configs], yes))
-
-
-def _arguments(config: Path, overrides: list[str] | None) -> list[str]:
-    """The arguments that name a run, for messages."""
-    return [str(config), *(part for setting in overrides or () for part in ("--set", setting))]
-
-
-def _planned(config: Config, names: list[str]) -> list[Step]:
-    """Plan the named steps and those that they need; without names, all steps."""
-    from pipelines import graph
-
-    planned = graph.plan(config)
-    needed = upstream(names, {step.name: step.stage for step in planned})
-    return [step for step in planned if step.name in needed]
+    print_lines(clean.clean([load(config, overrides or ()) for config in configs], yes))
 
 
 def main() -> None:

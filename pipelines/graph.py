@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 import yaml
 
@@ -12,11 +13,12 @@ from cpp.files.tables import EMBEDDING
 from cpp.report import section_pages
 from cpp.sources import vectors
 from cpp.store.connect import open_store
+from cpp.store.results import File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Duplicates, Encoder
 from pipelines.engine.inputs import input_files
-from pipelines.engine.plan import Files, Step, plan_steps
+from pipelines.engine.plan import Files, Step, plan_step, upstream
 from pipelines.engine.stage import Stage
 from pipelines.stages import (
     artifacts,
@@ -237,7 +239,36 @@ def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
         raise ConfigError(f"encode, column {column}: {error}") from error
 
 
-def plan(config: Config) -> list[Step]:
-    """Every step of a run, planned as if all earlier steps were done."""
-    files: Files = input_files(config)
-    return plan_steps(pipeline(config, files), files, open_store(config.root))
+class Part(NamedTuple):
+    """The fitted or the appended images of a run: configuration with their run folder, files by kind, and steps."""
+
+    config: Config
+    files: Files
+    stages: Mapping[str, Stage]
+
+    @property
+    def shards(self) -> Mapping[str, File]:
+        """The input shards."""
+        return self.files.get(self.config.input_kind, {})
+
+    def plan(self, names: Collection[str] = (), *, finished: bool = False) -> tuple[list[Step], Part]:
+        """Plan the named steps and those that they need, by default all. The returned part has their files too.
+
+        Each step reads the files of all shards of earlier steps or, with `finished`, of their finished shards.
+        """
+        store, files, steps = open_store(self.config.root), dict(self.files), list[Step]()
+        for name in upstream(names, self.stages):
+            steps.append(plan_step(name, self.stages[name], files, store))
+            files |= steps[-1].results() if finished else steps[-1].outputs
+        return steps, self._replace(files=files)
+
+
+def fitted(config: Config) -> Part:
+    """The part with the inputs of the configuration. ConfigError if it cannot be run."""
+    files = input_files(config)
+    return Part(config, files, pipeline(config, files))
+
+
+def plan(config: Config, names: Collection[str] = ()) -> list[Step]:
+    """The named steps and those that they need, by default all, planned as if all earlier steps were done."""
+    return fitted(config).plan(names)[0]

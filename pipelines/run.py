@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,17 @@ import torch
 from cpp.files import filesystem, scratch, tables
 from cpp.files.tables import Counts
 from cpp.store.connect import open_store
-from cpp.store.results import File
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
 from pipelines.engine import event_log, machine
 from pipelines.engine.executor import OpenError, Result, run_in_process
-from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
 from pipelines.engine.run_record import read_run_record, write_run_record
 from pipelines.engine.shard_index import FilePaths
 from pipelines.engine.stage import Context, Stage
-from pipelines.graph import pipeline
+from pipelines.graph import Part, fitted
 
 if TYPE_CHECKING:
     from pipelines.ray_backend.pool import Pool
@@ -65,33 +63,32 @@ def in_ranks(config: Config, step: str) -> bool:
 
 
 class Run:
-    """One run of a configuration. `outcomes` has the result of each step in order."""
+    """One run of a configuration, or of a part of a run. `outcomes` has the result of each step in order."""
 
     def __init__(
         self,
-        config: Config,
+        run: Config | Part,
         names: Sequence[str] = (),
         local: bool = False,
         allow_failed: bool = False,
-        start: tuple[Mapping[str, Mapping[str, File]], Mapping[str, Stage]] | None = None,
     ) -> None:
         """List the inputs and build the stages. `names` limits the run to these steps and those that they depend on.
 
-        `start` replaces the input files and the stages of the configuration. Raises ConfigError, or ResourceError if
-        there is no GPU for `local`.
+        Raises ConfigError, or ResourceError if there is no GPU for `local`.
         """
-        self.config, self.local, self.allow_failed = config, local, allow_failed
-        self.store = open_store(config.root)
-        self.files: dict[str, Mapping[str, File]] = dict(start[0]) if start else dict(input_files(config))
-        stages = start[1] if start else pipeline(config, self.files)
-        self.stages = {name: stages[name] for name in upstream(list(names), stages)}
-        self._all = self.stages.keys() == stages.keys()
+        part = run if isinstance(run, Part) else fitted(run)
+        self.config, self.local, self.allow_failed = part.config, local, allow_failed
+        self.store = open_store(self.config.root)
+        self.files = dict(part.files)
+        self.stages = {name: part.stages[name] for name in upstream(names, part.stages)}
+        self._all = self.stages.keys() == part.stages.keys()
         self.outcomes: dict[str, Outcome] = {}
         self.shown: str | None = None  # start time of the complete run whose results the stable names show
         self._accounting = RowAccounting(self.store)
         self._pool: Pool | None = None
-        if local and config.resources.gpus and not torch.cuda.is_available():
-            raise ResourceError(f"resources.gpus is {config.resources.gpus:g} and this machine has no GPU: set it to 0")
+        gpus = self.config.resources.gpus
+        if local and gpus and not torch.cuda.is_available():
+            raise ResourceError(f"resources.gpus is {gpus:g} and this machine has no GPU: set it to 0")
 
     @property
     def ok(self) -> bool:

@@ -1,39 +1,43 @@
-"""The command `append`: takes new shards through a finished run. `pipelines.commands.appended` keeps the record."""
+"""The command `append`: takes new shards through a finished run. `pipelines.commands.parts` keeps the record."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
-from pipelines.commands.appended import Batch, describe, fitted_files, recorded, save_record
-from pipelines.config.errors import UsageError
+from pipelines.commands.parts import LABELLED, Batch, describe, finished, prefix, recorded, save_record
+from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import Config
-from pipelines.run import Run
+from pipelines.graph import Part
 
 
-def append(
-    config: Config, new: Sequence[str], images: str | None, command: Sequence[str], local: bool, allow_failed: bool
-) -> tuple[Run, list[str]]:
-    """The run that brings all appended shards up to date, and messages to print before it.
+def append(config: Config, new: Sequence[str], images: str | None) -> tuple[Part, list[str]]:
+    """The part with all appended shards, for a run that brings it up to date, and messages to print before it.
 
     `new` are inputs to append, which are recorded. Raises RunStateError if the run is not finished, UsageError if an
     option does not fit it or if no shard is new.
     """
-    files, batches = fitted_files(config, command), recorded(config)
-    added = _batch(config, new, images) if new else None
-    appended = describe(config, [*batches, *([added] if added and added not in batches else [])], files)
-    if len(appended.new) > len(batches):
-        if appended.new[-1]:
-            save_record(config, batches, [*batches, added] if added else batches)
-        else:
-            appended = replace(describe(config, batches, files), repeated=appended.repeated)
-    if not sum(appended.new):
-        raise UsageError(f"append: there is nothing to append{_skipped(appended.repeated)}: name new shards: --shards")
-    messages = [f"not taken twice{_skipped(appended.repeated)}"] if appended.repeated else []
-    if added in batches:
-        messages.append(f"this was appended already, as append {batches.index(added) + 1}: it is brought up to date")
-    return Run(appended.config, (), local, allow_failed, (appended.files, appended.stages)), messages
+    try:
+        fitted = finished(config, LABELLED)
+    except RunStateError as error:
+        raise RunStateError(
+            f"{error}\nIf new files were added to the inputs of the configuration, to which clusters are fitted, move "
+            "them to another folder and append that"
+        ) from None
+    before = recorded(config)
+    batch = _batch(config, new, images) if new else None
+    batches = [*before, batch] if batch and batch not in before else before
+    part, repeated = describe(fitted, batches)
+    if batches is not before and any(shard.startswith(prefix(len(batches))) for shard in part.shards):
+        save_record(config, before, batches)
+    names = ", ".join(repeated[:3]) + (", ..." if len(repeated) > 3 else "")
+    skipped = f" ({len(repeated):,} shards, {names}, are appended already or are inputs of the run)" if repeated else ""
+    if not part.shards:
+        raise UsageError(f"append: there is nothing to append{skipped}: name new shards: --shards")
+    messages = [f"not taken twice{skipped}"] if repeated else []
+    if batch in before:
+        messages.append(f"this was appended already, as append {before.index(batch) + 1}: it is brought up to date")
+    return part, messages
 
 
 def _batch(config: Config, new: Sequence[str], images: str | None) -> Batch:
@@ -53,10 +57,3 @@ def _batch(config: Config, new: Sequence[str], images: str | None) -> Batch:
 def _absolute(path: str) -> str:
     mark, bare = ("@", path[1:]) if path.startswith("@") else ("", path)
     return path if "://" in bare else mark + os.path.abspath(os.path.expanduser(bare))
-
-
-def _skipped(repeated: Sequence[str]) -> str:
-    if not repeated:
-        return ""
-    names = ", ".join(repeated[:3]) + (", ..." if len(repeated) > 3 else "")
-    return f" ({len(repeated):,} shards, {names}, are appended already or are inputs of the run)"

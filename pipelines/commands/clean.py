@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,19 +21,14 @@ from cpp.files.quantities import format_bytes
 from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
-from cpp.store.results import File, Product, Result
+from cpp.store.results import Product, Result
 from pipelines import graph
-from pipelines.commands import appended as appending
+from pipelines.commands import parts
 from pipelines.config.errors import UsageError, UserError
 from pipelines.config.load import Config
-from pipelines.engine import plan
-from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import Fingerprints
 from pipelines.engine.stage import Stage
-
-Files = Mapping[str, Mapping[str, File]]
-RESULTS: tuple[Callable[[Step], Files], ...] = (attrgetter("outputs"), Step.results)  # of all shards; of those done
 
 
 @dataclass
@@ -44,26 +39,19 @@ class Folder:
     fingerprints: list[Fingerprints] = field(default_factory=list)
     products: set[str] = field(default_factory=set)
 
-    def refer(
-        self, stages: Mapping[str, Stage], files: Files, results: Callable[[Step], Files]
-    ) -> dict[str, Mapping[str, File]]:
-        """Add the fingerprints of these steps, with the `results` of each as inputs of the next. Returns all files."""
-        available = dict(files)
-        for name, stage in stages.items():
-            step = plan.plan_step(name, stage, available, self.store)
+    def refer(self, steps: Iterable[Step]) -> None:
+        """Add the fingerprints and products of steps."""
+        for step in steps:
             self.fingerprints.append(step.fingerprints)
             self.products |= step.outputs.keys()
-            available |= results(step)
-        return available
 
 
-@dataclass(frozen=True)
-class Stale:
+class Stale(NamedTuple):
     """Results of a product that no configuration refers to. `size` in bytes; `gone` if no step writes the product."""
 
     store: Store
     product: Product
-    names: list[str]
+    names: Sequence[str]
     size: int
     gone: bool
 
@@ -78,12 +66,11 @@ class Survey:
     left: set[str] = field(default_factory=set)
 
     @property
-    def size(self) -> int:
-        return sum(stale.size for stale in self.stale)
+    def size(self) -> str:
+        return format_bytes(sum(stale.size for stale in self.stale))
 
     def lines(self) -> Iterator[str]:
-        number = sum(len(stale.names) for stale in self.stale)
-        yield f"{number:,} results that no configuration refers to, {format_bytes(self.size)}"
+        yield f"{sum(len(s.names) for s in self.stale):,} results that no configuration refers to, {self.size}"
         for s in self.stale:
             gone = ", with their stable names: no configuration has a step for them" if s.gone else ""
             folder = f"{s.store.address}/cache/{s.product.name}"
@@ -101,8 +88,8 @@ def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
     Raises UsageError or LockedError before anything is removed.
     """
     root = _root(configs)
-    run, appended = open_store(root), open_store(f"{root}/{appending.FOLDER}")
-    stores = [run, appended] if _is_appended(configs[0]) else [run]
+    run, appended = open_store(root), open_store(f"{root}/{parts.FOLDER}")
+    stores = [run, appended] if appended.log(parts.RECORD).exists() else [run]
     for store in stores:
         if holder := store.holder():
             raise LockedError(f"a run is writing to {store.address} ({holder}): wait for it, or stop it")
@@ -121,61 +108,56 @@ def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
             if stale.gone:
                 stale.store.publish(stale.product, ())
             stale.store.remove(stale.product, stale.names)
-    yield f"removed; {format_bytes(survey.size)} are free again"
+    yield f"removed; {survey.size} are free again"
 
 
 def look(configs: Sequence[Config], run: Store, appended: Store) -> Survey:
     """The results that no configuration refers to, in `run` and in the folder of its `appended` shards."""
     main, more, survey = Folder(run), Folder(appended), Survey()
-    for config in configs:
-        files = input_files(config)
-        stages = graph.pipeline(config, files)
-        for results in RESULTS:
-            available = main.refer(stages, files, results)
+    for fitted in map(graph.fitted, configs):
+        for finished in (False, True):  # the results of all shards, and those without failed shards
+            steps, part = fitted.plan(finished=finished)
+            main.refer(steps)
             try:
-                if batches := appending.recorded(config):
-                    new = appending.describe(config, batches, available)
-                    for appended_results in RESULTS:
-                        more.refer(new.stages, new.files, appended_results)
+                later = parts.appended(part)
             except UserError as error:
                 survey.left.add(f"{appended.address} is left as it is: {error}")
-    products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
+                continue
+            if later:
+                more.refer(later.plan()[0])
+                more.refer(later.plan(finished=True)[0])
     for folder in [main] if survey.left or not more.fingerprints else [main, more]:
-        _sort(folder, {product: _unused(folder, product, survey) for product in products.values()}, survey)
+        _sort(folder, survey)
     return survey
 
 
-def _unused(folder: Folder, product: Product, survey: Survey) -> dict[str, Result]:
-    """The results of a product that no configuration refers to."""
-    pattern = re.compile(rf".+-[0-9a-f]{{16}}{re.escape(product.suffix)}")
-    results = folder.store.results(product)
-    ours = [name for name in sorted(results) if pattern.fullmatch(name)]
-    foreign = sorted(results.keys() - set(ours))
-    survey.foreign += [f"{folder.store.address}/cache/{product.name}/{name}" for name in foreign]
-    fingerprints = np.fromiter((int(_fingerprint(product, name), 16) for name in ours), np.uint64, len(ours))
-    is_used = np.isin(fingerprints, np.concatenate(folder.fingerprints))
-    return {name: results[name] for name, used in zip(ours, is_used, strict=True) if not used}
+def _sort(folder: Folder, survey: Survey) -> None:
+    """Add the results of a folder to the survey.
 
-
-def _sort(folder: Folder, unused: Mapping[Product, Mapping[str, Result]], survey: Survey) -> None:
-    """Keep results under stable names, with all results of the same task, which share a fingerprint."""
-    shown = {
-        _fingerprint(product, name)
-        for product, results in unused.items()
-        if product.name in folder.products
-        for name, result in results.items()
-        if result.shown
-    }
-    for product, results in unused.items():
-        gone = product.name not in folder.products
-        names = [name for name in results if gone or _fingerprint(product, name) not in shown]
-        survey.shown += len(results) - len(names)
-        if names:
-            survey.stale.append(Stale(folder.store, product, names, sum(results[n].size for n in names), gone))
-
-
-def _fingerprint(product: Product, name: str) -> str:
-    return name.removesuffix(product.suffix)[-16:]
+    A result under a stable name stays with all results of the same task, which share a fingerprint.
+    """
+    products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
+    used, shown = np.concatenate(folder.fingerprints), set[str]()
+    unused: dict[str, list[tuple[str, str, Result]]] = {}  # by product: file, fingerprint, result
+    for name, product in products.items():
+        results, unused[name] = folder.store.results(product), []
+        pattern = re.compile(rf".+-([0-9a-f]{{16}}){re.escape(product.suffix)}")
+        matches = {file: pattern.fullmatch(file) for file in sorted(results)}
+        survey.foreign += [f"{folder.store.address}/cache/{name}/{f}" for f, match in matches.items() if not match]
+        fingerprints = {file: match[1] for file, match in matches.items() if match}
+        numbers = np.fromiter((int(text, 16) for text in fingerprints.values()), np.uint64, len(fingerprints))
+        for (file, text), is_used in zip(fingerprints.items(), np.isin(numbers, used), strict=True):
+            if not is_used:
+                unused[name].append((file, text, results[file]))
+        if name in folder.products:
+            shown |= {text for _, text, result in unused[name] if result.shown}
+    for name, entries in unused.items():
+        gone = name not in folder.products
+        removed = [(file, result.size) for file, text, result in entries if gone or text not in shown]
+        survey.shown += len(entries) - len(removed)
+        if removed:
+            files, sizes = zip(*removed, strict=True)
+            survey.stale.append(Stale(folder.store, products[name], files, sum(sizes), gone))
 
 
 def _root(configs: Sequence[Config]) -> str:
@@ -185,10 +167,3 @@ def _root(configs: Sequence[Config]) -> str:
         folders = ", ".join(f"{root} ({name})" for root, name in roots.items())
         raise UsageError(f"root: these configurations have different folders, {folders}: clean one folder at a time")
     return next(iter(roots))
-
-
-def _is_appended(config: Config) -> bool:
-    try:
-        return bool(appending.recorded(config))
-    except UserError:  # `look` reports it
-        return False

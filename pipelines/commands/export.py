@@ -17,8 +17,8 @@ from cpp.files.tables import Counts
 from cpp.store.bucket_folder import check_writable
 from cpp.store.connect import open_store
 from cpp.store.local import Store
-from pipelines.commands.appended import together
 from pipelines.commands.export_plan import Wanted, describe, local_tables, shards, survey
+from pipelines.commands.parts import together
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
 from pipelines.engine.executor import Result, run_in_process
@@ -75,7 +75,7 @@ class Write(Stage):
         return work
 
 
-def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = False) -> Summary:
+def go(config: Config, wanted: Wanted, local: bool = False) -> Summary:
     """Bring an export up to date.
 
     Raises UsageError, RunStateError, LockedError or PermissionError before anything is written.
@@ -83,7 +83,8 @@ def go(config: Config, wanted: Wanted, command: Sequence[str], local: bool = Fal
     if wanted.curated and config.curate is None:
         raise UsageError("--curated: this run curates nothing: add `curate:` to its configuration, and run it")
     to = _folder(config, wanted)
-    files, later = together(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED, command)
+    fitted, later = together(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED)
+    files = dict(fitted.files)
     if not wanted.curated:  # curation is of the images of the run
         files |= {kind: {**files.get(kind, {}), **more} for kind, more in later.items()}
     export, shards_by_name = describe(config, wanted, files), shards(config, files, wanted.curated)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
+from rich.table import Column, Table
 
 from cpp.clustering import choose_k
 from cpp.files import scratch, tables
@@ -15,38 +15,33 @@ from cpp.naming import search
 from cpp.naming.titles import row_title
 from cpp.naming.wordnet import synonyms
 from cpp.store.results import File
-from pipelines.commands.appended import together
-from pipelines.commands.finished_run import finished
+from pipelines.commands.parts import finished, together
+from pipelines.commands.terminal import number, plain_table, title
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
 from pipelines.engine.stage import Context, Stage
-from pipelines.graph import pipeline
 from pipelines.stages.artifacts import read_tree, read_votes
 from pipelines.stages.words import Words
 
 PREFETCH = 4
 
 
-def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
+def names(config: Config, layer: int | None) -> Table:
     """The clusters of a layer, by default the main one.
 
     Raises UsageError if there is no such layer, RunStateError if the run is not finished.
     """
-    (file,) = finished(config, ["clusters"], command)["clusters"].values()
+    (file,) = finished(config, ["clusters"]).files["clusters"].values()
     with scratch.local_copy(file.path) as path:
         rows = tables.read(path).to_pylist()
     layers = sorted({row["layer"] for row in rows})
     if layer is not None and layer not in layers:
         raise UsageError(f"--layer is {layer}; the layers of this run have {', '.join(map(str, layers))} clusters")
     shown = [row for row in rows if row["layer"] == layer or (layer is None and row["main"])]
-    headings = ["cluster", "images", "name", "sure", "votes", "agree", "runner-up", "typical"]
-    if has_captions := any(row["captions"] for row in shown):
-        headings.append("captions")
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in headings:
-        number = heading in ("cluster", "images", "sure", "votes", "agree")
-        widest = 24 if heading in ("name", "runner-up") else None  # without it rich would truncate the numbers
-        table.add_column(heading, justify="right" if number else "left", no_wrap=True, max_width=widest)
+    has_captions = any(row["captions"] for row in shown)
+    texts = [Column("typical", no_wrap=True), *([Column("captions", no_wrap=True)] if has_captions else [])]
+    numbers = map(number, ("sure", "votes", "agree"))
+    table = plain_table(number("cluster"), number("images"), title("name"), *numbers, title("runner-up"), *texts)
     for row in sorted(shown, key=lambda row: -row["size"]):
         captions = [", ".join(word["word"] for word in row["captions"][:3])] if has_captions else []
         shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
@@ -55,7 +50,7 @@ def names(config: Config, layer: int | None, command: Sequence[str]) -> Table:
     return table
 
 
-def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[Table, Table]:
+def nearest(config: Config, text: str, n: int) -> tuple[Table, Table]:
     """Two tables: the clusters of the main layer and the images nearest to a sentence.
 
     Raises UsageError if the run has no names, or has neither a text tower nor the text in its vocabulary, and
@@ -63,12 +58,12 @@ def nearest(config: Config, text: str, n: int, command: Sequence[str]) -> tuple[
     """
     if config.label is None:
         raise UsageError("search: this run has no vocabulary: it needs `label:` in its configuration")
-    files, later = together(config, ["clusters", "labels"], command)
-    stages = pipeline(config, files)
+    fitted, later = together(config, ["clusters", "labels"])
+    files = fitted.files
     context = Context.create(files, files, config.resources)
     tree = read_tree(context)
     vocabulary, _, sums = read_votes(context, tree)
-    text_d = _vector(config, text, stages, vocabulary.words, vocabulary.vectors.numpy())
+    text_d = _vector(config, text, fitted.stages, vocabulary.words, vocabulary.vectors.numpy())
     merged = sums.merge(choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
     rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,9 +16,8 @@ import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
-from cpp.export import tables
-from cpp.files import credentials, filesystem, scratch
-from cpp.files import tables as files_tables
+from cpp.export.tables import write_csv
+from cpp.files import credentials, filesystem, scratch, tables
 from cpp.naming.cluster_table import LABELS
 from cpp.naming.titles import row_title
 from cpp.rate_reduction.head import Head
@@ -29,13 +28,14 @@ from cpp.sources.paths import find_files
 from cpp.store.connect import open_store
 from cpp.store.local import Store
 from cpp.store.results import File
-from pipelines import graph
-from pipelines.commands.finished_run import Files, finished, shard_steps
+from pipelines.commands.parts import finished, new_shard_steps
+from pipelines.commands.terminal import number, plain_table, title
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
-from pipelines.engine import plan
 from pipelines.engine.executor import OpenError, run_in_process
+from pipelines.engine.plan import Files, plan_step
 from pipelines.engine.stage import Context, Stage
+from pipelines.graph import Part
 from pipelines.stages.encode import Import
 
 SHOWN = 20  # rows that are printed
@@ -60,20 +60,17 @@ class Predicted:
     def table(self) -> Table:
         """The first rows as a table for the terminal."""
         shown = self.rows.slice(0, SHOWN).to_pylist()
-        sure, bad = "confidence" in self.rows.column_names, any(row[REASON] for row in shown)
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        headings = ["image", "cluster", "name", *(["sure"] if sure else []), "score", "margin", "runner-up"]
-        for heading in [*headings, *(["rejected"] if bad else [])]:
-            number = heading in ("cluster", "sure", "score", "margin")
-            widest = 24 if heading in ("name", "runner-up") else None  # or rich would narrow the numbers
-            table.add_column(heading, justify="right" if number else "left", no_wrap=number, max_width=widest)
+        sure = ["sure"] if "confidence" in self.rows.column_names else []
+        numbers = map(number, (*sure, "score", "margin"))
+        rejected = ["rejected"] if any(row[REASON] for row in shown) else []
+        table = plain_table("image", number("cluster"), title("name"), *numbers, title("runner-up"), *rejected)
         for row in shown:
-            cells = [""] * (len(headings) - 1)
-            if not row[REASON]:
-                confidence = [f"{row['confidence']:.0%}"] if sure else []
-                cells = [str(row["cluster"]), self.names[row["cluster"]], *confidence]
+            if row[REASON]:
+                cells = [""] * (len(table.columns) - 2) + [row[REASON]]
+            else:
+                cells = [str(row["cluster"]), self.names[row["cluster"]], *(f"{row['confidence']:.0%}" for _ in sure)]
                 cells += [f"{row['score']:.3f}", f"{row['margin']:.3f}", self.names.get(row["second"], "")]
-            table.add_row(row["key"], *cells, *([row[REASON] or ""] if bad else []))
+            table.add_row(row["key"], *cells)
         return table
 
     def lines(self) -> list[str]:
@@ -81,32 +78,30 @@ class Predicted:
         n, lines = len(self.rows), list[str]()
         if (more := n - SHOWN) > 0:
             lines.append(f"... and {more:,} more; --to FILE writes all of them")
-        counts = Counter(row.as_py() for row in self.rows[REASON].drop_null())
+        counts = Counter(self.rows[REASON].drop_null().to_pylist())
         why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
         lines.append(f"{n - self.rejected:,} of {n:,} have a cluster" + (f"; rejected: {why}" if why else ""))
         return lines
 
 
-def predict(config: Config, what: str, command: Sequence[str]) -> Predicted:
+def predict(config: Config, what: str) -> Predicted:
     """The clusters of an image, a folder of images, a tar, an .npy file of vectors or a folder in import's layout.
 
     Raises UsageError if it does not exist, does not fit the run or cannot be read, RunStateError if the run is not
     finished.
     """
-    run_files = finished(config, ["clusters"], command)
-    steps = shard_steps(graph.pipeline(config, run_files))
-    files: Files = {kind: run_files[kind] for stage in steps.values() for kind in stage.whole if kind in run_files}
+    fitted = finished(config, ["clusters"])
     with tempfile.TemporaryDirectory(dir=scratch.folder()) as folder:
         try:
-            steps, new = _source(config, what, steps, files, Path(folder))
+            stages, inputs = _inputs(fitted, what, Path(folder))
         except UsageError:
             raise
         except (ValueError, FileNotFoundError) as error:
             raise UsageError(f"predict: {error}") from error
-        done = _work(config, what, steps, {**files, **new}, open_store(folder))
-        parts = [_rows(done, shard) for shard in next(iter(new.values()))]
-    with scratch.local_copy(next(iter(run_files["clusters"].values())).path) as path:
-        clusters = files_tables.read(path).to_pylist()
+        files = _work(Part(config, {**new_shard_steps(fitted)[1], **inputs}, stages), what, open_store(folder))
+        parts = [_rows(files, shard) for shard in next(iter(inputs.values()))]
+    with scratch.local_copy(next(iter(fitted.files["clusters"].values())).path) as path:
+        clusters = tables.read(path).to_pylist()
     names = {row["cluster"]: row_title(row, "") for row in clusters if row["main"]}
     return Predicted(pa.concat_tables(parts, promote_options="permissive"), names)
 
@@ -124,16 +119,14 @@ def write(rows: pa.Table, to: Path) -> None:
     """Write all rows; an existing file is replaced."""
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".predict-") as folder:
         whole = Path(folder) / "rows.parquet"
-        files_tables.write(rows, whole)
+        tables.write(rows, whole)
         if to.suffix == ".csv":
             table, whole = str(whole), Path(folder) / "rows.csv"
-            tables.write_csv(whole, [table], {name: name for name in rows.column_names})
+            write_csv(whole, [table], {name: name for name in rows.column_names})
         os.replace(whole, to)
 
 
-def _source(
-    config: Config, what: str, steps: Mapping[str, Stage], files: Files, folder: Path
-) -> tuple[dict[str, Stage], Files]:
+def _inputs(fitted: Part, what: str, folder: Path) -> tuple[Mapping[str, Stage], Files]:
     """The steps for the input, and its shards by kind. ValueError or UsageError if it is empty or missing."""
     credentials.check_address(what)
     what = what if filesystem.is_remote(what) else os.path.abspath(what)
@@ -141,29 +134,27 @@ def _source(
     if not fs.exists(name):
         raise UsageError(f"{what} does not exist: name an image, a folder of images, a tar or an .npy file of vectors")
     if what.endswith(".npy"):
-        return _from_vectors(config, what, steps, files, _numbered(what, folder))
+        files = _numbered(what, folder)
+        return _vector_steps(fitted, what, "key", files), files
     if fs.isdir(name) and fs.isdir(f"{name}/img_emb"):
-        shards: Files = {kind: dict(by_name) for kind, by_name in vectors.vector_shards(what).items()}
-        return _from_vectors(config, what, steps, files, shards)
-    if config.images is None:
+        files = {kind: dict(by_name) for kind, by_name in vectors.vector_shards(what).items()}
+        key = fitted.config.import_.key if fitted.config.import_ else "key"
+        return _vector_steps(fitted, what, key, files), files
+    if fitted.config.images is None:
         raise UsageError(
             f"{what} is not vectors, and this run starts from vectors of an encoder that it does not know: encode the "
             "images with that encoder and name the .npy file, an array of rows of floats"
         )
-    return dict(steps), {"images": _images(config.images.shard_size, what, bool(fs.isdir(name)))}
-
-
-def _images(shard_size: int, what: str, is_folder: bool) -> dict[str, File]:
-    if is_folder:
-        if not find_files(what, is_image):
-            raise UsageError(f"the folder {what} has no images: name one that has, or a single tar")
-        shards: Mapping[str, sources.ImageShard] = sources.shards(sources.Images("folder", (what,), shard_size))
-    elif what.endswith(".tar"):
-        shards = sources.shards(sources.Images("webdataset", (what,)))
+    if not fs.isdir(name) and not what.endswith(".tar"):
+        parent, _, file = what.rpartition("/")
+        shards: Mapping[str, sources.ImageShard] = {"image": FolderShard(parent, "", (file,))}
+    elif fs.isdir(name) and not find_files(what, is_image):
+        raise UsageError(f"the folder {what} has no images: name one that has, or a single tar")
     else:
-        folder, _, name = what.rpartition("/")
-        shards = {"image": FolderShard(folder, "", (name,))}
-    return {shard: File(images, images.fingerprint) for shard, images in shards.items()}
+        layout: sources.Format = "folder" if fs.isdir(name) else "webdataset"
+        shards = sources.shards(sources.Images(layout, (what,), fitted.config.images.shard_size))
+    files = {"images": {shard: File(images, images.fingerprint) for shard, images in shards.items()}}
+    return new_shard_steps(fitted)[0], files
 
 
 def _numbered(what: str, folder: Path) -> Files:
@@ -172,21 +163,20 @@ def _numbered(what: str, folder: Path) -> Files:
     if not rows:
         raise UsageError(f"{what} has no rows")
     stem = PurePosixPath(what).stem
-    files_tables.write(pa.table({"key": [f"{stem}/{i}" for i in range(rows)]}), folder / "metadata.parquet")
+    tables.write(pa.table({"key": [f"{stem}/{i}" for i in range(rows)]}), folder / "metadata.parquet")
     return {"vectors": {stem: File(what, "")}, "metadata": {stem: File(str(folder / "metadata.parquet"), "")}}
 
 
-def _from_vectors(
-    config: Config, what: str, steps: Mapping[str, Stage], files: Files, shards: Files
-) -> tuple[dict[str, Stage], Files]:
+def _vector_steps(fitted: Part, what: str, key: str | None, files: Files) -> dict[str, Stage]:
     """The steps for vectors: the first step, which may encode images, is replaced by one that reads vectors."""
-    columns = {*config.fit.embeddings, *([config.label.embedding] if config.label else [])}
-    if columns != {files_tables.EMBEDDING}:
+    label = fitted.config.label
+    columns = {*fitted.config.fit.embeddings, *([label.embedding] if label else [])}
+    if columns != {tables.EMBEDDING}:
         raise UsageError(
             f"{what} has vectors of one encoder, and this run works with {', '.join(sorted(columns))}: name images"
         )
-    dim = vectors.vector_dim(file.path for file in shards["vectors"].values())
-    (head,) = files["head"].values()
+    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+    (head,) = fitted.files["head"].values()
     with scratch.local_copy(head.path) as path:
         expected = Head.load(path).in_dim
     if dim not in (None, expected):
@@ -194,37 +184,37 @@ def _from_vectors(
             f"{what} has vectors of dimension {dim}, those of this run have {expected}: name vectors of the encoder "
             "that the run was made with"
         )
-    key = config.import_.key if config.import_ and not what.endswith(".npy") else "key"
-    remaining = dict(list(steps.items())[1:])
-    return {"import": Import(key=key, dim=expected), **remaining}, shards
+    _, *others = new_shard_steps(fitted)[0].items()
+    return {"import": Import(key=key, dim=expected), **dict(others)}
 
 
-def _work(config: Config, what: str, steps: Mapping[str, Stage], files: Files, store: Store) -> Files:
+def _work(part: Part, what: str, store: Store) -> Files:
     """Run every step on all shards, and return all files. UsageError if a shard cannot be read."""
-    for name, stage in steps.items():
-        planned = plan.plan_step(name, stage, files, store)
-        context = Context.create(stage.whole, files, config.resources, gpu=stage.gpu)
+    files = dict(part.files)
+    for name, stage in part.stages.items():
+        step = plan_step(name, stage, files, store)
+        context = Context.create(stage.whole, files, part.config.resources, gpu=stage.gpu)
         try:
-            for result in run_in_process(stage, context, planned.tasks, store):
+            for result in run_in_process(stage, context, step.tasks, store):
                 if result.error:
                     raise UsageError(f"predict: {what} failed in step {name}: {result.error}")
         except OpenError as error:
             raise UsageError(f"predict: step {name} does not start: {str(error).splitlines()[-1]}") from error
-        files |= planned.outputs
+        files |= step.outputs
     return files
 
 
 def _rows(files: Files, shard: str) -> pa.Table:
     """The rows of a shard in the order of the input. A metadata column with a name of ours becomes `source_NAME`."""
-    accepted = files_tables.read(files["assignments"][shard].path).replace_schema_metadata(None)
+    accepted = tables.read(files["assignments"][shard].path).replace_schema_metadata(None)
     accepted = accepted.rename_columns([f"source_{name}" if name in ADDED else name for name in accepted.column_names])
     if "labels" in files:
-        labels = files_tables.read(files["labels"][shard].path)
+        labels = tables.read(files["labels"][shard].path)
         for name in LABELS.names[1:]:
             accepted = accepted.append_column(name, labels[name])
     else:
         accepted = accepted.append_column("label", pa.nulls(len(accepted), pa.string()))
-    rejected = files_tables.read(files["rejected"][shard].path)
+    rejected = tables.read(files["rejected"][shard].path)
     places = rejected["row"].to_numpy()
     others = np.setdiff1d(np.arange(len(accepted) + len(rejected)), places)
     rows = pa.concat_tables([accepted, rejected.drop_columns("row")], promote_options="default")

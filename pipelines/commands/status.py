@@ -16,7 +16,7 @@ from pipelines.engine.run_record import read_run_record
 SHOWN = 20  # failed shards that are listed
 
 
-def lines(config: Config) -> Iterator[str]:
+def state(config: Config) -> Iterator[str]:
     """Whether the run is running, and the step that it is in or was in when it ended."""
     store = open_store(config.root)
     holder, record = store.holder(), read_run_record(store)
@@ -43,13 +43,13 @@ def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
         )
 
 
-def faults(config: Config) -> Iterator[str]:
+def failures(config: Config) -> Iterator[str]:
     """The shards that failed in the last run, and if it is incomplete the run whose results are shown."""
     record, root = read_run_record(open_store(config.root)), config.root.rstrip("/")
     failed = record["failed"]
-    for fault in failed[:SHOWN]:
-        yield f"failed: {fault['step']} {fault['shard']}: {fault['error']}"
-        yield f"        traceback in {root}/{fault['traceback']}"
+    for failure in failed[:SHOWN]:
+        yield f"failed: {failure['step']} {failure['shard']}: {failure['error']}"
+        yield f"        traceback in {root}/{failure['traceback']}"
     if len(failed) > SHOWN:
         yield f"failed: {len(failed) - SHOWN:,} more, see {root}/run.json"
     if (shown := record.get("shown")) and record["state"] != "done" and shown != record["started"]:

@@ -9,9 +9,10 @@ import difflib
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
@@ -54,6 +55,7 @@ class Config(Section):
     curate: Curate | None = None
     report: Report = Report()
     resources: Resources = Field(default_factory=Resources)
+    _arguments: tuple[str, ...] = ()  # the file and overrides as on the command line
 
     @field_validator("root", "data")
     @classmethod
@@ -107,6 +109,15 @@ class Config(Section):
             )
         return self
 
+    @property
+    def input_kind(self) -> Literal["vectors", "images"]:
+        """The kind of the input shards."""
+        return "vectors" if self.import_ else "images"
+
+    def command_line(self, command: str) -> str:
+        """A command on this configuration as the user types it, for messages."""
+        return shlex.join(["python", "-m", "pipelines", command, *self._arguments])
+
     def locate(self, path: str) -> str:
         """An input path as it is opened: from `data` on, unless it is absolute, begins with ~ or is a URL."""
         path = os.path.expanduser(path)
@@ -122,7 +133,7 @@ class Config(Section):
         return self.model_dump(mode="json", by_alias=True, **kwargs)
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a file and apply overrides such as `label.top=3`. ConfigError names every fault at once."""
     try:
         with open(path, encoding="utf-8") as file:
@@ -136,7 +147,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     origin = {key: f"--set {override}" for override in overrides if (key := _override(raw, override))}
     _check_addresses(raw, str(path), "")
     try:
-        return Config.model_validate(raw)
+        config = Config.model_validate(raw)
     except ValidationError as error:
         faults = []
         for fault in error.errors():
@@ -145,6 +156,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
             place = next(near, str(path))
             faults.append(f"{place}: {key}: {_explain(fault)}")
         raise ConfigError("\n".join(faults)) from None
+    config._arguments = (str(path), *(part for override in overrides for part in ("--set", override)))
+    return config
 
 
 def _check_addresses(value: Any, path: str, key: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,18 +124,7 @@ def _existing(store: Store, product: Product, files: ShardFiles) -> NDArray[np.b
     return np.fromiter((path.rpartition("/")[2] in names for path in FilePaths(files)), bool, len(files))
 
 
-def plan_steps(stages: Mapping[str, Stage], files: Files, store: Store) -> list[Step]:
-    """Plan stages in order; each reads `files` and the outputs of the stages before it, finished or not."""
-    available: dict[str, Mapping[str, File]] = dict(files)
-    steps = []
-    for name, stage in stages.items():
-        step = plan_step(name, stage, available, store)
-        steps.append(step)
-        available |= step.outputs
-    return steps
-
-
-def upstream(names: list[str], steps: Mapping[str, Stage]) -> list[str]:
+def upstream(names: Collection[str], steps: Mapping[str, Stage]) -> list[str]:
     """The named steps and those that they depend on, in order; all if no name is given. ConfigError if unknown."""
     for name in names:
         if name not in steps:

@@ -85,8 +85,8 @@ def test_the_export_has_the_photographs_in_their_classes(root: Path, real_data: 
     rows = pd.concat(pd.read_parquet(path) for path in sorted((root / "assignments").iterdir()))
     parts = [read_images(shard, part["key"]) for shard, part in rows.groupby("image_shard")]
     images = [image for part in parts for image in part.values()]
-    assert go(config, Wanted(Format.WEBDATASET, str(tmp_path / "tars")), [], local=True).images == 4114
-    assert go(config, Wanted(Format.IMAGEFOLDER, str(tmp_path / "folders")), [], local=True).images == 4114
+    assert go(config, Wanted(Format.WEBDATASET, str(tmp_path / "tars")), local=True).images == 4114
+    assert go(config, Wanted(Format.IMAGEFOLDER, str(tmp_path / "folders")), local=True).images == 4114
     tars = [str(path) for path in sorted((tmp_path / "tars").glob("*.tar"))]
     samples = list(webdataset.WebDataset(tars, shardshuffle=False))
     number = pd.read_csv(tmp_path / "tars/classes.csv").set_index("cluster")["number"]

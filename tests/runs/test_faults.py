@@ -86,7 +86,7 @@ def test_cut_off_shards_are_recomputed(done: Dataset) -> None:
     assert damaged == [("codes", "00001"), ("codes", "00002"), ("assignments", "00000"), ("likeness", "00001")]
     assert files(done.root) == before
     os.truncate(done.root / "run.json", 9)
-    assert next(status.lines(load(done.config))).endswith("never started")
+    assert next(status.state(load(done.config))).endswith("never started")
     assert computed(go(done)) == {}
 
 

@@ -163,10 +163,12 @@ def test_stable_names_show_one_complete_run(dataset: Dataset, monkeypatch: pytes
     seen = files(dataset.root)
     assert seen.pop("failed/import-00001.txt")
     assert (seen, (dataset.root / "report.html").read_bytes()) == (before, page)
-    assert re.search(r"run shows the run of 20.* until one is complete$", "".join(status.faults(load(dataset.config))))
+    assert re.search(
+        r"run shows the run of 20.* until one is complete$", "".join(status.failures(load(dataset.config)))
+    )
     go(dataset, allow_failed=True)
     assert not any("00001" in name for name in files(dataset.root) if not name.startswith("failed/"))
-    assert "shows the run" not in "".join(status.faults(load(dataset.config)))
+    assert "shows the run" not in "".join(status.failures(load(dataset.config)))
     path.write_bytes(good)
     assert go(dataset).ok
     assert files(dataset.root) == before

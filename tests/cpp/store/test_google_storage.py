@@ -55,13 +55,13 @@ def test_a_run_and_an_export_on_gs_have_the_bytes_of_those_on_a_disk(gs: GoogleS
     again = Run(config, local=True)
     assert again.go()
     assert {outcome.reused for outcome in again.outcomes.values()} <= {1, 3}
-    assert go(config, Wanted(Format.WEBDATASET, "gs://bucket/out"), [], local=True).images == 52
-    assert go(config, Wanted(Format.WEBDATASET, str(tmp_path / "out")), [], local=True).images == 52
+    assert go(config, Wanted(Format.WEBDATASET, "gs://bucket/out"), local=True).images == 52
+    assert go(config, Wanted(Format.WEBDATASET, str(tmp_path / "out")), local=True).images == 52
     here, there = files(tmp_path / "out"), fetch("bucket/out", tmp_path / "fetched")
     assert {name: data for name, data in there.items() if ".lease" not in name} == {
         name: data for name, data in here.items() if name != ".lock"
     }
-    assert go(config, Wanted(Format.WEBDATASET, "gs://bucket/out"), [], local=True).reused == 3
+    assert go(config, Wanted(Format.WEBDATASET, "gs://bucket/out"), local=True).reused == 3
 
 
 def test_of_many_writers_at_once_one_wins(gs: GoogleStore, quick: None) -> None:

@@ -18,11 +18,12 @@ from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.results import File
 from pipelines.commands import append as appending
-from pipelines.commands import appended, export
+from pipelines.commands import export, parts
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context
+from pipelines.graph import fitted as fitted_part
 from pipelines.run import Run
 from pipelines.stages.artifacts import read_groups, read_tree
 from pipelines.stages.drift import Growth
@@ -176,7 +177,7 @@ def test_appended_twice_stopped_between_and_clashing_names(dataset: Dataset) -> 
     code, said = append(dataset, second)
     assert code == 0
     assert "appended already, as append 2" in said
-    assert len(appended.recorded(load(dataset.config))) == 2
+    assert len(parts.recorded(load(dataset.config))) == 2
     assert events(here) == done
     next((here / "cache/codes").glob("append-002*")).unlink()
     assert "project         1 of 2 shards done" in call("status", dataset.config)[1]
@@ -184,13 +185,16 @@ def test_appended_twice_stopped_between_and_clashing_names(dataset: Dataset) -> 
     assert events(here)[len(done) :][0] == ("project", "append-002-00000")
 
 
-def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(dataset: Dataset) -> None:
+def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     new = new_vectors(dataset, "new", 2)
     code, said = append(dataset, new)
     assert code == 2
     assert "is not a finished run" in said
     with pytest.raises(RunStateError, match="What makes it: python -m pipelines run 'my run.yaml'\n"):
-        appending.append(load(dataset.config), [str(new)], None, ["my run.yaml"], True, False)
+        appending.append(load(shutil.copy(dataset.config, "my run.yaml")), [str(new)], None)
     call("run", dataset.config, *STEPS, "--local")
     for args, expected in (
         ((dataset.folder / "data",), "there is nothing to append (2 shards, 00000, 00001, are appended already or"),
@@ -247,7 +251,7 @@ def test_run_afterwards_keeps_what_was_appended_and_says_when_it_is_stale(datase
     assert append(dataset, more=("--set", "label.top=3"))[0] == 0
     assert "not up to date" not in call("run", dataset.config, *STEPS, "--local", "--set", "label.top=3")[1]
     shutil.rmtree(new)
-    (said,) = appended.waiting(load(dataset.config, ["label.top=3"]))
+    (said,) = parts.stale(load(dataset.config, ["label.top=3"]))
     assert "append 1, " in said
 
 
@@ -261,7 +265,7 @@ def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
     table = pq.read_table(dataset.root / "export/imagefolder/images.parquet").to_pylist()
     assert {row["image_shard"] for row in table} > {str(new / "images/00000.tar")}
     wanted = Wanted(Format.CSV)
-    assert export.go(load(dataset.config), wanted, [], True).images == 160
+    assert export.go(load(dataset.config), wanted, True).images == 160
     code, said = call("search", dataset.config, "red thing", "-n", 160)
     assert code == 0
     assert "20000" in said
@@ -304,12 +308,12 @@ def test_two_appends_at_once_are_refused(dataset: Dataset) -> None:
         code, said = append(dataset, new)
     assert code == 2
     assert "another run is writing to" in said
-    assert appended.recorded(load(dataset.config)) == []
-    one, other = appended.Batch(shards=["one"]), appended.Batch(shards=["other"])
-    appended.save_record(load(dataset.config), [], [one])
+    assert parts.recorded(load(dataset.config)) == []
+    one, other = parts.Batch(shards=["one"]), parts.Batch(shards=["other"])
+    parts.save_record(load(dataset.config), [], [one])
     with pytest.raises(LockedError, match="something else was appended to .* just now: run the same command again"):
-        appended.save_record(load(dataset.config), [], [other])
-    assert appended.recorded(load(dataset.config)) == [one]
+        parts.save_record(load(dataset.config), [], [other])
+    assert parts.recorded(load(dataset.config)) == [one]
 
 
 def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,31 +329,30 @@ def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest
     assert pq.read_table(here / "features").num_rows == 40
     config = load(pictures.config)
     with pytest.raises(UsageError, match="--images is for runs that start from"):
-        appending.append(config, ["x"], "y", [], True, False)
+        appending.append(config, ["x"], "y")
     # named in another way it is not taken twice either, and paths start from where the command is given
     monkeypatch.chdir(pictures.folder / "data")
-    again, said = appending.append(config, ["images/00002.tar"], None, [], True, True)
+    again, said = appending.append(config, ["images/00002.tar"], None)
     assert "00002, are appended already or are inputs of the run)" in said[0]
     assert list(again.files["images"]) == ["append-001-00002"]
-    assert again.allow_failed
     (pictures.folder / "link").symlink_to("data/images")
-    assert "00002, are appended already" in appending.append(config, ["../link/00002.tar"], None, [], True, True)[1][0]
-    batches = appended.recorded(config)
+    assert "00002, are appended already" in appending.append(config, ["../link/00002.tar"], None)[1][0]
+    batches = parts.recorded(config)
     assert len(batches) == 1
     named = appending._batch(config, ["new.tar", "@list.txt", "s3://bucket/new.tar"], None)
     assert named.shards == [f"{Path.cwd()}/new.tar", f"@{Path.cwd()}/list.txt", "s3://bucket/new.tar"]
-    fitted = appended.fitted_files(config, [])
-    clash = {**fitted, "assignments": {"append-001-00002": File("", "")}}
+    fitted = parts.finished(config, parts.LABELLED)
+    clash = fitted._replace(files={**fitted.files, "assignments": {"append-001-00002": File("", "")}})
     with pytest.raises(RunStateError, match="the run has a shard append-001-00002, .* rename it"):
-        appended.describe(config, batches, clash)
+        parts.describe(clash, batches)
     # images of COCO's layout have no annotations yet
     coco = load(pictures.config, ["images={format: coco, path: [of], annotations: [captions.json]}"])
     (pictures.folder / "more").mkdir()
     (pictures.folder / "more/a.jpg").touch()
-    found = appended._inputs(coco, appended.Batch(shards=[str(pictures.folder / "more")]), 1)
+    found = parts._inputs(coco, parts.Batch(shards=[str(pictures.folder / "more")]), 1)
     assert found["images"]["00000"].path.names == ("a.jpg",)
     # named in the configuration as well they are fitted, and no longer appended
     config = load(pictures.config, ["images.path=[data/images/*.tar]"])
     assert Run(config, STEPS, True).go()
-    assert appended.status(config) is None
-    assert appended.together(config, ["labels"], [])[1] == {}
+    assert parts.appended(fitted_part(config).plan()[1]) is None
+    assert parts.together(config, ["labels"])[1] == {}

@@ -36,7 +36,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def export(dataset: Dataset, format: str, to: Path | str | None, root: Path | str | None = None) -> Summary:
     config = load(dataset.config, [*QUICK, f"root={root or dataset.root}"])
-    return go(config, Wanted(Format(format), to and str(to)), ["c.yaml"], local=True)
+    return go(config, Wanted(Format(format), to and str(to)), local=True)
 
 
 def files(where: Path | str) -> dict[str, bytes]:

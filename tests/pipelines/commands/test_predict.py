@@ -17,11 +17,12 @@ from PIL import Image
 
 from cpp.files import filesystem
 from cpp.store.local import Store
-from cpp.store.results import File
 from pipelines.commands import predict
+from pipelines.commands.parts import finished as finished_part
 from pipelines.config.errors import UsageError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context, Work
+from pipelines.graph import Part
 from pipelines.stages.drift import Fitted
 from tests.pipelines.commands.test_inspect import call
 from tests.support.datasets import COLOURS, Dataset, from_pictures, write_dataset
@@ -123,18 +124,18 @@ def test_a_bad_image_is_a_row_with_the_reason(seen: Dataset) -> None:
 def test_vectors_of_either_kind_of_run(known: Dataset) -> None:
     config, expected = load(known.config), kept(known.root, 2)
     file = known.folder / "data/img_emb/img_emb_2.npy"
-    found = predict.predict(config, str(file), []).rows
+    found = predict.predict(config, str(file)).rows
     names = [name for name in expected.column_names if name not in ("key", "image_shard")]
     assert same(found, expected, names)
     assert found["key"].to_pylist() == [f"img_emb_2/{i}" for i in range(40)]
-    whole = predict.predict(config, str(known.folder / "data"), [])
+    whole = predict.predict(config, str(known.folder / "data"))
     clusters = pd.read_parquet(known.root / "clusters.parquet").query("main").set_index("cluster")
     assert whole.names == clusters["name"].to_dict()
     assert same(whole.rows, pa.concat_tables(kept(known.root, shard) for shard in range(3)), ["key", *names])
     X = np.load(file).astype(np.float32)
     X[3], X[5, 0] = 0, np.nan
     np.save(known.folder / "bad.npy", X)
-    bad = predict.predict(config, str(known.folder / "bad.npy"), [])
+    bad = predict.predict(config, str(known.folder / "bad.npy"))
     assert same(bad.rows.take([0, 1, 2, 4]), expected.take([0, 1, 2, 4]), names)
     assert bad.rows["reason"].to_pylist()[3:6] == ["vector is zero", None, "vector is not finite"]
 
@@ -143,7 +144,7 @@ def test_vectors_for_a_run_of_images(seen: Dataset) -> None:
     features = pq.read_table(seen.root / "features/00000.parquet")["embedding"].to_pylist()
     file = seen.folder / "own.npy"
     np.save(file, np.array(features, np.float32))
-    found = predict.predict(load(seen.config), str(file), []).rows
+    found = predict.predict(load(seen.config), str(file)).rows
     expected = kept(seen.root)
     assert found["cluster"].equals(expected["cluster"])
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-3)
@@ -175,15 +176,15 @@ def test_what_cannot_be_asked_is_one_error_that_says_why(known: Dataset) -> None
         assert message in said
 
 
-def test_vectors_are_read_as_the_run_reads_its_own_and_are_of_its_encoder(known: Dataset) -> None:
-    config = load(known.config, ["import.key=url"])
-    files = {"head": {"all": File(f"{known.root}/head.safetensors", "")}}
-    shards = {"vectors": {"0": File(f"{known.folder}/data/img_emb/img_emb_0.npy", "")}}
-    for what, key in (("new.npy", "key"), ("folder", "url")):
-        assert predict._from_vectors(config, what, {}, files, shards)[0]["import"].settings()["key"] == key
+def test_vectors_are_read_as_the_run_reads_its_own_and_are_of_its_encoder(known: Dataset, tmp_path: Path) -> None:
+    config = load(known.config)
+    part = finished_part(config, ["clusters"])._replace(config=load(known.config, ["import.key=url"]))
+    for what, key in (("img_emb/img_emb_0.npy", "key"), ("", "url")):
+        stages, _ = predict._inputs(part, str(known.folder / "data" / what), tmp_path)
+        assert stages["import"].settings()["key"] == key
     two = config.model_copy(update={"fit": config.fit.model_copy(update={"embeddings": ["embedding", "embedding_2"]})})
     with pytest.raises(UsageError, match="new.npy has vectors of one encoder, .* embedding, embedding_2: name images"):
-        predict._from_vectors(two, "new.npy", {}, files, shards)
+        predict._vector_steps(part._replace(config=two), "new.npy", "key", {})
 
 
 def test_a_step_that_does_not_start_is_one_error(known: Dataset, tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_step_that_does_not_start_is_one_error(known: Dataset, tmp_path: Path)
             raise FileNotFoundError("no weights")
 
     with pytest.raises(UsageError, match="predict: step fitted does not start: FileNotFoundError: no weights"):
-        predict._work(load(known.config), "x.npy", {"fitted": Closed()}, {}, Store(tmp_path))
+        predict._work(Part(load(known.config), {}, {"fitted": Closed()}), "x.npy", Store(tmp_path))
 
 
 @pytest.mark.parametrize(("n", "more"), [(20, []), (21, ["... and 1 more; --to FILE writes all of them"])])
@@ -237,7 +238,7 @@ def test_of_a_run_and_vectors_on_s3(dataset: Dataset, s3: ObjectStore) -> None:
     assert call("run", dataset.config, *STEPS, *root)[0] == 0
     fs = filesystem.connect("s3://bucket")[0]
     fs.put(str(dataset.folder / "data/img_emb/img_emb_0.npy"), "bucket/new/img_emb_0.npy")
-    found = predict.predict(load(dataset.config, root[1:]), "s3://bucket/new/img_emb_0.npy", []).rows
+    found = predict.predict(load(dataset.config, root[1:]), "s3://bucket/new/img_emb_0.npy").rows
     assert same(found, pq.read_table("bucket/run/assignments/00000.parquet", filesystem=fs), OWN[1:])
     code, said = call("predict", dataset.config, "s3://bucket/absent.npy", *root)
     assert code == 2

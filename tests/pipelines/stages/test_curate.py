@@ -166,7 +166,7 @@ def test_a_column_of_similarities_is_a_part_of_the_score(done: Dataset) -> None:
 
 def export(dataset: Dataset, format: str, **more: object) -> Summary:
     wanted = Wanted(Format(format), str(dataset.folder / "out"), None, Filter(**more), curated=True)  # type: ignore[arg-type]
-    return go(load(dataset.config), wanted, ["c.yaml"], local=True)
+    return go(load(dataset.config), wanted, local=True)
 
 
 def test_an_export_has_what_is_kept_and_counts_what_is_not(done: Dataset) -> None:

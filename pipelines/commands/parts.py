@@ -1,0 +1,198 @@
+"""The parts of a run: the images that its clusters are fitted to, in ROOT, and those appended later, in ROOT/appended.
+
+Appended shards go through the head, the groups and the names of the finished run. `appended.json` records which inputs
+were appended, in order; it extends the configuration. As in every run, a result is done if its file exists.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from cpp.files import filesystem
+from cpp.store.connect import open_store
+from cpp.store.lease import LockedError
+from cpp.store.local import Store
+from cpp.store.results import File
+from pipelines import graph
+from pipelines.config.errors import RunStateError, UsageError, UserError
+from pipelines.config.load import Config
+from pipelines.config.sections import Section
+from pipelines.engine.inputs import input_shards
+from pipelines.engine.plan import Files
+from pipelines.engine.stage import Stage
+from pipelines.graph import Part
+from pipelines.stages.drift import Fitted, Growth
+
+FOLDER = "appended"
+RECORD = "appended.json"
+LABELLED = ("assignments", "clusters", "labels")  # products of a run that appended shards need
+
+
+class Batch(Section):
+    """What one command appended: `shards` as in `images.path` or `import.path`, `images` as in `import.images`."""
+
+    shards: list[str] = Field(min_length=1)
+    images: str | None = None
+
+
+_RECORD = TypeAdapter(list[Batch])
+
+
+def finished(config: Config, needed: Collection[str]) -> Part:
+    """The fitted part with the files of its finished shards, among them the products `needed` if a step makes them.
+
+    Raises RunStateError, with the command that computes them, if some are missing. A run that was completed without its
+    failed shards counts as finished.
+    """
+    fitted = graph.fitted(config)
+    makers = [name for name, stage in fitted.stages.items() if {p.name for p in stage.products} & {*needed}]
+    steps, fitted = fitted.plan(makers, finished=True)
+    missing = [step for step in steps if not step.complete]
+    if any(step.name in makers for step in missing):
+        raise RunStateError(
+            f"{config.root} is not a finished run with these settings, step {missing[0].name} has "
+            f"{len(missing[0].done):,} of {len(missing[0].names):,} shards done. "
+            f"What makes it: {config.command_line('run')}"
+        )
+    return fitted
+
+
+def together(config: Config, needed: Collection[str]) -> tuple[Part, Files]:
+    """The fitted part as `finished` returns it, and the files of the appended shards by kind.
+
+    Raises RunStateError if either is not up to date.
+    """
+    fitted = finished(config, {*needed, *LABELLED} if recorded(config) else needed)
+    if (part := appended(fitted)) is None:
+        return fitted, {}
+    steps, part = part.plan(finished=True)
+    for step in steps:
+        if step.stage.each and not step.complete:
+            raise RunStateError(
+                f"what was appended to {config.root} is not up to date, step {step.name} has {len(step.done):,} of "
+                f"{len(step.names):,} shards done. What brings it up to date: {config.command_line('append')}"
+            )
+    kinds = {kind for step in steps for kind in step.stage.each}
+    kinds |= {product.name for step in steps for product in step.stage.products if product.rows}
+    return fitted, {kind: part.files[kind] for kind in kinds if kind in part.files}
+
+
+def stale(config: Config) -> list[str]:
+    """A message for the end of a run if appended shards are not up to date with it."""
+    try:
+        part = appended(graph.fitted(config).plan()[1]) if recorded(config) else None
+    except UserError as error:
+        return [str(error)]
+    if part is None or all(step.complete for step in part.plan()[0]):
+        return []
+    return [
+        f"{len(part.shards):,} appended shards in {part.config.root} are not up to date with this run: "
+        "the command append without --shards brings them up to date"
+    ]
+
+
+def appended(fitted: Part) -> Part | None:
+    """The part with all shards appended to `fitted`, which has the files of its steps; None if there are none."""
+    batches = recorded(fitted.config)
+    part = describe(fitted, batches)[0] if batches else None
+    return part if part and part.shards else None
+
+
+def describe(fitted: Part, batches: Sequence[Batch]) -> tuple[Part, list[str]]:
+    """The part with the shards of these batches, and the names of those left out because they are in a part already."""
+    stages, files = new_shard_steps(fitted)
+    files |= {kind: fitted.files[kind] for kind in ("groups", "tree", "moments", "clusters")}
+    files |= {f"run_{kind}": fitted.files[kind] for kind in ("assignments", "rejected")}
+    seen, repeated = {_location(file.path) for file in fitted.shards.values()}, list[str]()
+    shards: dict[str, dict[str, File]] = {}
+    for number, batch in enumerate(batches, 1):
+        inputs = _inputs(fitted.config, batch, number)
+        for name, file in inputs[fitted.config.input_kind].items():
+            if (location := _location(file.path)) in seen:
+                repeated.append(name)
+                continue
+            seen.add(location)
+            shard = f"{prefix(number)}{name}"
+            if shard in fitted.files["assignments"]:
+                raise RunStateError(f"the run has a shard {shard}, which is the name of an appended one: rename it")
+            for kind, by_name in inputs.items():
+                shards.setdefault(kind, {})[shard] = by_name[name]
+    config = fitted.config
+    update = {"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"}
+    stages |= {"fitted": Fitted(), "report": Growth(title=config.name)}
+    return Part(config.model_copy(update=update), {**files, **shards}, stages), repeated
+
+
+def new_shard_steps(fitted: Part) -> tuple[dict[str, Stage], dict[str, Mapping[str, File]]]:
+    """The steps from a new shard to its labels or, without names, to its clusters, and the files they read whole."""
+    made_by = {product.name: name for name, stage in fitted.stages.items() for product in stage.products}
+    needed = {"labels" if "labels" in fitted.stages else "assign"}
+    for name in reversed(list(fitted.stages)):
+        if name in needed:
+            needed |= {made_by[kind] for kind in fitted.stages[name].each if kind in made_by}
+    stages = {name: stage for name, stage in fitted.stages.items() if name in needed}
+    whole = {kind for stage in stages.values() for kind in stage.whole}
+    return stages, {kind: files for kind, files in fitted.files.items() if kind in whole}
+
+
+def prefix(number: int) -> str:
+    """The start of the names of the shards of a batch, which are numbered from 1."""
+    return f"append-{number:03d}-"
+
+
+def recorded(config: Config) -> list[Batch]:
+    """The batches appended to a run, the earliest first. RunStateError if the record cannot be read."""
+    path = _store(config).log(RECORD)
+    try:
+        return _RECORD.validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (ValidationError, OSError) as error:
+        raise RunStateError(f"{path} cannot be read; fix it, or remove its folder to append anew: {error}") from error
+
+
+def save_record(config: Config, before: Sequence[Batch], batches: Sequence[Batch]) -> None:
+    """Replace the record `before` by `batches`. LockedError if another append is running or has changed the record."""
+    store = _store(config)
+    with store.lock():
+        if recorded(config) != list(before):
+            raise LockedError(f"something else was appended to {config.root} just now: run the same command again")
+        scratch = store.root / f".{RECORD}.new"
+        scratch.write_bytes(_RECORD.dump_json(list(batches), indent=2) + b"\n")
+        os.replace(scratch, store.root / RECORD)
+        store.save()
+
+
+def _location(path: Any) -> tuple[str, tuple[str, ...]]:
+    """An input's real path, links resolved, and for a shard of a folder the names of its images."""
+    where, names = (path, ()) if isinstance(path, str) else (path.path, getattr(path, "names", ()))
+    return where if filesystem.is_remote(where) else os.path.realpath(where), names
+
+
+def _inputs(config: Config, batch: Batch, number: int) -> Files:
+    """The shards of a batch by kind. Images of a COCO run are read as a folder: the annotations do not cover them."""
+    if config.import_:
+        update: dict[str, object] = {"path": batch.shards[0], "images": batch.images}
+        changed = config.model_copy(update={"import_": config.import_.model_copy(update=update)})
+    else:
+        assert config.images is not None  # the config has one of the two  # noqa: S101
+        update = {"path": batch.shards}
+        update |= {"format": "folder", "annotations": []} if config.images.format == "coco" else {}
+        changed = config.model_copy(update={"images": config.images.model_copy(update=update)})
+    try:
+        return input_shards(changed)
+    except UserError as error:
+        cause = str(error.__cause__ or error).replace("images.path", "--shards")
+        record = f"{config.root.rstrip('/')}/{FOLDER}/{RECORD}"
+        raise UsageError(
+            f"append {number}, {', '.join(batch.shards)}: {cause} ({record} lists the earlier appends: remove an entry "
+            "whose inputs no longer exist)"
+        ) from None
+
+
+def _store(config: Config) -> Store:
+    return open_store(f"{config.root.rstrip('/')}/{FOLDER}")
