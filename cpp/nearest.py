@@ -41,12 +41,12 @@ class Nearest:
     def __init__(self, centroids: Floats, gpu: bool = False, cluster: NDArray[np.integer] | None = None) -> None:
         self.dim = centroids.shape[1]
         self.cluster = np.arange(len(centroids)) if cluster is None else cluster
-        self.only = len(np.unique(self.cluster)) == 1
-        # this many centroids always include one of another cluster
-        self._k = min(len(centroids), 1 + int(np.bincount(self.cluster).max()))
-        self._all = _exact(_rows(centroids), gpu)
+        sizes = np.bincount(self.cluster)
+        self.single = np.count_nonzero(sizes) == 1
+        self._k = min(len(centroids), 1 + int(sizes.max()))  # of so many centroids one is of another cluster
+        self._all = _exact(centroids, gpu)
         self.exact = gpu or len(centroids) <= EXACT
-        self._index = self._all if self.exact else _lists(_rows(centroids))
+        self._index = self._all if self.exact else _lists(centroids)
 
     def __call__(self, Z: Floats, batch: int) -> Assignment:
         """Assign rows `[n, d]`, `batch` at a time. ValueError for a dimension other than the centroids'."""
@@ -56,27 +56,23 @@ class Nearest:
         """Return the nearest centroid of each row, `[n]`, and the assignment. ValueError as for a call."""
         if Z.shape[1] != self.dim:
             raise ValueError(f"rows have dimension {Z.shape[1]}, the centroids {self.dim}")
-        scores, ids = np.empty((len(Z), 2), np.float32), np.empty((len(Z), 2), np.int64)
-        for start in range(0, len(Z), batch):
-            block = slice(start, start + batch)
-            block_scores, near, other = self._search(_rows(Z[block]))
-            pair = np.arange(len(near))[:, None], np.stack([np.zeros_like(other), other], axis=1)
-            scores[block], ids[block] = block_scores[pair], near[pair]
+        blocks = [self._search(_rows(Z[i : i + batch])) for i in range(0, max(len(Z), 1), batch)]
+        scores, ids = (np.concatenate(pairs) for pairs in zip(*blocks, strict=True))
         cluster = self.cluster[ids].astype(np.int32)
-        if self.only:
+        if self.single:
             scores[:, 1], cluster[:, 1] = -1, -1
-        return ids[:, 0].copy(), Assignment(
-            cluster[:, 0], scores[:, 0].copy(), cluster[:, 1], scores[:, 0] - scores[:, 1]
-        )
+        margin = scores[:, 0] - scores[:, 1]
+        return ids[:, 0].copy(), Assignment(cluster[:, 0], scores[:, 0].copy(), cluster[:, 1], margin)
 
-    def _search(self, rows: Floats) -> tuple[Floats, NDArray[np.int64], NDArray[np.intp]]:
-        """Scores and numbers of the nearest centroids, and the first position with a centroid of another cluster."""
+    def _search(self, rows: Floats) -> tuple[Floats, NDArray[np.int64]]:
+        """Scores and numbers, `[n, 2]`, of the nearest centroid and of the nearest one of another cluster."""
         scores, near = self._index.search(rows, self._k)
         differs = (self.cluster[near] != self.cluster[near[:, :1]]) & (near >= 0)
         if not self.exact and len(short := np.flatnonzero(~differs.any(axis=1))):  # lists without a second cluster
             scores[short], near[short] = self._all.search(rows[short], self._k)
             differs[short] = self.cluster[near[short]] != self.cluster[near[short, :1]]
-        return scores, near, differs.argmax(axis=1)
+        pair = np.stack([np.zeros(len(rows), np.intp), differs.argmax(axis=1)], axis=1)
+        return np.take_along_axis(scores, pair, 1), np.take_along_axis(near, pair, 1)
 
     def recall(self, Z: Floats) -> float:
         """The share of at most `SAMPLE` evenly spaced rows whose nearest centroid is found; 1 without rows."""
@@ -90,12 +86,12 @@ class Neighbours:
     """The `k` largest inner products of rows with fixed rows `[m, d]`, exact; on the GPUs if `gpu`."""
 
     def __init__(self, rows: Floats, k: int, gpu: bool = False) -> None:
-        self.k, self._index = k, _exact(_rows(rows), gpu)
+        self.k, self._index = k, _exact(rows, gpu)
 
     def __call__(self, X: Floats, batch: int) -> Floats:
         """Inner products `[n, k]`, the largest first, computed `batch` rows at a time."""
-        parts = [self._index.search(_rows(X[i : i + batch]), self.k)[0] for i in range(0, len(X), batch)]
-        return np.concatenate([np.empty((0, self.k), np.float32), *parts])
+        starts = range(0, max(len(X), 1), batch)
+        return np.concatenate([self._index.search(_rows(X[i : i + batch]), self.k)[0] for i in starts])
 
 
 def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
@@ -105,19 +101,17 @@ def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
     """
     if not 1 <= k < len(X):
         raise ValueError(f"k is {k}, must be from 1 to the number of other rows, {len(X) - 1}")
-    rows = _rows(X)
-    index = _exact(rows, gpu)
-    _, near = index.search(rows, k + 1)
-    own = near == np.arange(len(rows))[:, None]
+    _, near = _exact(X, gpu).search(_rows(X), k + 1)
+    own = near == np.arange(len(X))[:, None]
     own[~own.any(axis=1), k] = True  # a row with more than k copies need not be among its own nearest
-    others: NDArray[np.int64] = near[~own].reshape(len(rows), k)
+    others: NDArray[np.int64] = near[~own].reshape(len(X), k)
     return others
 
 
 def pairs_from(A: Floats, B: Floats, lowest: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """All pairs of row `i` of `A` and row `j` of `B` with inner product >= `lowest`: i, j and it, in order of `i`."""
     below = float(np.nextafter(np.float32(lowest), np.float32(-1)))  # the bound of FAISS is exclusive
-    ends, similarity, j = _exact(_rows(B), False).range_search(_rows(A), below)
+    ends, similarity, j = _exact(B, False).range_search(_rows(A), below)
     return np.repeat(np.arange(len(A)), np.diff(ends.astype(np.int64))), j, similarity
 
 
@@ -128,39 +122,32 @@ def kmeans(X: Floats, n_clusters: int, seed: int, gpu: bool = False, start: Floa
     """
     if not 1 <= n_clusters <= len(X):
         raise ValueError(f"n_clusters is {n_clusters}, must be from 1 to the number of rows, {len(X)}")
+    plus_plus = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
+    every_row = {"min_points_per_centroid": 1, "max_points_per_centroid": len(X)}
     clustering = faiss.Kmeans(
-        X.shape[1],
-        n_clusters,
-        niter=50,
-        seed=seed,
-        spherical=True,
-        gpu=gpu,
-        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
-        min_points_per_centroid=1,
-        max_points_per_centroid=len(X),
+        X.shape[1], n_clusters, niter=50, seed=seed, spherical=True, gpu=gpu, init_method=plus_plus, **every_row
     )
     clustering.train(_rows(X), init_centroids=None if start is None else _rows(start))
     return _rows(clustering.centroids)
 
 
-def _exact(rows: Floats, gpu: bool) -> Any:
-    exact = faiss.IndexFlatIP(rows.shape[1])
-    index = faiss.index_cpu_to_all_gpus(exact) if gpu else exact
-    index.add(rows)
+def _exact(X: Floats, gpu: bool) -> Any:
+    index: Any = faiss.IndexFlatIP(X.shape[1])
+    index = faiss.index_cpu_to_all_gpus(index) if gpu else index
+    index.add(_rows(X))
     return index
 
 
-def _lists(rows: Floats) -> Any:
+def _lists(X: Floats) -> Any:
     """An inverted file of the rows, independent of the number of threads."""
-    count = int(2 * len(rows) ** 0.5)
-    index: Any = faiss.index_factory(rows.shape[1], f"IVF{count},Flat", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(X.shape[1], f"IVF{int(2 * len(X) ** 0.5)},Flat", faiss.METRIC_INNER_PRODUCT)
     index.nprobe = LISTS
     index.cp.seed, index.cp.spherical, index.cp.min_points_per_centroid = 0, True, 1
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
-        index.train(rows)
-        index.add(rows)
+        index.train(_rows(X))
+        index.add(_rows(X))
     finally:
         faiss.omp_set_num_threads(threads)
     return index

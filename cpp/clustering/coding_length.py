@@ -1,9 +1,9 @@
-"""The coding length of a partition, in bits, by which K is chosen. From `Moments` alone. Shape suffixes as in `rate`.
+"""The coding length of a partition, in bits, by which K is chosen. From `Moments` alone; shape suffixes as there.
 
 There are two codes. `evidence_bits` is that of Bayesian model selection: each group is a Gaussian of unknown mean and
 covariance, which are integrated out, so a group too small to show its own covariance is coded with the expected one.
-`lossy_bits` is the published code. Both take a squared distortion `e`: d coordinates of
-variance e / d each. Lengths are relative to a fixed grid, so they can be negative; only differences mean anything.
+`lossy_bits` is the published code. Both take a squared distortion `e`: d coordinates of variance e / d each. Lengths
+are relative to a fixed grid, so they can be negative; only differences mean anything.
 
 Sources: Murphy, "Conjugate Bayesian analysis of the Gaussian distribution", 2007, section 9 (normal inverse Wishart);
 Ma, Derksen, Hong, Wright, "Segmentation of multivariate mixed data via lossy data coding and compression", TPAMI 29(9),

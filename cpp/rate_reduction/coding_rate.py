@@ -21,8 +21,11 @@ _CHUNK_FLOATS = {"cpu": 2 * 2**20, "cuda": 128 * 2**20}
 
 
 def logdet_spd(M: Tensor) -> Tensor:
-    """Log-determinant of symmetric positive definite matrices `[..., d, d]` by Cholesky, at least in float32."""
-    L = torch.linalg.cholesky(M.to(torch.promote_types(M.dtype, torch.float32)))
+    """Log-determinant of symmetric positive definite matrices `[..., d, d]` by Cholesky."""
+    return _logdet(torch.linalg.cholesky(M))
+
+
+def _logdet(L: Tensor) -> Tensor:
     logdet: Tensor = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return logdet
 
@@ -38,10 +41,8 @@ def compressed_rate(Z_md: Tensor, Pi_mJ: Tensor, e: float, ranks: dist.ProcessGr
     """R_c(Z, Pi) = sum_j t_j/(2m) logdet(I + d/(t_j e) Z^T diag(Pi_j) Z), a scalar (2006.08558, equation 8).
 
     Column j of `Pi_mJ` (entries >= 0) is the soft group j, and t_j its sum. One pass over chunks of columns computes
-    the value and both gradients, so memory stays bounded; autograd would keep all J matrices of d x d.
-
-    All processes of `ranks` must call with equal arguments. Each computes every world-size-th column, and the value and
-    gradients are summed over the ranks, so every rank has the result of one process within rounding.
+    the value and both gradients, so memory stays bounded; autograd would keep all J matrices of d x d. Each of `ranks`,
+    which must call with equal arguments, computes every world-size-th column, and all get the sums over the ranks.
     """
     rate: Tensor = _CompressedRate.apply(Z_md, Pi_mJ, e, ranks)
     return rate
@@ -69,11 +70,9 @@ class _CompressedRate(torch.autograd.Function):
         for cols in own_columns.split(max(1, _CHUNK_FLOATS[Z.device.type] // (max(m, d) * d))):
             P_mj, t_j = Pi[:, cols], t_J[cols]
             # Z^T diag(P_j) Z for every j as one batched product: [j, d, m] x [m, d]
-            M = torch.matmul(P_mj.mT.unsqueeze(1) * Z.mT, Z)
-            M = eye + (d / (t_j * e)).view(-1, 1, 1) * M
+            M = eye + (d / (t_j * e)).view(-1, 1, 1) * torch.matmul(P_mj.mT.unsqueeze(1) * Z.mT, Z)
             L = torch.linalg.cholesky(M)
-            logdet = 2 * L.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-            inverse = torch.cholesky_inverse(L)
+            logdet, inverse = _logdet(L), torch.cholesky_inverse(L)
             W_jmd = Z @ inverse
             rate += (t_j * logdet).sum() / (2 * m)
             grad_Z += (d / (m * e)) * torch.einsum("mj,jmd->md", P_mj, W_jmd)

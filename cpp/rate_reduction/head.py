@@ -90,21 +90,9 @@ class TwoHeads(Head):
 
     def __init__(self, in_dim: int, hidden: int, dim: int, generator: torch.Generator | None = None) -> None:
         super().__init__(in_dim=in_dim, hidden=hidden, dim=dim)
-        with torch.random.fork_rng(devices=[]):  # the layers' default weights, which are not used
-            self.trunk = nn.Sequential(
-                nn.Linear(in_dim, hidden),
-                nn.BatchNorm1d(hidden),
-                nn.ReLU(),
-                nn.Linear(hidden, hidden),
-                nn.ReLU(),
-            )
-            self.feature = nn.Linear(hidden, dim)
-            self.cluster = nn.Linear(hidden, dim)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):  # torch's initialisation, from the given generator
-                bound = layer.in_features**-0.5
-                nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-                nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        first, second = (_linear(n, hidden, generator) for n in (in_dim, hidden))
+        self.trunk = nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(), second, nn.ReLU())
+        self.feature, self.cluster = (_linear(hidden, dim, generator) for _ in range(2))
 
     def forward(self, X: Tensor) -> Codes:
         hidden = self.trunk(X)
@@ -115,3 +103,11 @@ class TwoHeads(Head):
     def copy_feature_to_cluster(self) -> None:
         """Copy the weights of the feature head to the cluster head, as at the end of the warm-up."""
         self.cluster.load_state_dict(self.feature.state_dict())
+
+
+def _linear(in_dim: int, dim: int, generator: torch.Generator | None) -> nn.Linear:
+    """A layer with torch's initial weights, drawn from a generator."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, in_dim, dim)
+    for weight in layer.parameters():
+        nn.init.uniform_(weight, -(in_dim**-0.5), in_dim**-0.5, generator=generator)
+    return layer

@@ -13,7 +13,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid", strict=True):
 
 class Discriminant(Recipe):
     """The default: the linear map with the largest rate reduction between neighbours, in closed form
-    (`cpp.rate_reduction.discriminant`)."""
+    (`cpp.rate_reduction.fit.solve`)."""
 
     recipe: Literal["discriminant"] = "discriminant"
     dim: int | None = Field(None, ge=1, description="dimension d of the codes; null: twice the clusters, at least 32")

@@ -10,8 +10,7 @@ from torch.nn.functional import normalize
 
 from cpp.clustering.partition import partition
 from cpp.evaluation.metrics import scores
-from cpp.rate_reduction.discriminant import discriminant
-from cpp.rate_reduction.fit import fit
+from cpp.rate_reduction.fit import fit, solve
 from cpp.rate_reduction.head import Codes, Head
 from cpp.rate_reduction.recipes import Discriminant, Paper
 from tests.support.vectors import nuisance
@@ -33,8 +32,8 @@ def test_common_noise_is_removed() -> None:
 def test_later_rounds_find_better_neighbours() -> None:
     X, group = nuisance(1200, 12, 1.5)
     same = []
-    for mean, matrix in discriminant(X, 32, 10, 3, 0.1):
-        Z = normalize((X - mean) @ matrix.mT)
+    for rounds in (1, 2, 3):
+        Z = fit(X, Discriminant(dim=32, neighbours=10, rounds=rounds), None, 0)[0].project(X, 1200).Z
         near = (Z @ Z.mT).fill_diagonal_(-1).topk(10).indices
         same.append((group[near] == group[:, None]).float().mean().item())
     assert same == sorted(same)
@@ -43,17 +42,17 @@ def test_later_rounds_find_better_neighbours() -> None:
 
 def test_the_map_solves_the_eigenproblem() -> None:
     X, _ = nuisance(300, 5, 0.5)
-    mean, matrix = next(iter(discriminant(X, 6, 10, 1, 0.1)))
+    layer = solve(X, Discriminant(dim=6, neighbours=10, rounds=1), None, 0)[0].linear
     near = (normalize(X) @ normalize(X).mT).fill_diagonal_(-9).topk(10).indices
     D = (X - X[near].mean(1)).double()
     W, T = D.mT @ D / 300, torch.cov(X.double().mT, correction=0)
     W = W + (0.1 * W.trace() + 1e-6 * T.trace()) / 40 * torch.eye(40, dtype=torch.float64)
-    V = matrix.double()
+    V = layer.weight.detach().double()
     torch.testing.assert_close(V @ W @ V.mT, torch.eye(6, dtype=torch.float64), atol=1e-3, rtol=0)
     ratios = (V @ T @ V.mT).diagonal()
     expected = torch.linalg.eigvals(torch.linalg.solve(W, T)).real.sort(descending=True).values[:6]
     torch.testing.assert_close(ratios, expected, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(mean, X.mean(0))
+    torch.testing.assert_close(layer.bias, -layer.weight @ X.mean(0))
 
 
 def test_scale_rotation_and_shift_change_nothing() -> None:
