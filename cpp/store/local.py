@@ -9,7 +9,6 @@ in the files or which step writes them.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import socket
@@ -86,17 +85,6 @@ class Store:
                 else file
                 for kind, file in files.items()
             }
-
-    def version_digest(self, paths: Iterable[str]) -> str | None:
-        """A digest that changes with the name, size or time of change of any file; None if the store cannot tell."""
-        digest = hashlib.sha256()
-        try:
-            for path in paths:
-                stat = os.stat(path)
-                digest.update(f"{os.path.basename(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        except FileNotFoundError:
-            return None
-        return digest.hexdigest()
 
     @contextmanager
     def commit(self, targets: Mapping[str, str]) -> Iterator[dict[str, Path]]:

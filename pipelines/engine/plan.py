@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.store.local import Store
-from cpp.store.results import WHOLE, File, Product, fingerprint
+from cpp.store.results import WHOLE, File, fingerprint
 from pipelines.config.errors import ConfigError
 from pipelines.engine.shard_index import (
     FilePaths,
     Fingerprints,
     ShardFiles,
     ShardNames,
-    aligned_fingerprints,
     common_shards,
     digest,
     fingerprint_text,
+    fingerprints,
 )
 from pipelines.engine.stage import Stage
 
@@ -104,24 +104,19 @@ def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
     each = {kind: files[kind] for kind in stage.each if files.get(kind)}
     whole = {kind: digest(files[kind]) for kind in stage.whole if files.get(kind)}
     base = fingerprint(name, stage.version, stage.settings(), whole)
-    names = common_shards(list(each.values())) if each else ShardNames([WHOLE])
-    inputs = [aligned_fingerprints(shard_files, names) for shard_files in each.values()]
+    names = common_shards(each.values()) if each else ShardNames([WHOLE])
+    inputs = [fingerprints(shard_files, names) for shard_files in each.values()]
     numbers = (
         int(fingerprint(base, shard, dict(zip(each, marks, strict=True))), 16)
         for shard, *marks in zip(names, *inputs, strict=True)
     )
-    fingerprints = np.fromiter(numbers, np.uint64, len(names))
-    outputs = {p.name: ShardFiles(names, fingerprints, functools.partial(store.path, p)) for p in stage.products}
+    prints = np.fromiter(numbers, np.uint64, len(names))
+    outputs = {p.name: ShardFiles(names, prints, functools.partial(store.path, p)) for p in stage.products}
     exists = np.ones(len(names), bool)
     for product in stage.products:
-        exists &= _existing(store, product, outputs[product.name])
-    return Step(name, stage, names, fingerprints, exists, each, outputs)
-
-
-def _existing(store: Store, product: Product, files: ShardFiles) -> NDArray[np.bool_]:
-    """Mark the files that the store lists."""
-    names = set(store.listing(product))
-    return np.fromiter((path.rpartition("/")[2] in names for path in FilePaths(files)), bool, len(files))
+        finished, paths = store.listing(product), FilePaths(outputs[product.name])
+        exists &= np.fromiter((path.rpartition("/")[2] in finished for path in paths), bool, len(names))
+    return Step(name, stage, names, prints, exists, each, outputs)
 
 
 def upstream(names: Collection[str], steps: Mapping[str, Stage]) -> list[str]:

@@ -6,7 +6,9 @@ times of the files that they were read from. If one of these files changes, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,11 +59,6 @@ class RowAccounting:
         Raises AccountingError if rows do not add up, DamagedError if files cannot be read.
         """
         results = step.results()
-        if not step.stage.each:
-            files = [(p, path) for p in step.stage.products if p.suffix for path in FilePaths(results[p.name])]
-            if damaged := [(product, path, reason) for product, path in files if (reason := damage(path))]:
-                raise DamagedError(step.name, damaged)
-            return None
         stored = self._stored_path(step, results)
         counts = self._load(stored) if stored else None
         if counts is None:
@@ -72,15 +69,16 @@ class RowAccounting:
                     tables.write(pa.table(columns), out[ACCOUNTS.name])
         main = step.stage.products[0]
         if main.rows:
-            self._rows_out[main.name] = results[main.name].names, counts[:, 1]
-        return Counts(*counts.sum(axis=0).tolist())
+            self._rows_out[main.name] = step.done, counts[:, 1]
+        return Counts(*counts.sum(axis=0).tolist()) if step.stage.each else None
 
     def _stored_path(self, step: Step, results: Mapping[str, ShardFiles]) -> str | None:
-        """The file for the counts of a step; None if they are not stored."""
+        """The file for the counts of a step; None if they are not stored: for few shards, and in a bucket."""
         if len(step.done) < MANY:
             return None
-        stamps = [self._store.version_digest(FilePaths(files)) for files in results.values()]
-        if None in stamps:
+        try:
+            stamps = [_stamp(FilePaths(files)) for files in results.values()]
+        except FileNotFoundError:
             return None
         rows_in = {
             kind: fingerprint(self._rows_out[kind][1].tolist()) for kind in step.stage.each if kind in self._rows_out
@@ -96,44 +94,49 @@ class RowAccounting:
 
     def _count(self, step: Step, results: Mapping[str, ShardFiles]) -> Rows:
         """Read and check the counts of every shard, which the footers of all its tables repeat."""
-        counts, damaged = list[Rows](), []
+        counts, damaged = [], []
+        rows_in = {kind: self._rows_in(kind, step.done) for kind in step.stage.each if kind in self._rows_out}
         for product in step.stage.products:
-            files = results[product.name]
-            if product.suffix != ".parquet":
-                reasons = zip(
-                    FilePaths(files), map_threads(damage, FilePaths(files), THREADS, 4 * THREADS), strict=True
-                )
-                damaged += [(product, path, reason) for path, reason in reasons if reason]
-                continue
-            rows_in = {kind: self._rows_in(kind, files.names) for kind in step.stage.each if kind in self._rows_out}
+            files, has_counts = results[product.name], bool(step.stage.each) and product.suffix == ".parquet"
+            paths = FilePaths(files) if product.suffix else ()
             rows = np.zeros((len(files), len(Counts._fields)), np.int64)
-            for i, footer in enumerate(map_threads(_read_footer, FilePaths(files), THREADS, 4 * THREADS)):
+            read = _read_footer if has_counts else damage
+            for i, footer in enumerate(map_threads(read, paths, THREADS, 4 * THREADS)):
                 if isinstance(footer, str):
-                    damaged.append((product, files.file(i).path, footer))
-                    continue
-                rows[i], n_rows = footer
-                source = {kind: int(column[i]) for kind, column in rows_in.items()}
-                if problem := _imbalance(product, footer[0], n_rows, source):
-                    raise AccountingError(
-                        f"{step.name}, shard {files.names[i]}: {problem}. Remove {files.file(i).path} and run again"
-                    )
-            counts.append(rows)
+                    damaged.append((product, paths[i], footer))
+                elif footer is not None:
+                    rows[i], n_rows = footer
+                    source = {kind: int(column[i]) for kind, column in rows_in.items()}
+                    if problem := _imbalance(product, footer[0], n_rows, source):
+                        raise AccountingError(
+                            f"{step.name}, shard {step.done[i]}: {problem}. Remove {paths[i]} and run again"
+                        )
+            counts += [rows] if has_counts else []
         if damaged:
             raise DamagedError(step.name, damaged)
         if not counts:
             return np.zeros((len(step.done), len(Counts._fields)), np.int64)
         for i in np.flatnonzero((np.stack(counts) != counts[0]).any(axis=(0, 2))).tolist():
-            paths = ", ".join(files.file(i).path for files in results.values())
+            tables_of_shard = ", ".join(files.file(i).path for files in results.values())
             raise AccountingError(
                 f"{step.name}, shard {step.done[i]}: rows do not add up: its files have different counts, so they are "
-                f"from different attempts. Remove {paths} and run again"
+                f"from different attempts. Remove {tables_of_shard} and run again"
             )
         return counts[0]
 
     def _rows_in(self, kind: str, names: ShardNames) -> NDArray[np.int64]:
         """Input rows of these shards: the output rows of the step that wrote `kind`."""
         shards, rows = self._rows_out[kind]
-        return rows if shards is names else rows[[shards.at(name) for name in names]]
+        return rows[shards.positions(names)]
+
+
+def _stamp(paths: Iterable[str]) -> str:
+    """A digest that changes with the name, size or modification time of any file."""
+    digest = hashlib.sha256()
+    for path in paths:
+        stat = os.stat(path)
+        digest.update(f"{os.path.basename(path)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def _read_footer(path: str) -> tuple[Counts, int] | str:

@@ -6,10 +6,9 @@ Files and paths are built on access. Knows no stages.
 from __future__ import annotations
 
 import hashlib
-import operator
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,55 +18,38 @@ from cpp.files.iterables import batched
 from cpp.store.results import File
 
 Fingerprints = NDArray[np.uint64]  # 16 hexadecimal digits as an integer, so exact
-BLOCK = 1000  # shards that are Python objects at a time
+BLOCK = 1000  # input files that are Python objects at a time
 
 
-class ShardNames(Sequence[str]):
-    """The distinct names of shards in order: a sequence with exact membership tests by bisection."""
+class ShardNames:
+    """The distinct names of shards in order, with exact membership tests by bisection."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._raw = np.array([name.encode() for name in names] or np.empty(0, "S1"))
-        ordered = bool((self._raw[:-1] < self._raw[1:]).all())
-        self._order = None if ordered else np.argsort(self._raw, kind="stable")
-        if self._order is not None:
-            in_order = self._raw[self._order]
-            if len(repeated := np.flatnonzero(in_order[1:] == in_order[:-1])):
-                raise ValueError(f"two files would both be the shard {in_order[repeated[0]].decode()}: rename one")
+        self.raw = np.array([name.encode() for name in names] or np.empty(0, "S1"))
+        self._order = np.argsort(self.raw, kind="stable")
+        sorted_raw = self.raw[self._order]
+        if len(repeated := np.flatnonzero(sorted_raw[1:] == sorted_raw[:-1])):
+            raise ValueError(f"two files would both be the shard {sorted_raw[repeated[0]].decode()}: rename one")
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self.raw)
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), BLOCK):
-            yield from map(bytes.decode, self._raw[start : start + BLOCK].tolist())
+        return map(bytes.decode, self.raw.tolist())
 
-    @overload
-    def __getitem__(self, at: int) -> str: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[str]: ...
-    def __getitem__(self, at: int | slice) -> str | list[str]:
-        raw = self._raw[at]
-        return [bytes(name).decode() for name in raw] if isinstance(at, slice) else bytes(raw).decode()
+    def __getitem__(self, index: int) -> str:
+        return bytes(self.raw[index]).decode()
 
-    def at(self, name: str) -> int:
-        """The index of a name. KeyError if it is unknown."""
-        raw = np.bytes_(name.encode())
-        index = int(np.searchsorted(self._raw, raw, sorter=self._order))
-        if self._order is not None and index < len(self):
-            index = int(self._order[index])
-        if index == len(self) or self._raw[index] != raw:
-            raise KeyError(name)
-        return index
-
-    def __contains__(self, name: object) -> bool:
-        try:
-            return isinstance(name, str) and self.at(name) >= 0
-        except KeyError:
-            return False
-
-    def same(self, other: ShardNames) -> bool:
-        """Whether the other has the same names in the same order."""
-        return self is other or np.array_equal(self._raw, other._raw)
+    def positions(self, names: Iterable[str]) -> NDArray[np.intp]:
+        """The indices of names. KeyError if one is unknown."""
+        if names is self:
+            return np.arange(len(self))
+        raw = names.raw if isinstance(names, ShardNames) else np.array([name.encode() for name in names])
+        ranks = np.searchsorted(self.raw, raw, sorter=self._order)
+        positions = self._order[np.minimum(ranks, len(self) - 1)] if len(self) else ranks
+        if len(raw) and (not len(self) or (self.raw[positions] != raw).any()):
+            raise KeyError(", ".join(set(names) - set(self)))
+        return positions
 
     def where(self, mask: NDArray[np.bool_]) -> ShardNames:
         """The names that `mask` selects; `self` if it selects all, so that products share one object."""
@@ -87,7 +69,7 @@ class ShardFiles(Mapping[str, File]):
         return iter(self.names)
 
     def __getitem__(self, shard: str) -> File:
-        return self.file(self.names.at(shard))
+        return self.file(int(self.names.positions([shard])[0]))
 
     def file(self, index: int) -> File:
         """The file of the shard at an index."""
@@ -96,7 +78,7 @@ class ShardFiles(Mapping[str, File]):
 
     def paths(self) -> Iterator[Any]:
         """All paths in order."""
-        return map(self.path, self.names, fingerprint_texts(self.numbers))
+        return map(self.path, self.names, fingerprints(self))
 
 
 class InputFiles(ShardFiles):
@@ -112,43 +94,37 @@ class InputFiles(ShardFiles):
             rows = ({"path": file.path} if self._kind is str else vars(file.path) for _, file in batch)
             tables.append(pa.Table.from_pylist(list(rows)))
         self._table = pa.concat_tables(tables, promote_options="default").combine_chunks()
-        super().__init__(ShardNames(names), np.array(numbers, np.uint64), self._path_of)
+        self.names, self.numbers = ShardNames(names), np.array(numbers, np.uint64)
 
     def file(self, index: int) -> File:
-        return File(self._path(index), fingerprint_text(self.numbers[index]))
+        (path,) = self._paths(self._table.slice(index, 1))
+        return File(path, fingerprint_text(self.numbers[index]))
 
     def paths(self) -> Iterator[Any]:
-        for batch in self._table.to_batches(BLOCK):
-            yield from (self._from_row(row) for row in batch.to_pylist())
+        return self._paths(self._table)
 
-    def _path_of(self, shard: str, _: str) -> Any:
-        return self._path(self.names.at(shard))
-
-    def _path(self, index: int) -> Any:
-        return self._from_row(self._table.slice(index, 1).to_pylist()[0])
-
-    def _from_row(self, row: dict[str, Any]) -> Any:
-        return row["path"] if self._kind is str else self._kind(**row)
+    def _paths(self, table: pa.Table) -> Iterator[Any]:
+        for batch in table.to_batches(BLOCK):
+            for row in batch.to_pylist():
+                yield row["path"] if self._kind is str else self._kind(**row)
 
 
 class FilePaths(Sequence[str]):
     """The paths of files in the order of their shards."""
 
     def __init__(self, files: Mapping[str, File]) -> None:
-        self._files = files if isinstance(files, ShardFiles) else list(files.values())
+        self._files = files if isinstance(files, ShardFiles) else [file.path for file in files.values()]
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Any]:
-        files = self._files
-        return files.paths() if isinstance(files, ShardFiles) else (file.path for file in files)
+        return self._files.paths() if isinstance(self._files, ShardFiles) else iter(self._files)
 
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
-        files = self._files
-        return (files.file(at) if isinstance(files, ShardFiles) else files[at]).path
+        return self._files.file(at).path if isinstance(self._files, ShardFiles) else self._files[at]
 
 
 def fingerprint_text(number: np.uint64 | int) -> str:
@@ -156,17 +132,12 @@ def fingerprint_text(number: np.uint64 | int) -> str:
     return f"{number:016x}"
 
 
-def fingerprint_texts(numbers: Fingerprints) -> Iterator[str]:
-    """Many fingerprints as in file names."""
-    for start in range(0, len(numbers), BLOCK):
-        yield from map(fingerprint_text, numbers[start : start + BLOCK].tolist())
-
-
-def fingerprints(files: Mapping[str, File]) -> Iterator[str]:
-    """The fingerprints of files in the order of their shards."""
+def fingerprints(files: Mapping[str, File], names: ShardNames | None = None) -> Iterator[str]:
+    """The fingerprints of the files of these shards, by default of all in order."""
     if isinstance(files, ShardFiles):
-        return fingerprint_texts(files.numbers)
-    return (file.fingerprint for file in files.values())
+        numbers = files.numbers if names is None else files.numbers[files.names.positions(names)]
+        return map(fingerprint_text, numbers.tolist())
+    return (files[name].fingerprint for name in (files if names is None else names))
 
 
 def digest(files: Mapping[str, File]) -> str:
@@ -177,25 +148,9 @@ def digest(files: Mapping[str, File]) -> str:
     return result.hexdigest()
 
 
-def common_shards(files: Sequence[Mapping[str, File]]) -> ShardNames:
+def common_shards(files: Iterable[Mapping[str, File]]) -> ShardNames:
     """The names of the shards that all mappings contain, in the order of the first."""
-    first = files[0]
-    names = first.names if isinstance(first, ShardFiles) else ShardNames(first)
-    others = [other for other in files[1:] if not _has_shards(other, names)]
-    if not others:
-        return names
-    return names.where(np.fromiter((all(name in other for other in others) for name in names), bool, len(names)))
-
-
-def aligned_fingerprints(files: Mapping[str, File], names: ShardNames) -> Iterator[str]:
-    """The fingerprints of the files of these shards."""
-    if _has_shards(files, names):
-        return fingerprints(files)
-    return (files[name].fingerprint for name in names)
-
-
-def _has_shards(files: Mapping[str, File], names: ShardNames) -> bool:
-    """Whether the files belong to exactly these shards, in this order."""
-    if isinstance(files, ShardFiles):
-        return files.names.same(names)
-    return len(files) == len(names) and all(map(operator.eq, files, names))
+    names, *others = (each.names if isinstance(each, ShardFiles) else ShardNames(each) for each in files)
+    for other in others:
+        names = names if other is names else names.where(np.isin(names.raw, other.raw))
+    return names

@@ -25,9 +25,9 @@ from pipelines.engine.shard_index import (
     InputFiles,
     ShardFiles,
     ShardNames,
-    aligned_fingerprints,
     common_shards,
     digest,
+    fingerprints,
 )
 from pipelines.engine.stage import Context, Stage, Work
 
@@ -51,13 +51,13 @@ def made(names: list[str]) -> ShardFiles:
 
 
 @pytest.mark.parametrize("names", [UNSORTED, sorted(UNSORTED), []])
-def test_names_are_a_sequence_and_a_set(names: list[str]) -> None:
-    found = ShardNames(names)
-    assert list(found) == names
-    assert [found.at(name) for name in names] == list(range(len(names)))
-    assert not any(name in found for name in ("", "z", "0", "c", 5))
-    with pytest.raises(KeyError):
-        found.at("z")
+def test_names_are_ordered_and_have_positions(names: list[str]) -> None:
+    shard_names = ShardNames(names)
+    assert list(shard_names) == names == [shard_names[i] for i in range(len(names))]
+    assert shard_names.positions(names).tolist() == list(range(len(names)))
+    for unknown in ("", "z", "0", "c"):
+        with pytest.raises(KeyError, match=repr(unknown)):
+            shard_names.positions([*names, unknown])
 
 
 def test_products_share_names_until_some_are_missing() -> None:
@@ -80,7 +80,7 @@ def test_results_are_a_mapping_like_a_dict_of_files() -> None:
     paths = [file.path for file in expected.values()]
     assert list(FilePaths(found)) == list(FilePaths(expected)) == paths
     assert FilePaths(found)[1:3] == paths[1:3]
-    assert list(aligned_fingerprints(found, ShardNames(["ö", "a"]))) == [
+    assert list(fingerprints(found, ShardNames(["ö", "a"]))) == [
         expected["ö"].fingerprint,
         expected["a"].fingerprint,
     ]
@@ -132,7 +132,7 @@ def test_inputs_in_a_table_are_what_they_were(path: Callable[[str], object], mon
     assert list(FilePaths(found)) == [file.path for file in expected.values()]
     assert FilePaths(found)[3] == expected["c-9"].path
     assert digest(found) == digest(expected)
-    assert list(aligned_fingerprints(found, ShardNames(["ö", "a"]))) == [
+    assert list(fingerprints(found, ShardNames(["ö", "a"]))) == [
         expected["ö"].fingerprint,
         expected["a"].fingerprint,
     ]
