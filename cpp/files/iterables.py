@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -22,28 +22,14 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, pending: int) -> Iterator[R]:
     """`map(function, items)` in `threads` threads, in order; at most `pending` items are submitted and not yet yielded.
 
-    An exception of `function` or of `items` is raised in its place, after all earlier results.
+    Exceptions of `function` and of `items` are raised.
     """
-    if threads < 1 or pending < 1:
-        raise ValueError(f"threads is {threads} and pending is {pending}, both must be at least 1")
-    submitted: deque[Future[R]] = deque()
-    failure: Exception | None = None
-    source = iter(items)
     with ThreadPoolExecutor(threads) as pool:
+        futures = (pool.submit(function, item) for item in items)
+        submitted = deque(islice(futures, pending))
         try:
-            while True:
-                try:
-                    submitted.append(pool.submit(function, next(source)))
-                except StopIteration:
-                    break
-                except Exception as error:
-                    failure = error
-                    break
-                if len(submitted) >= pending:
-                    yield submitted.popleft().result()
             while submitted:
                 yield submitted.popleft().result()
-            if failure is not None:
-                raise failure
+                submitted.extend(islice(futures, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

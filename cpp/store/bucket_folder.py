@@ -110,8 +110,9 @@ class BucketObjects:
             ) from error
 
 
-def check_writable(path: str) -> None:
-    """ValueError for an address that is not a folder in a bucket; local paths pass."""
+def check_writable(path: str) -> str:
+    """The path. ValueError if it is an address but not that of a folder in a bucket."""
     scheme, separator, folder = path.partition("://")
     if separator and (scheme not in SCHEMES or not folder.strip("/")):
         raise ValueError(f"{path} cannot be written to: name a folder, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
+    return path

@@ -12,10 +12,10 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from cpp.files import credentials
 from cpp.files.tables import EMBEDDING
@@ -37,13 +37,17 @@ from pipelines.config.sections import (
     Section,
 )
 
+HomePath = Annotated[str, AfterValidator(os.path.expanduser)]
+
 
 class Config(Section):
-    """A whole run. Relative paths of inputs start from `data`; `root` is the folder that results go to."""
+    """The configuration of a run. Relative paths of inputs start from `data`; results are written below `root`."""
 
     name: str = Field(min_length=1, description="title of the run")
-    root: str = Field(min_length=1, description="folder of results: a path, or s3:// or gs:// and one in a bucket")
-    data: str = Field(".", description="where relative paths of inputs start: a folder or an fsspec URL")
+    root: Annotated[HomePath, AfterValidator(check_writable)] = Field(
+        min_length=1, description="folder of results: a path, or s3:// or gs:// and one in a bucket"
+    )
+    data: HomePath = Field(".", description="where relative paths of inputs start: a folder or an fsspec URL")
     seed: int = Field(0, ge=0, lt=2**31)
     import_: Import | None = Field(None, alias="import")
     images: Images | None = None
@@ -57,51 +61,26 @@ class Config(Section):
     resources: Resources = Field(default_factory=Resources)
     _arguments: tuple[str, ...] = ()  # the file and overrides as on the command line
 
-    @field_validator("root", "data")
-    @classmethod
-    def _at_home(cls, path: str) -> str:
-        return os.path.expanduser(path)
-
-    @field_validator("root")
-    @classmethod
-    def _written_to(cls, root: str) -> str:
-        check_writable(root)
-        return root
-
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
+    def _sections_fit(self) -> Self:
+        """Refuse settings of different sections that contradict each other."""
         if (self.import_ is None) == (self.encode is None) or (self.images is None) != (self.encode is None):
             raise ValueError(
                 "a run starts from `import` (vectors), or from `images` with `encode`: give one of the two"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _columns_there(self) -> Self:
-        there = list(self.encode.columns) if self.encode else [EMBEDDING]
-        wanted = {
-            "fit.embeddings": self.fit.embeddings,
-            "label.embedding": [self.label.embedding] if self.label else [],
-        }
-        for key, columns in wanted.items():
-            if missing := [column for column in columns if column not in there]:
-                raise ValueError(f"{key} names {missing[0]!r}, this run has {', '.join(there)}: take one of these")
+        existing = list(self.encode.columns) if self.encode else [EMBEDDING]
+        label = [self.label.embedding] if self.label else []
+        for key, columns in (("fit.embeddings", self.fit.embeddings), ("label.embedding", label)):
+            if missing := [column for column in columns if column not in existing]:
+                raise ValueError(f"{key} names {missing[0]!r}, this run has {', '.join(existing)}: take one of these")
             if len(set(columns)) < len(columns):
                 raise ValueError(f"{key} names a column twice: {', '.join(columns)}")
-        return self
-
-    @model_validator(mode="after")
-    def _text_tower(self) -> Self:
-        odd = self.curate and self.curate.outliers
-        if odd and odd.captions and not self.encode:
+        outliers = self.curate and self.curate.outliers
+        if outliers and outliers.captions and not self.encode:
             raise ValueError(
-                f"curate.outliers.captions is {odd.captions!r}, and only a run with `encode` has a text tower: set it "
-                "to null, and similarity to a metadata column that says how well captions fit, if there is one"
+                f"curate.outliers.captions is {outliers.captions!r}, and only a run with `encode` has a text tower: "
+                "set it to null, and similarity to a metadata column that says how well captions fit, if there is one"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _root_on_every_node(self) -> Self:
         if self.resources.ray_address and "://" not in self.root and not os.path.isabs(self.root):
             raise ValueError(
                 f"root is {self.root!r}, and nodes of a cluster (resources.ray_address) work in other folders: give "
@@ -119,17 +98,17 @@ class Config(Section):
         return shlex.join(["python", "-m", "pipelines", command, *self._arguments])
 
     def locate(self, path: str) -> str:
-        """An input path as it is opened: from `data` on, unless it is absolute, begins with ~ or is a URL."""
+        """An input path as it is opened: relative to `data`, unless it is absolute, begins with ~ or is an address."""
         path = os.path.expanduser(path)
         if "://" in path or os.path.isabs(path):
             return path
         if "://" not in self.data:
             return os.path.abspath(os.path.join(self.data, path))
-        scheme, _, place = self.data.partition("://")
-        return f"{scheme}://{posixpath.normpath(f'{place}/{path}')}"
+        scheme, _, folder = self.data.partition("://")
+        return f"{scheme}://{posixpath.normpath(f'{folder}/{path}')}"
 
     def dump(self, **kwargs: Any) -> dict[str, Any]:
-        """The configuration as it would stand in a file, defaults included."""
+        """The configuration as plain values of a file, defaults included."""
         return self.model_dump(mode="json", by_alias=True, **kwargs)
 
 
@@ -145,7 +124,6 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     origin = {key: f"--set {override}" for override in overrides if (key := _override(raw, override))}
-    _check_addresses(raw, str(path), "")
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
@@ -155,45 +133,37 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             near = (o for k, o in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}."))
             place = next(near, str(path))
             faults.append(f"{place}: {key}: {_explain(fault)}")
-        raise ConfigError("\n".join(faults)) from None
+        raise ConfigError(credentials.redacted("\n".join(faults))) from None
     config._arguments = (str(path), *(part for override in overrides for part in ("--set", override)))
     return config
 
 
-def _check_addresses(value: Any, path: str, key: str) -> None:
-    """ConfigError, naming the key and not the value, where an address holds credentials."""
-    if isinstance(value, dict):
-        for name, below in value.items():
-            _check_addresses(below, path, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for below in value:
-            _check_addresses(below, path, key)
-    elif isinstance(value, str):
-        try:
-            credentials.check_address(value)
-        except ValueError as error:
-            raise ConfigError(f"{path}: {key}: {error}") from None
-
-
 def _explain(fault: Mapping[str, Any]) -> str:
+    """What is wrong with a value, and the fix."""
     value = f"(value {fault['input']!r})"
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    if fault["type"] == "missing":
-        return "is missing; add it"
-    if fault["type"] == "union_tag_invalid":
-        return f"recipe is {fault['ctx']['tag']!r}, must be one of {', '.join(RECIPES)}"
-    if fault["type"] != "extra_forbidden":
-        return f"{fault['msg'][0].lower()}{fault['msg'][1:]} {value}"
-    section, valid = "", _keys(Config)
+    match fault["type"]:
+        case "value_error":
+            return str(fault["ctx"]["error"])
+        case "missing":
+            return "is missing; add it"
+        case "union_tag_invalid":
+            return f"recipe is {fault['ctx']['tag']!r}, must be one of {', '.join(RECIPES)}"
+        case "extra_forbidden":
+            return f"unknown key {value}{_suggestion(fault)}"
+        case _:
+            return f"{fault['msg'][0].lower()}{fault['msg'][1:]} {value}"
+
+
+def _suggestion(fault: Mapping[str, Any]) -> str:
+    """The recipe that an unknown key belongs to, or the nearest key of its section."""
+    section, valid, key = "", _keys(Config), str(fault["loc"][-1])
     for part in _parts(fault)[:-1]:
         recipe = RECIPES.get(fault["loc"][1]) if part == "fit" else None
         section, valid = f"{section}{part}.", _keys(recipe or valid[str(part)])
     for name, kind in RECIPES.items() if section == "fit." else ():
-        if fault["loc"][-1] in _keys(kind):
-            return f"unknown key {value} of this recipe; it is one of recipe: {name}"
-    near = difflib.get_close_matches(str(fault["loc"][-1]), list(valid), n=1, cutoff=0)
-    return f"unknown key {value}; nearest valid key: {section}{near[0]}"
+        if key in _keys(kind):
+            return f" of this recipe; it is one of recipe: {name}"
+    return f"; nearest valid key: {section}{difflib.get_close_matches(key, list(valid), n=1, cutoff=0)[0]}"
 
 
 def _parts(fault: Mapping[str, Any]) -> list[str | int]:
@@ -202,7 +172,7 @@ def _parts(fault: Mapping[str, Any]) -> list[str | int]:
 
 
 def _keys(annotation: Any) -> dict[str, Any]:
-    """Keys of a section and what stands behind each; of `Section | None` as well."""
+    """The keys of a section, or of `Section | None`, with their annotations."""
     options = [annotation, *getattr(annotation, "__args__", ())]
     model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
 from cpp.curation.decisions import By
 from cpp.curation.duplicate_groups import Keep
+from cpp.files import credentials
 from cpp.files.tables import EMBEDDING
 from cpp.rate_reduction import recipes
 
@@ -16,7 +17,15 @@ CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's ow
 
 
 class Section(BaseModel, frozen=True, extra="forbid", strict=True):
-    """A part of the file. Unknown keys and wrong types are errors, and a section cannot change after reading."""
+    """A part of the file. Unknown keys, wrong types and credentials are errors; a section cannot be changed."""
+
+    @field_validator("*")
+    @classmethod
+    def _has_no_credentials(cls, value: Any) -> Any:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                credentials.check_address(text)
+        return value
 
 
 class Import(Section):

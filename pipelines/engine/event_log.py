@@ -85,18 +85,27 @@ class StepProgress:
 
     step: str
     shards: int
-    reused: int
     started: datetime
     last: datetime
     done: int = 0
     failed: int = 0
     rows: int = 0
 
+    def add(self, time: datetime, failed: bool, rows: int) -> None:
+        """Count a shard that ended at `time`."""
+        self.last, self.done, self.failed, self.rows = time, self.done + 1, self.failed + failed, self.rows + rows
+
+    def pace(self, until: datetime) -> str:
+        """Format shards done, rows per second and the remaining time."""
+        seconds, left = max((until - self.started).total_seconds(), 1e-3), ""
+        if 0 < self.done < self.shards:
+            left = f", {timedelta(seconds=round(seconds / self.done * (self.shards - self.done)))} left"
+        return f"{self.done:,}/{self.shards:,} shards, {self.rows / seconds:,.0f} rows/s{left}"
+
     def sentence(self, until: datetime | None = None) -> str:
         """Describe progress and pace from the start of the step to `until`, by default now."""
-        seconds = max(((until or datetime.now(UTC)) - self.started).total_seconds(), 1e-3)
         failures = f", {self.failed:,} FAILED" if self.failed else ""
-        return f"{self.step}: {format_pace(self.done, self.shards, self.rows, seconds)}{failures}"
+        return f"{self.step}: {self.pace(until or datetime.now(UTC))}{failures}"
 
 
 def last_step(path: Path) -> StepProgress | None:
@@ -107,15 +116,7 @@ def last_step(path: Path) -> StepProgress | None:
         if event["event"] == "run" and event["state"] == "running":
             progress = None
         elif event["event"] == "step":
-            progress = StepProgress(event["step"], event["shards"], event["reused"], time, time)
+            progress = StepProgress(event["step"], event["shards"], time, time)
         elif event["event"] == "shard" and progress:
-            progress.done, progress.last = progress.done + 1, time
-            progress.failed += event["error"] is not None
-            progress.rows += event.get("rows_in", 0)
+            progress.add(time, event["error"] is not None, event.get("rows_in", 0))
     return progress
-
-
-def format_pace(done: int, shards: int, rows: int, seconds: float) -> str:
-    """Format shards done, rows per second and the remaining time."""
-    left = f", {timedelta(seconds=round(seconds / done * (shards - done)))} left" if 0 < done < shards else ""
-    return f"{done:,}/{shards:,} shards, {rows / seconds:,.0f} rows/s{left}"

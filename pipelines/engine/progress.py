@@ -8,18 +8,18 @@ from __future__ import annotations
 import math
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.engine import event_log
+from pipelines.engine.event_log import StepProgress
 from pipelines.engine.executor import Result
 
 FEW = 100  # shards of a step up to which each has a line
@@ -55,19 +55,14 @@ class Progress:
         event_log.end_last_line(self.events)
         self._log = (root / "run.log").open("a", encoding="utf-8")
         self._console = console or Screen(soft_wrap=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-        )
+        columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}"
         self._bar = Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
 
     def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._bar.stop()
         self._log.close()
 
@@ -80,8 +75,8 @@ class Progress:
 
     def start_step(self, step: str, shards: int, reused: int) -> None:
         """Report that a step starts on `shards` shards and reuses the results of `reused` others."""
-        self._step, self._shards, self._done, self._rows, self._start = step, shards, 0, 0, time.monotonic()
-        self._last_line = -math.inf
+        now = datetime.now(UTC)
+        self._step, self._last_line = StepProgress(step, shards, now, now), -math.inf
         self._task = self._bar.add_task(step, total=shards, rate="")
         already = f", {reused:,} done already" if reused else ""
         self.line(f"{step}: {shards:,} {'shard' if shards == 1 else 'shards'} to do{already}")
@@ -89,21 +84,19 @@ class Progress:
 
     def finish_shard(self, result: Result, fingerprint: str) -> None:
         """Report the result of a shard."""
-        counts = result.counts
-        self._done += 1
-        self._rows += counts.rows_in if counts else 0
-        now = time.monotonic()
-        rate = event_log.format_pace(self._done, self._shards, self._rows, max(now - self._start, 1e-9))
+        counts, step, now = result.counts, self._step, time.monotonic()
+        step.add(datetime.now(UTC), result.error is not None, counts.rows_in if counts else 0)
+        rate = step.pace(step.last)
         self._bar.update(self._task, advance=1, rate=rate)
-        if self._shards <= FEW or self._done == self._shards or now - self._last_line >= EVERY or result.error:
+        if step.shards <= FEW or step.done == step.shards or now - self._last_line >= EVERY or result.error:
             rejected = f", {counts.rejected:,} rejected" if counts and counts.rejected else ""
             done = f"{counts.rows_in:,} rows{rejected} in {result.seconds:.1f} s" if counts else ""
-            self.line(f"{self._step} {result.shard}: {done or f'FAILED: {result.error}'} ({rate})")
+            self.line(f"{step.step} {result.shard}: {done or f'FAILED: {result.error}'} ({rate})")
             self._last_line = now
         event_log.append(
             self.events,
             "shard",
-            step=self._step,
+            step=step.step,
             shard=result.shard,
             key=fingerprint,
             seconds=round(result.seconds, 3),

@@ -8,10 +8,9 @@ import signal
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
@@ -28,8 +27,7 @@ ANSWER = 120  # seconds within which a busy node must answer; Ray notices a lost
 CODE = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A node as one of its workers sees it. `sees_root` tells whether the worker sees the driver's run folder."""
 
     id: str
@@ -53,8 +51,9 @@ def start(resources: Resources) -> None:
             raise ResourceError("\n".join(missing))
         # Ray would put the driver's working directory first on the workers' sys.path, where a user's own folder
         # `pipelines` would shadow this package. It leaves that out for jobs of a client, and reads PYTHONPATH.
-        job = JobConfig(_client_job=True)
-        with _keep_sigterm_handler(), _python_path(CODE):
+        job, others = JobConfig(_client_job=True), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(CODE), *filter(None, others)]))
+        with _keep_sigterm_handler():
             ray.init("local", job_config=job, include_dashboard=False, object_store_memory=256 * 2**20, **options)
         return
     _check_port(resources.ray_address)
@@ -64,20 +63,6 @@ def start(resources: Resources) -> None:
             ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _unreachable(resources.ray_address, error) from error
-
-
-@contextmanager
-def _python_path(folder: Path) -> Iterator[None]:
-    """Processes that are started within the block look for modules in this folder first."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *([before] if before else [])])
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
 
 
 @contextmanager
@@ -139,11 +124,9 @@ def alive(nodes: Iterable[str]) -> set[str]:
     }
     answered = set()
     for ref in ray.wait(list(pings), num_returns=len(pings), timeout=ANSWER)[0]:
-        try:
+        with suppress(RayError):
             ray.get(ref)
             answered.add(pings[ref])
-        except RayError:
-            continue
     return answered
 
 

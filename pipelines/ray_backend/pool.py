@@ -60,57 +60,6 @@ class _Worker:
         return run_task(self.open[1], task, self.store)
 
 
-class _Group:
-    """`size` workers with equal CPUs and GPUs.
-
-    `ready` has the actors that are up, with their nodes; `starting` has the others, by their pending call of `ready`.
-    """
-
-    def __init__(self, store: Store, size: int, cpus: int, gpus: float, token: Path | None) -> None:
-        self.size, self.cpus, self.gpus = size, cpus, gpus
-        actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
-        self._new_actor: Callable[[], Any] = lambda: actor.remote(store)
-        self._token = token
-        self.ready: dict[Any, cluster.Node] = {}
-        self.starting: dict[Any, Any] = {}
-        self._failures = 0  # failed starts since the last success
-        for _ in range(size):
-            self._start()
-
-    def _start(self) -> None:
-        actor = self._new_actor()
-        self.starting[actor.ready.remote(self._token)] = actor
-
-    def finish_start(self, ref: Any) -> Any | None:
-        """The actor that came up, or None if it failed and another one starts in its place.
-
-        Raises ResourceError if no worker comes up in ATTEMPTS starts of each.
-        """
-        actor = self.starting.pop(ref)
-        try:
-            self.ready[actor] = ray.get(ref)
-        except RayError as error:
-            self._failures += 1
-            if self._failures >= ATTEMPTS * self.size:
-                raise ResourceError(f"resources: no worker could start: {cluster.loss_reason(error)}") from error
-            self._start()
-            return None
-        self._failures = 0
-        return actor
-
-    def replace(self, actor: Any) -> cluster.Node:
-        """Start another worker in place of a lost one. Returns the lost one's node."""
-        with contextlib.suppress(RayError):
-            ray.kill(actor)  # it may still run if only the network failed
-        self._start()
-        return self.ready.pop(actor)
-
-    def stop(self) -> None:
-        """Stop all workers to free their CPUs and GPUs."""
-        for actor in (*self.starting.values(), *self.ready):
-            ray.kill(actor)
-
-
 class Pool:
     """The workers of a run, on a local Ray instance or on a cluster. A context manager; `log` receives lines.
 
@@ -121,7 +70,9 @@ class Pool:
     def __init__(self, store: Store, resources: Resources, log: Callable[[str], None] = print) -> None:
         """Raises ResourceError or ClusterError if Ray cannot start, see `pipelines.ray_backend.cluster.start`."""
         self._store, self._resources, self._log = store, resources, log
-        self._group: tuple[bool, _Group] | None = None  # whether its workers have GPUs, and the workers
+        self._gpu: bool | None = None  # whether the present workers have GPUs; None if there are no workers
+        self._ready: dict[Any, cluster.Node] = {}  # the actors that are up, with their nodes
+        self._starting: dict[Any, Any] = {}  # the others, by their pending call of `ready`
         cluster.start(resources)
         if resources.ray_address:
             log(f"joined the Ray cluster at {resources.ray_address}: {cluster.describe()}")
@@ -132,54 +83,63 @@ class Pool:
     def __exit__(self, *exc: object) -> None:
         ray.shutdown()
 
-    def _group_for(self, stage: Stage) -> _Group:
-        """The workers for a stage. Stops the others if they have another size."""
-        gpu = stage.gpu and self._resources.gpus > 0
-        if self._group and self._group[0] == gpu:
-            return self._group[1]
-        self._stop_group()
-        size, cpus, gpus = self._resources.workers_for(gpu)
+    def _start_workers(self, gpu: bool) -> None:
+        """Start the workers with or without GPUs, in place of those of the other kind."""
+        if self._gpu == gpu:
+            return
+        self._stop_workers()
+        self._gpu = gpu
+        self._size, self._cpus, self._gpus = self._resources.workers_for(gpu)
         joined = self._resources.ray_address is not None
-        now = cluster.capacity(cpus, gpus) if joined else size
-        later = f"; {now} now, the others as nodes join: the cluster has {cluster.describe()}" if now < size else ""
-        self._log(f"starting {size} workers with {cpus} CPUs and {gpus:g} GPUs each{later}")
-        group = _Group(self._store, size, cpus, gpus, cluster.create_token(self._store) if joined else None)
-        self._group = gpu, group
-        return group
+        now = cluster.capacity(self._cpus, self._gpus) if joined else self._size
+        later = f"; {now} now, the others as nodes join: the cluster has {cluster.describe()}"
+        self._log(
+            f"starting {self._size} workers with {self._cpus} CPUs and {self._gpus:g} GPUs each"
+            + (later if now < self._size else "")
+        )
+        self._token = cluster.create_token(self._store) if joined else None
+        self._actor: Any = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus)(_Worker)
+        self._failures = 0  # failed starts since the last success
+        for _ in range(self._size):
+            self._start_worker()
 
-    def _stop_group(self) -> None:
-        if self._group:
-            self._group[1].stop()
-        self._group = None
+    def _start_worker(self) -> None:
+        actor = self._actor.remote(self._store)
+        self._starting[actor.ready.remote(self._token)] = actor
+
+    def _stop_workers(self) -> None:
+        """Stop all workers to free their CPUs and GPUs."""
+        for actor in (*self._starting.values(), *self._ready):
+            ray.kill(actor)
+        self._starting, self._ready, self._gpu = {}, {}, None
 
     def results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[Result]:
         """Yield the results in the order in which shards end. Raises OpenError if the stage cannot be opened.
 
         A lost worker is replaced and its shard retried, see `_reason_to_give_up`.
         """
-        group = self._group_for(stage)
-        todo, idle = deque(range(len(tasks))), deque(group.ready)
+        self._start_workers(stage.gpu and self._resources.gpus > 0)
+        todo, idle = deque(range(len(tasks))), deque(self._ready)
         losses: defaultdict[int, list[cluster.Node]] = defaultdict(list)  # task -> nodes on which its workers were lost
         running: dict[Any, tuple[Any, int]] = {}  # pending call of `run_task` -> actor and task
         # On one machine a step that runs once gets the CPUs of all workers. On a cluster it gets those of one worker,
         # however many are up: the last bits of its results depend on the number of threads.
-        threads = group.cpus * (1 if stage.each or self._resources.ray_address else group.size)
+        threads = self._cpus * (1 if stage.each or self._resources.ray_address else self._size)
         shared = [ray.put(context)]
         while todo or running:
             while todo and idle:
                 actor, i = idle.popleft(), todo.popleft()
                 running[actor.run_task.remote(stage, shared, threads, tasks[i])] = actor, i
-            for ref in self._wait(group, list(running)):
-                if ref in group.starting:
-                    if (new_actor := self._finish_start(group, ref)) is not None:
-                        idle.append(new_actor)
+            for ref in self._wait(list(running)):
+                if ref in self._starting:
+                    idle += self._finish_start(ref)
                     continue
                 actor, i = running.pop(ref)
                 try:
                     result = ray.get(ref)
                     idle.append(actor)
                 except RayError as error:
-                    losses[i].append(group.replace(actor))
+                    losses[i].append(self._replace(actor))
                     result = self._after_loss(tasks[i], losses[i], error)
                 if isinstance(result, str):
                     raise OpenError(result.strip())
@@ -188,26 +148,44 @@ class Pool:
                 else:
                     yield result
 
-    def _wait(self, group: _Group, running: Sequence[Any]) -> list[Any]:
+    def _wait(self, running: Sequence[Any]) -> list[Any]:
         """Wait for a task or a start of a worker to end. ResourceError if no worker comes up within PATIENCE."""
-        ended: list[Any] = ray.wait([*running, *group.starting], timeout=None if running else PATIENCE)[0]
+        ended: list[Any] = ray.wait([*running, *self._starting], timeout=None if running else PATIENCE)[0]
         if not ended:
             raise ResourceError(
-                f"resources: no worker could be placed within {PATIENCE / 60:.0f} minutes. Each needs {group.cpus} "
-                f"CPUs and {group.gpus:g} GPUs on one node; the cluster has {cluster.describe()}: add larger nodes, or "
+                f"resources: no worker could be placed within {PATIENCE / 60:.0f} minutes. Each needs {self._cpus} "
+                f"CPUs and {self._gpus:g} GPUs on one node; the cluster has {cluster.describe()}: add larger nodes, or "
                 "lower resources.cpus or resources.gpus"
             )
         return ended
 
-    def _finish_start(self, group: _Group, ref: Any) -> Any | None:
-        """As `_Group.finish_start`. On a cluster, also check and log the worker's node."""
-        actor = group.finish_start(ref)
-        if actor is not None and self._resources.ray_address:
-            node = group.ready[actor]
+    def _finish_start(self, ref: Any) -> list[Any]:
+        """The actor that came up; none if it failed and another one starts in its place.
+
+        Raises ResourceError if no worker comes up in ATTEMPTS starts of each, ClusterError if its node is unsuitable.
+        """
+        actor = self._starting.pop(ref)
+        try:
+            node = self._ready[actor] = ray.get(ref)
+        except RayError as error:
+            self._failures += 1
+            if self._failures >= ATTEMPTS * self._size:
+                raise ResourceError(f"resources: no worker could start: {cluster.loss_reason(error)}") from error
+            self._start_worker()
+            return []
+        self._failures = 0
+        if self._resources.ray_address:
             cluster.check_node(node, self._store.address)
-            if sum(other.id == node.id for other in group.ready.values()) == 1:
+            if sum(other.id == node.id for other in self._ready.values()) == 1:
                 self._log(f"workers are up on node {node.host}")
-        return actor
+        return [actor]
+
+    def _replace(self, actor: Any) -> cluster.Node:
+        """Start another worker in place of a lost one. Returns the lost one's node."""
+        with contextlib.suppress(RayError):
+            ray.kill(actor)  # it may still run if only the network failed
+        self._start_worker()
+        return self._ready.pop(actor)
 
     def _after_loss(self, task: Task, nodes: Sequence[cluster.Node], error: RayError) -> Result | None:
         """A failed result if the task is given up, None if it is retried; `nodes` are those of its lost workers."""
@@ -228,7 +206,7 @@ class Pool:
         """
         from pipelines.ray_backend import train
 
-        self._stop_group()
+        self._stop_workers()
         yield from train.results(stage, context, tasks, self._store, self._resources, ATTEMPTS)
 
 

@@ -18,18 +18,18 @@ def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another
     """Remove a node once its worker is up, and add another. The list gets an item then. No shard ends before."""
     wait, finish_start, up, disturbed = Pool._wait, Pool._finish_start, set[str](), list[str]()
 
-    def wait_for_nodes(pool: Pool, group: Any, running: Sequence[Any]) -> list[Any]:
+    def wait_for_nodes(pool: Pool, running: Sequence[Any]) -> list[Any]:
         if len(up) == 2 and not disturbed:
             disturbed.append("now")
             nodes.remove_node(lost, allow_graceful=False)
             if another:
                 nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
-        return wait(pool, group, () if len(up) < 2 + another else running)
+        return wait(pool, () if len(up) < 2 + another else running)
 
-    def record_node(pool: Pool, group: Any, ref: Any) -> Any:
-        actor = finish_start(pool, group, ref)
-        up.update([group.ready[actor].id] if actor is not None else [])
-        return actor
+    def record_node(pool: Pool, ref: Any) -> list[Any]:
+        actors = finish_start(pool, ref)
+        up.update(pool._ready[actor].id for actor in actors)
+        return actors
 
     monkeypatch.setattr(Pool, "_wait", wait_for_nodes)
     monkeypatch.setattr(Pool, "_finish_start", record_node)

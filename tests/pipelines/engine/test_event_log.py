@@ -52,10 +52,9 @@ def test_the_last_step_has_a_pace_and_remaining_time(tmp_path: Path) -> None:
     )
     progress = event_log.last_step(path)
     assert progress is not None
-    assert (progress.step, progress.shards, progress.reused, progress.done, progress.failed, progress.rows) == (
+    assert (progress.step, progress.shards, progress.done, progress.failed, progress.rows) == (
         "project",
         1000,
-        7,
         2,
         1,
         30,

@@ -26,7 +26,7 @@ def report_step(
         for i in range(shards):
             counts, error = (None, "ValueError: no [key]") if i in failed else (Counts(10, 8, 2), None)
             progress.finish_shard(Result(f"{i:05d}", 0.1, counts, error), "key")
-        assert progress._rows == 10 * (shards - len(failed))  # input rows, for the rate
+        assert progress._step.rows == 10 * (shards - len(failed))  # input rows, for the rate
         progress.finish_step()
     lines = (folder / "run.log").read_text().splitlines()
     assert screen.getvalue().splitlines() == [line.split(" ", 1)[1] for line in lines]  # a log is of many days
