@@ -12,7 +12,7 @@ from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
 from cpp.report import section_pages
 from cpp.sources import vectors
-from cpp.store.connect import open_store
+from cpp.store.object_store import open_store
 from cpp.store.results import File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config

@@ -13,7 +13,7 @@ import torch
 
 from cpp.files import filesystem, scratch, tables
 from cpp.files.tables import Counts
-from cpp.store.connect import open_store
+from cpp.store.object_store import open_store
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
 from pipelines.engine import event_log, machine

@@ -72,11 +72,6 @@ class Lease:
                 "kept; run the same command again once no other run is writing"
             )
 
-    @property
-    def lost(self) -> bool:
-        """Whether another process has taken over, or may have."""
-        return bool(self._lost)
-
     def release(self) -> None:
         """Free the lease."""
         self._end.set()

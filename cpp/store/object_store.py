@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cpp.files import scratch
+from cpp.files import filesystem, scratch
 from cpp.store.bucket_folder import BucketObjects
 from cpp.store.lease import Lease
 from cpp.store.local import Entries, Store, files_of
@@ -170,3 +170,8 @@ class Bucket(Store):
             with contextlib.suppress(Exception):  # the upload at the end of the run reports errors
                 self.save()
             wait = max(SAVE, 20 * (time.monotonic() - start))
+
+
+def open_store(root: str) -> Store:
+    """The store at a path of a local disk, or at the address of a folder in a bucket."""
+    return Bucket(root) if filesystem.is_remote(root) else Store(Path(root))

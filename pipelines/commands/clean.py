@@ -18,7 +18,6 @@ import numpy as np
 
 from cpp.files import filesystem
 from cpp.files.quantities import format_bytes
-from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.results import Product, Result

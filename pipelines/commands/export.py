@@ -15,7 +15,6 @@ from cpp.files.credentials import check_address
 from cpp.files.filesystem import is_remote
 from cpp.files.tables import Counts
 from cpp.store.bucket_folder import check_writable
-from cpp.store.connect import open_store
 from cpp.store.local import Store
 from pipelines.commands.export_plan import Wanted, describe, local_tables, shards, survey
 from pipelines.commands.parts import together

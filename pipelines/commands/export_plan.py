@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from cpp.export import rows as export_rows
@@ -17,7 +18,7 @@ from cpp.export.filters import Filter
 from cpp.export.rows import Layer, Shard
 from cpp.files import tables
 from cpp.files.scratch import local_copy
-from cpp.files.top_rows import TopRows
+from cpp.files.top_rows import SmallestRows
 from cpp.sources.shards import MAX_BYTES
 from cpp.sources.tar import TarShard
 from cpp.store.results import File
@@ -125,8 +126,8 @@ class Survey(NamedTuple):
 
 def survey(export: Export, shards: Sequence[Shard]) -> Survey:
     """Scan the tables of all shards for the clusters that keep a row and the surest rows of each cluster."""
-    n_clusters, n = 1 + max((c.cluster for c in export.classes), default=0), export.wanted.per_cluster
-    top = TopRows(n, n_clusters) if n is not None else None
+    n = export.wanted.per_cluster
+    top = SmallestRows(n) if n is not None else None
     clusters, starts = set[int](), [0]
     for shard in shards:
         with local_tables(shard) as local:
@@ -135,11 +136,11 @@ def survey(export: Export, shards: Sequence[Shard]) -> Survey:
         cluster, score, confidence = (table[name].to_numpy()[rows] for name in ("cluster", "score", "confidence"))
         clusters |= set(np.unique(cluster).tolist())
         if top is not None:
-            top.add(rows + starts[-1], cluster, confidence, score)
+            top.add(-confidence, pa.record_batch({"cluster": cluster, "row": rows + starts[-1]}), -score)
         starts.append(starts[-1] + len(table))
     if top is None:
         return Survey(frozenset(clusters), None)
-    chosen = top.rows()
+    chosen = np.sort(top.column("row"))
     cuts = np.searchsorted(chosen, starts)
     parts = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
     return Survey(frozenset(clusters), parts)

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cpp.files import filesystem
-from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
+from cpp.store.object_store import open_store
 from cpp.store.results import File
 from pipelines import graph
 from pipelines.config.errors import RunStateError, UsageError, UserError

@@ -25,8 +25,8 @@ from cpp.sources import shards as sources
 from cpp.sources import vectors
 from cpp.sources.folder import FolderShard, is_image
 from cpp.sources.paths import find_files
-from cpp.store.connect import open_store
 from cpp.store.local import Store
+from cpp.store.object_store import open_store
 from cpp.store.results import File
 from pipelines.commands.parts import finished, new_shard_steps
 from pipelines.commands.terminal import number, plain_table, title

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from cpp.files.integrity import damage
-from cpp.store.connect import open_store
+from cpp.store.object_store import open_store
 from pipelines.config.load import Config
 from pipelines.engine import event_log
 from pipelines.engine.plan import Step

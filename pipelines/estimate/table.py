@@ -13,8 +13,8 @@ from rich.table import Table
 
 from cpp.files import credentials, filesystem, scratch
 from cpp.files.quantities import format_bytes, format_duration
-from cpp.store.connect import open_store
 from cpp.store.local import Store
+from cpp.store.object_store import open_store
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.engine import machine

@@ -16,7 +16,7 @@ from cpp.curation.decisions import Reason
 from cpp.curation.k_center import farthest_first
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.files.top_rows import TopRows
+from cpp.files.top_rows import SmallestRows
 from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import TreeFile, read_tree
@@ -67,10 +67,10 @@ class Balance(Stage):
 
     def _first(self, context: Context, tree: TreeFile, sizes: Ints, taken: Ints) -> Ints:
         """The first rows of each cluster, in ascending order: by confidence, or by random draw."""
-        best = TopRows(taken, tree.finest)
-        for rows in self._rows(context, tree, draw=True):
-            best.add(*rows)
-        return best.rows()
+        best = SmallestRows(taken)
+        for row, cluster, confidence, score, drawn in self._rows(context, tree, draw=True):
+            best.add(-confidence, pa.record_batch({"cluster": cluster, "row": row}), -score, drawn)
+        return np.sort(best.column("row"))
 
     def _diverse(self, context: Context, tree: TreeFile, sizes: Ints, taken: Ints) -> Ints:
         """Rows that lie far apart among `CANDIDATES` of each cluster; a random draw if more are taken. Sorted."""

@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
 from cpp.clustering.partition import fine_groups
 from cpp.curation import balance, outliers
-from cpp.files.top_rows import TopRows
+from cpp.files.top_rows import SmallestRows
 from cpp.nearest import Nearest, kmeans
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.fit import fit
@@ -85,9 +86,9 @@ def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float,
 def subset(cluster: NDArray[np.int64], total: int, power: float, first: NDArray[np.floating]) -> NDArray[np.int64]:
     """Rows that a balanced subset takes, of each cluster those of the largest values in `first`."""
     sizes = np.bincount(cluster)
-    best = TopRows(balance.hierarchical_shares([], sizes, total, power), len(sizes))
-    best.add(np.arange(len(cluster)), cluster, np.zeros(len(cluster)), first)
-    return best.rows()
+    best = SmallestRows(balance.hierarchical_shares([], sizes, total, power))
+    best.add(-first, pa.record_batch({"cluster": cluster, "row": np.arange(len(cluster))}))
+    return np.sort(best.column("row"))
 
 
 def evenness(folder: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from cpp.export.dataset import Format
 from cpp.files import filesystem
-from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
+from cpp.store.object_store import open_store
 from pipelines.commands.export import go
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.load import load

@@ -14,9 +14,9 @@ import pytest
 from cpp.files import filesystem, scratch
 from cpp.store import lease
 from cpp.store.bucket_folder import BucketObjects
-from cpp.store.connect import open_store
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
+from cpp.store.object_store import open_store
 from cpp.store.results import WHOLE, Product
 from pipelines.engine.executor import open_stage
 from pipelines.engine.stage import Context
