@@ -20,9 +20,7 @@ class SmallestRows:
         self.n = n
         self._tables: list[pa.Table] = []
         self._kept = 0  # rows after the last selection
-        self._limit = np.array(
-            [np.inf]
-        )  # value of the last kept row of each full cluster, and of all others
+        self._limit = np.array([np.inf])  # value of the last kept row of each full cluster, and of all others
 
     def add(self, value: NDArray[np.floating], batch: pa.RecordBatch, *ties: NDArray[np.floating]) -> None:
         """Add a batch with a column `cluster`, ordered by `value` `[m]`, where NaN is the largest.
