@@ -84,7 +84,7 @@ class Run:
         self._all = self.stages.keys() == part.stages.keys()
         self.outcomes: dict[str, Outcome] = {}
         self.shown: str | None = None  # start time of the complete run whose results the stable names show
-        self._accounting = RowAccounting(self.store)
+        self._accounting = RowAccounting()
         self._pool: Pool | None = None
         gpus = self.config.resources.gpus
         if local and gpus and not torch.cuda.is_available():
