@@ -21,7 +21,6 @@ from pipelines.engine.executor import OpenError, Result, run_in_process
 from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
-from pipelines.engine.run_record import read_run_record, write_run_record
 from pipelines.engine.shard_index import FilePaths
 from pipelines.engine.stage import Context, Stage
 from pipelines.graph import Part, fitted
@@ -106,7 +105,7 @@ class Run:
             self._stack = stack
             self.progress = stack.enter_context(Progress(self.store.root))
             started, state = event_log.utc_now(), "interrupted"
-            self.shown = read_run_record(self.store).get("shown")
+            self.shown = event_log.read_run_record(self.store).get("shown")
             self._record("running", started)
             try:
                 for name, stage in self.stages.items():
@@ -267,4 +266,4 @@ class Run:
             "versions": machine.versions(),
             "config": self.config.dump(),
         }
-        write_run_record(self.store, record)
+        event_log.write_run_record(self.store, record)

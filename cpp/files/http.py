@@ -24,10 +24,6 @@ TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 TRANSIENT = frozenset({408, 416, 425, 429})  # and 500 and above; ranges lie inside the file, so 416 is a fault too
 
 
-class ShortAnswerError(aiohttp.ClientError):
-    """An answer with fewer bytes than the requested range."""
-
-
 class NoAnswerError(aiohttp.ClientError, ConnectionError):
     """All attempts of a request failed. A ClientError, because aiohttp replaces any other OSError."""
 
@@ -91,7 +87,7 @@ async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHand
         first, last = request.headers["Range"].removeprefix("bytes=").split("-")
         expected, size = int(last) - int(first) + 1, len(await response.read())
         if size < expected:
-            raise ShortAnswerError(f"{size:,} bytes came of a range of {expected:,}")
+            raise aiohttp.ClientPayloadError(f"{size:,} bytes came of a range of {expected:,}")
     return response
 
 
@@ -107,8 +103,7 @@ def _is_transient(error: Exception) -> bool:
         return error.os_error.errno != socket.EAI_NONAME
     if isinstance(error, aiohttp.ClientSSLError):
         return False
-    lost = aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | ShortAnswerError
-    return isinstance(error, lost | TimeoutError)
+    return isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError | TimeoutError)
 
 
 def _wait(error: Exception, attempt: int) -> float:

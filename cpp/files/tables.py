@@ -1,12 +1,6 @@
 """Parquet tables of a run: matrices as columns, row counts in the footer, checksums, reading in batches.
 
-The schemas, with one row for each image in the order of the input:
-  FEATURES     key: string, embedding: fixed_size_list<float16>[d] (embedding_2, ... of further encoders),
-               image_shard: string, and the metadata of the source
-  REJECTED     key: string, row: int64 (its index in the input shard), reason: string
-  CODES        key: string, code: fixed_size_list<float16>[d]
-  ASSIGNMENTS  key, cluster: int32, score: float32, second: int32, margin: float32, image_shard, metadata
-  LABELS       key, label: string, confidence: float32, word: string, agrees: bool (`cpp.naming.cluster_table`)
+The tables and their schemas are described in `pipelines.stages.schemas`.
 """
 
 from __future__ import annotations
@@ -15,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp.files import filesystem as remote
+from cpp.files.iterables import batched
 
 COUNTS_KEY = "cpp.counts"
 EMBEDDING = "embedding"
@@ -95,8 +90,7 @@ def write(
 
 def read(path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file of a run, or some of its columns. ValueError if a page does not match its checksum."""
-    (name,), filesystem = remote.arrow_filesystem([path])
-    with _explain_damage(path):
+    with _located(path) as (name, filesystem):
         return pq.read_table(name, columns=columns, filesystem=filesystem, page_checksum_verification=True)
 
 
@@ -111,16 +105,16 @@ def read_counts(path: str) -> tuple[Counts, int]:
 
 def read_footer(path: str) -> pq.FileMetaData:
     """The footer of a Parquet file. ValueError if it is damaged."""
-    (name,), filesystem = remote.arrow_filesystem([path])
-    with _explain_damage(path):
+    with _located(path) as (name, filesystem):
         return pq.read_metadata(name, filesystem=filesystem)
 
 
 @contextmanager
-def _explain_damage(path: str) -> Iterator[None]:
-    """Turn decoding errors into a ValueError that names the file; errors of the storage pass."""
+def _located(path: str) -> Iterator[tuple[str, Any]]:
+    """The path and file system as Arrow takes them. Turns decoding errors into a ValueError that names the file."""
+    (name,), filesystem = remote.arrow_filesystem([path])
     try:
-        yield
+        yield name, filesystem
     except (pa.ArrowInvalid, OSError) as error:
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise  # an error of the storage; Arrow's decoding errors have no errno
@@ -128,9 +122,8 @@ def _explain_damage(path: str) -> Iterator[None]:
 
 
 def read_schema(path: str) -> pa.Schema:
-    """The schema of a Parquet file with its metadata."""
-    (name,), filesystem = remote.arrow_filesystem([path])
-    return pq.read_schema(name, filesystem=filesystem)
+    """The schema of a Parquet file with its metadata. ValueError if the file is damaged."""
+    return read_footer(path).schema.to_arrow_schema()
 
 
 def batches(
@@ -141,9 +134,8 @@ def batches(
     `where` filters rows, and skips row groups by their statistics. ValueError if a file is damaged.
     """
     schema = None
-    for start in range(0, len(paths), AT_ONCE * prefetch):
-        # Arrow reads up to 1 GiB of a dataset ahead of a slow consumer, whatever the options
-        part = paths[start : start + AT_ONCE * prefetch]
+    # in parts, because Arrow reads up to 1 GiB of a dataset ahead of a slow consumer, whatever the options
+    for part in batched(paths, AT_ONCE * prefetch):
         files = _dataset(part, schema)
         schema = files.schema
         try:

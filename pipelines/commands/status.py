@@ -11,7 +11,6 @@ from cpp.store.object_store import open_store
 from pipelines.config.load import Config
 from pipelines.engine import event_log
 from pipelines.engine.plan import Step
-from pipelines.engine.run_record import read_run_record
 
 SHOWN = 20  # failed shards that are listed
 
@@ -19,7 +18,7 @@ SHOWN = 20  # failed shards that are listed
 def state(config: Config) -> Iterator[str]:
     """Whether the run is running, and the step that it is in or was in when it ended."""
     store = open_store(config.root)
-    holder, record = store.holder(), read_run_record(store)
+    holder, record = store.holder(), event_log.read_run_record(store)
     activity = event_log.last_step(store.log("events.jsonl"))
     if holder:
         yield f"{config.name}: running ({holder})"
@@ -36,7 +35,7 @@ def state(config: Config) -> Iterator[str]:
 def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
     """A warning if the run is done, but its configuration or inputs have changed since."""
     left = [step.name for step in steps if not step.complete]
-    if left and read_run_record(open_store(config.root))["state"] == "done":
+    if left and event_log.read_run_record(open_store(config.root))["state"] == "done":
         yield (
             f"{len(left)} of {len(steps)} steps, from {left[0]} on, have shards to do: inputs or settings changed "
             "since the last run, or it ran other steps"
@@ -45,7 +44,7 @@ def stale(config: Config, steps: Sequence[Step]) -> Iterator[str]:
 
 def failures(config: Config) -> Iterator[str]:
     """The shards that failed in the last run, and if it is incomplete the run whose results are shown."""
-    record, root = read_run_record(open_store(config.root)), config.root.rstrip("/")
+    record, root = event_log.read_run_record(open_store(config.root)), config.root.rstrip("/")
     failed = record["failed"]
     for failure in failed[:SHOWN]:
         yield f"failed: {failure['step']} {failure['shard']}: {failure['error']}"

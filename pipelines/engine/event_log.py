@@ -1,4 +1,6 @@
-"""The event log `events.jsonl`: one JSON object per line, oldest first, for all runs in a run folder.
+"""The logs of a run folder: `run.json`, the record of the last run, and `events.jsonl`, the events of all runs.
+
+The event log has one JSON object per line, oldest first.
 
 Every event has `time` (ISO 8601, UTC) and `event`:
   run    state (running, done, failed or interrupted): a run started or ended
@@ -11,12 +13,18 @@ The last line may be cut off if the run was killed. No result depends on the log
 from __future__ import annotations
 
 import json
+import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from cpp.files.integrity import damage
+from cpp.store.local import Store
+
+RECORD = "run.json"
 
 
 def utc_now() -> str:
@@ -120,3 +128,19 @@ def last_step(path: Path) -> StepProgress | None:
         elif event["event"] == "shard" and progress:
             progress.add(time, event["error"] is not None, event.get("rows_in", 0))
     return progress
+
+
+def read_run_record(store: Store) -> dict[str, Any]:
+    """The record; one with the state "never started" if the file does not exist or is damaged."""
+    path = store.log(RECORD)
+    if not path.exists() or damage(str(path)):
+        return {"state": "never started", "failed": []}
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def write_run_record(store: Store, record: Mapping[str, Any]) -> None:
+    """Replace the record at once, so that no reader sees a part of it."""
+    new = store.root / "run.new"
+    new.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(new, store.root / RECORD)

@@ -65,17 +65,14 @@ def run_task(work: Work, task: Task, store: Store) -> Result:
 
 def _explain(error: Exception, task: Task, store: Store) -> Exception:
     """Replace an error by one that names cause and fix if the disk is full or an input from the cache is damaged."""
-    explained: Exception | None = None
+    explained = error
     if isinstance(error, OSError) and error.errno in DISK_FULL:
         explained = OSError(f"no space left in {store.scratch()} ({error}): free some and run the same command again")
-    else:
-        for path in task.files.values():
-            if isinstance(path, str) and path.startswith(f"{store.address}/cache/") and (reason := damage(path)):
-                explained = RuntimeError(f"{path} is damaged: {reason}. Remove it and run again to recompute it")
-                break
-    if explained is None:
-        return error
-    explained.__cause__ = error
+    for path in task.files.values():
+        if isinstance(path, str) and path.startswith(f"{store.address}/cache/") and (reason := damage(path)):
+            explained = RuntimeError(f"{path} is damaged: {reason}. Remove it and run again to recompute it")
+    if explained is not error:
+        explained.__cause__ = error
     return explained
 
 

@@ -49,8 +49,6 @@ class Tasks(Sequence[Task]):
         return len(self._indices)
 
     def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return Tasks(self._step, self._indices[i])
         step, index = self._step, int(self._indices[i])
         shard = step.names[index]
         inputs = {kind: files[shard].path for kind, files in step.each.items()}

@@ -122,8 +122,6 @@ class FilePaths(Sequence[str]):
         return self._files.paths() if isinstance(self._files, ShardFiles) else iter(self._files)
 
     def __getitem__(self, at: Any) -> Any:
-        if isinstance(at, slice):
-            return [self[i] for i in range(*at.indices(len(self)))]
         return self._files.file(at).path if isinstance(self._files, ShardFiles) else self._files[at]
 
 

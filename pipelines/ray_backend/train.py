@@ -48,7 +48,7 @@ def results(
     for task in tasks:
         for attempt in range(1, attempts + 1):
             with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as scratch:
-                outcome = _run_ranks(stage, context, task, store, _scaling(resources), Path(scratch))
+                outcome = _run_ranks(stage, context, task, store, resources, Path(scratch))
                 ray.shutdown()  # before the folder is removed, so that no rank still writes to it
                 cluster.start(resources)
             if isinstance(outcome, Result):
@@ -58,20 +58,16 @@ def results(
         yield outcome if isinstance(outcome, Result) else given_up
 
 
-def _scaling(r: Resources) -> dict[str, Any]:
-    """Arguments of Ray Train's ScalingConfig: as many ranks as workers, at most as many as the cluster holds now."""
-    workers = min(r.workers, max(cluster.capacity(r.cpus, r.gpus), 1)) if r.ray_address else r.workers
-    return {"num_workers": workers, "use_gpu": r.gpus > 0, "resources_per_worker": {"CPU": r.cpus, "GPU": r.gpus}}
-
-
 def _run_ranks(
-    stage: Stage, context: Context, task: Task, store: Store, scaling: Mapping[str, Any], scratch: Path
+    stage: Stage, context: Context, task: Task, store: Store, r: Resources, scratch: Path
 ) -> Result | Exception:
-    """Start all ranks once. Returns the result, or Ray Train's error if a rank was lost."""
+    """Start a rank for each worker that fits. Returns the result, or Ray Train's error if a rank was lost."""
+    workers = min(r.workers, max(cluster.capacity(r.cpus, r.gpus), 1)) if r.ray_address else r.workers
+    resources = {"CPU": r.cpus, "GPU": r.gpus}
     trainer = _train.torch.TorchTrainer(
         _rank,
         train_loop_config={"stage": stage, "context": context, "task": task, "store": store, "scratch": scratch},
-        scaling_config=_train.ScalingConfig(**scaling),
+        scaling_config=_train.ScalingConfig(num_workers=workers, use_gpu=r.gpus > 0, resources_per_worker=resources),
         run_config=_train.RunConfig(
             name="ranks",
             storage_path=str(scratch),

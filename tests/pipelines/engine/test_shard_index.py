@@ -79,7 +79,7 @@ def test_results_are_a_mapping_like_a_dict_of_files() -> None:
     assert list(found.values()) == list(expected.values())
     paths = [file.path for file in expected.values()]
     assert list(FilePaths(found)) == list(FilePaths(expected)) == paths
-    assert FilePaths(found)[1:3] == paths[1:3]
+    assert [FilePaths(found)[i] for i in range(len(paths))] == paths
     assert list(fingerprints(found, ShardNames(["ö", "a"]))) == [
         expected["ö"].fingerprint,
         expected["a"].fingerprint,
