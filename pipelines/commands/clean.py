@@ -20,6 +20,7 @@ from cpp.files import filesystem
 from cpp.files.quantities import format_bytes
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
+from cpp.store.object_store import open_store
 from cpp.store.results import Product, Result
 from pipelines import graph
 from pipelines.commands import parts

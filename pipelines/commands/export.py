@@ -16,6 +16,7 @@ from cpp.files.filesystem import is_remote
 from cpp.files.tables import Counts
 from cpp.store.bucket_folder import check_writable
 from cpp.store.local import Store
+from cpp.store.object_store import open_store
 from pipelines.commands.export_plan import Wanted, describe, local_tables, shards, survey
 from pipelines.commands.parts import together
 from pipelines.config.errors import UsageError
