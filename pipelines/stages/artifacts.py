@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SHARD_BITS = 40  # the place of a row is its shard's number above these bits, and its row below them
 FACTS = ("score", "pixels", "caption")  # the columns that decide which of a group of duplicates is kept
+VOTES = ("votes", "likeness", "vocabulary", "words", "exclude")  # the inputs of `read_votes`
 VOTES_HELD = 1 << 20  # rows of votes in memory until they are added up
 
 
@@ -63,12 +64,11 @@ def read_main_clusters(context: Context) -> list[dict[str, Any]]:
     return sorted((row for row in rows if row["main"]), key=lambda row: int(row["cluster"]))
 
 
-def write_groups(groups: FineGroups, path: Path) -> dict[str, Any]:
-    """Write fine groups: arrays as tensors, the rest as JSON in the metadata, which is returned."""
+def write_groups(groups: FineGroups, path: Path) -> None:
+    """Write fine groups: arrays as tensors, the rest as JSON in the metadata."""
     metadata = groups._asdict()
     arrays = {name: np.ascontiguousarray(metadata.pop(name)) for name in ("centroids", "basis")}
     save_file(arrays, path, metadata={"partition": json.dumps(metadata)})
-    return metadata
 
 
 def read_groups(context: Context) -> FineGroups:
@@ -187,8 +187,7 @@ def read_vocabulary(context: Context) -> Vocabulary:
 
 
 def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.csr_array]:
-    """The mined phrases, and for each cluster of the finest layer the number of images with each phrase,
-    `[n_clusters, n_phrases]`."""
+    """The mined phrases, and the number of images with each, `[n_clusters, n_phrases]`, in the finest layer."""
     words = tables.read(context.file("mined"), columns=["phrase"])["phrase"].to_pylist()
     shape = (n_clusters, len(words))
     counts = sparse.csr_array(shape, dtype=np.int64)
@@ -200,20 +199,26 @@ def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.
 
 def iter_captions(path: str, column: str, setting: str = "label.captions") -> Iterator[list[str]]:
     """The captions of every image of a shard; no text for an image without. ValueError if the column is not text."""
-    footer = pq.read_metadata(path)
-    schema = footer.schema.to_arrow_schema()
+    schema = pq.read_schema(path)
     if column not in schema.names:  # no image of the shard has captions
-        yield from ([] for _ in range(footer.num_rows))
+        yield from ([] for _ in range(pq.read_metadata(path).num_rows))
         return
-    dtype = schema.field(column).type
-    if not _is_text(dtype):
-        raise ValueError(f"{setting}: the metadata column {column!r} holds {dtype}, it must be text or lists of text")
     for batch in tables.batches([path], [column], 1):
         for value in batch[column].to_pylist():
-            yield [value] if isinstance(value, str) else [text for text in value or () if text]
+            texts = value if isinstance(value, list) else [value]
+            if not all(isinstance(text, str | None) for text in texts):
+                dtype = schema.field(column).type
+                raise ValueError(
+                    f"{setting}: the metadata column {column!r} holds {dtype}, it must be text or lists of text"
+                )
+            yield [text for text in texts if text]
 
 
-def _is_text(dtype: pa.DataType) -> bool:
-    while pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_dictionary(dtype):
-        dtype = dtype.value_type
-    return bool(pa.types.is_string(dtype) or pa.types.is_large_string(dtype) or pa.types.is_null(dtype))
+def numbers(table: pa.Table, column: str, setting: str) -> NDArray[np.float64]:
+    """A metadata column of numbers, NaN for null. ValueError, which names the setting, if it holds anything else."""
+    dtype = table[column].type
+    if not (pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or table[column].null_count == len(table)):
+        raise ValueError(
+            f"{setting}: the metadata column {column!r} holds {dtype}, not numbers: name a column of numbers, or null"
+        )
+    return np.asarray(table[column].cast(pa.float64()))

@@ -25,7 +25,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import FACTS, SHARD_BITS, read_tree, shard_number
+from pipelines.stages.artifacts import FACTS, SHARD_BITS, numbers, read_tree, shard_number
 
 BUCKET = 1 << 16  # approximate number of rows that a task searches, if there are enough shards
 ROW_GROUP = 256  # rows of a sorted shard that are read together
@@ -73,7 +73,10 @@ class Scatter(Stage):
         sizes = ["width", "height"] if {"width", "height"} <= set(names) else []
         read = {"cluster", "score", "second", "key", "image_shard", *sizes, self.similarity or "score"}
         table = tables.read(files["assignments"], columns=sorted(read))
-        pixels = np.prod([_numbers(table, name) for name in sizes], axis=0) if sizes else np.full(len(table), np.nan)
+        unknown, setting = np.full(len(table), np.nan), "curate.duplicates.similarity"
+        pixels = (
+            np.prod([numbers(table, name, "width and height") for name in sizes], axis=0) if sizes else unknown.copy()
+        )
         bytes_hash = np.zeros(len(table), np.uint64)
         if self.bytes and len(table) and (place := table["image_shard"][0].as_py()) is not None:
             shard = export_rows.Shard(files["assignments"], rejected=files["rejected"], images=place)
@@ -83,19 +86,12 @@ class Scatter(Stage):
                     pixels[row] = images.pixel_count(data) or np.nan
         columns = {
             "cluster": table["cluster"],
-            "score": _numbers(table, "score"),
+            "score": table["score"].cast(pa.float64()),
             "pixels": pixels,
-            "caption": _numbers(table, self.similarity) if self.similarity else np.full(len(table), np.nan),
+            "caption": numbers(table, self.similarity, setting) if self.similarity else unknown,
             "bytes_hash": bytes_hash,
         }
         return columns, table["second"]
-
-
-def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    """A column of numbers, NaN for null. ValueError for a column of anything else."""
-    if not (pa.types.is_integer(table[name].type) or pa.types.is_floating(table[name].type)):
-        raise ValueError(f"the column {name!r} of the metadata has {table[name].type}, not numbers")
-    return np.asarray(table[name].cast(pa.float64()).to_numpy(), np.float64)
 
 
 class Search(Stage):

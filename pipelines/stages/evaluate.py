@@ -16,7 +16,7 @@ from cpp.files.tables import Counts
 from cpp.naming import names
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import read_tree, read_votes
+from pipelines.stages.artifacts import VOTES, read_tree, read_votes
 
 
 class Evaluate(Stage):
@@ -62,7 +62,7 @@ class EvaluateNames(Stage):
 
     version = 1
     products = (Product("name_scores", ".json"),)
-    whole = ("assignments", "tree", "labels", "votes", "likeness", "vocabulary", "words", "exclude")
+    whole = ("assignments", "tree", "labels", *VOTES)
     column: str
     method: names.Method
     sure: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -14,11 +16,11 @@ from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
 from cpp.naming import caption_phrases, cluster_table
 from cpp.naming import names as naming
-from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import SimilaritySums, Votes, vote
+from cpp.naming.votes import vote
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import (
+    VOTES,
     TreeFile,
     read_captions,
     read_cluster_moments,
@@ -69,78 +71,61 @@ class Label(Stage):
 
     version = 5
     products = (Product("clusters"),)
-    whole = (
-        "assignments",
-        "tree",
-        "moments",
-        "captions",
-        "mined",
-        "votes",
-        "likeness",
-        "vocabulary",
-        "words",
-        "exclude",
-    )
+    whole = ("assignments", "tree", "moments", "captions", "mined", *VOTES)
     method: naming.Method = "lift"
     top: int = 5
     sure: float = 0.5
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         tree = read_tree(context)
-        sizes, small, examples = self._count(context, tree)
+        size, small_margin, typical = _count(context, tree)
         votes = read_votes(context, tree) if "votes" in context.whole else None
         captions = read_captions(context, tree.finest) if "captions" in context.whole else None
-        finest, parts = tree.clusters[tree.finest], []
-        for coarser, K in zip([None, *tree.clusters], tree.clusters, strict=False):
-            cluster = tree.clusters[K]
-            into = choose_k.parents(finest, cluster)
-            table = cluster_table.layer_table(
-                main=tree.main == K,
-                size=sizes[K],
-                names=votes and self.names(*votes, into, K),
-                measures=quality.measures(read_cluster_moments(context, cluster), tree.about["e"]),
-                parent=choose_k.parents(cluster, tree.clusters[coarser]).tolist() if coarser else [None] * K,
-                captions=captions
-                and caption_phrases.distinctive(caption_phrases.merge(captions[1], into), captions[0], self.top),
-                examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples[K].items()},
-                small_margin=small if tree.main == K else [None] * K,
-            )
-            parts.append(table)
-        tables.write(pa.concat_tables(parts), out["clusters"])
-        n = int(sizes[tree.main].sum())
-        return Counts(n, n)
-
-    def names(
-        self, vocabulary: Vocabulary, votes: Votes, sums: SimilaritySums, into: NDArray[np.int64], n_clusters: int
-    ) -> list[naming.Name]:
-        """Names of a layer, in which cluster k of the finest layer is part of cluster `into[k]`."""
-        merged = sums.merge(into, n_clusters)
-        return naming.names(votes.merge(into), merged, vocabulary, self.top, self.method, self.sure)
-
-    def _count(
-        self, context: Context, tree: TreeFile
-    ) -> tuple[dict[int, NDArray[np.int64]], list[float], dict[int, dict[int, list[str]]]]:
-        """Sizes and example keys of every layer, and for the main layer the share of members with a small margin."""
-        columns = {K: tree.column(K) for K in tree.clusters}
-        sizes = {K: np.zeros(K, np.int64) for K in columns}
-        small = np.zeros(tree.main, np.int64)
-        typical, finest = SmallestRows(cluster_table.EXAMPLES), columns[tree.finest]
-        wanted = [*columns.values(), "margin", "score", "key"]
-        for batch in tables.batches(context.whole["assignments"], wanted, context.prefetch):
-            for K, column in columns.items():
-                sizes[K] += np.bincount(batch[column].to_numpy(), minlength=K)
-            near = batch["margin"].to_numpy() < quality.SMALL
-            small += np.bincount(batch["cluster"].to_numpy()[near], minlength=tree.main)
-            rows = pa.record_batch({"cluster": batch[finest], "key": batch["key"]})
-            typical.add(-batch["score"].to_numpy(), rows)
-        ordered = sorted(typical.rows(), key=lambda row: float(row["value"]))
-        examples = {}
+        layers, coarser = [], None
         for K, cluster in tree.clusters.items():
             into = choose_k.parents(tree.clusters[tree.finest], cluster)
-            keys = examples[K] = dict[int, list[str]]()
-            for row in ordered:
-                keys.setdefault(int(into[row["cluster"]]), []).append(row["key"])
-        return sizes, (small / sizes[tree.main].clip(1)).tolist(), examples
+            names, phrases, examples = None, None, dict[int, list[str]]()
+            if votes:
+                vocabulary, by_word, sums = votes
+                merged = by_word.merge(into), sums.merge(into, K)
+                names = naming.names(*merged, vocabulary, self.top, self.method, self.sure)
+            if captions:
+                counts = caption_phrases.merge(captions[1], into)
+                phrases = caption_phrases.distinctive(counts, captions[0], self.top)
+            for row in typical:
+                examples.setdefault(int(into[row["cluster"]]), []).append(row["key"])
+            table = cluster_table.layer_table(
+                main=tree.main == K,
+                size=np.bincount(into, size, K).astype(np.int64),
+                names=names,
+                measures=quality.measures(read_cluster_moments(context, cluster), tree.about["e"]),
+                parent=[None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist(),
+                captions=phrases,
+                examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples.items()},
+                small_margin=small_margin if tree.main == K else [None] * K,
+            )
+            layers.append(table)
+            coarser = cluster
+        tables.write(pa.concat_tables(layers), out["clusters"])
+        return Counts(int(size.sum()), int(size.sum()))
+
+
+def _count(context: Context, tree: TreeFile) -> tuple[NDArray[np.int64], list[float], list[dict[str, Any]]]:
+    """Sizes of the finest clusters, shares of the main clusters' members with a small margin, and typical members.
+
+    The members are the rows of highest score of each finest cluster with their `cluster` and `key`, in order of score.
+    """
+    size, (small, total) = np.zeros(tree.finest, np.int64), np.zeros((2, tree.main), np.int64)
+    typical, finest = SmallestRows(cluster_table.EXAMPLES), tree.column(tree.finest)
+    columns = list(dict.fromkeys([finest, "cluster", "margin", "score", "key"]))
+    for batch in tables.batches(context.whole["assignments"], columns, context.prefetch):
+        size += np.bincount(batch[finest].to_numpy(), minlength=tree.finest)
+        main = batch["cluster"].to_numpy()
+        total += np.bincount(main, minlength=tree.main)
+        small += np.bincount(main[batch["margin"].to_numpy() < quality.SMALL], minlength=tree.main)
+        typical.add(-batch["score"].to_numpy(), pa.record_batch({"cluster": batch[finest], "key": batch["key"]}))
+    rows = sorted(typical.rows(), key=lambda row: float(row["value"]))
+    return size, (small / total.clip(1)).tolist(), rows
 
 
 class Labels(Stage):

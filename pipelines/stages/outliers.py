@@ -16,7 +16,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import Model, iter_captions, read_cluster_moments, read_groups, read_tree
+from pipelines.stages.artifacts import Model, iter_captions, numbers, read_cluster_moments, read_groups, read_tree
 
 if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
@@ -63,34 +63,20 @@ class Oddities(Stage):
         return work
 
     def _caption_similarity(self, path: str, model: Encoder | None, batch: int) -> NDArray[np.floating]:
-        """Cosine of each caption and its image, `[n]`; NaN for an image without a caption."""
-        if model is None:
-            return known_similarity(path, self.similarity)
-        assert self.captions is not None  # a text tower is given only with captions  # noqa: S101
+        """Cosine of each image and its first caption, `[n]`, encoded or from a column; NaN where it is unknown."""
+        footer = pq.read_metadata(path)
+        similarity = np.full(footer.num_rows, np.nan)
+        if model is None or self.captions is None:
+            if self.similarity is None or self.similarity not in footer.schema.to_arrow_schema().names:
+                return similarity
+            return numbers(tables.read(path, [self.similarity]), self.similarity, "curate.outliers.similarity")
         captions = iter_captions(path, self.captions, "curate.outliers.captions")
-        first = [texts[0] if texts else None for texts in captions]
-        X = tables.matrix(tables.read(path, columns=[tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
-        similarity, rows = np.full(len(X), np.nan, np.float32), [i for i, text in enumerate(first) if text]
-        if rows:
-            texts = model.words([str(first[i]) for i in rows], ["{}"], batch).astype(np.float32)
-            similarity[rows] = np.einsum("nd,nd->n", X[rows], texts)
+        first = {row: texts[0] for row, texts in enumerate(captions) if texts}
+        if first:
+            X = tables.matrix(tables.read(path, columns=[tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
+            texts = model.words(list(first.values()), ["{}"], batch).astype(np.float32)
+            similarity[list(first)] = np.einsum("nd,nd->n", X[list(first)], texts)
         return similarity
-
-
-def known_similarity(path: str, column: str | None) -> NDArray[np.floating]:
-    """A metadata column of numbers, NaN for null or a missing column. ValueError if the column is not of numbers."""
-    footer = pq.read_metadata(path)
-    if column is None or column not in footer.schema.to_arrow_schema().names:
-        return np.full(footer.num_rows, np.nan, np.float32)
-    values = tables.read(path, [column])[column]
-    numeric = pa.types.is_floating(values.type) or pa.types.is_integer(values.type) or values.null_count == len(values)
-    if not numeric:
-        raise ValueError(
-            f"curate.outliers.similarity: the metadata column {column!r} holds {values.type}, not numbers: "
-            "name the column with the similarity of image and caption, or null"
-        )
-    similarity: NDArray[np.floating] = values.cast(pa.float32()).to_numpy().astype(np.float32)
-    return similarity
 
 
 class Scales(Stage):
@@ -107,7 +93,7 @@ class Scales(Stage):
         for batch in tables.batches(context.whole["oddities"], outliers.PARTS, context.prefetch):
             rows += len(batch)
             for part in outliers.PARTS:
-                counts[part] += outliers.histogram(_column(batch, part))
+                counts[part] += outliers.histogram(np.asarray(batch[part], np.float64))
         if self.similarity and not counts["caption"].any():
             raise ValueError(
                 f"curate.outliers.similarity: no image has a number in the metadata column {self.similarity!r}: "
@@ -131,7 +117,7 @@ class Outliers(Stage):
         def work(files: Inputs, out: Outputs) -> Counts:
             table = tables.read(files["oddities"])
             ranked = {
-                part: outliers.ranks(scales[part], _column(table, part), part in outliers.ODD_IF_LARGE)
+                part: outliers.ranks(scales[part], np.asarray(table[part], np.float64), part in outliers.ODD_IF_LARGE)
                 for part in outliers.PARTS
             }
             known = {part: pa.array(values, pa.float32(), from_pandas=True) for part, values in ranked.items()}
@@ -141,10 +127,3 @@ class Outliers(Stage):
             return counts
 
         return work
-
-
-def _column(table: pa.Table | pa.RecordBatch, name: str) -> NDArray[np.floating]:
-    values: NDArray[np.floating] = (
-        table[name].to_numpy(zero_copy_only=False) if isinstance(table, pa.RecordBatch) else table[name].to_numpy()
-    )
-    return values.astype(np.float64)

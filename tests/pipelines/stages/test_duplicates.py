@@ -154,7 +154,7 @@ def test_a_run_without_images_or_without_curate(dataset: Dataset) -> None:
             "similarity: clip",
             "curate.duplicates.similarity names 'clip', the metadata has key, cluster, .*url: take one",
         ),
-        ("similarity: url", "the column 'url' of the metadata has string, not numbers"),
+        ("similarity: url", "curate.duplicates.similarity: the metadata column 'url' holds string, not numbers"),
     ],
 )
 def test_a_column_that_is_no_score_is_named(dataset: Dataset, setting: str, said: str) -> None:
