@@ -18,15 +18,7 @@ from cpp.nearest import Nearest
 from cpp.rate_reduction.head import Head
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import (
-    read_groups,
-    read_part_moments,
-    read_tree,
-    write_groups,
-    write_moments,
-    write_tree,
-)
-from pipelines.stages.schemas import ASSIGNED
+from pipelines.stages import artifacts, schemas
 
 
 class Partition(Stage):
@@ -48,35 +40,30 @@ class Partition(Stage):
     embeddings: list[str]
     seed: int
 
-    def open(self, context: Context) -> Work:
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         head = Head.load(context.file("head"), context.device)
-
-        def work(files: Inputs, out: Outputs) -> Counts:
-            X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
-            codes = head.project(torch.from_numpy(X), context.batch)
-            groups = fine_groups(
-                codes,
-                n_clusters=self.n_clusters,
-                fine=self.fine,
-                candidates=self.candidates,
-                method=self.method,
-                eta=self.eta,
-                landmarks=self.landmarks,
-                directions=self.directions,
-                distortion=self.distortion,
-                seed=self.seed,
-                gpu=context.device == "cuda",
-            )
-            write_groups(groups, out["groups"])
-            message = f"partition: {len(groups.centroids):,} fine groups by {groups.method}"
-            if groups.silhouettes:
-                message += f"; silhouettes {groups.silhouettes}"
-            if groups.candidates:
-                message += f"; coding length in bits by K {groups.candidates}"
-            print(message, flush=True)
-            return Counts(len(X), len(X))
-
-        return work
+        groups = fine_groups(
+            head.project(torch.from_numpy(X), context.batch),
+            n_clusters=self.n_clusters,
+            fine=self.fine,
+            candidates=self.candidates,
+            method=self.method,
+            eta=self.eta,
+            landmarks=self.landmarks,
+            directions=self.directions,
+            distortion=self.distortion,
+            seed=self.seed,
+            gpu=context.device == "cuda",
+        )
+        artifacts.write_groups(groups, out["groups"])
+        message = f"partition: {len(groups.centroids):,} fine groups by {groups.method}"
+        if groups.silhouettes:
+            message += f"; silhouettes {groups.silhouettes}"
+        if groups.candidates:
+            message += f"; coding length in bits by K {groups.candidates}"
+        print(message, flush=True)
+        return Counts(len(X), len(X))
 
 
 class Measure(Stage):
@@ -87,21 +74,14 @@ class Measure(Stage):
     whole = ("codes", "groups")
     gpu = True
 
-    def open(self, context: Context) -> Work:
-        groups = read_groups(context)
-
-        def work(files: Inputs, out: Outputs) -> Counts:
-            blocks = tables.batches(context.whole["codes"], ["code"], context.prefetch)
-            codes = (tables.matrix(block["code"]).astype(np.float32) for block in blocks)
-            moments, rows = groups.moments(codes, context.batch, context.device == "cuda")
-            write_moments(moments, out["moments"])
-            if isolated := rows - int(moments.count_K.sum()):
-                print(
-                    f"measure: {isolated:,} of {rows:,} rows are far from every group and are not counted", flush=True
-                )
-            return Counts(rows, rows)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        batches = tables.batches(context.whole["codes"], ["code"], context.prefetch)
+        codes = (tables.matrix(batch["code"]).astype(np.float32) for batch in batches)
+        moments, rows = artifacts.read_groups(context).moments(codes, context.batch, context.device == "cuda")
+        artifacts.write_moments(moments, out["moments"])
+        if isolated := rows - int(moments.count_K.sum()):
+            print(f"measure: {isolated:,} of {rows:,} rows are far from every group and are not counted", flush=True)
+        return Counts(rows, rows)
 
 
 class Layers(Stage):
@@ -114,9 +94,9 @@ class Layers(Stage):
     layers: list[int] | Literal["auto"]
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        moments = read_part_moments(context)
-        built = build_layers(read_groups(context), moments, self.n_clusters, self.layers)
-        write_tree(built, out["tree"])
+        moments = artifacts.read_part_moments(context)
+        built = build_layers(artifacts.read_groups(context), moments, self.n_clusters, self.layers)
+        artifacts.write_tree(built, out["tree"])
         print(f"layers: {built.choice.sentence}", flush=True)
         rows = int(moments.count_K.sum())
         return Counts(rows, rows)
@@ -136,14 +116,14 @@ class Assign(Stage):
     gpu = True
 
     def open(self, context: Context) -> Work:
-        tree = read_tree(context)
-        nearest = Nearest(read_groups(context).centroids, context.device == "cuda", tree.clusters[tree.main])
+        tree = artifacts.read_tree(context)
+        nearest = Nearest(artifacts.read_groups(context).centroids, context.device == "cuda", tree.clusters[tree.main])
 
         def work(files: Inputs, out: Outputs) -> Counts:
             codes = tables.read(files["codes"])
             Z = tables.matrix(codes["code"]).astype(np.float32)
             group, assigned = nearest.groups(Z, context.batch)
-            table = pa.table({"key": codes["key"].combine_chunks(), **assigned._asdict()}, ASSIGNED)
+            table = pa.table({"key": codes["key"].combine_chunks(), **assigned._asdict()}, schemas.ASSIGNED)
             for K, cluster in tree.clusters.items():
                 if tree.main != K:
                     table = table.append_column(tree.column(K), pa.array(cluster[group].astype(np.int32)))

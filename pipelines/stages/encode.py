@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -65,59 +64,41 @@ class Encode(Stage):
 
         def work(files: Inputs, out: Outputs) -> Counts:
             shard = files["images"]
-            kept: list[Prepared] = []
-            rejected: list[dict[str, Any]] = []
+            decoded, rejected = list[tuple[int, images.Prepared]](), list[tuple[int, str, Reason]]()
 
             def pixels() -> Iterator[tuple[NDArray[np.uint8], ...]]:
                 read = shards.read_samples(shard, limits.max_bytes)
                 transforms = [model.preprocess for model in models]
                 prepared = images.prepare(read, transforms, limits, context.threads, 2 * context.image_batch)
-                for row, item in enumerate(prepared):
-                    if item.pixels is None:
-                        rejected.append(_rejected(item.key, row, item.reason or Reason.NO_IMAGE))
+                for row, image in enumerate(prepared):
+                    if image.pixels is None:
+                        rejected.append((row, image.key, image.reason or Reason.NO_IMAGE))
                     else:
-                        kept.append(Prepared(item.key, row, item.metadata))
-                        yield item.pixels
+                        decoded.append((row, image._replace(pixels=None)))
+                        yield image.pixels
 
             empty = tuple(np.empty((0, model.dim), np.float16) for model in models)
             batches = [empty, *encoder.encode(models, pixels(), context.image_batch)]
             matrices = [np.concatenate(batch) for batch in zip(*batches, strict=True)]
             finite = np.logical_and.reduce([np.isfinite(X).all(axis=1) for X in matrices])
-            rejected += [_rejected(*kept[i][:2], Reason.NOT_FINITE) for i in np.flatnonzero(~finite)]
-            rows = [row for row, is_finite in zip(kept, finite, strict=True) if is_finite]
-            counts = Counts(len(rows) + len(rejected), len(rows), len(rejected))
-            embeddings = {c: tables.matrix_column(X[finite]) for c, X in zip(self.encoders, matrices, strict=True)}
-            tables.write(_features(rows, embeddings, shard.path), out["features"], counts, identities)
-            rejected.sort(key=lambda row: row["row"])
-            tables.write(pa.Table.from_pylist(rejected, tables.REJECTED), out["rejected"], counts)
-            if repeated := len(rows) - len({row.key for row in rows}):
-                print(
-                    f"encode: {repeated} rows of {shard.path} repeat the key of another row; they are kept", flush=True
-                )
+            for i in np.flatnonzero(~finite):
+                row, image = decoded[i]
+                rejected.append((row, image.key, Reason.NOT_FINITE))
+            kept = [decoded[i][1] for i in np.flatnonzero(finite)]
+            keys = [image.key for image in kept]
+            features = {
+                "key": pa.array(keys, pa.string()),
+                **{c: tables.matrix_column(X[finite]) for c, X in zip(self.encoders, matrices, strict=True)},
+                "image_shard": pa.repeat(pa.scalar(shard.path, pa.string()), len(kept)),
+                **samples.metadata_columns(keys, [image.metadata for image in kept]),
+            }
+            counts = Counts(len(kept) + len(rejected), len(kept), len(rejected))
+            tables.write(pa.table(features), out["features"], counts, identities)
+            rows = [{"key": key, "row": row, "reason": str(reason)} for row, key, reason in sorted(rejected)]
+            tables.write(pa.Table.from_pylist(rows, tables.REJECTED), out["rejected"], counts)
+            if repeated := len(keys) - len(set(keys)):
+                message = f"{repeated} rows of {shard.path} repeat the key of another row; they are kept"
+                print(f"encode: {message}", flush=True)
             return counts
 
         return work
-
-
-class Prepared(NamedTuple):
-    """An image that was decoded: its key, its row in the shard, and its metadata."""
-
-    key: str
-    row: int
-    metadata: dict[str, Any]
-
-
-def _rejected(key: str, row: int, reason: Reason) -> dict[str, Any]:
-    return {"key": key, "row": row, "reason": str(reason)}
-
-
-def _features(rows: Sequence[Prepared], embeddings: Mapping[str, pa.Array], path: str) -> pa.Table:
-    """The table FEATURES of a shard."""
-    keys = [row.key for row in rows]
-    columns = {
-        "key": pa.array(keys, pa.string()),
-        **embeddings,
-        "image_shard": pa.repeat(pa.scalar(path, pa.string()), len(rows)),
-        **samples.metadata_columns(keys, [row.metadata for row in rows]),
-    }
-    return pa.table(columns)

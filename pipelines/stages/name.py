@@ -19,16 +19,7 @@ from cpp.naming import names as naming
 from cpp.naming.votes import vote
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import (
-    VOTES,
-    TreeFile,
-    read_captions,
-    read_cluster_moments,
-    read_main_clusters,
-    read_tree,
-    read_vocabulary,
-    read_votes,
-)
+from pipelines.stages import artifacts
 
 
 class Vote(Stage):
@@ -47,7 +38,7 @@ class Vote(Stage):
     top: int
 
     def open(self, context: Context) -> Work:
-        vocabulary, tree = read_vocabulary(context), read_tree(context)
+        vocabulary, tree = artifacts.read_vocabulary(context), artifacts.read_tree(context)
         finest = tree.column(tree.finest)
 
         def work(files: Inputs, out: Outputs) -> Counts:
@@ -71,16 +62,16 @@ class Label(Stage):
 
     version = 5
     products = (Product("clusters"),)
-    whole = ("assignments", "tree", "moments", "captions", "mined", *VOTES)
+    whole = ("assignments", "tree", "moments", "captions", "mined", *artifacts.VOTES)
     method: naming.Method = "lift"
     top: int = 5
     sure: float = 0.5
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        tree = read_tree(context)
+        tree = artifacts.read_tree(context)
         size, small_margin, typical = _count(context, tree)
-        votes = read_votes(context, tree) if "votes" in context.whole else None
-        captions = read_captions(context, tree.finest) if "captions" in context.whole else None
+        votes = artifacts.read_votes(context, tree) if "votes" in context.whole else None
+        captions = artifacts.read_captions(context, tree.finest) if "captions" in context.whole else None
         layers, coarser = [], None
         for K, cluster in tree.clusters.items():
             into = choose_k.parents(tree.clusters[tree.finest], cluster)
@@ -98,7 +89,7 @@ class Label(Stage):
                 main=tree.main == K,
                 size=np.bincount(into, size, K).astype(np.int64),
                 names=names,
-                measures=quality.measures(read_cluster_moments(context, cluster), tree.about["e"]),
+                measures=quality.measures(artifacts.read_cluster_moments(context, cluster), tree.about["e"]),
                 parent=[None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist(),
                 captions=phrases,
                 examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples.items()},
@@ -110,7 +101,7 @@ class Label(Stage):
         return Counts(int(size.sum()), int(size.sum()))
 
 
-def _count(context: Context, tree: TreeFile) -> tuple[NDArray[np.int64], list[float], list[dict[str, Any]]]:
+def _count(context: Context, tree: artifacts.TreeFile) -> tuple[NDArray[np.int64], list[float], list[dict[str, Any]]]:
     """Sizes of the finest clusters, shares of the main clusters' members with a small margin, and typical members.
 
     The members are the rows of highest score of each finest cluster with their `cluster` and `key`, in order of score.
@@ -138,8 +129,8 @@ class Labels(Stage):
     embedding: str
 
     def open(self, context: Context) -> Work:
-        vocabulary = read_vocabulary(context)
-        rows = read_main_clusters(context)
+        vocabulary = artifacts.read_vocabulary(context)
+        rows = artifacts.read_main_clusters(context)
         number = {word: i for i, word in enumerate(vocabulary.words)}
         guess = np.array([number[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
         agreeing = [{int(w), *vocabulary.below[w]} for w in guess]  # the guess and the more specific words
