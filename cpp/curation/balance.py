@@ -1,4 +1,4 @@
-"""Number of images that each cluster contributes to a balanced subset, layer by layer. Knows no files and no images.
+"""Number of images that each cluster contributes to a balanced subset, and its diverse images. Knows no files.
 
 Shares follow Webster's method: image j of a cluster of size n has rank n^power / (j - 1/2), and the images of largest
 rank are taken. Power 0 takes one image from each cluster in turn until the smallest cluster is exhausted, and then
@@ -34,12 +34,10 @@ def shares(sizes: Counts, total: int, power: float) -> Counts:
     waiting = [(-weight[k] / (taken[k] + 0.5), -sizes[k], k) for k in np.flatnonzero(taken < sizes)]
     heapq.heapify(waiting)
     for _ in range(total - int(taken.sum())):
-        _, size, k = waiting[0]
+        _, size, k = heapq.heappop(waiting)
         taken[k] += 1
         if taken[k] < sizes[k]:
-            heapq.heapreplace(waiting, (-weight[k] / (taken[k] + 0.5), size, k))
-        else:
-            heapq.heappop(waiting)
+            heapq.heappush(waiting, (-weight[k] / (taken[k] + 0.5), size, k))
     return taken
 
 
@@ -84,3 +82,21 @@ def effective_number(sizes: Counts) -> float:
     from scipy.special import entr
 
     return float(np.exp(entr(sizes / sizes.sum()).sum())) if sizes.sum() else 0.0
+
+
+def farthest_first(X_nd: NDArray[np.floating], k: int) -> NDArray[np.int64]:
+    """Choose `k` diverse row numbers, 0 <= k <= n: the row nearest to the mean, then the farthest from those chosen.
+
+    Ties go to the first row, so the choice for a smaller k is a prefix of that for a larger one. The largest distance
+    of a row to its nearest chosen row is at most twice the optimum for k rows (Gonzalez, "Clustering to minimize the
+    maximum intercluster distance", 1985).
+    """
+    X = X_nd.astype(np.float32)
+    distance = np.square(X - X.mean(axis=0)).sum(axis=1) if len(X) else np.empty(0, np.float32)
+    squared, chosen = np.square(X).sum(axis=1), np.empty(k, np.int64)
+    nearest = np.full(len(X), np.inf, np.float32)
+    for i in range(k):
+        chosen[i] = row = int(nearest.argmax() if i else distance.argmin())
+        nearest = np.minimum(nearest, squared - 2 * (X @ X[row]) + squared[row])
+        nearest[row] = -np.inf
+    return chosen

@@ -45,24 +45,21 @@ class Forest:
             nearest = np.zeros(self.n, np.float32)
             np.maximum.at(nearest, a, similarity)
             first = similarity == nearest[a]
-            self._queue(a[first], b[first], similarity[first])
+            self._pending.append((a[first], b[first], similarity[first]))
             self.settle()
             a, b, similarity = self._useful(a[~first], b[~first], similarity[~first])
-        self._queue(a, b, similarity)
+        self._pending.append((a, b, similarity))
+        self._n_pending += len(a)
         if self._n_pending > PENDING:
             self.settle()
 
     def settle(self) -> None:
         """Rebuild the forest from its pairs and the pending ones."""
-        if self._n_pending:
+        if self._pending:
             parts = [(self.a, self.b, self.similarity), *self._pending]
             a, b, similarity = (np.concatenate(part) for part in zip(*parts, strict=True))
             self.a, self.b, self.similarity = spanning(self.n, a, b, similarity)
             self._pending, self._n_pending, self._labels = [], 0, None
-
-    def _queue(self, a: Ints, b: Ints, similarity: Floats) -> None:
-        self._pending.append((a, b, similarity))
-        self._n_pending += len(a)
 
     def _useful(self, a: Ints, b: Ints, similarity: Floats) -> tuple[Ints, Ints, Floats]:
         """Drop pairs whose rows are connected by larger pairs, as far as the cached levels show."""

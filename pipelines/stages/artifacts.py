@@ -73,13 +73,9 @@ def write_groups(groups: FineGroups, path: Path) -> None:
 
 def read_groups(context: Context) -> FineGroups:
     """The fine groups of a run. Metadata of older versions that is no field any more is ignored."""
-    values: dict[str, Any] = load_file(context.file("groups")) | read_partition_metadata(context)
+    path = context.file("groups")
+    values = load_file(path) | _metadata(path, "partition")
     return FineGroups(**{name: values[name] for name in FineGroups._fields})
-
-
-def read_partition_metadata(context: Context) -> dict[str, Any]:
-    """The method of the partition, its silhouettes and its candidates for K."""
-    return _metadata(context.file("groups"), "partition")
 
 
 def write_moments(moments: Moments, path: Path) -> None:

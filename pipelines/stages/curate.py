@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from cpp.clustering.choose_k import parents
 from cpp.curation import balance, decisions
 from cpp.curation.decisions import Reason
-from cpp.curation.k_center import farthest_first
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
@@ -98,7 +97,7 @@ class Balance(Stage):
         Z, cluster, draw = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         order = np.lexsort((draw, cluster))  # the order of the files must not matter
         groups = np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1)
-        return np.concatenate([rows[farthest_first(Z[rows], int(taken[cluster[rows[0]]]))] for rows in groups])
+        return np.concatenate([rows[balance.farthest_first(Z[rows], int(taken[cluster[rows[0]]]))] for rows in groups])
 
     def _rows(
         self, context: Context, tree: TreeFile, draw: bool = False

@@ -39,19 +39,14 @@ class Evaluate(Stage):
         vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
         baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
         methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
+        label = rows.label[rows.known]
+        results = {name: metrics.scores(label, cluster[rows.known])._asdict() for name, cluster in methods.items()}
         scores = {
             "label": self.label,
-            "rows": int(rows.known.sum()),
+            "rows": len(label),
             "unlabelled": int((~rows.known).sum()),
-            "classes": len(np.unique(rows.label[rows.known])),
-            "methods": [
-                {
-                    "method": name,
-                    "clusters": n_clusters,
-                    **metrics.scores(rows.label[rows.known], cluster[rows.known])._asdict(),
-                }
-                for name, cluster in methods.items()
-            ],
+            "classes": len(np.unique(label)),
+            "methods": [{"method": name, "clusters": n_clusters, **result} for name, result in results.items()],
         }
         out["scores"].write_text(json.dumps(scores, indent=2) + "\n")
         return Counts(len(rows.known), len(rows.known))
@@ -90,14 +85,11 @@ class EvaluateNames(Stage):
         truth = name_scores.true_names(true_n, cluster_n, tree.main)
         size = np.bincount(cluster_n, minlength=tree.main)
         excluded = vocabulary.meaning(name for name in truth if name)
-        variants: list[tuple[str, names.Method, NDArray[np.bool_] | None]] = [
-            ("this run", self.method, None),
-            ("published vote", "paper", None),
-            ("this run, without the true names", self.method, excluded),
-            ("published vote, without the true names", "paper", excluded),
-        ]
-        return [
-            {"names": variant, **name_scores.name_scores(named, truth, size, vocabulary)}
-            for variant, method, exclude in variants
-            for named in [names.names(*merged, method=method, sure=self.sure, exclude=exclude)]
-        ]
+        results = []
+        for suffix, exclude in (("", None), (", without the true names", excluded)):
+            methods: dict[str, names.Method] = {"this run": self.method, "published vote": "paper"}
+            for variant, method in methods.items():
+                named = names.names(*merged, method=method, sure=self.sure, exclude=exclude)
+                scores = name_scores.name_scores(named, truth, size, vocabulary)
+                results.append({"names": f"{variant}{suffix}", **scores})
+        return results

@@ -18,7 +18,7 @@ from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import read_cluster_moments, read_main_clusters, read_partition_metadata, read_tree
+from pipelines.stages.artifacts import read_cluster_moments, read_groups, read_main_clusters, read_tree
 
 REJECTED = 8  # rejected images that are shown for each reason
 Pictures = dict[tuple[str | None, str], dict[str, Any]]  # rows of THUMBNAILS by shard and key
@@ -80,7 +80,7 @@ class Report(Stage):
         return {
             "title": self.title,
             "k": {**tree.about, "was_set": self.asked},
-            "partition": read_partition_metadata(context),
+            "partition": read_groups(context)._asdict(),
             "encoders": _encoders(context),
             "cards": cards.cards(main, _members(context, pictures), confusion.classes(counts)),
             "rejected": [
