@@ -17,7 +17,6 @@ from scipy.interpolate import CubicHermiteSpline
 T = TypeVar("T")
 Points = Sequence[tuple[float, float]] | NDArray[np.float64]  # [n, 2]
 Colour = tuple[int, int, int]
-Scene = tuple[Image.Image, Colour, str]  # a background, its mean colour, and a phrase for the caption
 
 COLOURS: dict[str, Colour] = {
     "red": (208, 44, 44),
@@ -34,6 +33,8 @@ COLOURS: dict[str, Colour] = {
     "black": (48, 48, 54),
 }
 WHITE, BLACK = (250, 250, 246), (34, 34, 40)
+SIDES = (112, 144)  # least and greatest side of a drawing, in pixels
+DETAIL = 3  # drawings are made this many times larger and then reduced, which smooths the edges
 
 
 class Paint(NamedTuple):
@@ -154,28 +155,7 @@ def plain(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
 
 
 def gradient(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
-    light, dark = mix(colour, WHITE, 0.35), mix(colour, BLACK, 0.25)
-    if rng.random() < 0.6:
-        return ramp(size, light, dark)
-    return ramp((size[1], size[0]), light, dark).transpose(Image.Transpose.ROTATE_90)
-
-
-def stripes(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
-    image = Image.new("RGB", size, colour)
-    draw, other, step = ImageDraw.Draw(image), mix(colour, WHITE, rng.uniform(0.2, 0.5)), int(rng.integers(24, 60))
-    slant = int(rng.integers(-1, 2)) * size[1]
-    for x in range(-size[1], size[0] + size[1], 2 * step):
-        draw.polygon([(x, 0), (x + step, 0), (x + step + slant, size[1]), (x + slant, size[1])], fill=other)
-    return image
-
-
-def spots(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
-    image = Image.new("RGB", size, colour)
-    draw, other, step = ImageDraw.Draw(image), mix(colour, WHITE, rng.uniform(0.2, 0.5)), int(rng.integers(36, 70))
-    for row, y in enumerate(range(0, size[1] + step, step)):
-        for x in range(row % 2 * step // 2, size[0] + step, step):
-            draw.ellipse((x - step // 5, y - step // 5, x + step // 5, y + step // 5), fill=other)
-    return image
+    return ramp(size, mix(colour, WHITE, 0.35), mix(colour, BLACK, 0.25))
 
 
 def sky(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
@@ -197,54 +177,42 @@ def meadow(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image
     return image
 
 
-def sea(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
-    image = sky(size, colour, rng)
-    draw, (w, h), y = ImageDraw.Draw(image), size, int(size[1] * rng.uniform(0.5, 0.7))
-    image.paste(ramp((w, h - y), (62, 140, 190), (30, 96, 156)), (0, y))
-    for _ in range(8):
-        x, v = rng.uniform(0, w), rng.uniform(y + 8, h)
-        draw.line((x, v, x + w * 0.12, v), fill=(150, 200, 226), width=3)
-    return image
-
-
 def night(size: tuple[int, int], colour: Colour, rng: Generator) -> Image.Image:
     image = ramp(size, (14, 18, 52), (52, 58, 112))
     draw, (w, h) = ImageDraw.Draw(image), size
     for x, y in rng.uniform(0, 1, (14, 2)).tolist():
-        draw.ellipse((x * w - 3, y * h - 3, x * w + 3, y * h + 3), fill=(250, 246, 214))
-    x, y, r = rng.uniform(0.1, 0.9) * w, rng.uniform(0.1, 0.3) * h, 0.07 * w
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=(246, 238, 196))
+        draw.circle((x * w, y * h), 3, fill=(250, 246, 214))
+    draw.circle((rng.uniform(0.1, 0.9) * w, rng.uniform(0.1, 0.3) * h), 0.07 * w, fill=(246, 238, 196))
     return image
 
 
 # The backgrounds, and the phrases that captions use for them; {colour} is replaced by the colour's name.
-SCENES = {
+BACKDROPS = {
     plain: ("on a {colour} background", "on plain {colour} paper"),
     gradient: ("on a {colour} background", "on a shaded {colour} background"),
-    stripes: ("on a striped background", "in front of {colour} stripes"),
-    spots: ("on a spotted background", "in front of {colour} spots"),
     sky: ("in the sky", "in front of clouds", "under a blue sky"),
     meadow: ("in a meadow", "on green grass", "outside"),
-    sea: ("by the sea", "in front of the water"),
     night: ("at night", "under the stars", "in the dark"),
 }
 
 
-def background(size: tuple[int, int], away_from: Colour, rng: Generator) -> tuple[Image.Image, Colour, str]:
-    """A background that contrasts with the colour `away_from`, its mean colour, and a phrase for the caption."""
-    while True:
-        scene, name = pick(rng, tuple(SCENES)), pick(rng, tuple(COLOURS))
-        image = scene(size, mix(COLOURS[name], WHITE, rng.uniform(0.0, 0.5)), rng)
-        red, green, blue = (round(v) for v in ImageStat.Stat(image.reduce(24)).mean)
-        if np.linalg.norm(np.subtract((red, green, blue), away_from)) > 130:
-            return image, (red, green, blue), pick(rng, SCENES[scene]).format(colour=name)
+def scene(away_from: Colour, rng: Generator) -> tuple[Image.Image, bool, str]:
+    """A background with up to four small shapes, whether it is light, and a phrase for the caption.
 
-
-def clutter(image: Image.Image, rng: Generator) -> None:
-    """Draw up to four small shapes at random places."""
+    It contrasts with the colour `away_from`, and its sides are `DETAIL` times those of a drawing.
+    """
+    w, h = (int(side) * DETAIL for side in rng.integers(SIDES[0], SIDES[1] + 1, 2))
+    contrast = 0.0
+    while contrast <= 130:
+        backdrop, name = pick(rng, tuple(BACKDROPS)), pick(rng, tuple(COLOURS))
+        image = backdrop((w, h), mix(COLOURS[name], WHITE, rng.uniform(0.0, 0.5)), rng)
+        mean = np.round(ImageStat.Stat(image.reduce(24)).mean)
+        contrast = float(np.linalg.norm(mean - away_from))
+    phrase = pick(rng, BACKDROPS[backdrop]).format(colour=name)
     for _ in range(rng.integers(0, 5)):
-        scale, angle = image.width * rng.uniform(0.03, 0.06), rng.uniform(0, 6.28)
-        pen = Pen(image, scale * turned(angle), (rng.uniform(0, image.width), rng.uniform(0, image.height)))
+        matrix = w * rng.uniform(0.03, 0.06) * turned(rng.uniform(0, 6.28))
+        pen = Pen(image, matrix, (rng.uniform(0, w), rng.uniform(0, h)))
         corners, dent = pick(rng, [(3, 1.0), (4, 1.0), (5, 0.45), (24, 1.0)])
         radius = np.resize([1.0, dent * np.cos(np.pi / corners)], (2 * corners, 1))
         pen.polygon(radius * arc(0, 0, 1, 1, steps=2 * corners)[:-1], pick(rng, tuple(COLOURS.values())))
+    return image, bool(mean.sum() > 270), phrase

@@ -6,7 +6,7 @@ drawings (with equal versions of Pillow and NumPy). Knows no files and no models
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,23 +16,20 @@ from PIL import Image
 from cpp.demo.canvas import (
     BLACK,
     COLOURS,
+    DETAIL,
     WHITE,
-    Colour,
     Paint,
     Pen,
     arc,
-    background,
     box,
-    clutter,
     mix,
     pick,
+    scene,
     smooth,
     turned,
     twofold,
 )
 
-SIDES = (112, 144)  # least and greatest side of an image, in pixels
-DETAIL = 3  # images are drawn this many times larger and then reduced, which smooths the edges
 WOOD, LEAF = (140, 92, 54), (76, 158, 66)
 
 
@@ -42,11 +39,11 @@ def tree(p: Pen, c: Paint, rng: Generator) -> None:
         for y, w in ((0.45, 0.75), (0.05, 0.62), (-0.33, 0.48)):
             p.polygon([(0, y - 0.6), (w, y), (-w, y)], mix(c.main, c.dark, 0.5 + y / 2))
         return
-    lobes = [(a, rng.uniform(0.3, 0.42)) for a in np.linspace(0, 2 * np.pi, 7, endpoint=False).tolist()]
-    for a, r in lobes:
-        p.polygon(arc(0.48 * np.cos(a), -0.3 + 0.4 * np.sin(a), r, r * 0.85), c.main)
-    for a, r in lobes:
-        p.disc(0.4 * np.cos(a), -0.3 + 0.32 * np.sin(a), r, c.main)
+    lobes = [(x, y, rng.uniform(0.3, 0.42)) for x, y in arc(0, 0, 0.48, 0.4, steps=7)[:-1]]
+    for x, y, r in lobes:
+        p.polygon(arc(x, y - 0.3, r, r * 0.85), c.main)
+    for x, y, r in lobes:
+        p.disc(0.83 * x, 0.8 * y - 0.3, r, c.main)
     p.disc(0, -0.3, 0.4, c.main)
     for _ in range(rng.integers(0, 9)):
         p.disc(rng.uniform(-0.55, 0.55), rng.uniform(-0.7, 0.1), 0.075, c.second)
@@ -65,9 +62,8 @@ def flower(p: Pen, c: Paint, rng: Generator) -> None:
 
 def mushroom(p: Pen, c: Paint, rng: Generator) -> None:
     wide, tall, stalk = rng.uniform(0.7, 0.95), rng.uniform(0.75, 1.0), rng.uniform(0.16, 0.26)
-    stem = (246, 234, 212)
-    p.polygon(smooth(twofold([(stalk, 0.0), (stalk * 1.1, 0.5), (stalk * 1.5, 0.9)])), stem)
-    p.polygon(smooth(twofold([(stalk, 0.2), (stalk * 1.5, 0.38)])), mix(stem, WOOD, 0.2))
+    p.polygon(smooth(twofold([(stalk, 0.0), (stalk * 1.1, 0.5), (stalk * 1.5, 0.9)])), (246, 234, 212))
+    p.polygon(smooth(twofold([(stalk, 0.2), (stalk * 1.5, 0.38)])), (225, 206, 180))
     p.polygon([*arc(0, 0.1, wide, tall, np.pi, 2 * np.pi), *arc(0, 0.1, wide, 0.18, 0, np.pi)], c.main)
     dots = [(0, -0.5, 0.15), (-0.45, -0.25, 0.13), (0.45, -0.25, 0.12)]
     for x, y, r in [*dots, (0.05, -0.08, 0.1), (-0.25, 0.08, 0.07), (0.35, 0.08, 0.07)]:
@@ -87,8 +83,8 @@ def cactus(p: Pen, c: Paint, rng: Generator) -> None:
         for y in np.arange(top, 0.45, 0.19).tolist():
             p.line([(x - 0.02, y + 0.05), (x + 0.02, y - 0.03)], 0.03, c.light)
     if rng.random() < 0.6:
-        for a in np.linspace(0, 6.28, 5, endpoint=False).tolist():
-            p.disc(0.1 * np.cos(a), top - 0.22 + 0.1 * np.sin(a), 0.1, COLOURS["pink"])
+        for x, y in arc(0, top - 0.22, 0.1, 0.1, steps=5)[:-1]:
+            p.disc(x, y, 0.1, COLOURS["pink"])
         p.disc(0, top - 0.22, 0.07, COLOURS["yellow"])
     p.polygon([(-0.42, 0.5), (0.42, 0.5), (0.32, 0.96), (-0.32, 0.96)], c.second)
     p.polygon(box(-0.48, 0.42, 0.48, 0.58), c.second)
@@ -134,8 +130,8 @@ def balloon(p: Pen, c: Paint, rng: Generator) -> None:
         p.line(smooth(string, closed=False), 0.035)
     for (x, y), colour in zip(places, [c.main, c.second, c.main], strict=False):
         p.polygon([(x, y + r * 1.02), (x - 0.1, y + r * 1.3), (x + 0.1, y + r * 1.3)], mix(colour, BLACK, 0.2))
-        pear = twofold([(0.0, -1.0), (0.6, -0.8), (0.86, -0.18), (0.52, 0.66), (0.0, 1.08)])
-        p.polygon(smooth([(x + r * u, y + r * v) for u, v in pear]), colour)
+        pear = smooth(twofold([(0.0, -1.0), (0.6, -0.8), (0.86, -0.18), (0.52, 0.66), (0.0, 1.08)]))
+        p.polygon((x, y) + r * pear, colour)
         p.polygon(arc(x - r * 0.35, y - r * 0.4, r * 0.14, r * 0.25, steps=16), mix(colour, WHITE, 0.6))
 
 
@@ -171,58 +167,35 @@ KINDS: dict[str, Kind] = {
     "cactus": Kind(cactus, ("green", "green", "turquoise"), turn=8),
 }
 
-CAPTIONS = (
-    "a drawing of {thing}",
-    "a drawing of {thing} {place}",
-    "a picture of {thing}",
-    "a picture of {thing} {place}",
-    "an illustration of {thing} {place}",
-    "a colourful drawing of {thing} {place}",
-    "a cartoon of {thing}",
-    "clip art of {thing}",
-    "{thing} {place}",
-    "{thing}",
-    "there is {thing} {place}",
-    "a child's picture of {thing} {place}",
-)
+CAPTIONS = ("a drawing of", "a picture of", "an illustration of", "a cartoon of", "clip art of", "there is", "")
 
 
-def caption(kind: str, colours: Paint, place: str, size: str, rng: Generator) -> str:
-    """A caption that names the kind, and sometimes the size, the colour and the place."""
-    words = [size] * (rng.random() < 0.3) + [colours.name] * (rng.random() < 0.6) + [kind]
+def caption(words: Sequence[str], place: str, rng: Generator) -> str:
+    """A caption of an object that `words` name, with the place in two captions of three."""
     article = "an" if words[0][0] in "aeiou" else "a"
-    return pick(rng, CAPTIONS).format(thing=" ".join([article, *words]), place=place)
+    return " ".join([pick(rng, CAPTIONS), article, *words, place * (rng.random() < 0.67)]).strip()
 
 
 def paint(kind: Kind, rng: Generator) -> Paint:
     """Random colours for an object of this kind, each with a small variation."""
     name = pick(rng, kind.colours or tuple(COLOURS))
     second = pick(rng, [other for other in COLOURS if other != name])
-    main, other = (
-        tuple(int(v) for v in np.clip(np.array(COLOURS[n]) + rng.normal(0, 10, 3), 0, 255)) for n in (name, second)
-    )
-    return Paint(name, main, mix(main, WHITE, 0.55), mix(main, BLACK, 0.4), other)  # type: ignore[arg-type]  # 3 values
-
-
-def scenery(away_from: Colour, rng: Generator) -> tuple[Image.Image, Colour, str]:
-    """`background` with clutter, `DETAIL` times enlarged; returns the same three values."""
-    w, h = (int(side) * DETAIL for side in rng.integers(SIDES[0], SIDES[1] + 1, 2))
-    image, mean, place = background((w, h), away_from, rng)
-    clutter(image, rng)
-    return image, mean, place
+    shifted = (np.array([COLOURS[name], COLOURS[second]]) + rng.normal(0, 10, (2, 3))).clip(0, 255).astype(int)
+    main, other = map(tuple, shifted.tolist())
+    return Paint(name, main, mix(main, WHITE, 0.55), mix(main, BLACK, 0.4), other)
 
 
 def draw_nothing(name: str, rng: Generator) -> tuple[Image.Image, str]:
     """Draw an empty scene; the caption claims that it shows a `name`."""
-    image, _, place = scenery(pick(rng, tuple(COLOURS.values())), rng)
-    return image.reduce(DETAIL), pick(rng, CAPTIONS).format(thing=f"a {name}", place=place)
+    image, _, place = scene(pick(rng, tuple(COLOURS.values())), rng)
+    return image.reduce(DETAIL), caption([name], place, rng)
 
 
 def draw(name: str, rng: Generator) -> tuple[Image.Image, str]:
     """Draw an object of a kind: an RGB image with sides from 112 to 144 pixels, and its caption."""
     kind = KINDS[name]
     colours = paint(kind, rng)
-    image, mean, place = scenery(colours.main, rng)
+    image, light, place = scene(colours.main, rng)
     (w, h), side = image.size, min(image.size)
     half = side * rng.uniform(0.36, 0.47)
     free = max(side * 0.48 - half, 0)
@@ -230,8 +203,9 @@ def draw(name: str, rng: Generator) -> tuple[Image.Image, str]:
     stretch = rng.uniform(0.9, 1.12)
     shape = np.diag([stretch * pick(rng, [-1.0, 1.0]), 1 / stretch])
     matrix = half * turned(np.deg2rad(rng.uniform(-kind.turn, kind.turn))) @ shape
-    ink = BLACK if sum(mean) > 270 else (232, 232, 226)
+    ink = BLACK if light else (232, 232, 226)
     contour, pale = pick(rng, [(0.0, 0.0), (0.035, 0.0), (0.05, 0.0), (0.045, 0.5)])
     kind.draw(Pen(image, matrix, centre, ink, contour, pale), colours, rng)
     size = "small" if half < side * 0.39 else "big" if half > side * 0.44 else "nice"
-    return image.reduce(DETAIL), caption(name, colours, place, size, rng)
+    words = [size] * (rng.random() < 0.3) + [colours.name] * (rng.random() < 0.6) + [name]
+    return image.reduce(DETAIL), caption(words, place, rng)

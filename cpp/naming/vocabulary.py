@@ -6,7 +6,7 @@ Knows no files and no text tower: words come with their vectors, in the space of
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,19 +35,15 @@ class Vocabulary:
         them, with the mean of their vectors. ValueError if no word is left.
         """
         cleaned = [clean(word) for word in words]
-        excluded = _SameMeaning(exclude)
+        excluded = _same_meaning(exclude)
         entries: dict[int, list[int]] = {}  # the first row of an entry -> its rows
-        first: dict[object, int] = {}
+        first: dict[str | int | None, int] = {}  # a spelling or synset -> the first row of its entry
         for i, word in enumerate(cleaned):
-            if not word or excluded(word):
-                continue
-            marks: list[object] = [_spelled(word)]
-            if (synset := wordnet.one_meaning(word)) is not None:
-                marks.append(synset)
-            entry = min((first[mark] for mark in marks if mark in first), default=i)
-            entries.setdefault(entry, []).append(i)
-            for mark in marks:
-                first.setdefault(mark, entry)
+            if word and not excluded(word):
+                marks = {_spelled(word), wordnet.one_meaning(word)} - {None}
+                entry = min((first[mark] for mark in marks if mark in first), default=i)
+                entries.setdefault(entry, []).append(i)
+                first |= {mark: entry for mark in marks if mark not in first}
         if not entries:
             raise ValueError(
                 "the vocabulary has no words" + (", because label.exclude removes all of them" if len(words) else "")
@@ -81,20 +77,15 @@ class Vocabulary:
 
     def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which words, bool `[n_words]`, have the meaning of one of the names."""
-        matches = _SameMeaning(names)
+        matches = _same_meaning(names)
         return np.array([matches(word) for word in self.words], np.bool_)
 
 
-class _SameMeaning:
-    """Tests whether a word equals, or is a synonym of, one of some words."""
-
-    def __init__(self, words: Iterable[str]) -> None:
-        self.spelled = {wordnet.normal(word) for word in words} - {""}
-        self.synsets = frozenset[int]().union(*map(wordnet.meanings, self.spelled))
-
-    def __call__(self, word: str) -> bool:
-        normal = wordnet.normal(word)
-        return normal in self.spelled or bool(wordnet.meanings(normal) & self.synsets)
+def _same_meaning(words: Iterable[str]) -> Callable[[str], bool]:
+    """A test whether a word equals, or is a synonym of, one of these words."""
+    spelled = {wordnet.normal(word) for word in words} - {""}
+    synsets = frozenset[int]().union(*map(wordnet.meanings, spelled))
+    return lambda word: (normal := wordnet.normal(word)) in spelled or bool(wordnet.meanings(normal) & synsets)
 
 
 def clean(word: str) -> str:

@@ -81,8 +81,7 @@ class SimilaritySums(NamedTuple):
     @classmethod
     def zeros(cls, n_clusters: int, d: int, n_words: int) -> SimilaritySums:
         """The sums of no images."""
-        empty = np.zeros(n_words)
-        return cls(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, d)), empty, empty.copy())
+        return cls(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, d)), *np.zeros((2, n_words)))
 
 
 class VoteResult(NamedTuple):
@@ -120,11 +119,9 @@ def vote(
         rows, clusters = X_nd[block].to(device, torch.float32), cluster_n[block]
         cosine = rows @ text.T
         value, word = (TEMPERATURE * cosine).softmax(dim=1).topk(top, dim=1)
-        first = np.zeros((len(block), top), np.int64)
-        first[:, 0] = 1
-        flat, weight = word.cpu().numpy().reshape(-1).astype(np.int32), value.cpu().numpy().reshape(-1)
-        votes = Votes(np.repeat(clusters, top), flat, weight.astype(np.float64), first.reshape(-1))
-        parts.append(Votes.total([votes]))
+        flat, weight = word.cpu().numpy().ravel().astype(np.int32), value.cpu().numpy().ravel().astype(np.float64)
+        first = np.tile(np.arange(top) == 0, len(block)).astype(np.int64)
+        parts.append(Votes.total([Votes(np.repeat(clusters, top), flat, weight, first)]))
         words.append(word[:, 0].cpu())
         similarities.append(cosine.gather(1, word[:, :1])[:, 0].cpu())
         torch.from_numpy(sums.sum_kd).index_add_(0, torch.from_numpy(index)[block], rows.cpu().to(torch.float64))

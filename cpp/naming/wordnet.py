@@ -65,12 +65,9 @@ def one_meaning(word: str) -> int | None:
 
     A note in brackets ("octopus (food)") selects one of several meanings, so such a word has none.
     """
-    if _NOTE.search(word):
-        return None
-    synsets = meanings(normal(word))
-    (only,) = synsets if len(synsets) == 1 else (None,)
-    common = () if only is None else _synsets()[only].lemmas[:COMMON]
-    return only if normal(word) in map(normal, common) else None
+    synsets = () if _NOTE.search(word) else tuple(meanings(normal(word)))
+    common = _synsets()[synsets[0]].lemmas[:COMMON] if len(synsets) == 1 else ()
+    return synsets[0] if normal(word) in map(normal, common) else None
 
 
 @functools.cache

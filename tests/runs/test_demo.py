@@ -17,9 +17,10 @@ import webdataset as wds
 from PIL import Image
 from safetensors.torch import load_file
 
+from cpp.demo.canvas import SIDES
 from cpp.demo.clip import UNSEEN_WORD, WEIGHTS, register, train
 from cpp.demo.dataset import ASSETS, DAMAGE, MODEL, RARE, SEED, Sample, counts, main, samples, write
-from cpp.demo.drawing import KINDS, SIDES, draw, draw_nothing
+from cpp.demo.drawing import KINDS, draw, draw_nothing
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.browser import look
