@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from markupsafe import escape
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cpp.report.tsne_map import SIDE
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 930, 236  # pixels of a chart with its labels
 SOFT, LINE, ACCENT, AMBER = "#566170", "#dfe4ea", "#1f64a8", "#8a5300"
 VARIABLES = {SOFT: "var(--soft)", LINE: "var(--line)", ACCENT: "var(--accent)", AMBER: "var(--amber)"}  # of report.css
-DASHED = (0, (5, 4))
+DASHED: dict[str, Any] = {"color": SOFT, "linewidth": 1.5, "linestyle": (0, (5, 4)), "clip_on": False}
 K_RANGE = 8.0  # the curve is shown from an eighth of the best K to eight times it
 EMPTY = 0.8  # the lower edge of a logarithmic axis of counts
 MAP_NAMES, MAP_LETTERS = 40, 40  # names on the map, and characters of a name
@@ -47,43 +47,33 @@ class Chart(NamedTuple):
         return text
 
 
-class Series(NamedTuple):
-    """A curve through `x` and `y`, or with `bars` heights `y` between the edges `x`, of which there is one more."""
-
-    x: Sequence[float]
-    y: Sequence[float]
-    bars: bool = False
-
-
 def chart(
-    series: Sequence[Series],
     *,
     x_name: str,
     y_name: str,
     description: str,
-    marks: Sequence[float] = (),
+    bars: tuple[ArrayLike, ArrayLike] | None = None,
+    line: tuple[ArrayLike, ArrayLike] | None = None,
+    mark: float | None = None,
     logarithmic: bool = False,
 ) -> Chart:
-    """Series with values from 0 on in one chart, with upright lines at the `marks` that lie within it.
+    """Bars, a line or both, with values from 0 on.
 
-    A `logarithmic` y axis is for counts. There is at least one series, and each has a value.
+    `bars` are edges and heights, `line` is its `x` and `y`, and `mark` is an x within their range where an upright
+    line stands. A `logarithmic` y axis is for counts.
     """
-    low, high = min(min(s.x) for s in series), max(max(s.x) for s in series)
-    top = max(float(np.nanmax(s.y)) for s in series)
     axes = _axes(x_name, y_name)
     bottom = EMPTY if logarithmic else 0.0
-    if logarithmic:
-        axes.set_yscale("log")
-    axes.set(xlim=(low, high if high > low else low + 1), ylim=(bottom, max(top, 10.0 if logarithmic else 1e-9)))
-    for number, s in enumerate(series):
-        y = np.maximum(np.asarray(s.y, np.float64), bottom)
-        if s.bars:
-            axes.stairs(y, s.x, baseline=bottom, fill=True, color=ACCENT, alpha=0.75, linewidth=0, clip_on=False)
-        else:
-            axes.plot(s.x, y, color=AMBER if number else ACCENT, linewidth=2, clip_on=False)
-    for x in marks:
-        if low <= x <= high:
-            axes.axvline(x, color=SOFT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+    if bars is not None:
+        heights = np.maximum(bars[1], bottom)
+        axes.stairs(heights, bars[0], baseline=bottom, fill=True, color=ACCENT, alpha=0.75, linewidth=0, clip_on=False)
+    if line is not None:
+        axes.plot(line[0], np.maximum(line[1], bottom), color=AMBER if bars else ACCENT, linewidth=2, clip_on=False)
+    if mark is not None:
+        axes.axvline(mark, **DASHED)
+    axes.set_yscale("log" if logarithmic else "linear")
+    axes.margins(0)
+    axes.set_ylim(bottom, max(axes.dataLim.y1, 10.0 if logarithmic else 1e-9))
     axes.xaxis.set_major_formatter("{x:,g}")
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.minorticks_off()
@@ -93,14 +83,18 @@ def chart(
 def cluster_sizes(sizes: Sequence[int], kept: Sequence[int] | None = None) -> Chart:
     """The sizes of clusters as bars from the largest to the smallest, and a line through the `kept` images of each."""
     order = np.argsort(-np.asarray(sizes), kind="stable")
-    y = np.asarray(sizes)[order]
-    series = [Series(range(len(y) + 1), y.tolist(), bars=True)]
+    y, edges = np.asarray(sizes)[order], np.arange(len(sizes) + 1)
     description = f"The clusters have {y[-1]:,} to {y[0]:,} images; the median cluster has {y[(len(y) - 1) // 2]:,}."
     if kept is not None:
-        series.append(Series((np.arange(len(y)) + 0.5).tolist(), np.asarray(kept)[order].tolist()))
         description = "The bars show all images of each cluster, the line the kept ones."
-    x_name, y_name = "clusters, the largest first", "images, logarithmic"
-    return chart(series, x_name=x_name, y_name=y_name, description=description, logarithmic=True)
+    return chart(
+        bars=(edges, y),
+        line=None if kept is None else (edges[1:] - 0.5, np.asarray(kept)[order]),
+        x_name="clusters, the largest first",
+        y_name="images, logarithmic",
+        description=description,
+        logarithmic=True,
+    )
 
 
 def coding_length(bits: NDArray[np.float64], draws: NDArray[np.float64], main: int) -> Chart | None:
@@ -125,9 +119,9 @@ def coding_length(bits: NDArray[np.float64], draws: NDArray[np.float64], main: i
         band = np.concatenate([K, K[::-1]]), np.concatenate([low, high[::-1]])
         axes.fill(*band, color=ACCENT, alpha=0.18, linewidth=0, clip_on=False)
     axes.plot(K, excess[0], color=ACCENT, linewidth=2, clip_on=False)
-    axes.axvline(best, color=SOFT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+    axes.axvline(best, **DASHED)
     if main != best:
-        axes.axvline(main, color=ACCENT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+        axes.axvline(main, **{**DASHED, "color": ACCENT})
     ticks = np.unique(np.geomspace(K[0], K[-1], 6).round().astype(int)).tolist()
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_yticks([0, top], ["0", f"{top:,.0f}"])
@@ -143,7 +137,7 @@ def loss_curve(values: Sequence[float], warmup: int, description: str) -> Chart:
     axes.set_axis_off()
     axes.set_xlim(0, max(len(values) - 1, 1))
     if warmup:
-        axes.axvline(warmup, color=SOFT, linewidth=1.5, linestyle=DASHED, clip_on=False)
+        axes.axvline(warmup, **DASHED)
     axes.plot(values, color=ACCENT, linewidth=2, clip_on=False)
     return _chart(axes, description)
 

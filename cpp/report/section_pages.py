@@ -7,7 +7,6 @@ as far as it may be shown, the picture `large`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from cpp.curation.balance import effective_number
 from cpp.curation.outliers import PARTS
 from cpp.files.quantities import format_percent
 from cpp.naming.titles import title
-from cpp.report.charts import Chart, Series, chart, cluster_sizes
+from cpp.report.charts import Chart, chart, cluster_sizes
 from cpp.report.html import fill, fixed
 
 PAGES = {"duplicates_page.html": "Duplicates", "outliers_page.html": "Outliers", "balance_page.html": "Balance"}
@@ -51,11 +50,11 @@ def duplicates(
     listed = np.unique(np.linspace(0, len(thresholds) - 1, LISTED_THRESHOLDS).round().astype(int))[::-1]
     least, most = (f"{format_percent(shares[i])} with a threshold of {thresholds[i]:g}" for i in (-1, 0))
     effect = chart(
-        [Series(thresholds, [100 * share for share in shares])],
+        line=(thresholds, [100 * share for share in shares]),
         x_name="threshold",
         y_name="% dropped",
         description=f"The dropped share is {most} and {least}. The dashed line marks the threshold in use.",
-        marks=[search["threshold"]],
+        mark=search["threshold"],
     )
     return fill(
         "duplicates.html",
@@ -77,13 +76,12 @@ def outliers(
     """The page. `counts` `[BINS]` are images by score; `examples` rows with their `kind` and the rank in each part."""
     n = int(counts.sum())
     above = {t: int(counts[int(round(t * SCORE_BINS, 9)) :].sum()) for t in (*THRESHOLDS, threshold) if t is not None}
-    edges, bars = np.arange(SCORE_BARS + 1) / SCORE_BARS, counts.reshape(SCORE_BARS, -1).sum(axis=1)
     histogram = chart(
-        [Series(edges.tolist(), bars.tolist(), bars=True)],
+        bars=(np.linspace(0, 1, SCORE_BARS + 1), counts.reshape(SCORE_BARS, -1).sum(axis=1)),
         x_name="score",
         y_name="images, logarithmic",
         description=f"{n:,} images by score. Dependent parts make high scores more frequent.",
-        marks=[] if threshold is None else [threshold],
+        mark=threshold,
         logarithmic=True,
     )
     return fill(
@@ -180,11 +178,11 @@ def _histogram(name: str, old: NDArray[np.int64], new: NDArray[np.int64], start:
     first, last = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 1)
     width = -(-(last - first) // DRIFT_BARS)
     cuts = np.arange(first, last, width)
-    edges = [start + 2 * float(cut) / len(old) for cut in [*cuts, cuts[-1] + width]]
+    edges = start + 2 * np.append(cuts, cuts[-1] + width) / len(old)
     fitted, appended = (100 * np.add.reduceat(n[:last], cuts) / max(int(n.sum()), 1) for n in (old, new))
-    middles = [(a + b) / 2 for a, b in itertools.pairwise(edges)]
     return chart(
-        [Series(edges, fitted.tolist(), bars=True), Series(middles, appended.tolist())],
+        bars=(edges, fitted),
+        line=((edges[1:] + edges[:-1]) / 2, appended),
         x_name=name,
         y_name="% of images",
         description=f"{name.capitalize()}s: the bars show the fitted images, the line the appended ones.",

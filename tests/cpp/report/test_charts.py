@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from cpp.report.charts import ACCENT, HEIGHT, SOFT, Chart, Series, chart, cluster_sizes, coding_length, loss_curve
+from cpp.report.charts import ACCENT, HEIGHT, SOFT, Chart, chart, cluster_sizes, coding_length, loss_curve
 
 LEFT, RIGHT, TOP, BOTTOM = 104.0, 904.0, 14.0, HEIGHT - 62.0  # of the axes, in pixels
 
@@ -22,18 +22,18 @@ def labels(drawn: Chart) -> list[str]:
 
 
 def simple(**options: bool) -> Chart:
-    return chart([Series([0, 1, 2], [4.0, 2.0, 0.0])], x_name="x", y_name="y", description="", marks=[1, 7], **options)
+    return chart(line=([0, 1, 2], [4.0, 2.0, 0.0]), x_name="x", y_name="y", description="", mark=1, **options)
 
 
-def test_a_curve_fills_its_box_and_marks_lie_within_it() -> None:
+def test_a_curve_fills_its_box_and_a_mark_lies_within_it() -> None:
     (curve,) = paths(simple(), f"stroke: {ACCENT}")
     assert curve.tolist() == [[LEFT, TOP], [504, (TOP + BOTTOM) / 2], [RIGHT, BOTTOM]]
     (mark,) = paths(simple(), "stroke-dasharray")
-    assert mark[:, 0].tolist() == [504, 504]  # the other one lies outside
+    assert mark[:, 0].tolist() == [504, 504]
 
 
 def test_bars_stand_on_the_axis_between_their_edges() -> None:
-    drawn = chart([Series([0, 1, 2], [1.0, 2.0], bars=True)], x_name="x", y_name="y", description="")
+    drawn = chart(bars=([0, 1, 2], [1.0, 2.0]), x_name="x", y_name="y", description="")
     (bars,) = paths(drawn, f"fill: {ACCENT}")
     middle = (TOP + BOTTOM) / 2
     corners = [[LEFT, BOTTOM], [LEFT, middle], [504, middle], [504, TOP], [RIGHT, TOP], [RIGHT, BOTTOM]]
@@ -41,14 +41,14 @@ def test_bars_stand_on_the_axis_between_their_edges() -> None:
 
 
 def test_a_logarithmic_chart_has_powers_of_ten_and_zeros_on_the_axis() -> None:
-    drawn = chart([Series([0, 1], [0, 1000])], x_name="x", y_name="y", description="", logarithmic=True)
+    drawn = chart(line=([0, 1], [0, 1000]), x_name="x", y_name="y", description="", logarithmic=True)
     assert [text for text in labels(drawn) if text in ("1", "10", "100", "1,000")][-4:] == ["1", "10", "100", "1,000"]
     (curve,) = paths(drawn, f"stroke: {ACCENT}")
     assert curve.tolist() == [[LEFT, BOTTOM], [RIGHT, TOP]]
 
 
 def test_one_value_of_x_is_a_chart() -> None:
-    assert "<path" in chart([Series([3], [5])], x_name="x", y_name="y", description="").svg
+    assert "<path" in chart(line=([3], [5]), x_name="x", y_name="y", description="").svg
 
 
 def test_sizes_fall_from_left_to_right_and_an_empty_cluster_has_no_bar() -> None:
@@ -92,7 +92,7 @@ def test_equal_input_gives_equal_bytes() -> None:
 
 
 def test_an_inline_chart_has_the_colours_of_the_page_and_nothing_that_repeats() -> None:
-    drawn = chart([Series([0, 1], [1, 2])], x_name="a", y_name="b", description="<script>")
+    drawn = chart(line=([0, 1], [1, 2]), x_name="a", y_name="b", description="<script>")
     assert "<title>&lt;script&gt;</title>" in drawn.inline
     assert "stroke: var(--accent)" in drawn.inline
     assert not re.search(r"#|\bid=|xmlns|<style|<use|http", drawn.inline)
