@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -52,15 +53,13 @@ def _share(n: int, n_clusters: int) -> int:
 def _once(kept: dict[str, SmallestRows], limits: dict[str, int]) -> Iterator[dict[str, Any]]:
     """Rows of EXAMPLES, in which no member occurs twice."""
     taken: set[int] = set()
-    counts: dict[tuple[int, str], int] = {}
-    sizes: dict[int, int] = {}
-    for row in kept["typical"].rows():  # all members of a small cluster
-        sizes[row["cluster"]] = sizes.get(row["cluster"], 0) + 1
+    counts = Counter[tuple[int, str]]()
+    sizes = Counter(row["cluster"] for row in kept["typical"].rows())  # all members of a small cluster
     for kind, extremes in kept.items():
         for row in extremes.rows():
-            cluster, rank = row["cluster"], counts.get((row["cluster"], kind), 0)
+            cluster, rank = row["cluster"], counts[row["cluster"], kind]
             limit = min(limits[kind], (sizes[cluster] + 1) // 2) if kind == "typical" else limits[kind]
             if row["row"] not in taken and rank < limit:
                 taken.add(row["row"])
-                counts[cluster, kind] = rank + 1
+                counts[cluster, kind] += 1
                 yield {**{name: row.get(name) for name in EXAMPLES.names}, "kind": kind, "rank": rank}

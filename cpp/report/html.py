@@ -33,19 +33,15 @@ def fill(template: str, **values: Any) -> str:
 
     A table cell is a text, an integer (shown with commas), a share (shown as a percentage) or None (shown as a dash).
     """
-    script, style = source("report.js"), source("report.css")
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    folder = resources.files("cpp.report") / "templates"
+    script, style = ((folder / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
+    allowed = base64_text(hashlib.sha256(script.encode()).digest())
     page = _environment().get_template(template)
     return page.render(**values, script=Markup(script), style=Markup(style), allowed=allowed)  # noqa: S704 (our files)
 
 
-def source(name: str) -> str:
-    """The text of a file of `cpp/report/templates`."""
-    return (resources.files("cpp.report") / "templates" / name).read_text(encoding="utf-8")
-
-
 def base64_text(data: bytes) -> str:
-    """The picture as a page contains it."""
+    """Bytes as a page contains them."""
     return base64.b64encode(data).decode()
 
 
@@ -63,7 +59,7 @@ def fixed(value: float | None, digits: int) -> str | None:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(source),
+        loader=jinja2.PackageLoader("cpp.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

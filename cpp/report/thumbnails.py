@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from PIL import Image, ImageFile, ImageOps
@@ -20,11 +20,12 @@ MANY = 200  # with more clusters on one page, their pictures have the middle siz
 QUALITY = {LARGE: 72, MIDDLE: 64, SMALL: 60}  # of WebP: a photograph takes about 4, 2 and 1 kB
 REJECTED = 2  # rejected images of a shard that are shown for each reason
 IN_FLIGHT = 4  # images per thread that are in memory at a time
+Place = tuple[str | None, str]  # the shard of an image, and its key
 THUMBNAILS = pa.schema(
     [
         ("image_shard", pa.string()),
         ("key", pa.string()),
-        ("large", pa.binary()),  # WebP; null if it is not requested or cannot be read
+        ("large", pa.binary()),  # WebP; null if the pages do not show it or it cannot be read
         ("small", pa.binary()),
         ("caption", pa.string()),
         ("reason", pa.string()),  # why the image was rejected, null for one that was not
@@ -32,66 +33,39 @@ THUMBNAILS = pa.schema(
 )
 
 
-class Request(NamedTuple):
-    """An image to show, with the requested sizes."""
-
-    key: str
-    large: bool
-    small: bool
-    caption: str | None = None
-    reason: str | None = None
-
-
 def side(n_clusters: int, paged: int) -> int:
     """The longer side of a large picture in pixels. Runs with more than `paged` clusters have several pages."""
     return MIDDLE if MANY < n_clusters <= paged else LARGE
 
 
-def make(image_shard: str | None, requests: Collection[Request], large: int, threads: int) -> pa.Table:
-    """THUMBNAILS of the requested images of a shard, one row per key; without pictures if the shard is None.
+def read(
+    sides: Mapping[Place, Mapping[str, int]], threads: int, damaged: Collection[Place] = ()
+) -> dict[Place, dict[str, bytes | None]]:
+    """The pictures of images by name; `sides` has the pixels of the longer side of each, the largest first.
 
-    `large` is the longer side of a large picture in pixels. A key that is missing or is no picture has a row without
-    pictures. `threads` images are decoded at a time.
+    An image that is missing has no pictures, and None stands for one that cannot be read. Those in `damaged` are shown
+    as far as possible. `threads` images are decoded at a time.
     """
-    by_key: dict[str, Request] = {}
-    for request in requests:
-        earlier = by_key.get(request.key)
-        by_key[request.key] = request if earlier is None else _merged(earlier, request)
-    images = iter_images(image_shard, by_key) if image_shard is not None else ()
-    encode = partial(_encode, by_key=by_key, large=large)
-    pictures = dict(map_threads(encode, images, threads, IN_FLIGHT * threads))
-    rows = []
-    for key, request in by_key.items():
-        row: dict[str, Any] = {
-            "image_shard": image_shard,
-            "key": key,
-            "caption": request.caption,
-            "reason": request.reason,
-        }
-        rows.append(row | pictures.get(key, {}))
-    return pa.Table.from_pylist(rows, THUMBNAILS)
+    keys: dict[str, list[str]] = {}
+    for shard, key in sides:
+        if shard is not None:
+            keys.setdefault(shard, []).append(key)
+
+    def encode(shard: str, image: tuple[str, bytes]) -> tuple[Place, dict[str, bytes | None]]:
+        place = shard, image[0]
+        pictures = thumbnails(image[1], list(sides[place].values()), damaged=place in damaged)
+        return place, dict(zip(sides[place], pictures, strict=True))
+
+    pictures: dict[Place, dict[str, bytes | None]] = {}
+    for shard, of_shard in keys.items():
+        pictures.update(map_threads(partial(encode, shard), iter_images(shard, of_shard), threads, IN_FLIGHT * threads))
+    return pictures
 
 
-def pictures(places: Iterable[tuple[str | None, str]], threads: int) -> dict[tuple[str | None, str], bytes | None]:
-    """The large picture of each image by shard and key, None if it has none. Reads every shard that occurs."""
-    requests: dict[str | None, list[Request]] = {}
-    for shard, key in places:
-        requests.setdefault(shard, []).append(Request(key, large=True, small=False))
-    shards = (make(shard, of_shard, LARGE, threads).to_pylist() for shard, of_shard in requests.items())
-    return {(row["image_shard"], row["key"]): row["large"] for rows in shards for row in rows}
-
-
-def _merged(a: Request, b: Request) -> Request:
-    return Request(a.key, a.large or b.large, a.small or b.small, a.caption or b.caption, a.reason or b.reason)
-
-
-def _encode(image: tuple[str, bytes], by_key: dict[str, Request], large: int) -> tuple[str, dict[str, bytes | None]]:
-    """The key of an image, and its requested pictures by column of THUMBNAILS."""
-    key, data = image
-    request = by_key[key]
-    sides = {column: side for column, side in (("large", large), ("small", SMALL)) if getattr(request, column)}
-    pictures = thumbnails(data, list(sides.values()), damaged=request.reason is not None)
-    return key, dict(zip(sides, pictures, strict=True))
+def large_pictures(places: Iterable[Place], threads: int) -> dict[Place, bytes | None]:
+    """The large pictures by shard and key; an image that is missing has none."""
+    pictures = read({place: {"large": LARGE} for place in places}, threads)
+    return {place: of_place["large"] for place, of_place in pictures.items()}
 
 
 def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list[bytes | None]:

@@ -123,7 +123,7 @@ def _aligned(context: Context) -> Iterator[tuple[pa.RecordBatch, ...]]:
 def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -> list[dict[str, Any]]:
     """The rows with their large pictures, if pictures are allowed."""
     places = [(row["image_shard"], row["key"]) for row in rows] if images else []
-    pictures = thumbnails.pictures(places, context.threads)
+    pictures = thumbnails.large_pictures(places, context.threads)
     return [{**row, "large": pictures.get((row["image_shard"], row["key"]))} for row in rows]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from cpp.clustering import drift
@@ -97,22 +98,21 @@ def _rows(context: Context, kind: str) -> int:
 
 def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:
     """A row for each cluster of the main layer."""
-    rows = {row["cluster"]: row for row in read_main_clusters(context)}
-    order = range(len(old.size_K))
+    rows = read_main_clusters(context)
 
-    def mean(sums: np.ndarray[Any, Any], profile: Profile) -> pa.Array:
-        return pa.array([s / n if n else None for s, n in zip(sums.tolist(), profile.size_K.tolist(), strict=True)])
+    def mean(sums: NDArray[Any], profile: Profile) -> pa.Array:
+        return pa.array(sums / np.maximum(profile.size_K, 1), mask=profile.size_K == 0)
 
     return pa.table(
         {
-            "cluster": pa.array(order, pa.int32()),
-            "name": pa.array([rows[k]["name"] if k in rows else None for k in order], pa.string()),
-            "guess": pa.array([best_word(rows[k]) if k in rows else None for k in order], pa.string()),
+            "cluster": pa.array(range(len(rows)), pa.int32()),
+            "name": pa.array([row["name"] for row in rows], pa.string()),
+            "guess": pa.array([best_word(row) for row in rows], pa.string()),
             "fitted": old.size_K,
             "appended": new.size_K,
-            "fitted_score": mean(old.score_K, old).cast(pa.float64()),
-            "score": mean(new.score_K, new).cast(pa.float64()),
-            "fitted_small_margin": mean(old.small_K, old).cast(pa.float64()),
-            "small_margin": mean(new.small_K, new).cast(pa.float64()),
+            "fitted_score": mean(old.score_K, old),
+            "score": mean(new.score_K, new),
+            "fitted_small_margin": mean(old.small_K, old),
+            "small_margin": mean(new.small_K, new),
         }
     )

@@ -145,7 +145,7 @@ class Duplicates(Stage):
             rows = shown.filter(pc.equal(shown["shard"], number))["row"].unique().sort()
             images = table.take(rows)
             places = list(zip(images["image_shard"].to_pylist(), images["key"].to_pylist(), strict=True))
-            pictures = thumbnails.pictures(places if self.images else [], context.threads)
+            pictures = thumbnails.large_pictures(places if self.images else [], context.threads)
             large = pa.array([pictures.get(place) for place in places], pa.binary())
             columns = {"shard": pa.repeat(number, len(rows)), "row": rows, "key": images["key"]}
             columns |= {"image_shard": images["image_shard"], "large": large}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import examples, run_page, thumbnails, tsne_map
+from cpp.report.thumbnails import Place
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import read_tree
@@ -70,25 +72,28 @@ class Thumbnails(Stage):
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
         def work(files: Inputs, out: Outputs) -> Counts:
-            requests: dict[str | None, list[thumbnails.Request]] = {}
-            for shard, key, text in _with_captions(files["assignments"], keys):
-                place, caption = (shard, key), thumbnails.caption(text)
-                request = thumbnails.Request(key, large=place in large, small=place in small, caption=caption)
-                if request.large or request.small:
-                    requests.setdefault(shard, []).append(request)
-            requests.setdefault(_image_shard(files["assignments"]), []).extend(_rejected(files["rejected"]))
-            parts = [
-                thumbnails.make(shard if self.images else None, of_shard, side, context.threads)
-                for shard, of_shard in requests.items()
+            rows: dict[Place, dict[str, Any]] = {}
+            for place, text in _with_captions(files["assignments"], keys):
+                if place in large or place in small:
+                    rows.setdefault(place, {"caption": thumbnails.caption(text)})
+            rejected = _rejected(files["rejected"], _image_shard(files["assignments"]))
+            for place, reason in rejected.items():
+                rows.setdefault(place, {})["reason"] = reason
+            sizes = ("large", side, large | rejected.keys()), ("small", thumbnails.SMALL, small)
+            sides = {place: {name: size for name, size, places in sizes if place in places} for place in rows}
+            pictures = thumbnails.read(sides if self.images else {}, context.threads, rejected)
+            complete = [
+                {"image_shard": shard if self.images else None, "key": key, **row, **pictures.get((shard, key), {})}
+                for (shard, key), row in rows.items()
             ]
-            rows = pq.read_metadata(files["assignments"]).num_rows
-            tables.write(pa.concat_tables(parts), out["thumbnails"], Counts(rows, rows))
-            return Counts(rows, rows)
+            n = pq.read_metadata(files["assignments"]).num_rows
+            tables.write(pa.Table.from_pylist(complete, thumbnails.THUMBNAILS), out["thumbnails"], Counts(n, n))
+            return Counts(n, n)
 
         return work
 
 
-def _places(table: pa.Table) -> set[tuple[str | None, str]]:
+def _places(table: pa.Table) -> set[Place]:
     return set(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
 
 
@@ -98,21 +103,20 @@ def _image_shard(path: str) -> str | None:
     return first["image_shard"][0].as_py() if first is not None and len(first) else None
 
 
-def _with_captions(path: str, keys: pa.Array) -> list[tuple[str | None, str, Any]]:
-    """Shard, key and caption of the rows of a file of ASSIGNMENTS with one of the keys."""
+def _with_captions(path: str, keys: pa.Array) -> Iterator[tuple[Place, Any]]:
+    """Yield the place and the caption of each row of a file of ASSIGNMENTS with one of the keys."""
     names = pq.read_schema(path).names
     caption = next((name for name in CAPTIONS if name in names), None)
     table = tables.read(path, columns=["image_shard", "key", *([caption] if caption else [])])
-    table = table.filter(pc.is_in(table["key"], value_set=keys))
-    captions = table[caption].to_pylist() if caption else [None] * len(table)
-    return list(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), captions, strict=True))
+    for row in table.filter(pc.is_in(table["key"], value_set=keys)).to_pylist():
+        yield (row["image_shard"], row["key"]), row[caption] if caption else None
 
 
-def _rejected(path: str) -> list[thumbnails.Request]:
-    """The first rejected images of a shard for each reason."""
-    counts, requests = Counter[str](), []
+def _rejected(path: str, shard: str | None) -> dict[Place, str]:
+    """The first rejected images for each reason, with the reason; `shard` has the images."""
+    counts, reasons = Counter[str](), dict[Place, str]()
     for row in tables.read(path, columns=["key", "reason"]).to_pylist():
         counts[row["reason"]] += 1
         if counts[row["reason"]] <= thumbnails.REJECTED:
-            requests.append(thumbnails.Request(row["key"], large=True, small=False, reason=row["reason"]))
-    return requests
+            reasons.setdefault((shard, row["key"]), row["reason"])
+    return reasons

@@ -14,6 +14,7 @@ from cpp.clustering import quality
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import cards, charts, confusion, html, plots, run_page, thumbnails, tsne_map
+from cpp.report.thumbnails import Place
 from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
@@ -21,7 +22,7 @@ from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import read_cluster_moments, read_groups, read_main_clusters, read_tree
 
 REJECTED = 8  # rejected images that are shown for each reason
-Pictures = dict[tuple[str | None, str], dict[str, Any]]  # rows of THUMBNAILS by shard and key
+Pictures = dict[Place, dict[str, Any]]  # rows of THUMBNAILS by shard and key
 
 
 class Confusion(Stage):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpp.report.thumbnails import LARGE, MIDDLE, SMALL, THUMBNAILS, Request, caption, make, pictures, side, thumbnails
+from cpp.report.thumbnails import LARGE, MIDDLE, SMALL, caption, large_pictures, read, side, thumbnails
 from tests.support.datasets import COLOURS, Dataset
 
 
@@ -61,32 +61,21 @@ def test_transparent_pictures_keep_their_transparency_and_turned_ones_are_turned
     assert opened(picture).size == (24, SMALL)
 
 
-def test_every_key_has_its_own_picture_in_the_sizes_that_were_asked_for(dataset: Dataset) -> None:
+def test_every_image_has_its_own_picture_in_the_requested_sizes(dataset: Dataset) -> None:
     shard = str(dataset.folder / "data/images/00001.tar")
     with tarfile.open(shard) as tar:
         names = [name.removesuffix(".jpg") for name in tar.getnames() if name.endswith(".jpg")]
-    wanted = [Request(names[3], True, False, "three"), Request(names[9], False, True), Request(names[3], False, True)]
-    found = make(shard, [*wanted, Request("nowhere", True, True)], LARGE, threads=2)
-    assert found.schema.equals(THUMBNAILS)
-    rows = {row["key"]: row for row in found.to_pylist()}
-    assert rows.keys() == {names[3], names[9], "nowhere"}
-    assert [bool(rows[names[i]][size]) for i in (3, 9) for size in ("large", "small")] == [True, True, False, True]
-    assert rows[names[3]]["caption"] == "three"
-    assert rows["nowhere"]["large"] is None
+    first, second = (shard, names[3]), (shard, names[9])
+    both = {"large": LARGE, "small": SMALL}
+    pictures = read({first: both, second: {"small": SMALL}, (shard, "nowhere"): both, (None, names[3]): both}, 2)
+    assert {place: set(of_place) for place, of_place in pictures.items()} == {first: set(both), second: {"small"}}
+    assert all(pictures[first].values())
     with tarfile.open(shard) as tar:
-        for i in (3, 9):
-            original = Image.open(tar.extractfile(f"{names[i]}.jpg")).resize((1, 1)).getpixel((0, 0))  # type: ignore[arg-type]
+        for place in (first, second):
+            original = Image.open(tar.extractfile(f"{place[1]}.jpg")).resize((1, 1)).getpixel((0, 0))  # type: ignore[arg-type]
             assert np.abs(np.subtract(original, COLOURS)).max(1).min() < 12
-            shown = opened(rows[names[i]]["small"]).convert("RGB").resize((1, 1)).getpixel((0, 0))
+            shown = opened(pictures[place]["small"]).convert("RGB").resize((1, 1)).getpixel((0, 0))
             assert np.abs(np.subtract(shown, original)).max() < 12
-
-
-def test_without_a_shard_there_are_captions_and_no_pictures() -> None:
-    found = make(None, [Request("a", True, True, "a cat"), Request("b", True, False, reason="no bytes")], LARGE, 1)
-    assert found.select(["key", "large", "small", "caption", "reason"]).to_pylist() == [
-        {"key": "a", "large": None, "small": None, "caption": "a cat", "reason": None},
-        {"key": "b", "large": None, "small": None, "caption": None, "reason": "no bytes"},
-    ]
 
 
 @pytest.mark.parametrize(
@@ -111,12 +100,12 @@ def test_pictures_shrink_where_clusters_are_many_and_not_on_pages_of_their_own()
 
 def test_a_missing_tar_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="gone"):
-        make(str(tmp_path / "gone.tar"), [Request("a", True, False)], LARGE, 1)
+        read({(str(tmp_path / "gone.tar"), "a"): {"large": LARGE}}, 1)
 
 
-def test_pictures_of_several_shards_are_found_by_shard_and_key(dataset: Dataset) -> None:
+def test_pictures_of_several_shards_are_read_by_shard_and_key(dataset: Dataset) -> None:
     first, second = (str(dataset.folder / f"data/images/{n:05d}.tar") for n in (0, 1))
-    found = pictures([(first, "00000"), (second, "10001"), (second, "nowhere"), (None, "00000")], 1)
-    assert found[second, "nowhere"] is found[None, "00000"] is None
-    assert opened(found[first, "00000"]).format == opened(found[second, "10001"]).format == "WEBP"
-    assert len(found) == 4
+    places = [(first, "00000"), (second, "10001"), (second, "nowhere"), (None, "00000")]
+    pictures = large_pictures(places, 1)
+    assert list(pictures) == places[:2]
+    assert all(opened(data).format == "WEBP" for data in pictures.values())
