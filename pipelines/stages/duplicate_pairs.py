@@ -49,11 +49,10 @@ class Scatter(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
         columns, second = self._columns(files)
-        table = pa.table({**columns, "vector": tables.matrix_column(X), "row": np.arange(len(X))})
-        table = table.append_column("guest", pa.repeat(False, len(X)))
+        columns |= {"vector": tables.matrix_column(X), "row": np.arange(len(X)), "guest": np.zeros(len(X), bool)}
+        table = pa.table(columns)
         if self.neighbours:
-            guests = table.set_column(0, "cluster", second).drop_columns("guest")
-            guests = guests.append_column("guest", pa.repeat(True, len(X)))
+            guests = pa.table({**columns, "cluster": second, "guest": np.ones(len(X), bool)})
             table = pa.concat_tables([table, guests.filter(pc.greater_equal(second, 0))])
         table = table.sort_by([("cluster", "ascending"), ("guest", "ascending"), ("row", "ascending")])
         tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=ROW_GROUP)
@@ -74,9 +73,7 @@ class Scatter(Stage):
         read = {"cluster", "score", "second", "key", "image_shard", *sizes, self.similarity or "score"}
         table = tables.read(files["assignments"], columns=sorted(read))
         unknown, setting = np.full(len(table), np.nan), "curate.duplicates.similarity"
-        pixels = (
-            np.prod([numbers(table, name, "width and height") for name in sizes], axis=0) if sizes else unknown.copy()
-        )
+        pixels = np.prod([numbers(table, name, "width and height") for name in sizes] or [unknown], axis=0)
         bytes_hash = np.zeros(len(table), np.uint64)
         if self.bytes and len(table) and (place := table["image_shard"][0].as_py()) is not None:
             shard = export_rows.Shard(files["assignments"], rejected=files["rejected"], images=place)

@@ -92,25 +92,19 @@ class Words(Stage):
     templates: str | list[str]
     captions: bool  # whether mined phrases are words of the vocabulary
 
-    def open(self, context: Context) -> Work:
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         from cpp.encoding import encoder
 
-        model = self.encoder.open(context.device)
-        texts = encoder.templates(self.templates)
-        space = fingerprint(
-            model.identity.model, model.identity.sha256, self.encoder.precision, encoder.template_texts(texts)
-        )
+        words = list(dict.fromkeys(word for raw in self._words(context) if (word := vocabulary.clean(raw))))
+        if not words:
+            raise ValueError(f"label.vocabulary: {', '.join(context.whole['wordlists'])} hold no words: add some")
+        model, templates = self.encoder.open(context.device), encoder.templates(self.templates)
+        identity, texts = model.identity, encoder.template_texts(templates)
+        space = fingerprint(identity.model, identity.sha256, self.encoder.precision, texts)
         folder = context.cache / "text" / space if context.cache else None
-
-        def work(files: Inputs, out: Outputs) -> Counts:
-            words = list(dict.fromkeys(word for raw in self._words(context) if (word := vocabulary.clean(raw))))
-            if not words:
-                raise ValueError(f"label.vocabulary: {', '.join(context.whole['wordlists'])} hold no words: add some")
-            X = text_cache.cached_vectors(words, lambda new: model.words(new, texts, context.image_batch), folder)
-            tables.write(pa.table({"word": words, "embedding": tables.matrix_column(X)}), out["words"])
-            return Counts(len(words), len(words))
-
-        return work
+        X = text_cache.cached_vectors(words, lambda new: model.words(new, templates, context.image_batch), folder)
+        tables.write(pa.table({"word": words, "embedding": tables.matrix_column(X)}), out["words"])
+        return Counts(len(words), len(words))
 
     def _words(self, context: Context) -> Iterator[str]:
         for path in context.whole.get("wordlists", []):
