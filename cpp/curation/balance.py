@@ -66,13 +66,13 @@ def hierarchical_shares(layers: Sequence[Counts], sizes: Counts, total: int, pow
     coarser, taken = np.zeros(len(sizes), np.int64), np.array([min(total, int(sizes.sum()))], np.int64)
     for finer in [*layers, np.arange(len(sizes))]:
         n = int(finer.max()) + 1 if len(finer) else 0
-        held = np.bincount(finer, weights=sizes, minlength=n).astype(np.int64)
+        members = np.bincount(finer, weights=sizes, minlength=n).astype(np.int64)
         parent = np.zeros(n, np.int64)
         parent[finer] = coarser
         shared = np.zeros(n, np.int64)
         order = np.argsort(parent, kind="stable")
         for k, parts in enumerate(np.split(order, np.searchsorted(parent[order], np.arange(1, len(taken))))):
-            shared[parts] = shares(held[parts], int(taken[k]), power)
+            shared[parts] = shares(members[parts], int(taken[k]), power)
         coarser, taken = finer, shared
     return taken
 

@@ -50,9 +50,9 @@ class Groups(NamedTuple):
 def merge_forests(n: int, pairs: Pairs) -> Pairs:
     """Merge several forests over `n` rows, which may share pairs, into one."""
     low, high = np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b)
-    _, once = np.unique(low * n + high, return_index=True)
-    weight = pairs.similarity[once] + (EXACT * pairs.kind[once]).astype(np.float32)
-    a, b, weight = spanning(n, low[once], high[once], weight)
+    _, first = np.unique(low * n + high, return_index=True)
+    weight = pairs.similarity[first] + (EXACT * pairs.kind[first]).astype(np.float32)
+    a, b, weight = spanning(n, low[first], high[first], weight)
     kind = np.round(np.maximum(weight - 1, 0) / EXACT).astype(np.int8)
     return Pairs(a, b, np.minimum(weight, np.float32(1)), kind)
 

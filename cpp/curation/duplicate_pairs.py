@@ -66,9 +66,9 @@ def _cluster(rows: Rows, members_first: Ints, lowest: float) -> tuple[Ints, Ints
         for j in range(i, len(distinct), TILE):
             B = A if j == i and j + TILE <= members else _unit(rows, members_first[distinct[j : j + TILE]])
             a, b, similarity = pairs_from(A, B, lowest)
-            once = i + a < j + b
-            a, b = distinct[i + a[once]], distinct[j + b[once]]
-            forest.add(a, b, np.minimum(similarity[once], np.float32(1)))
+            ordered = i + a < j + b  # each pair in one direction, and no row with itself
+            a, b = distinct[i + a[ordered]], distinct[j + b[ordered]]
+            forest.add(a, b, np.minimum(similarity[ordered], np.float32(1)))
     forest.settle()
     return members_first[forest.a], members_first[forest.b], forest.similarity
 

@@ -65,7 +65,7 @@ def read_main_clusters(context: Context) -> list[dict[str, Any]]:
 
 
 def write_groups(groups: FineGroups, path: Path) -> None:
-    """Write fine groups: arrays as tensors, the rest as JSON in the metadata."""
+    """Write fine groups: arrays as tensors, the other values as JSON in the metadata."""
     metadata = groups._asdict()
     arrays = {name: np.ascontiguousarray(metadata.pop(name)) for name in ("centroids", "basis")}
     save_file(arrays, path, metadata={"partition": json.dumps(metadata)})
@@ -100,18 +100,18 @@ def read_cluster_moments(context: Context, cluster: NDArray[np.int64]) -> Moment
 class TreeFile:
     """The merge tree and its layers. `clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first.
 
-    `about` has the main K, the choice of K with its interval and its sentence, and the distortion e. `bits` are the
+    `metadata` has the main K, the choice of K with its interval and its sentence, and the distortion e. `bits` are the
     coding lengths by K, `draws` those of the jackknife replicates, NaN where a replicate has fewer groups.
     """
 
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     bits: NDArray[np.float64]
     draws: NDArray[np.float64]
     clusters: Mapping[int, NDArray[np.int64]]
 
     @property
     def main(self) -> int:
-        return int(self.about["main"])
+        return int(self.metadata["main"])
 
     @property
     def finest(self) -> int:
@@ -132,15 +132,15 @@ def write_tree(built: Layers, path: Path) -> None:
         "draws": draws,
         "clusters": np.stack(list(built.clusters.values())),
     }
-    about = {"main": built.main, "layers": list(built.clusters), "e": built.tree.e, **built.choice._asdict()}
-    save_file(arrays, path, metadata={"tree": json.dumps(about)})
+    metadata = {"main": built.main, "layers": list(built.clusters), "e": built.tree.e, **built.choice._asdict()}
+    save_file(arrays, path, metadata={"tree": json.dumps(metadata)})
 
 
 def read_tree(context: Context) -> TreeFile:
     path = context.file("tree")
-    arrays, about = load_file(path), _metadata(path, "tree")
-    clusters = dict(zip(about["layers"], arrays["clusters"], strict=True))
-    return TreeFile(about, arrays["bits"], arrays["draws"], clusters)
+    arrays, metadata = load_file(path), _metadata(path, "tree")
+    clusters = dict(zip(metadata["layers"], arrays["clusters"], strict=True))
+    return TreeFile(metadata, arrays["bits"], arrays["draws"], clusters)
 
 
 def _metadata(path: str, key: str) -> dict[str, Any]:
@@ -152,12 +152,12 @@ def _metadata(path: str, key: str) -> dict[str, Any]:
 def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, SimilaritySums]:
     """The vocabulary, and the votes and similarities of all images for its words, by cluster of the finest layer."""
     vocabulary = read_vocabulary(context)
-    parts, held = [NO_VOTES], 0
+    parts, rows = [NO_VOTES], 0
     for batch in tables.batches(context.whole["votes"], Votes._fields, context.prefetch):
         parts.append(Votes(*(batch[column].to_numpy() for column in Votes._fields)))
-        held += len(batch)
-        if held > VOTES_HELD:
-            parts, held = [Votes.total(parts)], 0
+        rows += len(batch)
+        if rows > VOTES_HELD:
+            parts, rows = [Votes.total(parts)], 0
     sums = SimilaritySums.zeros(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
     for path in context.files("likeness"):
         part = load_file(path)

@@ -105,8 +105,7 @@ class Layers(Stage):
 class Assign(Stage):
     """Assign every image to its cluster in every layer, and copy its metadata.
 
-    If the search is not exact, `cpp.recall` in the file's metadata is the share of a sample whose nearest group was
-    found.
+    If the search is not exact, `cpp.recall` in the file's metadata is the share of a sample with its true nearest group.
     """
 
     version = 2
@@ -128,12 +127,12 @@ class Assign(Stage):
                 if tree.main != K:
                     table = table.append_column(tree.column(K), pa.array(cluster[group].astype(np.int32)))
             names = pq.read_schema(files["features"]).names
-            metadata = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
-            rest = tables.read(files["features"], columns=metadata)
-            for field in rest.schema:
-                table = table.append_column(field, rest[field.name])
+            columns = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
+            metadata = tables.read(files["features"], columns=columns)
+            for field in metadata.schema:
+                table = table.append_column(field, metadata[field.name])
             recall = None if nearest.exact else {"cpp.recall": f"{nearest.recall(Z):.4f}"}
-            counts = Counts(len(rest), len(table))
+            counts = Counts(len(metadata), len(table))
             tables.write(table, out["assignments"], counts, recall)
             return counts
 

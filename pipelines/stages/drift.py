@@ -60,7 +60,7 @@ class Growth(Stage):
             "fitted": old.summary(_rows(context, "run_rejected"), old),
             "appended": new.summary(_rows(context, "rejected"), old),
         }
-        bits = drift.added_bits(_by_part(context, tree), moments, tree.about["e"])
+        bits = drift.added_bits(_by_part(context, tree), moments, tree.metadata["e"])
         due = drift.refit_reasons(profiles["fitted"], profiles["appended"], bits)
         growth = {**profiles, "bits": bits, "refit_due": bool(due), "reasons": due}
         out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")

@@ -84,7 +84,7 @@ class Group(Stage):
 
 
 def _forests(context: Context, together: bool) -> Iterator[tuple[Linked, Pairs]]:
-    """Rows and pairs, task by task; all at once if `together`."""
+    """The rows and pairs of each task of the search; of all tasks in one if `together`."""
     paths = zip(context.files("similar_rows"), context.files("similar_pairs"), strict=True)
     parts = ((tables.read(rows), tables.read(pairs)) for rows, pairs in paths)
     if not together:
@@ -96,9 +96,9 @@ def _forests(context: Context, together: bool) -> Iterator[tuple[Linked, Pairs]]
 
 def _linked(rows: pa.Table, pairs: pa.Table) -> tuple[Linked, Pairs]:
     """SIMILAR_ROWS without repeated rows, and SIMILAR_PAIRS with numbers of these rows in place of places."""
-    place, once = np.unique(rows["place"].to_numpy(), return_index=True)
+    place, first = np.unique(rows["place"].to_numpy(), return_index=True)
     a, b = (np.searchsorted(place, pairs[end].to_numpy()) for end in "ab")
-    linked = Linked(place, *(rows[fact].to_numpy()[once] for fact in FACTS))
+    linked = Linked(place, *(rows[fact].to_numpy()[first] for fact in FACTS))
     return linked, Pairs(a, b, pairs["similarity"].to_numpy(), pairs["kind"].to_numpy())
 
 

@@ -119,12 +119,12 @@ class Search(Stage):
             place = facts["place"].to_numpy()
             ends = {"a": place[pairs.a], "b": place[pairs.b]}
             in_pair = np.unique([pairs.a, pairs.b])
-            _, once = np.unique(place[in_pair], return_index=True)  # a row may be both a guest and a member
+            _, first = np.unique(place[in_pair], return_index=True)  # a row may be both a guest and a member
             members = int((~rows.guest).sum())
             counts = Counts(members, members)
             table = pa.table({**ends, "similarity": pairs.similarity, "kind": pairs.kind})
             tables.write(table, out["similar_pairs"], counts)
-            tables.write(facts.take(in_pair[once]), out["similar_rows"], counts)
+            tables.write(facts.take(in_pair[first]), out["similar_rows"], counts)
             return counts
 
         return work

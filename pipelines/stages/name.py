@@ -89,7 +89,7 @@ class Label(Stage):
                 main=tree.main == K,
                 size=np.bincount(into, size, K).astype(np.int64),
                 names=names,
-                measures=quality.measures(artifacts.read_cluster_moments(context, cluster), tree.about["e"]),
+                measures=quality.measures(artifacts.read_cluster_moments(context, cluster), tree.metadata["e"]),
                 parent=[None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist(),
                 captions=phrases,
                 examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples.items()},

@@ -42,7 +42,7 @@ class Oddities(Stage):
         tree, groups = read_tree(context), read_groups(context)
         drawn = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         density = outliers.Density(drawn, self.neighbours, context.device == "cuda")
-        residual = outliers.Residual(read_cluster_moments(context, tree.clusters[tree.main]), tree.about["e"])
+        residual = outliers.Residual(read_cluster_moments(context, tree.clusters[tree.main]), tree.metadata["e"])
         model = self.tower.open(context.device) if self.tower else None
 
         def work(files: Inputs, out: Outputs) -> Counts:

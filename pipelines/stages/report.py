@@ -80,7 +80,7 @@ class Report(Stage):
         moments = read_cluster_moments(context, tree.clusters[tree.main])
         return {
             "title": self.title,
-            "k": {**tree.about, "was_set": self.asked},
+            "k": {**tree.metadata, "was_set": self.asked},
             "partition": read_groups(context)._asdict(),
             "encoders": _encoders(context),
             "cards": cards.cards(main, _members(context, pictures), confusion.classes(counts)),
@@ -88,7 +88,7 @@ class Report(Stage):
                 {"reason": reason, "images": images, "examples": rejected_pictures.get(reason, [])}
                 for reason, images in reasons.most_common()
             ],
-            "warnings": quality.warnings(moments, [row["size"] for row in main], tree.about["high"]),
+            "warnings": quality.warnings(moments, [row["size"] for row in main], tree.metadata["high"]),
             "coding_length": charts.coding_length(tree.bits, tree.draws, tree.main),
             "tree": cards.layer_tree([row for row in rows if row["layer"] <= html.LISTED]),
             "map": _map(context, pictures),
