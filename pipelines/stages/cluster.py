@@ -105,7 +105,7 @@ class Layers(Stage):
 class Assign(Stage):
     """Assign every image to its cluster in every layer, and copy its metadata.
 
-    If the search is not exact, `cpp.recall` in the file's metadata is the share of a sample with its true nearest group.
+    If the search is not exact, `cpp.recall` in the file's metadata is the share of a sample that got its nearest group.
     """
 
     version = 2
