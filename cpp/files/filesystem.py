@@ -48,12 +48,6 @@ def _connection(protocol: str, attempts: int = ATTEMPTS) -> Any:
     return Web(attempts) if protocol in WEB else fsspec.filesystem(protocol, **OPTIONS[protocol])
 
 
-def disconnect() -> None:
-    """Drop the connections, so that the next ones read the environment and OPTIONS again."""
-    _connection.cache_clear()
-    fsspec.core.get_filesystem_class("s3").clear_instance_cache()
-
-
 def is_remote(path: str) -> bool:
     """Whether a path is an address with a protocol."""
     return "://" in path

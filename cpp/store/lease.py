@@ -49,7 +49,7 @@ class Lease:
         try:
             self._fs.pipe_file(self._path(self._number), content, mode="create")
         except FileExistsError:
-            if self._read(self._number) != content:  # equal if the answer to a first PUT was lost
+            if self._fs.cat_file(self._path(self._number)) != content:  # equal if the answer to a first PUT was lost
                 raise self._refused(self._highest()[1]) from None
         if (later := self._highest())[0] != self._number:
             raise self._refused(later[1])
@@ -122,7 +122,7 @@ class Lease:
             if not numbers:
                 return 0, b""
             try:
-                return max(numbers), self._read(max(numbers))
+                return max(numbers), bytes(self._fs.cat_file(self._path(max(numbers))))
             except FileNotFoundError:  # another process took over after the listing
                 continue
         raise LockedError(f"other runs keep taking over the lease of {self._address}: stop them")
@@ -132,9 +132,6 @@ class Lease:
             return [entry["name"] for entry in self._fs.ls(self._folder, detail=True) if entry["type"] == "file"]
         except FileNotFoundError:
             return []
-
-    def _read(self, number: int) -> bytes:
-        return bytes(self._fs.cat_file(self._path(number)))
 
     def _path(self, number: int) -> str:
         return f"{self._folder}/{number:09d}"

@@ -10,9 +10,9 @@ import os
 import posixpath
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
@@ -156,14 +156,13 @@ def _explain(fault: Mapping[str, Any]) -> str:
 
 def _suggestion(fault: Mapping[str, Any]) -> str:
     """The recipe that an unknown key belongs to, or the nearest key of its section."""
-    section, valid, key = "", _keys(Config), str(fault["loc"][-1])
-    for part in _parts(fault)[:-1]:
-        recipe = RECIPES.get(fault["loc"][1]) if part == "fit" else None
-        section, valid = f"{section}{part}.", _keys(recipe or valid[str(part)])
-    for name, kind in RECIPES.items() if section == "fit." else ():
-        if key in _keys(kind):
-            return f" of this recipe; it is one of recipe: {name}"
-    return f"; nearest valid key: {section}{difflib.get_close_matches(key, list(valid), n=1, cutoff=0)[0]}"
+    section, _, key = ".".join(part for part in _parts(fault) if isinstance(part, str)).rpartition(".")
+    keys = [name for parent, name in _keys(Config) if parent == section]
+    if section == "fit":
+        keys = list(RECIPES[fault["loc"][1]].model_fields)
+        if recipes := [name for name, recipe in RECIPES.items() if key in recipe.model_fields]:
+            return f" of this recipe; it is one of recipe: {recipes[0]}"
+    return f"; nearest valid key: {section}{'.' * bool(section)}{difflib.get_close_matches(key, keys, 1, 0)[0]}"
 
 
 def _parts(fault: Mapping[str, Any]) -> list[str | int]:
@@ -171,11 +170,14 @@ def _parts(fault: Mapping[str, Any]) -> list[str | int]:
     return [part for i, part in enumerate(fault["loc"]) if not (i == 1 and part in RECIPES)]
 
 
-def _keys(annotation: Any) -> dict[str, Any]:
-    """The keys of a section, or of `Section | None`, with their annotations."""
-    options = [annotation, *getattr(annotation, "__args__", ())]
-    model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+def _keys(model: type[BaseModel], section: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted name of the section of every key, and the key."""
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        yield section, key
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _keys(kind, f"{section}.{key}".lstrip("."))
 
 
 def _override(raw: dict[str, Any], override: str) -> str:

@@ -79,7 +79,7 @@ class PaperFit(Rows, recipes.Paper):
     max_samples: int = Field(1_000_000, ge=2, description="maximum number of rows to train on")
 
 
-RECIPES = {"discriminant": DiscriminantFit, "paper": PaperFit}
+RECIPES: dict[str, type[Rows]] = {"discriminant": DiscriminantFit, "paper": PaperFit}
 Fit = Annotated[
     Annotated[DiscriminantFit, Tag("discriminant")] | Annotated[PaperFit, Tag("paper")],
     Discriminator(lambda raw: raw.get("recipe", "discriminant") if isinstance(raw, dict) else raw.recipe),
@@ -95,9 +95,7 @@ class Partition(Section):
         [], description="K to compare by a partition each, the published way, in place of the merge tree"
     )
     fine: int | None = Field(
-        None,
-        ge=1,
-        description="fine groups to merge clusters from; null: n_clusters, or one per 8 rows, at most 2048",
+        None, ge=1, description="fine groups to merge clusters from; null: n_clusters, or one per 8 rows, at most 2048"
     )
     method: Literal["auto", "kmeans", "spectral"] = Field(
         "auto", description="kmeans on the codes, spectral on their membership; auto: the one of larger silhouette"

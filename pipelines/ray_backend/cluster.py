@@ -148,12 +148,6 @@ def create_token(store: Store) -> Path | None:
     return path
 
 
-def this_node(token: Path | None) -> Node:
-    """Describe the node of the worker that calls this. `token` is from `create_token` on the driver."""
-    sees_root = token is None or token.exists()
-    return Node(ray.get_runtime_context().get_node_id(), socket.gethostname(), machine.versions(), sees_root)
-
-
 def check_node(node: Node, root: str) -> None:
     """Raise ClusterError if a node does not see the run folder, or if its packages could change the results."""
     if not node.sees_root:

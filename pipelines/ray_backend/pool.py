@@ -9,6 +9,7 @@ which no shard ends. Its main benefit, blocks of data between operators, is not 
 from __future__ import annotations
 
 import contextlib
+import socket
 import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from cpp.files import credentials
 from cpp.store.local import Store
 from pipelines.config.errors import ResourceError
 from pipelines.config.sections import Resources
+from pipelines.engine import machine
 from pipelines.engine.executor import OpenError, Result, open_stage, run_task
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Context, Stage, Work
@@ -42,8 +44,9 @@ class _Worker:
         self.open: tuple[str, Work] | None = None  # step, and its open stage
 
     def ready(self, token: Path | None) -> cluster.Node:
-        """Return as soon as the process is up."""
-        return cluster.this_node(token)
+        """Return as soon as the process is up. `token` is from `cluster.create_token` on the driver."""
+        node = ray.get_runtime_context().get_node_id()
+        return cluster.Node(node, socket.gethostname(), machine.versions(), token is None or token.exists())
 
     def run_task(
         self, stage: Stage, context: Sequence[ray.ObjectRef[Context]], threads: int, task: Task

@@ -9,8 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import fsspec
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from cpp.files import filesystem
 
 Fault = str | float | None
 """What becomes of a request: an HTTP status, "cut" off in the middle of the answer, seconds of waiting, or nothing."""
@@ -71,6 +74,12 @@ class ObjectStore:
             start(f"{fault} {code}", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [] if method == "HEAD" else [body]  # else a client takes it for the next answer
         return self._app(environ, start)  # type: ignore[no-any-return]
+
+
+def disconnect() -> None:
+    """Drop the connections, so that the next ones read the environment and OPTIONS again."""
+    filesystem._connection.cache_clear()
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def _half(body: Iterable[bytes]) -> Iterator[bytes]:

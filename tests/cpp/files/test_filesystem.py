@@ -8,7 +8,7 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.engine.inputs import input_files
 from tests.support.datasets import Dataset
-from tests.support.object_store import ObjectStore
+from tests.support.object_store import ObjectStore, disconnect
 
 SECRET = [
     "s3://key:hidden@bucket/run",
@@ -88,7 +88,7 @@ def test_inputs_that_cannot_be_reached_are_named_with_the_remedy(
     for name, value in (here | nowhere).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setitem(filesystem.OPTIONS["s3"]["config_kwargs"], "retries", {"max_attempts": 0})
-    filesystem.disconnect()
+    disconnect()
     with pytest.raises(ConfigError, match=rf"import: cannot be read \({said}.*`data`, now 's3://bucket/in'.*AWS_"):
         input_files(load(dataset.config, ["data=s3://bucket/in", "label=null"]))
-    filesystem.disconnect()
+    disconnect()

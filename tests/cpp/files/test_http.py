@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpp.files import filesystem, scratch, tables
 from cpp.files import http as web
+from cpp.files import scratch, tables
 from cpp.sources import folder, paths, vectors
 from cpp.sources.samples import Reason
 from cpp.sources.tar import DamagedTarError, TarShard
+from tests.support.object_store import disconnect
 from tests.support.tars import write_tar
 
 Fault = str | int | None
@@ -56,7 +57,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def forget() -> None:
     """Connections are made anew, with the timeouts that hold now."""
     web.Web.clear_instance_cache()
-    filesystem.disconnect()
+    disconnect()
 
 
 class _Handler(BaseHTTPRequestHandler):

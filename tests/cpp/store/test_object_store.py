@@ -22,7 +22,7 @@ from pipelines.engine.executor import open_stage
 from pipelines.engine.stage import Context
 from pipelines.stages.drift import Fitted
 from tests.support.leases import claimed
-from tests.support.object_store import Fault, ObjectStore
+from tests.support.object_store import Fault, ObjectStore, disconnect
 
 CODES, SIDE, PLOTS = Product("codes", ".txt"), Product("side", ".txt"), Product("plots", "")
 
@@ -321,7 +321,7 @@ def test_transient_faults_are_retried(s3: ObjectStore, fault: Fault, monkeypatch
         return fault if seen[method, path] == 1 else None
 
     monkeypatch.setitem(filesystem.OPTIONS["s3"]["config_kwargs"], "read_timeout", 1)
-    filesystem.disconnect()
+    disconnect()
     store = open_store("s3://bucket/run")
     s3.fault = once
     target = make(store, CODES, "0", "k", "text" * 1000)
@@ -331,7 +331,7 @@ def test_transient_faults_are_retried(s3: ObjectStore, fault: Fault, monkeypatch
     s3.reset()
     assert there(store)["codes/0.txt"] == "text" * 1000
     assert max(seen.values()) > 1
-    filesystem.disconnect()
+    disconnect()
 
 
 def test_a_permanent_failure_names_the_address_and_the_fix(s3: ObjectStore, quick: None) -> None:

@@ -71,6 +71,11 @@ def test_a_key_inside_an_optional_section_is_checked(dataset: Dataset) -> None:
     )
 
 
+def test_a_key_inside_a_list_of_sections_is_checked(dataset: Dataset) -> None:
+    said = fault(dataset, "encode={model: ViT-B-32, pretrained: openai, encoders: [{modle: x, pretrained: y}]}")
+    assert "encode.encoders.0.modle: unknown key (value 'x'); nearest valid key: encode.encoders.model" in said
+
+
 def test_a_run_starts_from_vectors_or_from_images(dataset: Dataset) -> None:
     said = "a run starts from `import` (vectors), or from `images` with `encode`: give one of the two"
     assert said in fault(dataset, "import=null")
