@@ -160,11 +160,7 @@ def align_batches(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Recor
     """
     held: list[pa.RecordBatch | None] = [None] * len(streams)
     while True:
-        for i, stream in enumerate(streams):
-            while (batch := held[i]) is None or not len(batch):
-                held[i] = batch = next(stream, None)
-                if batch is None:
-                    break
+        held = [batch or next(filter(len, stream), None) for batch, stream in zip(held, streams, strict=True)]
         current = [batch for batch in held if batch is not None]
         if len(current) < len(streams):
             if current:

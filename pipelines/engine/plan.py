@@ -73,7 +73,6 @@ class Step:
 
     @property
     def tasks(self) -> Tasks:
-        """All tasks."""
         return Tasks(self, np.arange(len(self.names)))
 
     @property
@@ -88,7 +87,6 @@ class Step:
 
     @property
     def complete(self) -> bool:
-        """Whether all shards are finished."""
         return bool(self.exists.all())
 
     def results(self) -> dict[str, ShardFiles]:
