@@ -106,7 +106,7 @@ def test_shards_in_another_order_change_nothing(done: Dataset, monkeypatch: pyte
     original = curate.Balance.open
 
     def turned(self: curate.Balance, context: Context) -> Work:
-        return original(self, replace(context, whole={kind: paths[::-1] for kind, paths in context.whole.items()}))
+        return original(self, replace(context, whole={kind: [*paths][::-1] for kind, paths in context.whole.items()}))
 
     for by in ("confidence", "random", "diversity"):
         curated(done, by=by)
