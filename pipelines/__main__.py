@@ -14,13 +14,13 @@ from typing import Annotated
 import typer
 
 from cpp.export.dataset import Format
-from pipelines.commands.terminal import FAILED, Commands, execute, print_lines, print_steps
+from pipelines.commands import terminal
 from pipelines.config.load import Config, load
 from pipelines.engine.plan import upstream
 from pipelines.engine.progress import print_table
 
 app = typer.Typer(
-    cls=Commands,
+    cls=terminal.Commands,
     add_completion=False,
     no_args_is_help=True,
     help="Cluster large image collections and name the clusters.",
@@ -48,8 +48,8 @@ def run(
     from pipelines.run import Run
 
     loaded = load(config, overrides or ())
-    execute(Run(loaded, steps or (), local, allow_failed))
-    print_lines(parts.stale(loaded))
+    terminal.execute(Run(loaded, steps or (), local, allow_failed))
+    terminal.print_lines(parts.stale(loaded))
 
 
 @app.command()
@@ -61,7 +61,7 @@ def demo(local: Annotated[bool, typer.Option("--local/--ray", help="Work in this
     folder = Path("runs/demo-data")
     if not (folder / "words.txt").exists():
         dataset.main(folder)
-    execute(Run(load(str(files("cpp.demo") / "assets" / "demo.yaml")), (), local))
+    terminal.execute(Run(load(str(files("cpp.demo") / "assets" / "demo.yaml")), (), local))
 
 
 @app.command()
@@ -72,7 +72,7 @@ def init(
     """Look at the inputs and write a commented configuration for them."""
     from pipelines.commands.init import init as write_config
 
-    print_lines(write_config(inputs, to))
+    terminal.print_lines(write_config(inputs, to))
 
 
 @app.command()
@@ -82,7 +82,7 @@ def validate(config: ConfigFile, overrides: Overrides = None) -> None:
 
     loaded = load(config, overrides or ())
     shards = len(input_files(loaded)[loaded.input_kind])
-    print_lines([f"{config} is valid: {shards:,} input shards, results go to {loaded.root}"])
+    terminal.print_lines([f"{config} is valid: {shards:,} input shards, results go to {loaded.root}"])
 
 
 @app.command()
@@ -114,14 +114,14 @@ def append(
 
     Nothing of the run is computed again. Without --shards: bring up to date what was appended before.
     """
-    from pipelines.commands import append, status
+    from pipelines.commands import append
     from pipelines.run import Run
 
     part, messages = append.append(load(config, overrides or ()), shards or (), images)
-    run = Run(part, (), local, allow_failed)
-    print_lines(messages)
-    execute(run)
-    print_lines(status.growth(part.config))
+    this = Run(part, (), local, allow_failed)
+    terminal.print_lines(messages)
+    terminal.execute(this)
+    terminal.print_lines(terminal.growth(part.config))
 
 
 @app.command()
@@ -136,34 +136,31 @@ def plan(
 ) -> None:
     """Print every step, its settings, where it writes, and how many of its shards are done. Writes nothing."""
     from pipelines import graph
-    from pipelines.estimate.table import estimate as estimate_run
+    from pipelines.estimate import estimate as estimate_run
 
     loaded = load(config, overrides or ())
     planned = graph.plan(loaded, steps or ())
-    print_steps(loaded, planned, verbose=True)
+    terminal.print_steps(loaded, planned, verbose=True)
     if estimate:
-        estimated = estimate_run(loaded, planned, price)
-        print_table(estimated.table)
-        print_lines(estimated.sentences)
+        table, sentences = estimate_run(loaded, planned, price)
+        print_table(table)
+        terminal.print_lines(sentences)
 
 
-@app.command("status")
-def print_status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
+@app.command()
+def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
     """Print the progress of a run, whether it is running now, and what failed."""
     from pipelines import graph
-    from pipelines.commands import parts, status
+    from pipelines.commands import parts
 
     loaded = load(config, overrides or ())
-    print_lines(status.state(loaded))
+    terminal.print_lines(terminal.state(loaded))
     planned, fitted = graph.fitted(loaded).plan()
     shown = upstream(steps or (), fitted.stages)
-    planned = [step for step in planned if step.name in shown]
-    print_steps(loaded, planned)
-    print_lines([*status.stale(loaded, planned), *status.failures(loaded)])
+    terminal.print_progress(loaded, [step for step in planned if step.name in shown])
     if later := parts.appended(fitted):
-        print_lines(status.state(later.config))
-        print_steps(later.config, later.plan()[0])
-        print_lines([*status.failures(later.config), *status.growth(later.config)])
+        terminal.print_lines(terminal.state(later.config))
+        terminal.print_progress(later.config, later.plan()[0])
 
 
 @app.command()
@@ -203,13 +200,13 @@ def predict(
     from pipelines.commands import predict
 
     to = to and predict.writable(to)
-    predicted = predict.predict(load(config, overrides or ()), what)
+    rows, titles = predict.predict(load(config, overrides or ()), what)
     if to:
-        predict.write(predicted.rows, to)
-    print_table(predicted.table())
-    print_lines([*predicted.lines(), *([f"all rows are in {to}"] if to else [])])
-    if predicted.rejected == len(predicted.rows):
-        raise typer.Exit(FAILED)
+        predict.write(rows, to)
+    print_table(predict.table(rows, titles))
+    terminal.print_lines([*predict.lines(rows), *([f"all rows are in {to}"] if to else [])])
+    if rows[predict.REASON].null_count == 0:
+        raise typer.Exit(terminal.FAILED)
 
 
 @app.command()
@@ -238,9 +235,9 @@ def export(
     images = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
     request = export_plan.Wanted(format, to, layer, images, links, curated)
     summary = go(load(config, overrides or ()), request, local)
-    print_lines(summary.lines())
+    terminal.print_lines(summary.lines())
     if summary.failed or not summary.images:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(terminal.FAILED)
 
 
 @app.command()
@@ -254,7 +251,7 @@ def clean(
     """List the results in a run folder that none of these configurations refers to, and with --yes remove them."""
     from pipelines.commands import clean
 
-    print_lines(clean.clean([load(config, overrides or ()) for config in configs], yes))
+    terminal.print_lines(clean.clean([load(config, overrides or ()) for config in configs], yes))
 
 
 def main() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -16,7 +18,7 @@ from cpp.store.object_store import open_store
 from cpp.store.results import File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.config.sections import CAPTIONS, Duplicates, Encoder
+from pipelines.config.sections import CAPTIONS, Encoder, Section
 from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Files, Step, plan_step, upstream
 from pipelines.engine.stage import Stage
@@ -36,207 +38,6 @@ from pipelines.stages import (
     words,
 )
 from pipelines.stages import name as naming
-
-
-def pipeline(config: Config, files: Files) -> dict[str, Stage]:
-    """The steps of a run in order. ConfigError, before anything starts, for settings that the inputs do not allow."""
-    encoders: dict[str, artifacts.Model] = {}
-    if config.encode:
-        encoders = {column: _encoder(config, column, encoder) for column, encoder in config.encode.columns.items()}
-    return {
-        **_features(config, files, encoders),
-        **_clusters(config),
-        **_names(config, files, encoders),
-        **_scores(config),
-        **_curation(config, encoders),
-        **_display(config),
-    }
-
-
-def _features(config: Config, files: Files, encoders: dict[str, artifacts.Model]) -> dict[str, Stage]:
-    """Images or existing vectors to FEATURES."""
-    if i := config.images:
-        encoding = encode.Encode(
-            encoders=encoders, max_bytes=i.max_bytes, max_pixels=i.max_pixels, max_aspect=i.max_aspect
-        )
-        return {"encode": encoding}
-    if config.import_ is None:
-        return {}
-    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
-    if dim is None:
-        folder = f"{config.locate(config.import_.path)}/img_emb"
-        raise ConfigError(f"import.path: none of the .npy files in {folder} can be read")
-    return {"import": encode.Import(key=config.import_.key, dim=dim)}
-
-
-def _clusters(config: Config) -> dict[str, Stage]:
-    """FEATURES to CODES, fine groups, K, layers and ASSIGNMENTS."""
-    p, embeddings = config.partition, config.fit.embeddings
-    n_clusters = p.n_clusters if config.fit.recipe == "discriminant" else None
-    return {
-        "fit": fit.Fit(fit=config.fit, n_clusters=n_clusters, seed=config.seed),
-        "project": fit.Project(embeddings=embeddings),
-        "partition": cluster.Partition(
-            n_clusters=p.n_clusters,
-            fine=p.fine,
-            method=p.method,
-            eta=p.eta,
-            sample=p.sample,
-            landmarks=p.landmarks,
-            directions=p.directions,
-            distortion=p.distortion,
-            candidates=p.candidates,
-            embeddings=embeddings,
-            seed=config.seed,
-        ),
-        "measure": cluster.Measure(),
-        "layers": cluster.Layers(n_clusters=p.n_clusters, layers=p.layers),
-        "assign": cluster.Assign(),
-    }
-
-
-def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
-    """Words, votes and the names of clusters; without a vocabulary, the table of clusters alone."""
-    c = config.label
-    if c is None:
-        return {"label": naming.Label()}
-    steps: dict[str, Stage] = {}
-    if c.captions:
-        steps["phrases"] = words.Phrases(column=c.captions)
-        steps["mine"] = words.Mine(column=c.captions)
-        steps["captions"] = words.Captions(column=c.captions)
-    mined = CAPTIONS in c.vocabulary
-    if encoders and (files["wordlists"] or files["named"] or mined):
-        steps["words"] = words.Words(encoder=encoders[c.embedding], templates=c.templates, captions=mined)
-    return steps | {
-        "vote": naming.Vote(embedding=c.embedding, top=c.top),
-        "label": naming.Label(method=c.method, top=c.top, sure=c.min_confidence),
-        "labels": naming.Labels(embedding=c.embedding),
-    }
-
-
-def _scores(config: Config) -> dict[str, Stage]:
-    """Scores of clusters and names, where the classes are known."""
-    c, label = config.evaluate, config.label
-    if c is None:
-        return {}
-    steps: dict[str, Stage] = {
-        "evaluate": evaluate.Evaluate(
-            label=c.label, baseline_sample=c.baseline_sample, embeddings=config.fit.embeddings, seed=config.seed
-        )
-    }
-    if label and c.names:
-        steps["evaluate_names"] = evaluate.EvaluateNames(column=c.names, method=label.method, sure=label.min_confidence)
-    return steps
-
-
-def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
-    """Which images leave the data set, and why."""
-    c = config.curate
-    if c is None:
-        return {}
-    title, images, others = config.name, config.report.images, _pages(config)
-    steps = _duplicates(config, c.duplicates, others) if c.duplicates else {}
-    threshold = None
-    if o := c.outliers:
-        threshold = o.threshold
-        steps["oddities"] = outliers.Oddities(
-            embeddings=config.fit.embeddings,
-            neighbours=o.neighbours,
-            sample=o.sample,
-            similarity=o.similarity,
-            captions=o.captions,
-            tower=encoders[EMBEDDING] if o.captions else None,
-            seed=config.seed,
-        )
-        steps["scales"] = outliers.Scales(similarity=o.similarity)
-        steps["outliers"] = outliers.Outliers()
-    if c.size is not None:
-        steps["balance"] = curate.Balance(size=c.size, power=c.power, by=c.by, threshold=threshold, seed=config.seed)
-    steps["curate"] = curate.Curate(threshold=threshold)
-    steps["curation"] = curate.Summary(asked=c.size)
-    if c.outliers:
-        steps["outliers_page"] = curation_pages.OutliersPage(
-            title=title, threshold=threshold, others=others, images=images
-        )
-    how = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
-    steps["balance_page"] = curation_pages.BalancePage(title=title, how=how, others=others, images=images)
-    return steps
-
-
-def _duplicates(config: Config, d: Duplicates, others: Mapping[str, str]) -> dict[str, Stage]:
-    """Groups of near-duplicates, and which image of each is kept."""
-    return {
-        "scatter": duplicate_pairs.Scatter(
-            embeddings=config.fit.embeddings, neighbours=d.neighbours, similarity=d.similarity, bytes=d.bytes
-        ),
-        "search": duplicate_pairs.Search(lowest=d.lowest),
-        "group": duplicate_groups.Group(threshold=d.threshold, lowest=d.lowest, keep=d.keep, neighbours=d.neighbours),
-        "duplicates": duplicate_groups.Duplicates(images=config.report.images),
-        "duplicates_page": curation_pages.DuplicatesPage(
-            title=config.name,
-            threshold=d.threshold,
-            keep=d.keep,
-            neighbours=d.neighbours,
-            bytes=d.bytes,
-            others=others,
-        ),
-    }
-
-
-def _pages(config: Config) -> dict[str, str]:
-    """The curation pages of the run: file and title."""
-    c = config.curate
-    if c is None:
-        return {}
-    exists = {"duplicates_page.html": c.duplicates, "outliers_page.html": c.outliers, "balance_page.html": True}
-    return {file: section_pages.PAGES[file] for file, present in exists.items() if present}
-
-
-def _display(config: Config) -> dict[str, Stage]:
-    """Examples, the map, thumbnails, the page and the plots."""
-    steps: dict[str, Stage] = {
-        "examples": examples.Examples(),
-        "map": examples.Map(seed=config.seed),
-        "thumbnails": examples.Thumbnails(images=config.report.images),
-    }
-    if config.evaluate:
-        steps["confusion"] = report.Confusion(label=config.evaluate.label)
-    settings = config.dump(exclude={"resources", "root"}, exclude_none=True)
-    steps["report"] = report.Report(
-        title=config.name,
-        about=yaml.safe_dump(settings, sort_keys=False, allow_unicode=True),
-        asked=config.partition.n_clusters is not None,
-        images=config.report.images,
-        beside=_pages(config),
-    )
-    steps["plots"] = report.Plots(title=config.name)
-    return steps
-
-
-def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
-    """An encoder with absolute paths and the hash of its weights. ConfigError if they cannot be loaded."""
-    from cpp.encoding import pretrained
-
-    is_file = settings.pretrained.endswith(SUFFIXES)
-    paths = {
-        "configs": config.locate(settings.configs) if settings.configs else None,
-        "pretrained": config.locate(settings.pretrained) if is_file else settings.pretrained,
-    }
-    for key, path in paths.items():
-        if path and filesystem.is_remote(path):
-            raise ConfigError(
-                f"encode, column {column}: encode.{key} is {path}: models and weights must be files on a disk of every "
-                "machine that has workers; give the absolute path there"
-            )
-    located = settings.model_copy(update=paths)
-    try:
-        if located.configs:
-            pretrained.register(located.configs)
-        weights = pretrained.identity(located.model, located.pretrained).sha256
-        return artifacts.Model(**located.model_dump(), weights=weights)
-    except ValueError as error:
-        raise ConfigError(f"encode, column {column}: {error}") from error
 
 
 class Part(NamedTuple):
@@ -272,3 +73,148 @@ def fitted(config: Config) -> Part:
 def plan(config: Config, names: Collection[str] = ()) -> list[Step]:
     """The named steps and those that they need, by default all, planned as if all earlier steps were done."""
     return fitted(config).plan(names)[0]
+
+
+def pipeline(config: Config, files: Files) -> dict[str, Stage]:
+    """The steps of a run in order. ConfigError, before anything starts, for settings that the inputs do not allow."""
+    encoders: dict[str, artifacts.Model] = {}
+    if config.encode:
+        encoders = {column: _encoder(config, column, encoder) for column, encoder in config.encode.columns.items()}
+    return {
+        **_features(config, files, encoders),
+        **_clusters(config),
+        **_names(config, files, encoders),
+        **_curation(config, encoders),
+        **_display(config),
+    }
+
+
+def _stage(config: Config, kind: type[Stage], section: Section | None = None, **settings: Any) -> Stage:
+    """A stage. Its settings are `settings`, and the keys of the same name in its section and of the whole run."""
+    run = {"embeddings": config.fit.embeddings, "seed": config.seed, "title": config.name}
+    run |= {"images": config.report.images, "others": _pages(config)}
+    values = {**run, **dict(section or ()), **settings}
+    return kind(**{name: values[name] for name in inspect.signature(kind).parameters if name in values})
+
+
+def _features(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
+    """Images or existing vectors to FEATURES."""
+    if config.import_ is None:
+        return {"encode": _stage(config, encode.Encode, config.images, encoders=encoders)}
+    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+    if dim is None:
+        folder = f"{config.locate(config.import_.path)}/img_emb"
+        raise ConfigError(f"import.path: none of the .npy files in {folder} can be read")
+    return {"import": _stage(config, encode.Import, config.import_, dim=dim)}
+
+
+def _clusters(config: Config) -> dict[str, Stage]:
+    """FEATURES to CODES, fine groups, K, layers and ASSIGNMENTS."""
+    stage, p = functools.partial(_stage, config), config.partition
+    n_clusters = p.n_clusters if config.fit.recipe == "discriminant" else None
+    return {
+        "fit": stage(fit.Fit, fit=config.fit, n_clusters=n_clusters),
+        "project": stage(fit.Project),
+        "partition": stage(cluster.Partition, p),
+        "measure": stage(cluster.Measure),
+        "layers": stage(cluster.Layers, p),
+        "assign": stage(cluster.Assign),
+    }
+
+
+def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
+    """Words, votes and names of clusters, or the table of clusters alone; scores where the classes are known."""
+    stage, c, e = functools.partial(_stage, config), config.label, config.evaluate
+    steps: dict[str, Stage] = {}
+    if c is None:
+        steps["label"] = stage(naming.Label)
+    else:
+        if c.captions:
+            kinds = {"phrases": words.Phrases, "mine": words.Mine, "captions": words.Captions}
+            steps |= {name: stage(kind, column=c.captions) for name, kind in kinds.items()}
+        mined = CAPTIONS in c.vocabulary
+        if encoders and (files["wordlists"] or files["named"] or mined):
+            steps["words"] = stage(words.Words, c, encoder=encoders[c.embedding], captions=mined)
+        steps["vote"] = stage(naming.Vote, c)
+        steps["label"] = stage(naming.Label, c, sure=c.min_confidence)
+        steps["labels"] = stage(naming.Labels, c)
+    if e:
+        steps["evaluate"] = stage(evaluate.Evaluate, e)
+    if c and e and e.names:
+        steps["evaluate_names"] = stage(evaluate.EvaluateNames, c, column=e.names, sure=c.min_confidence)
+    return steps
+
+
+def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
+    """Which images leave the data set, and why."""
+    stage, c = functools.partial(_stage, config), config.curate
+    if c is None:
+        return {}
+    steps: dict[str, Stage] = {}
+    if d := c.duplicates:
+        steps["scatter"] = stage(duplicate_pairs.Scatter, d)
+        steps["search"] = stage(duplicate_pairs.Search, d)
+        steps["group"] = stage(duplicate_groups.Group, d)
+        steps["duplicates"] = stage(duplicate_groups.Duplicates)
+        steps["duplicates_page"] = stage(curation_pages.DuplicatesPage, d)
+    if o := c.outliers:
+        steps["oddities"] = stage(outliers.Oddities, o, tower=encoders[EMBEDDING] if o.captions else None)
+        steps["scales"] = stage(outliers.Scales, o)
+        steps["outliers"] = stage(outliers.Outliers)
+    threshold = o.threshold if o else None
+    if c.size is not None:
+        steps["balance"] = stage(curate.Balance, c, threshold=threshold)
+    steps["curate"] = stage(curate.Curate, threshold=threshold)
+    steps["curation"] = stage(curate.Summary, asked=c.size)
+    if o:
+        steps["outliers_page"] = stage(curation_pages.OutliersPage, o)
+    how = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
+    steps["balance_page"] = stage(curation_pages.BalancePage, how=how)
+    return steps
+
+
+def _pages(config: Config) -> dict[str, str]:
+    """The curation pages of the run: file and title."""
+    c = config.curate
+    if c is None:
+        return {}
+    exists = {"duplicates_page.html": c.duplicates, "outliers_page.html": c.outliers, "balance_page.html": True}
+    return {file: section_pages.PAGES[file] for file, present in exists.items() if present}
+
+
+def _display(config: Config) -> dict[str, Stage]:
+    """Examples, the map, thumbnails, the page and the plots."""
+    stage = functools.partial(_stage, config)
+    kinds = {"examples": examples.Examples, "map": examples.Map, "thumbnails": examples.Thumbnails}
+    steps = {name: stage(kind) for name, kind in kinds.items()}
+    if config.evaluate:
+        steps["confusion"] = stage(report.Confusion, config.evaluate)
+    settings = config.dump(exclude={"resources", "root"}, exclude_none=True)
+    about = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    asked = config.partition.n_clusters is not None
+    steps["report"] = stage(report.Report, about=about, asked=asked, beside=_pages(config))
+    steps["plots"] = stage(report.Plots)
+    return steps
+
+
+def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
+    """An encoder with absolute paths and the hash of its weights. ConfigError if they cannot be loaded."""
+    from cpp.encoding import pretrained
+
+    keys = ["configs"] if settings.configs else []
+    keys += ["pretrained"] if settings.pretrained.endswith(SUFFIXES) else []  # otherwise it is a tag of open_clip
+    paths = {key: config.locate(getattr(settings, key)) for key in keys}
+    for key, path in paths.items():
+        if filesystem.is_remote(path):
+            raise ConfigError(
+                f"encode, column {column}: encode.{key} is {path}: models and weights must be files on a disk of every "
+                "machine that has workers; give the absolute path there"
+            )
+    located = settings.model_copy(update=paths)
+    try:
+        if located.configs:
+            pretrained.register(located.configs)
+        weights = pretrained.identity(located.model, located.pretrained).sha256
+        return artifacts.Model(**located.model_dump(), weights=weights)
+    except ValueError as error:
+        raise ConfigError(f"encode, column {column}: {error}") from error

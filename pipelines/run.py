@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -52,24 +53,15 @@ def in_ranks(config: Config, step: str) -> bool:
     Ranks on several nodes need a folder that all of them see, which a bucket is not.
     """
     r = config.resources
-    return (
-        step == "fit"
-        and config.fit.recipe == "paper"
-        and r.workers > 1
-        and r.gpus >= 1
-        and not (r.ray_address and filesystem.is_remote(config.root))
-    )
+    is_shared = not (r.ray_address and filesystem.is_remote(config.root))
+    return step == "fit" and config.fit.recipe == "paper" and r.workers > 1 and r.gpus >= 1 and is_shared
 
 
 class Run:
     """One run of a configuration, or of a part of a run. `outcomes` has the result of each step in order."""
 
     def __init__(
-        self,
-        run: Config | Part,
-        names: Sequence[str] = (),
-        local: bool = False,
-        allow_failed: bool = False,
+        self, run: Config | Part, names: Sequence[str] = (), local: bool = False, allow_failed: bool = False
     ) -> None:
         """List the inputs and build the stages. `names` limits the run to these steps and those that they depend on.
 
@@ -84,7 +76,6 @@ class Run:
         self.outcomes: dict[str, Outcome] = {}
         self.shown: str | None = None  # start time of the complete run whose results the stable names show
         self._accounting = RowAccounting()
-        self._pool: Pool | None = None
         gpus = self.config.resources.gpus
         if local and gpus and not torch.cuda.is_available():
             raise ResourceError(f"resources.gpus is {gpus:g} and this machine has no GPU: set it to 0")
@@ -137,9 +128,11 @@ class Run:
             errors = self._execute(planned)
             planned = plan_step(name, stage, self.files, self.store)
         outcome.done = len(planned.done)
-        for task in planned.todo:
-            outcome.failed.append(errors[task.shard])
-            self._quarantine(name, errors[task.shard])
+        outcome.failed = [errors[task.shard] for task in planned.todo]
+        for result in outcome.failed:
+            trace = self.store.root / "failed" / f"{name}-{result.shard}.txt"
+            trace.parent.mkdir(exist_ok=True)
+            trace.write_text(result.traceback or f"{result.error}\n", encoding="utf-8")
         try:
             outcome.counts = self._accounting.check(planned)
         except DamagedError as error:
@@ -169,13 +162,10 @@ class Run:
 
     def _execute(self, planned: Step) -> dict[str, Result]:
         """Process the shards without results. Returns the failed results by shard."""
-        r = self.config.resources
+        r, stage = self.config.resources, planned.stage
         ranks = not self.local and in_ranks(self.config, planned.name)
-        threads = r.cpus
-        if not planned.stage.each and not ranks:  # a step that runs once gets all CPUs
-            threads *= r.workers
+        threads = r.cpus if stage.each or ranks else r.cpus * r.workers  # a step that runs once gets all CPUs
         cache = None if filesystem.is_remote(self.config.root) else self.store.root / "cache"
-        stage = planned.stage
         context = Context.create(stage.whole, self.files, r, gpu=stage.gpu, threads=threads, cache=cache)
         self.store.save()  # so that the report can read the event log
         todo, products = planned.todo, next(iter(planned.outputs.values()))
@@ -185,8 +175,7 @@ class Run:
             if self.local:
                 results: Iterator[Result] = run_in_process(stage, context, todo, self.store)
             else:
-                pool = self._start_pool()
-                results = (pool.results_from_ranks if ranks else pool.results)(stage, context, todo)
+                results = (self._pool.results_from_ranks if ranks else self._pool.results)(stage, context, todo)
             for result in results:
                 self.progress.finish_shard(result, products[result.shard].fingerprint)
                 if result.error:
@@ -199,13 +188,12 @@ class Run:
             self.progress.finish_step()
         return errors
 
-    def _start_pool(self) -> Pool:
+    @functools.cached_property
+    def _pool(self) -> Pool:
         """The pool of workers, which starts with the first step that has something to do."""
         from pipelines.ray_backend.pool import Pool
 
-        if self._pool is None:
-            self._pool = self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line))
-        return self._pool
+        return self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line))
 
     def _publish(self, stage: Stage) -> None:
         """Point the stable names of a stage at its results, or remove them if it did not start."""
@@ -213,29 +201,24 @@ class Run:
             files = self.files.get(product.name, {})
             self.store.publish(product, zip(files, FilePaths(files), strict=True))
 
-    def _quarantine(self, name: str, result: Result) -> None:
-        """Write the traceback of a failed shard to the folder `failed`."""
-        path = self.store.root / "failed" / f"{name}-{result.shard}.txt"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(result.traceback or f"{result.error}\n", encoding="utf-8")
-
     def totals(self) -> dict[str, int]:
         """Count input, rejected and clustered images. AccountingError if the clusters' sizes do not add up."""
         counts = {name: outcome.counts for name, outcome in self.outcomes.items() if outcome.counts}
         totals: dict[str, int] = {}
         for first in {"import", "encode"} & counts.keys():
             totals |= {"images": counts[first].rows_in, "rejected": counts[first].rejected}
-        if "assign" in counts:
-            totals["clustered"] = counts["assign"].rows_out
-            if "label" in self.stages and (clusters := self.files.get("clusters")):
-                with scratch.local_copy(next(iter(clusters.values())).path) as path:
-                    table = tables.read(path, columns=["layer", "size"])
-                for layer in table.group_by("layer").aggregate([("size", "sum")]).to_pylist():
-                    if (members := layer["size_sum"]) != totals["clustered"]:
-                        raise AccountingError(
-                            f"{totals['clustered']} images were assigned, but the clusters have {members}: remove "
-                            f"{self.store.address}/cache/clusters and run again"
-                        )
+        if "assign" not in counts:
+            return totals
+        totals["clustered"] = counts["assign"].rows_out
+        for file in self.files.get("clusters", {}).values() if "label" in self.stages else ():
+            with scratch.local_copy(file.path) as path:
+                table = tables.read(path, columns=["layer", "size"])
+            for members in table.group_by("layer").aggregate([("size", "sum")])["size_sum"].to_pylist():
+                if members != totals["clustered"]:
+                    raise AccountingError(
+                        f"{totals['clustered']} images were assigned, but the clusters have {members}: remove "
+                        f"{self.store.address}/cache/clusters and run again"
+                    )
         return totals
 
     def _record(self, state: str, started: str) -> None:

@@ -12,28 +12,34 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp.files.tables import batches, matrix
+from cpp.files.tables import align_batches, batches, matrix
 from cpp.files.top_rows import SmallestRows
 from cpp.naming.votes import SimilaritySums
 
 
 def nearest_images(
-    features: Sequence[str], column: str, text_d: NDArray[np.floating], n: int, prefetch: int
+    features: Sequence[str],
+    assignments: Sequence[str],
+    column: str,
+    text_d: NDArray[np.floating],
+    n: int,
+    prefetch: int,
 ) -> list[dict[str, Any]]:
-    """The `n` images with the largest cosine to a unit vector: `key`, `cosine`, and `row`, counted over all files.
+    """The `n` images with the largest cosine to a unit vector: `key`, `cosine`, `image_shard`, and `in_cluster`.
 
-    One pass; memory does not grow with the files. ValueError if the dimensions differ.
+    One pass over FEATURES and ASSIGNMENTS of the same shards; memory does not grow with the files. ValueError if the
+    dimensions differ.
     """
-    least, start = SmallestRows(n), 0
-    for batch in batches(features, ["key", column], prefetch):
+    least = SmallestRows(n)
+    streams = (batches(features, ["key", column], prefetch), batches(assignments, ["cluster", "image_shard"], prefetch))
+    for batch, assigned in align_batches(*streams):
         X = matrix(batch[column]).astype(np.float32)
         if X.shape[1] != len(text_d):
             raise ValueError(f"the images have dimension {X.shape[1]}, the text {len(text_d)}")
         cosine = X @ text_d.astype(np.float32)
         rows = {"cluster": np.zeros(len(X), np.int32), "key": batch["key"], "cosine": cosine}
-        rows["row"] = np.arange(start, start + len(X))
+        rows |= {"in_cluster": assigned["cluster"], "image_shard": assigned["image_shard"]}
         least.add(-cosine, pa.record_batch(rows))
-        start += len(X)
     return least.rows()
 
 

@@ -31,25 +31,9 @@ from pipelines.engine.shard_index import Fingerprints
 from pipelines.engine.stage import Stage
 
 
-@dataclass
-class Folder:
-    """A run folder: the fingerprints that configurations refer to, and the products that their steps write."""
-
-    store: Store
-    fingerprints: list[Fingerprints] = field(default_factory=list)
-    products: set[str] = field(default_factory=set)
-
-    def refer(self, steps: Iterable[Step]) -> None:
-        """Add the fingerprints and products of steps."""
-        for step in steps:
-            self.fingerprints.append(step.fingerprints)
-            self.products |= step.outputs.keys()
-
-
 class Stale(NamedTuple):
     """Results of a product that no configuration refers to. `size` in bytes; `gone` if no step writes the product."""
 
-    store: Store
     product: Product
     names: Sequence[str]
     size: int
@@ -57,29 +41,49 @@ class Stale(NamedTuple):
 
 
 @dataclass
-class Survey:
-    """Results to remove, and what stays: results under stable names, foreign files, and folders with the reason."""
+class Folder:
+    """A run folder: the fingerprints that configurations refer to, and the products that their steps write.
 
+    `sort` adds the results to remove, and what stays: the number of results under stable names, and foreign files.
+    """
+
+    store: Store
+    fingerprints: list[Fingerprints] = field(default_factory=list)
+    products: set[str] = field(default_factory=set)
     stale: list[Stale] = field(default_factory=list)
     shown: int = 0
     foreign: list[str] = field(default_factory=list)
-    left: set[str] = field(default_factory=set)
 
-    @property
-    def size(self) -> str:
-        return format_bytes(sum(stale.size for stale in self.stale))
+    def refer(self, steps: Iterable[Step]) -> None:
+        """Add the fingerprints and products of steps."""
+        for step in steps:
+            self.fingerprints.append(step.fingerprints)
+            self.products |= step.outputs.keys()
 
-    def lines(self) -> Iterator[str]:
-        yield f"{sum(len(s.names) for s in self.stale):,} results that no configuration refers to, {self.size}"
-        for s in self.stale:
-            gone = ", with their stable names: no configuration has a step for them" if s.gone else ""
-            folder = f"{s.store.address}/cache/{s.product.name}"
-            yield f"    {folder}: {len(s.names):,} results, {format_bytes(s.size)}{gone}"
-        if self.shown:
-            yield f"{self.shown:,} more stay until a run replaces them: the last run shows them under stable names"
-        if self.foreign:
-            yield f"{len(self.foreign):,} files stay that no step wrote, such as {self.foreign[0]}"
-        yield from sorted(self.left)
+    def sort(self) -> None:
+        """List the results. One under a stable name stays with all of the same task, which share a fingerprint."""
+        products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
+        used, shown = np.concatenate(self.fingerprints), set[str]()
+        unused: dict[Product, list[tuple[str, str, Result]]] = {}  # file, fingerprint, result
+        for product in products.values():
+            results, unused[product] = self.store.results(product), []
+            pattern = re.compile(rf".+-([0-9a-f]{{16}}){re.escape(product.suffix)}")
+            matches = {file: pattern.fullmatch(file) for file in sorted(results)}
+            self.foreign += [f"{self.store.address}/cache/{product.name}/{f}" for f, m in matches.items() if not m]
+            fingerprints = {file: match[1] for file, match in matches.items() if match}
+            numbers = np.fromiter((int(text, 16) for text in fingerprints.values()), np.uint64, len(fingerprints))
+            for (file, text), is_used in zip(fingerprints.items(), np.isin(numbers, used), strict=True):
+                if not is_used:
+                    unused[product].append((file, text, results[file]))
+            if product.name in self.products:
+                shown |= {text for _, text, result in unused[product] if result.shown}
+        for product, entries in unused.items():
+            gone = product.name not in self.products
+            removed = [(file, result.size) for file, text, result in entries if gone or text not in shown]
+            self.shown += len(entries) - len(removed)
+            if removed:
+                files, sizes = zip(*removed, strict=True)
+                self.stale.append(Stale(product, files, sum(sizes), gone))
 
 
 def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
@@ -93,9 +97,10 @@ def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
     for store in stores:
         if holder := store.holder():
             raise LockedError(f"a run is writing to {store.address} ({holder}): wait for it, or stop it")
-    survey = look(configs, run, appended)
-    yield from survey.lines()
-    if not survey.stale:
+    folders, unread = look(configs, run, appended)
+    yield from _lines(folders)
+    yield from sorted(unread)
+    if not any(folder.stale for folder in folders):
         return
     if not yes:
         yield "nothing was removed: the same command with --yes removes them"
@@ -103,17 +108,18 @@ def clean(configs: Sequence[Config], yes: bool) -> Iterator[str]:
     with ExitStack() as stack:
         for store in stores:
             stack.enter_context(store.lock())
-        survey = look(configs, run, appended)  # a run may have finished since
-        for stale in survey.stale:
-            if stale.gone:
-                stale.store.publish(stale.product, ())
-            stale.store.remove(stale.product, stale.names)
-    yield f"removed; {survey.size} are free again"
+        folders, _ = look(configs, run, appended)  # a run may have finished since
+        for folder in folders:
+            for stale in folder.stale:
+                if stale.gone:
+                    folder.store.publish(stale.product, ())
+                folder.store.remove(stale.product, stale.names)
+    yield f"removed; {_size(folders)} are free again"
 
 
-def look(configs: Sequence[Config], run: Store, appended: Store) -> Survey:
-    """The results that no configuration refers to, in `run` and in the folder of its `appended` shards."""
-    main, more, survey = Folder(run), Folder(appended), Survey()
+def look(configs: Sequence[Config], run: Store, appended: Store) -> tuple[list[Folder], set[str]]:
+    """The run folder, and that of the appended shards unless it stays as it is, for the reasons that are returned."""
+    main, more, unread = Folder(run), Folder(appended), set[str]()
     for fitted in map(graph.fitted, configs):
         for finished in (False, True):  # the results of all shards, and those without failed shards
             steps, part = fitted.plan(finished=finished)
@@ -121,43 +127,33 @@ def look(configs: Sequence[Config], run: Store, appended: Store) -> Survey:
             try:
                 later = parts.appended(part)
             except UserError as error:
-                survey.left.add(f"{appended.address} is left as it is: {error}")
+                unread.add(f"{appended.address} is left as it is: {error}")
                 continue
             if later:
                 more.refer(later.plan()[0])
                 more.refer(later.plan(finished=True)[0])
-    for folder in [main] if survey.left or not more.fingerprints else [main, more]:
-        _sort(folder, survey)
-    return survey
+    folders = [main] if unread or not more.fingerprints else [main, more]
+    for folder in folders:
+        folder.sort()
+    return folders, unread
 
 
-def _sort(folder: Folder, survey: Survey) -> None:
-    """Add the results of a folder to the survey.
+def _lines(folders: Sequence[Folder]) -> Iterator[str]:
+    number = sum(len(stale.names) for folder in folders for stale in folder.stale)
+    yield f"{number:,} results that no configuration refers to, {_size(folders)}"
+    for folder in folders:
+        for product, names, size, gone in folder.stale:
+            end = ", with their stable names: no configuration has a step for them" if gone else ""
+            where = f"{folder.store.address}/cache/{product.name}"
+            yield f"    {where}: {len(names):,} results, {format_bytes(size)}{end}"
+    if shown := sum(folder.shown for folder in folders):
+        yield f"{shown:,} more stay until a run replaces them: the last run shows them under stable names"
+    if foreign := [path for folder in folders for path in folder.foreign]:
+        yield f"{len(foreign):,} files stay that no step wrote, such as {foreign[0]}"
 
-    A result under a stable name stays with all results of the same task, which share a fingerprint.
-    """
-    products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
-    used, shown = np.concatenate(folder.fingerprints), set[str]()
-    unused: dict[str, list[tuple[str, str, Result]]] = {}  # by product: file, fingerprint, result
-    for name, product in products.items():
-        results, unused[name] = folder.store.results(product), []
-        pattern = re.compile(rf".+-([0-9a-f]{{16}}){re.escape(product.suffix)}")
-        matches = {file: pattern.fullmatch(file) for file in sorted(results)}
-        survey.foreign += [f"{folder.store.address}/cache/{name}/{f}" for f, match in matches.items() if not match]
-        fingerprints = {file: match[1] for file, match in matches.items() if match}
-        numbers = np.fromiter((int(text, 16) for text in fingerprints.values()), np.uint64, len(fingerprints))
-        for (file, text), is_used in zip(fingerprints.items(), np.isin(numbers, used), strict=True):
-            if not is_used:
-                unused[name].append((file, text, results[file]))
-        if name in folder.products:
-            shown |= {text for _, text, result in unused[name] if result.shown}
-    for name, entries in unused.items():
-        gone = name not in folder.products
-        removed = [(file, result.size) for file, text, result in entries if gone or text not in shown]
-        survey.shown += len(entries) - len(removed)
-        if removed:
-            files, sizes = zip(*removed, strict=True)
-            survey.stale.append(Stale(folder.store, products[name], files, sum(sizes), gone))
+
+def _size(folders: Sequence[Folder]) -> str:
+    return format_bytes(sum(stale.size for folder in folders for stale in folder.stale))
 
 
 def _root(configs: Sequence[Config]) -> str:

@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -43,52 +42,14 @@ REASON = "reason"
 ADDED = {*LABELS.names[1:], REASON}  # columns added to those of ASSIGNMENTS
 
 
-@dataclass(frozen=True)
-class Predicted:
-    """A row for each image, in the order of the input: the columns of ASSIGNMENTS, of LABELS, and `reason`.
-
-    For a rejected image, all columns but `key` and `reason` are null. `names` has the name or guess of each cluster.
-    """
-
-    rows: pa.Table
-    names: Mapping[int, str]
-
-    @property
-    def rejected(self) -> int:
-        return len(self.rows) - int(self.rows[REASON].null_count)
-
-    def table(self) -> Table:
-        """The first rows as a table for the terminal."""
-        shown = self.rows.slice(0, SHOWN).to_pylist()
-        sure = ["sure"] if "confidence" in self.rows.column_names else []
-        numbers = map(number, (*sure, "score", "margin"))
-        rejected = ["rejected"] if any(row[REASON] for row in shown) else []
-        table = plain_table("image", number("cluster"), title("name"), *numbers, title("runner-up"), *rejected)
-        for row in shown:
-            if row[REASON]:
-                cells = [""] * (len(table.columns) - 2) + [row[REASON]]
-            else:
-                cells = [str(row["cluster"]), self.names[row["cluster"]], *(f"{row['confidence']:.0%}" for _ in sure)]
-                cells += [f"{row['score']:.3f}", f"{row['margin']:.3f}", self.names.get(row["second"], "")]
-            table.add_row(row["key"], *cells)
-        return table
-
-    def lines(self) -> list[str]:
-        """The number of rows, and the reasons why some have no cluster."""
-        n, lines = len(self.rows), list[str]()
-        if (more := n - SHOWN) > 0:
-            lines.append(f"... and {more:,} more; --to FILE writes all of them")
-        counts = Counter(self.rows[REASON].drop_null().to_pylist())
-        why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
-        lines.append(f"{n - self.rejected:,} of {n:,} have a cluster" + (f"; rejected: {why}" if why else ""))
-        return lines
-
-
-def predict(config: Config, what: str) -> Predicted:
+def predict(config: Config, what: str) -> tuple[pa.Table, dict[int, str]]:
     """The clusters of an image, a folder of images, a tar, an .npy file of vectors or a folder in import's layout.
 
-    Raises UsageError if it does not exist, does not fit the run or cannot be read, RunStateError if the run is not
-    finished.
+    Returns a row for each image, in the order of the input, with the columns of ASSIGNMENTS, of LABELS, and `reason`,
+    and the name or guess of each cluster. For a rejected image, all columns but `key` and `reason` are null.
+
+    Raises UsageError if the input does not exist, does not fit the run or cannot be read, RunStateError if the run is
+    not finished.
     """
     fitted = finished(config, ["clusters"])
     with tempfile.TemporaryDirectory(dir=scratch.folder()) as folder:
@@ -103,7 +64,32 @@ def predict(config: Config, what: str) -> Predicted:
     with scratch.local_copy(next(iter(fitted.files["clusters"].values())).path) as path:
         clusters = tables.read(path).to_pylist()
     names = {row["cluster"]: row_title(row, "") for row in clusters if row["main"]}
-    return Predicted(pa.concat_tables(parts, promote_options="permissive"), names)
+    return pa.concat_tables(parts, promote_options="permissive"), names
+
+
+def table(rows: pa.Table, names: Mapping[int, str]) -> Table:
+    """The first rows that `predict` returned, as a table for the terminal."""
+    shown = rows.slice(0, SHOWN).to_pylist()
+    sure = ["sure"] if "confidence" in rows.column_names else []
+    rejected = ["rejected"] if any(row[REASON] for row in shown) else []
+    numbers = map(number, (*sure, "score", "margin"))
+    result = plain_table("image", number("cluster"), title("name"), *numbers, title("runner-up"), *rejected)
+    for row in shown:
+        if row[REASON]:
+            cells = [""] * (len(result.columns) - 2) + [row[REASON]]
+        else:
+            cells = [str(row["cluster"]), names[row["cluster"]], *(f"{row['confidence']:.0%}" for _ in sure)]
+            cells += [f"{row['score']:.3f}", f"{row['margin']:.3f}", names.get(row["second"], "")]
+        result.add_row(row["key"], *cells)
+    return result
+
+
+def lines(rows: pa.Table) -> list[str]:
+    """The number of rows that `predict` returned, and the reasons why some have no cluster."""
+    more = [f"... and {len(rows) - SHOWN:,} more; --to FILE writes all of them"] if len(rows) > SHOWN else []
+    counts = Counter(rows[REASON].drop_null().to_pylist())
+    why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    return [*more, f"{rows[REASON].null_count:,} of {len(rows):,} have a cluster{f'; rejected: {why}' if why else ''}"]
 
 
 def writable(to: Path) -> Path:
@@ -118,12 +104,11 @@ def writable(to: Path) -> Path:
 def write(rows: pa.Table, to: Path) -> None:
     """Write all rows; an existing file is replaced."""
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=".predict-") as folder:
-        whole = Path(folder) / "rows.parquet"
-        tables.write(rows, whole)
+        parquet, csv = Path(folder) / "rows.parquet", Path(folder) / "rows.csv"
+        tables.write(rows, parquet)
         if to.suffix == ".csv":
-            table, whole = str(whole), Path(folder) / "rows.csv"
-            write_csv(whole, [table], {name: name for name in rows.column_names})
-        os.replace(whole, to)
+            write_csv(csv, [str(parquet)], {name: name for name in rows.column_names})
+        os.replace(csv if to.suffix == ".csv" else parquet, to)
 
 
 def _inputs(fitted: Part, what: str, folder: Path) -> tuple[Mapping[str, Stage], Files]:

@@ -1,18 +1,22 @@
-"""What the commands print, and the exit codes of errors. Knows no command."""
+"""What the commands print: tables, the state of a run from its files, errors with their exit codes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
+from cpp.files.integrity import damage
 from cpp.store.lease import LockedError
-from pipelines.commands import status
+from cpp.store.object_store import open_store
 from pipelines.config.errors import UserError
 from pipelines.config.load import Config
+from pipelines.engine import event_log
 from pipelines.engine.executor import DISK_FULL
 from pipelines.engine.plan import Step
 from pipelines.engine.progress import Screen, print_table
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.run import Run  # which loads torch
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
+SHOWN = 20  # failed shards that are listed
 
 
 class Commands(TyperGroup):
@@ -95,7 +100,7 @@ def print_summary(run: Run) -> None:
             state = "ok" if outcome.ok else f"{len(outcome.failed):,} FAILED"
             table.add_row(name, f"{outcome.done:,}/{outcome.shards:,}", f"{outcome.reused:,}", *rows, state)
     print_table(table)
-    print_lines(status.failures(run.config))
+    print_lines(failures(run.config))
     if any(outcome.waits_for for outcome in run.outcomes.values()):
         print_lines(
             ["fix or remove the failed inputs and run the same command again, or continue without them: --allow-failed"]
@@ -116,3 +121,57 @@ def print_steps(config: Config, steps: Sequence[Step], verbose: bool = False) ->
                 n_lines = str(value).count("\n")
                 lines.append(f"    {key}: {f'({n_lines} lines)' if n_lines else value}")
         print_lines(lines)
+
+
+def state(config: Config) -> Iterator[str]:
+    """Whether the run is running, and the step that it is in or was in when it ended."""
+    store = open_store(config.root)
+    holder, record = store.holder(), event_log.read_run_record(store)
+    activity = event_log.last_step(store.log("events.jsonl"))
+    ended = "stopped; run the same command again to resume" if record["state"] == "running" else record["state"]
+    yield f"{config.name}: {f'running ({holder})' if holder else ended}"
+    if activity and holder:
+        yield activity.sentence()
+    elif activity and record["state"] in ("running", "interrupted"):
+        yield f"it ended at {activity.last:%Y-%m-%d %H:%M:%S} UTC in {activity.sentence(activity.last)}"
+
+
+def print_progress(config: Config, steps: Sequence[Step]) -> None:
+    """Print how far the steps of a run are, whether its configuration or inputs have changed since, and failures."""
+    print_steps(config, steps)
+    left = [step.name for step in steps if not step.complete]
+    if left and event_log.read_run_record(open_store(config.root))["state"] == "done":
+        print_lines(
+            [
+                f"{len(left)} of {len(steps)} steps, from {left[0]} on, have shards to do: inputs or settings changed "
+                "since the last run, or it ran other steps"
+            ]
+        )
+    print_lines([*failures(config), *growth(config)])
+
+
+def failures(config: Config) -> Iterator[str]:
+    """The shards that failed in the last run, and if it is incomplete the run whose results are shown."""
+    record, root = event_log.read_run_record(open_store(config.root)), config.root.rstrip("/")
+    failed = record["failed"]
+    for failure in failed[:SHOWN]:
+        yield f"failed: {failure['step']} {failure['shard']}: {failure['error']}"
+        yield f"        traceback in {root}/{failure['traceback']}"
+    if len(failed) > SHOWN:
+        yield f"failed: {len(failed) - SHOWN:,} more, see {root}/run.json"
+    if (shown := record.get("shown")) and record["state"] != "done" and shown != record["started"]:
+        yield f"{root} shows the run of {datetime.fromisoformat(shown):%Y-%m-%d %H:%M} UTC until one is complete"
+
+
+def growth(config: Config) -> Iterator[str]:
+    """How well appended images fit, and whether to fit again, if `config` is that of the run in ROOT/appended."""
+    path = open_store(config.root).log("growth.json")
+    if not path.exists() or damage(str(path)):
+        return
+    drift = json.loads(path.read_text(encoding="utf-8"))
+    fitted, appended = drift["fitted"], drift["appended"]
+    yield f"{appended['images']:,} images appended to {fitted['images']:,}: see {config.root}/report.html"
+    for reason in drift["reasons"]:
+        yield f"refit is due: {reason}"
+    if not drift["refit_due"]:
+        yield "refit is not due"

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_info
 from cpp.files.integrity import damage
 from cpp.files.tables import Counts
 from cpp.store.local import Store
-from pipelines.commands import status
+from pipelines.commands import terminal
 from pipelines.config.load import load
 from pipelines.engine import row_counts
 from pipelines.engine.executor import OpenError, run_in_process, run_task
@@ -86,7 +86,7 @@ def test_cut_off_shards_are_recomputed(done: Dataset) -> None:
     assert damaged == [("codes", "00001"), ("codes", "00002"), ("assignments", "00000"), ("likeness", "00001")]
     assert files(done.root) == before
     os.truncate(done.root / "run.json", 9)
-    assert next(status.state(load(done.config))).endswith("never started")
+    assert next(terminal.state(load(done.config))).endswith("never started")
     assert computed(go(done)) == {}
 
 

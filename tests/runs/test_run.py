@@ -21,7 +21,7 @@ from cpp.files.tables import Counts, matrix, write
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
-from pipelines.commands import status
+from pipelines.commands import terminal
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import load
 from pipelines.engine.row_counts import AccountingError
@@ -164,11 +164,11 @@ def test_stable_names_show_one_complete_run(dataset: Dataset, monkeypatch: pytes
     assert seen.pop("failed/import-00001.txt")
     assert (seen, (dataset.root / "report.html").read_bytes()) == (before, page)
     assert re.search(
-        r"run shows the run of 20.* until one is complete$", "".join(status.failures(load(dataset.config)))
+        r"run shows the run of 20.* until one is complete$", "".join(terminal.failures(load(dataset.config)))
     )
     go(dataset, allow_failed=True)
     assert not any("00001" in name for name in files(dataset.root) if not name.startswith("failed/"))
-    assert "shows the run" not in "".join(status.failures(load(dataset.config)))
+    assert "shows the run" not in "".join(terminal.failures(load(dataset.config)))
     path.write_bytes(good)
     assert go(dataset).ok
     assert files(dataset.root) == before

@@ -20,17 +20,18 @@ def test_a_search_over_files_equals_a_search_of_all_rows(tmp_path: Path) -> None
     X = unit(rng.standard_normal((50, 8))).astype(np.float16)
     paths = []
     for i, (a, b) in enumerate([(0, 20), (20, 21), (21, 50)]):
-        table = pa.table({"key": [f"k{j}" for j in range(a, b)], "embedding": matrix_column(X[a:b])})
+        columns = {"key": [f"k{j}" for j in range(a, b)], "embedding": matrix_column(X[a:b])}
+        table = pa.table(columns | {"cluster": range(a, b), "image_shard": ["a.tar"] * (b - a)})
         write(table, tmp_path / f"{i}.parquet")
         paths.append(str(tmp_path / f"{i}.parquet"))
     text = unit(rng.standard_normal(8))
-    images = nearest_images(paths, "embedding", text, 5, 2)
+    images = nearest_images(paths, paths, "embedding", text, 5, 2)
     order = np.argsort(-(X.astype(np.float32) @ text.astype(np.float32)))[:5]
-    assert [row["row"] for row in images] == order.tolist()
+    assert [row["in_cluster"] for row in images] == order.tolist()
     assert [row["key"] for row in images] == [f"k{j}" for j in order]
     assert images[0]["cosine"] == pytest.approx(float(X[order[0]].astype(float) @ text), abs=1e-3)
     with pytest.raises(ValueError, match="the images have dimension 8, the text 3"):
-        nearest_images(paths, "embedding", text[:3], 5, 2)
+        nearest_images(paths, paths, "embedding", text[:3], 5, 2)
 
 
 def test_nearest_clusters_by_hand() -> None:

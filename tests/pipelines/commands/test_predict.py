@@ -124,27 +124,27 @@ def test_a_bad_image_is_a_row_with_the_reason(seen: Dataset) -> None:
 def test_vectors_of_either_kind_of_run(known: Dataset) -> None:
     config, expected = load(known.config), kept(known.root, 2)
     file = known.folder / "data/img_emb/img_emb_2.npy"
-    found = predict.predict(config, str(file)).rows
+    found = predict.predict(config, str(file))[0]
     names = [name for name in expected.column_names if name not in ("key", "image_shard")]
     assert same(found, expected, names)
     assert found["key"].to_pylist() == [f"img_emb_2/{i}" for i in range(40)]
-    whole = predict.predict(config, str(known.folder / "data"))
+    rows, names_of_clusters = predict.predict(config, str(known.folder / "data"))
     clusters = pd.read_parquet(known.root / "clusters.parquet").query("main").set_index("cluster")
-    assert whole.names == clusters["name"].to_dict()
-    assert same(whole.rows, pa.concat_tables(kept(known.root, shard) for shard in range(3)), ["key", *names])
+    assert names_of_clusters == clusters["name"].to_dict()
+    assert same(rows, pa.concat_tables(kept(known.root, shard) for shard in range(3)), ["key", *names])
     X = np.load(file).astype(np.float32)
     X[3], X[5, 0] = 0, np.nan
     np.save(known.folder / "bad.npy", X)
-    bad = predict.predict(config, str(known.folder / "bad.npy"))
-    assert same(bad.rows.take([0, 1, 2, 4]), expected.take([0, 1, 2, 4]), names)
-    assert bad.rows["reason"].to_pylist()[3:6] == ["vector is zero", None, "vector is not finite"]
+    bad, _ = predict.predict(config, str(known.folder / "bad.npy"))
+    assert same(bad.take([0, 1, 2, 4]), expected.take([0, 1, 2, 4]), names)
+    assert bad["reason"].to_pylist()[3:6] == ["vector is zero", None, "vector is not finite"]
 
 
 def test_vectors_for_a_run_of_images(seen: Dataset) -> None:
     features = pq.read_table(seen.root / "features/00000.parquet")["embedding"].to_pylist()
     file = seen.folder / "own.npy"
     np.save(file, np.array(features, np.float32))
-    found = predict.predict(load(seen.config), str(file)).rows
+    found = predict.predict(load(seen.config), str(file))[0]
     expected = kept(seen.root)
     assert found["cluster"].equals(expected["cluster"])
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-3)
@@ -200,9 +200,8 @@ def test_a_step_that_does_not_start_is_one_error(known: Dataset, tmp_path: Path)
 def test_what_is_not_printed_is_counted_and_one_cluster_has_no_second(n: int, more: list[str]) -> None:
     row = {"key": "a", "cluster": 0, "score": 1.0, "second": -1, "margin": 0.5}
     rows = pa.Table.from_pylist([row] * n).append_column("reason", pa.nulls(n, pa.string()))
-    found = predict.Predicted(rows, {0: "thing"})
-    assert found.table().row_count == 20
-    assert found.lines() == [*more, f"{n} of {n} have a cluster"]
+    assert predict.table(rows, {0: "thing"}).row_count == 20
+    assert predict.lines(rows) == [*more, f"{n} of {n} have a cluster"]
 
 
 def test_a_folder_without_images_and_a_damaged_tar_of_a_run_of_images(seen: Dataset) -> None:
@@ -238,7 +237,7 @@ def test_of_a_run_and_vectors_on_s3(dataset: Dataset, s3: ObjectStore) -> None:
     assert call("run", dataset.config, *STEPS, *root)[0] == 0
     fs = filesystem.connect("s3://bucket")[0]
     fs.put(str(dataset.folder / "data/img_emb/img_emb_0.npy"), "bucket/new/img_emb_0.npy")
-    found = predict.predict(load(dataset.config, root[1:]), "s3://bucket/new/img_emb_0.npy").rows
+    found = predict.predict(load(dataset.config, root[1:]), "s3://bucket/new/img_emb_0.npy")[0]
     assert same(found, pq.read_table("bucket/run/assignments/00000.parquet", filesystem=fs), OWN[1:])
     code, said = call("predict", dataset.config, "s3://bucket/absent.npy", *root)
     assert code == 2

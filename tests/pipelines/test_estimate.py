@@ -1,18 +1,18 @@
-"""The estimate: remaining time and disk from the log, from the files of the run, and from measured rates."""
+"""The estimate: rows of the inputs, and remaining time and disk from the log, the files of the run and rates."""
 
+import json
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from cpp.store.object_store import open_store
 from pipelines.__main__ import app
 from pipelines.config.load import load
 from pipelines.engine import machine
 from pipelines.engine.event_log import StepTotals
 from pipelines.engine.plan import Step
-from pipelines.estimate import table
-from pipelines.estimate.rates import RATES
-from pipelines.estimate.table import Remaining, remain
+from pipelines.estimate import RATES, Remaining, _misfits, count_rows, remain
 from pipelines.graph import plan
 from tests.support.datasets import Dataset
 from tests.support.runs import go
@@ -24,15 +24,15 @@ def planned(dataset: Dataset, name: str) -> tuple[Any, Step, Any]:
     """Configuration, step and store of a run over three shards."""
     config = load(dataset.config, SETTINGS)
     (step,) = (step for step in plan(config) if step.name == name)
-    return config, step, table.open_store(config.root)
+    return config, step, open_store(config.root)
 
 
 def test_a_step_over_shards_takes_the_measured_time_shared_by_the_workers(dataset: Dataset) -> None:
     config, step, store = planned(dataset, "project")
     line = remain(config, step, 900_000, None, store)
     assert (line.rows, line.shards, line.source) == (900_000, 3, "measured")
-    assert line.seconds == 900_000 / (RATES["project"].rows_per_second or 0) / 2
-    assert line.bytes == 900_000 * (RATES["project"].bytes_per_row or 0)
+    assert line.seconds == 900_000 / (RATES["project"][0] or 0) / 2
+    assert line.bytes == 900_000 * RATES["project"][1]
 
 
 def test_the_log_comes_before_the_measured_rate(dataset: Dataset) -> None:
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_named_with_the_key_to_change(dataset: Dataset, mon
     monkeypatch.setattr(machine, "free_bytes", lambda folder: 10)
     monkeypatch.setattr(machine, "memory_bytes", lambda: 2_000_000_000)
     lines = [Remaining("features", 160, 3, 1.0, 8e9, "measured"), Remaining("codes", 160, 3, 1.0, 1e9, "measured")]
-    clusters, disk, *others = table._misfits(config, 160, lines)
+    clusters, disk, *others = _misfits(config, 160, lines)
     assert clusters == "partition.n_clusters is 200, but the partition sees 160 rows only: lower it"
     assert "write about 9 GB" in disk
     assert "the step features writes 8 GB" in disk
@@ -88,3 +88,30 @@ def test_gpu_memory_is_not_estimated(dataset: Dataset) -> None:
     gpus = ["--set", "resources.gpus=1", "--set", "resources.ray_address=auto"]
     called = CliRunner().invoke(app, ["plan", str(dataset.config), "import", "--estimate", *gpus])
     assert "GPU memory is not estimated" in called.output
+
+
+def test_rows_of_vectors_follow_from_the_sizes_of_their_files(dataset: Dataset) -> None:
+    (dataset.folder / "data/img_emb/img_emb_0.npy").write_bytes(b"broken")  # the header is that of the next
+    rows = count_rows(load(dataset.config))
+    assert (rows.shards, rows.rows) == (3, 100)
+
+
+def test_images_of_tars_follow_from_their_sizes_and_img2dataset_stats(pictures: Dataset) -> None:
+    rows = count_rows(load(pictures.config))
+    assert rows.shards == 3
+    assert rows.rows == pytest.approx(160, abs=4)
+    assert "00000.tar" in rows.source
+    for number, n in enumerate((60, 60, 40)):
+        stats = pictures.folder / f"data/images/{number:05d}_stats.json"
+        stats.write_text(json.dumps({"count": 99, "successes": n}))
+    rows = count_rows(load(pictures.config))
+    assert rows.rows == 160
+
+
+def test_files_of_a_folder_are_counted(pictures: Dataset) -> None:
+    for i in range(5):
+        (pictures.folder / f"loose/{i}.jpg").parent.mkdir(exist_ok=True)
+        (pictures.folder / f"loose/{i}.jpg").write_bytes(b"")
+    config = load(pictures.config, ["images={format: folder, path: [loose], shard_size: 2}"])
+    rows = count_rows(config)
+    assert (rows.shards, rows.rows) == (3, 5)
