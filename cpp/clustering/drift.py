@@ -56,8 +56,8 @@ class Profile:
         return int(self.size_K.sum())
 
     def _bin(self, quantile: float) -> int:
-        """The bin of scores that contains a quantile."""
-        return int(np.searchsorted(np.cumsum(self.score) / self.rows, quantile))
+        """The bin of scores that contains a quantile; meaningless without images."""
+        return int(np.searchsorted(np.cumsum(self.score) / max(self.rows, 1), quantile))
 
     def summary(self, rejected: int, fitted: Profile) -> dict[str, Any]:
         """Summarise these images for a reader; shares of no images are None.
@@ -66,17 +66,16 @@ class Profile:
         `score_quantiles` are exact to a thousandth.
         """
         n = self.rows
-        low = int(self.score[: fitted._bin(LOW) + 1].sum()) if n and fitted.rows else None
+        quantiles = {f"{q:g}": round(-1 + 2 * (self._bin(q) + 1) / BINS, 3) for q in QUANTILES}
+        low = int(self.score[: fitted._bin(LOW) + 1].sum())
         return {
             "images": n,
             "rejected": rejected,
             "rejected_share": rejected / (n + rejected) if n + rejected else None,
             "small_margin": int(self.small_K.sum()) / n if n else None,
-            "low_score": None if low is None else low / n,
+            "low_score": low / n if n and fitted.rows else None,
             "score": float(self.score_K.sum()) / n if n else None,
-            "score_quantiles": {f"{q:g}": round(-1 + 2 * (self._bin(q) + 1) / BINS, 3) for q in QUANTILES}
-            if n
-            else None,
+            "score_quantiles": quantiles if n else None,
         }
 
 

@@ -1,4 +1,4 @@
-"""Merges fine groups into a tree: a partition, and its coding length, for every K. From `Moments` alone.
+"""Merge fine groups into a tree: a partition, and its coding length, for every K. From `Moments` alone.
 
 Greedy: the pair whose merge lowers the coding length most, or raises it least, comes next (Ma et al., TPAMI 29(9),
 2007, algorithm 1). Only neighbours are compared, so the cost grows with the number of groups and not with its square.
@@ -8,10 +8,8 @@ a few isolated rows cost little by themselves, but they are no cluster.
 
 from __future__ import annotations
 
-import functools
 import heapq
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -62,14 +60,12 @@ class Tree(NamedTuple):
 
 
 def grow(moments: Moments, e: float, refine: bool = False) -> Tree:
-    """Build the merge tree of groups at the squared distortion `e`. ValueError if a group has no rows.
+    """Build the merge tree of groups, each with rows, at the squared distortion `e`.
 
     With `refine`, the distortion is halved as long as `coding_length.prefers_finer` holds for the clusters at the best
     K, and the groups are then merged again. One thread works, because for matrices this small threads would only wait
     for each other.
     """
-    if not (moments.count_K > 0).all():
-        raise ValueError(f"{int((moments.count_K <= 0).sum())} groups have no rows: remove them")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -145,8 +141,9 @@ class _Merging:
         """Coding length of every union of groups, with the labels of its rows."""
         lengths = list[float]()
         for i in range(0, len(unions), self.chunk):
-            parts = [self.moments[[self.row[k] for k in ks]] for ks in zip(*unions[i : i + self.chunk], strict=True)]
-            m = functools.reduce(operator.add, parts)
+            sides = zip(*unions[i : i + self.chunk], strict=True)
+            first, *others = (self.moments[[self.row[k] for k in side]] for side in sides)
+            m = sum(others, first)
             lengths += (evidence_bits(m, self.e) + label_bits(m.count_K, self.n_rows)).tolist()
         return lengths
 

@@ -107,11 +107,10 @@ def fine_groups(
         n_groups = min(lengths, key=lengths.__getitem__)
     if n_groups is None:
         codes = codes.rows(kept)
-        n = len(codes.Z)
-        n_groups = min(fine or max(1, min(n // 8, 2048)), n)
+        n_groups = min(fine or max(1, min(len(codes.Z) // 8, 2048)), len(codes.Z))
         method = "kmeans" if method == "auto" else method
     grouping = split(codes, n_groups, method)
-    centres = centroids(codes.Z, torch.from_numpy(grouping.group), n_groups).numpy()
+    centres = centroids(codes.Z, grouping.group, n_groups)
     if len(codes.Z) < len(kept):
         reach = float(np.quantile(Nearest(centres, gpu)(codes.Z.numpy(), BATCH).score, REACH))
     return FineGroups(centres, basis.numpy(), e, reach, grouping.method, grouping.silhouettes, lengths)
@@ -146,12 +145,11 @@ def partition(
     groups = {}
     for name in ("kmeans", "spectral") if method == "auto" else (method,):
         if name == "kmeans":
-            group = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy()).astype(np.int64)
+            ward = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy())
+            centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centroids(sample.Z, ward, n_clusters))
         else:
             group = spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
-        centres = centroids(sample.Z, torch.from_numpy(group), n_clusters).numpy()
-        if name == "kmeans":
-            centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centres)
+            centres = centroids(sample.Z, group, n_clusters)
         groups[name] = Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64)
     if len(groups) == 1:
         return Grouping(groups[method], method, {})
@@ -183,8 +181,7 @@ def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: i
         _, vectors = eigh(affinity, subset_by_index=(n - n_clusters, n - 1), overwrite_a=True, check_finite=False)
     rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
     restarts = max(1, min(10, 1000 // n_clusters))  # a restart costs n K^2
-    labels: NDArray[np.int64] = KMeans(n_clusters, n_init=restarts, random_state=seed).fit_predict(rows)
-    return labels.astype(np.int64)
+    return np.asarray(KMeans(n_clusters, n_init=restarts, random_state=seed).fit_predict(rows), np.int64)
 
 
 def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:
@@ -210,7 +207,7 @@ def principal_directions(Z_nd: Tensor, directions: int | None) -> Tensor:
     return basis
 
 
-def centroids(Z_nd: Tensor, group_n: Tensor, n_clusters: int) -> Tensor:
+def centroids(Z_nd: Tensor, group_n: NDArray[np.int64], n_clusters: int) -> NDArray[np.float32]:
     """Unit mean of each group, `[K, d]`; zero for an empty one."""
-    sums = Z_nd.new_zeros(n_clusters, Z_nd.shape[1]).index_add_(0, group_n, Z_nd)
-    return torch.nn.functional.normalize(sums)
+    sums = Z_nd.new_zeros(n_clusters, Z_nd.shape[1]).index_add_(0, torch.from_numpy(group_n), Z_nd)
+    return np.asarray(torch.nn.functional.normalize(sums).numpy(), np.float32)

@@ -44,7 +44,7 @@ class Measures(NamedTuple):
 
 def measures(moments: Moments, e: float) -> Measures:
     """Measures of clusters from their moments. A cluster without rows has rate, rank and share 0."""
-    total = moments.merge(torch.zeros(len(moments.count_K), dtype=torch.int64), 1)
+    total = moments.merge_runs(len(moments.count_K))
     rate = moments.coding_rate(e)
     gain = moments.count_K * (total.coding_rate(e) - rate)
     grams = zip(moments.count_K, moments.gram_Kdd, strict=True)
@@ -52,14 +52,9 @@ def measures(moments: Moments, e: float) -> Measures:
     mean = total.sum_Kd[0] / total.count_K.clamp_min(1)
     similarity = affinity(moments.centred_at(mean)).fill_diagonal_(-1)
     overlap, nearest = similarity.max(dim=1)
-    single = overlap < 0
-    return Measures(
-        rate.numpy(),
-        rank.numpy(),
-        (gain / gain.sum().clamp_min(1e-12)).numpy(),
-        nearest.masked_fill(single, -1).numpy(),
-        overlap.masked_fill(single, 0).to(torch.float64).numpy(),
-    )
+    nearest, overlap = nearest.masked_fill(overlap < 0, -1), overlap.clamp_min(0).to(torch.float64)
+    share = gain / gain.sum().clamp_min(1e-12)
+    return Measures(*(measure.numpy() for measure in (rate, rank, share, nearest, overlap)))
 
 
 def warnings(moments: Moments, sizes: Sequence[int], high: int | None = None) -> list[str]:

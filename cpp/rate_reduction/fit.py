@@ -40,7 +40,7 @@ class StepRecord(NamedTuple):
     pi_norm2: float
 
 
-OnStep = Callable[[StepRecord, int], None]
+OnStep = Callable[[StepRecord, int], None] | None
 
 
 def fit(
@@ -49,7 +49,7 @@ def fit(
     n_clusters: int | None,
     seed: int,
     device: str = "cpu",
-    on_step: OnStep | None = None,
+    on_step: OnStep = None,
 ) -> tuple[Head, list[StepRecord]]:
     """Fit a head to the feature rows `X_nD` (float), and return it in eval mode with its loss record.
 
@@ -72,12 +72,7 @@ def fit(
 
 
 def solve(
-    X_nD: Tensor,
-    settings: Discriminant,
-    n_clusters: int | None,
-    seed: int,
-    device: str = "cpu",
-    on_step: OnStep | None = None,
+    X_nD: Tensor, settings: Discriminant, n_clusters: int | None, seed: int, device: str = "cpu", on_step: OnStep = None
 ) -> tuple[LinearHead, list[StepRecord]]:
     """Solve for a linear head, and record the paper's objective on at most 1,024 rows after each round.
 
@@ -120,7 +115,7 @@ def _scatter(differences: Iterable[Tensor]) -> Tensor:
 
 
 def train(
-    X_nd: Tensor, settings: Paper, seed: int, device: str = "cpu", on_step: OnStep | None = None
+    X_nd: Tensor, settings: Paper, seed: int, device: str = "cpu", on_step: OnStep = None
 ) -> tuple[TwoHeads, list[StepRecord]]:
     """Train on the feature rows `X_nd` (float, finite) as the paper does. FloatingPointError if the loss is not finite.
 
@@ -167,12 +162,7 @@ def train(
 
 
 def objective(
-    codes: Codes,
-    s: Paper,
-    step: int,
-    warmup: bool,
-    generator: torch.Generator,
-    ranks: dist.ProcessGroup | None = None,
+    codes: Codes, s: Paper, step: int, warmup: bool, generator: torch.Generator, ranks: dist.ProcessGroup | None = None
 ) -> tuple[Tensor, StepRecord]:
     """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
 

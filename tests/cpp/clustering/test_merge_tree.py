@@ -123,12 +123,6 @@ def test_cut_out_of_range_is_an_error(K: int) -> None:
         grow(fine(), 0.05).cut(K)
 
 
-def test_groups_without_rows_are_an_error() -> None:
-    Z, group = pieces(6, 2, 5, 8)
-    with pytest.raises(ValueError, match="2 groups have no rows: remove them"):
-        grow(Moments.of(Z, group, 8), 0.05)
-
-
 @pytest.mark.parametrize("refine", [False, True])
 def test_one_group_is_one_cluster(refine: bool) -> None:
     moments = fine(1, 1)
