@@ -21,11 +21,12 @@ SAMPLE = 256  # rows on which the recall of a search is measured
 
 
 class Assignment(NamedTuple):
-    """For every row, `[n]`: `cluster` and `score` of the nearest centroid, the `second` cluster and the `margin`.
+    """For every row, `[n]`: its nearest centroid, the `group`; its `cluster` and `score`; `second` and `margin`.
 
     `second` is the next nearest *cluster*; with one cluster it is -1, and `margin` is `score` + 1.
     """
 
+    group: NDArray[np.int64]
     cluster: NDArray[np.int32]
     score: Floats
     second: NDArray[np.int32]
@@ -50,19 +51,14 @@ class Nearest:
 
     def __call__(self, Z: Floats, batch: int) -> Assignment:
         """Assign rows `[n, d]`, `batch` at a time. ValueError for a dimension other than the centroids'."""
-        return self.groups(Z, batch)[1]
-
-    def groups(self, Z: Floats, batch: int) -> tuple[NDArray[np.int64], Assignment]:
-        """Return the nearest centroid of each row, `[n]`, and the assignment. ValueError as for a call."""
         if Z.shape[1] != self.dim:
             raise ValueError(f"rows have dimension {Z.shape[1]}, the centroids {self.dim}")
         blocks = [self._search(_rows(Z[i : i + batch])) for i in range(0, max(len(Z), 1), batch)]
-        scores, ids = (np.concatenate(pairs) for pairs in zip(*blocks, strict=True))
+        scores, ids = (np.concatenate(pairs).T.copy() for pairs in zip(*blocks, strict=True))
         cluster = self.cluster[ids].astype(np.int32)
         if self.single:
-            scores[:, 1], cluster[:, 1] = -1, -1
-        margin = scores[:, 0] - scores[:, 1]
-        return ids[:, 0].copy(), Assignment(cluster[:, 0], scores[:, 0].copy(), cluster[:, 1], margin)
+            scores[1], cluster[1] = -1, -1
+        return Assignment(ids[0], cluster[0], scores[0], cluster[1], scores[0] - scores[1])
 
     def _search(self, rows: Floats) -> tuple[Floats, NDArray[np.int64]]:
         """Scores and numbers, `[n, 2]`, of the nearest centroid and of the nearest one of another cluster."""

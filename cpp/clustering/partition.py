@@ -61,10 +61,12 @@ class FineGroups(NamedTuple):
         parts = Moments.zeros(len(self.centroids) * PARTS, self.basis.shape[1])
         held, rows, counted = list[tuple[Tensor, Tensor]](), 0, 0
         for Z in blocks:
-            group, assignment = nearest.groups(Z, batch)
-            close = assignment.score >= self.reach
+            assigned = nearest(Z, batch)
+            close = assigned.score >= self.reach
             part = (np.arange(close.sum()) + counted) % PARTS
-            held.append((torch.from_numpy(Z[close] @ self.basis), torch.from_numpy(group[close] * PARTS + part)))
+            held.append(
+                (torch.from_numpy(Z[close] @ self.basis), torch.from_numpy(assigned.group[close] * PARTS + part))
+            )
             rows, counted = rows + len(Z), counted + len(part)
             if sum(codes.numel() for codes, _ in held) >= HELD:
                 parts.add_(*map(torch.cat, zip(*held, strict=True)))

@@ -1,7 +1,7 @@
 """Coding rate and rate reduction: the mathematics of MCR2 on tensors.
 
-Shape suffixes: m samples, d code dimensions, K groups, J columns of the membership. Rates are in nats.
-`e` is the squared distortion (epsilon^2 in the papers). Knows no networks and no files.
+Shape suffixes: m samples, d code dimensions, K groups, J columns of the membership. Rates are in nats. `e` is the
+squared distortion (epsilon^2 in the papers). Knows no networks and no files.
 
 Sources: Yu et al., "Learning Diverse and Discriminative Representations via the Principle of Maximal Coding Rate
 Reduction", arXiv 2006.08558, equations 7 and 8; Chu et al., arXiv 2306.05272, equation 3.
@@ -32,9 +32,12 @@ def _logdet(L: Tensor) -> Tensor:
 
 def coding_rate(Z_md: Tensor, e: float) -> Tensor:
     """R(Z) = 1/2 logdet(I + d/(m e) Z^T Z), a scalar (2006.08558, equation 7)."""
-    m, d = Z_md.shape
-    M_dd = torch.eye(d, dtype=Z_md.dtype, device=Z_md.device) + (d / (m * e)) * (Z_md.mT @ Z_md)
-    return logdet_spd(M_dd) / 2
+    return _rate(Z_md.mT @ Z_md, len(Z_md), e)
+
+
+def _rate(gram_dd: Tensor, m: Tensor | int, e: float) -> Tensor:
+    d = len(gram_dd)
+    return logdet_spd(torch.eye(d, dtype=gram_dd.dtype, device=gram_dd.device) + (d / (m * e)) * gram_dd) / 2
 
 
 def compressed_rate(Z_md: Tensor, Pi_mJ: Tensor, e: float, ranks: dist.ProcessGroup | None = None) -> Tensor:
@@ -111,22 +114,19 @@ class Moments:
     @classmethod
     def of(cls, Z_md: Tensor, group_m: Tensor, n_groups: int) -> Moments:
         """Moments of the rows of `Z_md` by their group number in `group_m` (int64, 0 <= g < n_groups)."""
-        moments = cls.zeros(n_groups, Z_md.shape[1])
-        moments.add_(Z_md, group_m)
-        return moments
+        return cls.zeros(n_groups, Z_md.shape[1]).add_(Z_md, group_m)
 
-    def add_(self, Z_md: Tensor, group_m: Tensor) -> None:
-        """Add rows in place, without the cost of adding two sets of many groups. ValueError for a group number >= K."""
+    def add_(self, Z_md: Tensor, group_m: Tensor) -> Moments:
+        """Add rows in place, without the cost of adding two sets of many groups, and return these moments."""
         count = torch.bincount(group_m, minlength=len(self.count_K))
-        if len(count) > len(self.count_K):
-            raise ValueError(f"group number {len(count) - 1} is out of bounds: there are {len(self.count_K)} groups")
-        self.count_K.add_(count)
+        self.count_K.add_(count)  # RuntimeError for a group number >= K
         order = torch.argsort(group_m, stable=True)
         for k, rows in enumerate(order.split(count.tolist())):
             if len(rows):
                 Z = Z_md[rows].to(torch.float64)
                 self.sum_Kd[k] += Z.sum(0)
                 self.gram_Kdd[k].addmm_(Z.mT, Z)
+        return self
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(self.count_K + other.count_K, self.sum_Kd + other.sum_Kd, self.gram_Kdd + other.gram_Kdd)
@@ -157,7 +157,4 @@ class Moments:
 
     def coding_rate(self, e: float) -> Tensor:
         """R of each group, `[K]`; 0 for an empty group."""
-        d = self.gram_Kdd.shape[-1]
-        scale = d / (self.count_K.clamp_min(1) * e)
-        eye = torch.eye(d, dtype=self.gram_Kdd.dtype, device=self.gram_Kdd.device)
-        return torch.stack([logdet_spd(eye + s * G) / 2 for s, G in zip(scale, self.gram_Kdd, strict=True)])
+        return torch.stack([_rate(G, m, e) for m, G in zip(self.count_K.clamp_min(1), self.gram_Kdd, strict=True)])

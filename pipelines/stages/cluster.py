@@ -121,11 +121,11 @@ class Assign(Stage):
         def work(files: Inputs, out: Outputs) -> Counts:
             codes = tables.read(files["codes"])
             Z = tables.matrix(codes["code"]).astype(np.float32)
-            group, assigned = nearest.groups(Z, context.batch)
+            assigned = nearest(Z, context.batch)
             table = pa.table({"key": codes["key"].combine_chunks(), **assigned._asdict()}, schemas.ASSIGNED)
             for K, cluster in tree.clusters.items():
                 if tree.main != K:
-                    table = table.append_column(tree.column(K), pa.array(cluster[group].astype(np.int32)))
+                    table = table.append_column(tree.column(K), pa.array(cluster[assigned.group].astype(np.int32)))
             names = pq.read_schema(files["features"]).names
             columns = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
             metadata = tables.read(files["features"], columns=columns)

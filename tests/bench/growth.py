@@ -48,7 +48,7 @@ class Fitted(NamedTuple):
     def assign(self, X: Tensor) -> tuple[Profile, Moments, NDArray[np.int64]]:
         """Profile and moments of images, and their clusters."""
         Z = self.head.project(X, BATCH).Z.numpy()
-        _, of = self.nearest.groups(Z, BATCH)
+        of = self.nearest(Z, BATCH)
         new, cluster, close = Profile.empty(self.found.main), of.cluster.astype(np.int64), of.score >= self.fine.reach
         new.add(cluster, of.score, of.margin)
         P = torch.from_numpy(Z[close] @ self.fine.basis)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 
 from cpp.clustering.partition import centroids, partition
@@ -55,8 +54,8 @@ def case(data: Path, name: str, K: int, vocabulary: Vocabulary) -> Case:
     files = [folder / f"metadata_{i}.parquet" for i in range(len(list(folder.glob("*.parquet"))))]
     classes = np.concatenate([pq.read_table(file)["class"].to_numpy() for file in files]).astype(str)
     codes = fit(X, Discriminant(), K, 0)[0].project(X, 8192)
-    group = torch.from_numpy(partition(codes, K, "auto", 0.1, 8192, 0).group)
-    found = Nearest(centroids(codes.Z, group, K).numpy())(codes.Z.numpy(), 8192)
+    group = partition(codes, K, "auto", 0.1, 8192, 0).group
+    found = Nearest(centroids(codes.Z, group, K))(codes.Z.numpy(), 8192)
     said = vote(X, found.cluster, vocabulary, 5, 8192, "cpu")
     size = np.bincount(found.cluster, minlength=K)
     truth = true_names(classes, found.cluster, K)

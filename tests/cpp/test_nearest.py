@@ -27,10 +27,10 @@ def test_nearest_and_second_equal_a_naive_search() -> None:
 def test_the_second_cluster_differs_where_a_cluster_has_several_centroids() -> None:
     Z, centroids = rows(300, 4, 0), rows(40, 4, 1)
     cluster = np.array([0] * 30 + [1] * 7 + [2] * 3)
-    group, result = Nearest(centroids, cluster=cluster).groups(Z, batch=64)
+    result = Nearest(centroids, cluster=cluster)(Z, batch=64)
     best = np.stack([(Z @ centroids[cluster == k].T).max(1) for k in range(3)], axis=1)
     order = np.argsort(-best, axis=1)
-    assert (cluster[group] == result.cluster).all()
+    assert (cluster[result.group] == result.cluster).all()
     assert (result.cluster == order[:, 0]).all()
     assert (result.second == order[:, 1]).all()
     np.testing.assert_allclose(result.margin, -np.diff(-np.sort(-best, axis=1)[:, :2])[:, 0], atol=1e-6)
