@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -89,8 +88,8 @@ def coding_length(moments: Moments, e: float, bits: Bits = evidence_bits) -> flo
 def exclude_isolated(Z: Tensor, gpu: bool = False) -> tuple[Tensor, float]:
     """Which rows are near others, bool `[n]`, and the noise of these, the distortion that lengths are measured at.
 
-    The noise is the mean squared distance of a row to the mean of its ten nearest rows. Rows with more than three times
-    the median distance are left out. It is at least 1e-6 of the scatter, and more than the rounding error of copies.
+    The noise is the mean squared distance of a row to the mean of its ten nearest rows, without the rows of more than
+    three times the median; at least 1e-6 of the scatter, and more than the rounding error of copies.
     """
     near = torch.from_numpy(nearest_rows(Z.numpy(), min(NEIGHBOURS, len(Z) - 1), gpu))
     blocks = torch.arange(len(Z)).split(8192)
@@ -108,8 +107,6 @@ def prefers_finer(moments: Moments, e: float) -> bool:
     """
     n, d = float(moments.count_K.sum()), moments.gram_Kdd.shape[-1]
     scatter = moments.gram_Kdd.sum(0).trace() / n - (moments.sum_Kd.sum(0) / n).square().sum()
-    if e / STEP < FLOOR * float(scatter):
-        return False
-    grid = n * d / 2 * np.log2(STEP)
+    grid = n * d / 2 * math.log2(STEP)
     saved = float(evidence_bits(moments, e).sum() - evidence_bits(moments, e / STEP).sum()) + grid
-    return bool(saved > WORTH * n)
+    return saved > WORTH * n and e / STEP >= FLOOR * float(scatter)

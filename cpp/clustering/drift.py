@@ -83,11 +83,10 @@ def added_bits(parts: Moments, appended: Moments, e: float) -> dict[str, float |
     """Measure the bits per image by which held-out fitted images and appended images lengthen the code.
 
     `parts` are the moments of the clusters of the fitted images, by part as from `FineGroups.moments`, and `appended`
-    `[K]` those of the appended images, both in the space of the coding lengths. Each fifth of the fitted images is held
-    out in turn, and its bits are compared with those of as many appended images in its place. The larger set is scaled
-    down to the count of the smaller, because clusters adapt to the images that are added to them. The result has the
-    means over the fifths: `fitted` and `appended`, both with all images in one cluster as `fitted_one` and
-    `appended_one`, and what the clusters save as `fitted_saved` and `appended_saved`; None without images.
+    `[K]` those of the appended images. Each fifth of the fitted images is held out in turn and compared with as many
+    appended images in its place: the larger set is scaled down, because clusters adapt to images that are added.
+    The result has the means over the fifths: `fitted` and `appended`, the same with one cluster (`fitted_one`,
+    `appended_one`), and what the clusters save (`fitted_saved`, `appended_saved`); None without images.
     """
     bits, n_appended = list[list[float]](), float(appended.count_K.sum())
     for held, base in leave_one_out(parts):

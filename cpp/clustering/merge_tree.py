@@ -1,9 +1,9 @@
 """Merge fine groups into a tree: a partition, and its coding length, for every K. From `Moments` alone.
 
-Greedy: the pair whose merge lowers the coding length most, or raises it least, comes next (Ma et al., TPAMI 29(9),
-2007, algorithm 1). Only neighbours are compared, so the cost grows with the number of groups and not with its square.
-When no merge lowers the length any more, groups of fewer than ten rows are merged before all others: in many dimensions
-a few isolated rows cost little by themselves, but they are no cluster.
+The pair whose merge lowers the coding length most, or raises it least, comes next (Ma et al., TPAMI 29(9), 2007,
+algorithm 1), among neighbours only, so the cost does not grow with the square of the number of groups. When no merge
+lowers the length any more, groups of fewer than ten rows come first: in many dimensions a few isolated rows cost little
+by themselves, but they are no cluster.
 """
 
 from __future__ import annotations
@@ -127,7 +127,10 @@ class _Merging:
         """Merge all groups."""
         while len(self.row) > 1:
             goal = max(1, len(self.row) * 3 // 4)  # after that some groups have lost all their neighbours
-            self._find_neighbours()
+            self.heap = sorted(entry for entry in self.heap if entry[2] in self.row and entry[3] in self.row)
+            blocks = torch.tensor(list(self.row)).split(256)
+            pairs = {pair for block in blocks for pair in self._nearest(block.tolist())}
+            self._push(sorted(pairs - {entry[2:] for entry in self.heap}))
             while self.heap and len(self.row) > goal:
                 _, cost, a, b = heapq.heappop(self.heap)
                 if a in self.row and b in self.row:
@@ -141,8 +144,8 @@ class _Merging:
         """Coding length of every union of groups, with the labels of its rows."""
         lengths = list[float]()
         for i in range(0, len(unions), self.chunk):
-            sides = zip(*unions[i : i + self.chunk], strict=True)
-            first, *others = (self.moments[[self.row[k] for k in side]] for side in sides)
+            columns = zip(*unions[i : i + self.chunk], strict=True)
+            first, *others = (self.moments[[self.row[k] for k in column]] for column in columns)
             m = sum(others, first)
             lengths += (evidence_bits(m, self.e) + label_bits(m.count_K, self.n_rows)).tolist()
         return lengths
@@ -160,13 +163,6 @@ class _Merging:
         near[torch.arange(len(rows)), rows] = -torch.inf
         for k, others in zip(numbers, near.topk(min(NEAR, len(self.row) - 1)).indices.tolist(), strict=True):
             yield from ((min(k, self.number[other]), max(k, self.number[other])) for other in others)
-
-    def _find_neighbours(self) -> None:
-        self.heap = [entry for entry in self.heap if entry[2] in self.row and entry[3] in self.row]
-        heapq.heapify(self.heap)
-        numbers = list(self.row)
-        pairs = {pair for i in range(0, len(numbers), 256) for pair in self._nearest(numbers[i : i + 256])}
-        self._push(sorted(pairs - {entry[2:] for entry in self.heap}))
 
     def _merge(self, cost: float, a: int, b: int) -> None:
         new, kept, lost = len(self.count), self.row.pop(a), self.row.pop(b)

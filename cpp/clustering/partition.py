@@ -1,7 +1,7 @@
 """Partition the codes of a sample into fine groups: k-means from Ward's clusters, or spectral clustering.
 
-k-means splits large classes if sizes differ much; spectral clustering of the membership joins classes that touch.
-`auto` computes both and keeps spectral clustering if its silhouette is clearly larger. Knows no files and no labels.
+k-means splits large classes if sizes differ much, and spectral clustering of the membership joins classes that touch:
+`auto` keeps the one of clearly larger silhouette. Knows no files and no labels.
 
 Sources: Ward, JASA 58, 1963; Ng, Jordan, Weiss, "On spectral clustering", NIPS 2001, on the membership of Chu et al.,
 arXiv 2306.05272, section 3.3; candidates for K: section 3.4 and algorithm 3 there; Rousseeuw, "Silhouettes", 1987.
@@ -63,10 +63,8 @@ class FineGroups(NamedTuple):
         for Z in blocks:
             assigned = nearest(Z, batch)
             close = assigned.score >= self.reach
-            part = (np.arange(close.sum()) + counted) % PARTS
-            held.append(
-                (torch.from_numpy(Z[close] @ self.basis), torch.from_numpy(assigned.group[close] * PARTS + part))
-            )
+            part = assigned.group[close] * PARTS + (np.arange(close.sum()) + counted) % PARTS
+            held.append((torch.from_numpy(Z[close] @ self.basis), torch.from_numpy(part)))
             rows, counted = rows + len(Z), counted + len(part)
             if sum(codes.numel() for codes, _ in held) >= HELD:
                 parts.add_(*map(torch.cat, zip(*held, strict=True)))
@@ -164,8 +162,7 @@ def partition(
 def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: int) -> NDArray[np.int64]:
     """The group of each row, `[n]`, by k-means on the K leading eigenvectors of the membership of unit rows `C_nd`.
 
-    Takes n^2 floats. The membership is made symmetric and divided by its row sums, because Sinkhorn scales one side
-    inexactly.
+    Takes n^2 floats. The membership is made symmetric and scaled again, because Sinkhorn scales one side inexactly.
     """
     from scipy.linalg import eigh
     from scipy.sparse.linalg import eigsh
@@ -190,9 +187,8 @@ def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:
     """Mean silhouette of unit rows by cosine distance; -1 if there is one group, or every row is a group."""
     from sklearn.metrics import silhouette_score
 
-    if not 1 < len(np.unique(group)) < len(group):
-        return -1.0
-    return float(silhouette_score(Z, group, metric="cosine"))
+    defined = 1 < len(np.unique(group)) < len(group)
+    return float(silhouette_score(Z, group, metric="cosine")) if defined else -1.0
 
 
 def principal_directions(Z_nd: Tensor, directions: int | None) -> Tensor:

@@ -23,8 +23,7 @@ def effective_rank(gram_dd: Tensor) -> float:
     Roy and Vetterli, "The effective rank", EUSIPCO 2007, on the second moments.
     """
     values = torch.linalg.eigvalsh(gram_dd.to(torch.float64)).clamp_min(0)
-    share = values / values.sum()
-    return float(torch.special.entr(share).sum().exp())
+    return float(torch.special.entr(values / values.sum()).sum().exp())
 
 
 class Measures(NamedTuple):

@@ -119,10 +119,9 @@ def train(
 ) -> tuple[TwoHeads, list[StepRecord]]:
     """Train on the feature rows `X_nd` (float, finite) as the paper does. FloatingPointError if the loss is not finite.
 
-    Batches are drawn without replacement, and the short last batch of an epoch is dropped; a batch is never larger than
-    the data. In an initialised torch.distributed process group, all processes must call with equal arguments. Each
-    computes the whole batch, which batch normalisation needs, and they share the columns of R_c. Every process returns
-    the head of a single process within rounding.
+    Batches are drawn without replacement; the short last batch of an epoch is dropped. All processes of an initialised
+    torch.distributed group must call with equal arguments: each computes the whole batch, which batch normalisation
+    needs, they share the columns of R_c, and every process returns the head of a single process within rounding.
     """
     s = settings
     ranks = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
@@ -166,9 +165,9 @@ def objective(
 ) -> tuple[Tensor, StepRecord]:
     """-R + gamma R_c + lambda/2 ||Pi||_F^2 of a batch of codes, or -R alone in the warm-up (2306.05272, equation 6).
 
-    R_c is a sum over the m columns of Pi. If `columns` is less than m, that number of columns is drawn and their sum is
-    scaled by m / columns, which keeps value and gradient unbiased. The warm-up does not compute R_c and records NaN.
-    Non-finite codes give a NaN loss. `ranks` share the columns (`cpp.rate_reduction.coding_rate.compressed_rate`).
+    R_c is a sum over the m columns of Pi. If `columns` is less than m, that number is drawn and their sum scaled by
+    m / columns, which keeps value and gradient unbiased. The warm-up records NaN for R_c; non-finite codes give a NaN
+    loss. `ranks` share the columns as in `compressed_rate`.
     """
     Z, m, columns, scale = codes.Z, len(codes.Z), None, 1.0
     if s.columns is not None and s.columns < m:

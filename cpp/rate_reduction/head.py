@@ -1,7 +1,7 @@
 """Networks that map frozen features to codes; `fit` trains them.
 
 `LinearHead` is one linear map; `TwoHeads` is the paper's network: a trunk, a feature head and a cluster head.
-Source: Chu et al., arXiv 2306.05272, section 3 and appendix; layers as in the authors' code.
+Source: Chu et al., arXiv 2306.05272, section 3 and appendix; layers as in the authors' code. Knows no data files.
 """
 
 from __future__ import annotations

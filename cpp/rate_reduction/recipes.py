@@ -7,11 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
-class Recipe(BaseModel, frozen=True, extra="forbid", strict=True):
-    """Settings of one way to train a head."""
-
-
-class Discriminant(Recipe):
+class Discriminant(BaseModel, frozen=True, extra="forbid", strict=True):
     """The default: the linear map with the largest rate reduction between neighbours, in closed form
     (`cpp.rate_reduction.fit.solve`)."""
 
@@ -28,7 +24,7 @@ class Discriminant(Recipe):
     shrinkage: float = Field(0.1, gt=0, description="regularisation of the scatter within groups")
 
 
-class Paper(Recipe):
+class Paper(BaseModel, frozen=True, extra="forbid", strict=True):
     """The published training; the defaults are the paper's for CIFAR-10 (2306.05272, appendix)."""
 
     recipe: Literal["paper"] = "paper"
