@@ -112,12 +112,7 @@ def pairs_from(A: Floats, B: Floats, lowest: float) -> tuple[NDArray[np.int64], 
 
 
 def kmeans(X: Floats, n_clusters: int, seed: int, gpu: bool = False, start: Floats | None = None) -> Floats:
-    """Unit centroids `[K, d]` of spherical k-means, which starts from `start` or from k-means++, and uses every row.
-
-    ValueError unless 1 <= K <= n.
-    """
-    if not 1 <= n_clusters <= len(X):
-        raise ValueError(f"n_clusters is {n_clusters}, must be from 1 to the number of rows, {len(X)}")
+    """Unit centroids `[K, d]` of spherical k-means, which starts from `start` or from k-means++, and uses every row."""
     plus_plus = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
     every_row = {"min_points_per_centroid": 1, "max_points_per_centroid": len(X)}
     clustering = faiss.Kmeans(

@@ -68,10 +68,9 @@ def lossy_bits(moments: Moments, e: float) -> Tensor:
     count, d = moments.count_K.clamp_min(1), moments.gram_Kdd.shape[-1]
     mean = moments.sum_Kd / count[:, None]
     covariance = moments.gram_Kdd / count[:, None, None] - mean[:, :, None] * mean[:, None, :]
-    eye = torch.eye(d, dtype=mean.dtype, device=mean.device)
-    nats = (moments.count_K + d) / 2 * logdet_spd(eye + d / e * covariance)
-    nats = nats + d / 2 * torch.log1p(mean.square().sum(1) / e)
-    return nats / math.log(2)
+    eye = torch.eye(d, dtype=mean.dtype)
+    rows = (moments.count_K + d) / 2 * logdet_spd(eye + d / e * covariance)
+    return (rows + d / 2 * torch.log1p(mean.square().sum(1) / e)) / math.log(2)
 
 
 def label_bits(count_K: Tensor, n: float) -> Tensor:

@@ -19,7 +19,6 @@ from cpp.rate_reduction.coding_rate import Moments
 
 BINS = 2000  # bins of scores from -1 to 1, and of margins from 0 to 2
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95)
-
 LOW = 0.01  # share of the fitted images that have low scores, by definition
 KEPT = 0.5  # a refit is due if an appended image saves less than this share of the bits that a fitted one saves
 MOST = 0.5  # or if more than this share of the appended images have low scores

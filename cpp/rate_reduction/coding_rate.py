@@ -73,15 +73,16 @@ class _CompressedRate(torch.autograd.Function):
         for cols in own_columns.split(max(1, _CHUNK_FLOATS[Z.device.type] // (max(m, d) * d))):
             P_mj, t_j = Pi[:, cols], t_J[cols]
             # Z^T diag(P_j) Z for every j as one batched product: [j, d, m] x [m, d]
-            M = eye + (d / (t_j * e)).view(-1, 1, 1) * torch.matmul(P_mj.mT.unsqueeze(1) * Z.mT, Z)
-            L = torch.linalg.cholesky(M)
+            M_jdd = eye + (d / (t_j * e)).view(-1, 1, 1) * torch.matmul(P_mj.mT.unsqueeze(1) * Z.mT, Z)
+            L = torch.linalg.cholesky(M_jdd)
             logdet, inverse = _logdet(L), torch.cholesky_inverse(L)
             W_jmd = Z @ inverse
             rate += (t_j * logdet).sum() / (2 * m)
             grad_Z += (d / (m * e)) * torch.einsum("mj,jmd->md", P_mj, W_jmd)
-            quadratic_mj = torch.einsum("jmd,md->mj", W_jmd, Z)
             trace_j = inverse.diagonal(dim1=-2, dim2=-1).sum(-1)
-            grad_Pi[:, cols] = (d / (2 * m * e)) * quadratic_mj + (logdet - d + trace_j) / (2 * m)
+            grad_Pi[:, cols] = (d / (2 * m * e)) * torch.einsum("jmd,md->mj", W_jmd, Z) + (logdet - d + trace_j) / (
+                2 * m
+            )
         if ranks is not None:  # grad_Pi is zero in the columns of other ranks
             for tensor in (rate, grad_Z, grad_Pi):
                 dist.all_reduce(tensor, group=ranks)
@@ -90,8 +91,7 @@ class _CompressedRate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        grad_Z, grad_Pi = ctx.saved_tensors
-        return grads[0] * grad_Z, grads[0] * grad_Pi, None, None
+        return *(grads[0] * grad for grad in ctx.saved_tensors), None, None
 
 
 @dataclass(frozen=True)

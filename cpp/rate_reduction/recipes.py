@@ -8,8 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class Discriminant(BaseModel, frozen=True, extra="forbid", strict=True):
-    """The default: the linear map with the largest rate reduction between neighbours, in closed form
-    (`cpp.rate_reduction.fit.solve`)."""
+    """The default: the linear map with the largest rate reduction between neighbours, in closed form."""
 
     recipe: Literal["discriminant"] = "discriminant"
     dim: int | None = Field(None, ge=1, description="dimension d of the codes; null: twice the clusters, at least 32")

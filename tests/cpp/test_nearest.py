@@ -89,9 +89,3 @@ def test_kmeans_finds_separated_directions_and_is_seeded() -> None:
     assert sorted(centroids.argmax(axis=1)) == list(range(8))
     np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
     assert np.array_equal(centroids, kmeans(X, 8, seed=0))
-
-
-@pytest.mark.parametrize("K", [0, 6])
-def test_impossible_numbers_of_clusters_are_errors(K: int) -> None:
-    with pytest.raises(ValueError, match=f"n_clusters is {K}, must be from 1 to the number of rows, 5"):
-        kmeans(rows(5, 4, 0), K, seed=0)
