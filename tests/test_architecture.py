@@ -13,6 +13,7 @@ DOORS = {
     "faiss": {"cpp.nearest"},
     "fsspec": {"cpp.files.filesystem", "cpp.files.http"},
     "matplotlib": {"cpp.report.charts"},
+    "pillow_heif": {"cpp.encoding.images"},
     "open_clip": {"cpp.encoding.encoder", "cpp.encoding.pretrained", "cpp.demo.clip"},
     "ray": {"pipelines.ray_backend.cluster", "pipelines.ray_backend.pool", "pipelines.ray_backend.train"},
     "webdataset": {"cpp.export.webdataset"},

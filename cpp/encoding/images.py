@@ -1,16 +1,19 @@
 """Decodes images under size limits and applies a model's transform; rejects bad images with a reason.
 
 Pillow's check for decompression bombs stays on. Pixels are uint8 `[height, width, channel]`, a quarter of the traffic
-of float32; the device permutes and normalises them. Does not know models, only the settings of their transforms.
+of float32; the device permutes and normalises them. The pixels are those of open_clip except where its result is no
+picture: transparent pixels lie on white, and greys of more than 8 bits are scaled (`flatten`). Does not know models,
+only the settings of their transforms.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,15 +21,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cpp.files.iterables import map_threads
+from cpp.sources.formats import HEAD, READ, is_picture, unread_format
 from cpp.sources.samples import Reason, Rejected, Sample
 
 # excludes formats whose decoders run a program or open another file (EPS, WMF, ...)
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
+FORMATS = tuple(dict.fromkeys(READ.values()))
 
 EXTENSIONS = {
     "JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif",
-    "PPM": "ppm", "AVIF": "avif", "JPEG2000": "jp2",
+    "PPM": "ppm", "AVIF": "avif", "JPEG2000": "jp2", "HEIF": "heic",
 }  # fmt: skip  # MPO is Pillow's name for a JPEG file that contains several pictures
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NO_PIXELS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that its pixels do not depend on
+_BITS, _PHOTOMETRIC, _DNG = 258, 262, 50706  # tags of TIFF
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class Prepared(NamedTuple):
 
 
 def decode(data: bytes, limits: Limits) -> Image.Image:
-    """Decode an image, or the first frame of an animation, in its own colour mode with 8 bits per channel.
+    """Decode an image, or the first frame of an animation, as `flatten` returns it.
 
     Raises `Rejected` with the reason if the bytes exceed `limits` or cannot be decoded.
     """
@@ -110,27 +118,90 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
             raise Rejected(Reason.TOO_MANY_PIXELS)
         if max(image.size) > limits.max_aspect * min(image.size):
             raise Rejected(Reason.TOO_LONG)
+        if _DNG in getattr(image, "tag_v2", ()):
+            raise Rejected(Reason.RAW)  # Pillow would read its preview
         image.load()
     except (Rejected, MemoryError):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Rejected(Reason.TOO_MANY_PIXELS) from None
     except UnidentifiedImageError:
-        raise Rejected(Reason.NOT_AN_IMAGE) from None
+        raise Rejected(_unidentified(data[:HEAD])) from None
     except Exception as error:  # Pillow raises many kinds of errors for bad bytes
         raise Rejected(Reason.DAMAGED) from error
-    return to_8_bit(image)
+    return flatten(image)
 
 
-def to_8_bit(image: Image.Image) -> Image.Image:
-    """Convert 16-bit greyscale to 8 bits; return others unchanged. Pillow would clip values above 255 to white."""
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I;16") else image
+def flatten(image: Image.Image) -> Image.Image:
+    """An image with 8 bits per channel and without transparency; others than these are returned unchanged.
+
+    Transparent pixels are composed on white: dropping the alpha channel, as open_clip does, shows colours that nobody
+    sees, and icons become one black picture. Deep greys are scaled by `_grey`, where Pillow would clip to white.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _grey(image)
+    if not image.has_transparency_data:
+        return image
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    opaque = Image.new("RGB", image.size, "white")
+    opaque.paste(rgba, mask=rgba)
+    return opaque
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """A grey of more than 8 bits in 8: by its bits; or floats from 0 to 1; or else from its least to its largest value.
+
+    PGM has 16 bits here, because Pillow scales it. Of 32-bit integers and floats no value is known to be white.
+    """
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
+        grey = values >> (max(tags.get(_BITS, (16,))[0], 8) - 8)
+    else:
+        finite = values[np.isfinite(values)].astype(np.float64)
+        low, high = (finite.min(), finite.max()) if len(finite) else (0, 1)
+        low, high = (0, 1) if image.mode == "F" and low >= 0 and high <= 1 else (low, max(high, low + 1e-9))
+        grey = np.rint((np.nan_to_num(values.astype(np.float64), nan=low) - low) / (high - low) * 255)
+    grey = np.clip(grey, 0, 255)
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero, which Pillow knows up to 8 bits only
+        grey = 255 - grey
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey = np.where(values == transparent, 255, grey)
+    return Image.fromarray(grey.astype(np.uint8))
 
 
 def open_image(data: bytes) -> Image.Image:
     """Open an image in one of `FORMATS` without decoding its pixels. UnidentifiedImageError for any other bytes."""
-    Image.init()  # Pillow tries only formats whose plugins are loaded
-    return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+    _load_plugins()  # Pillow tries only formats whose plugins are loaded
+    return Image.open(io.BytesIO(_without_text(data)), formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+@cache
+def _load_plugins() -> None:
+    Image.init()
+    if importlib.util.find_spec("pillow_heif"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _without_text(data: bytes) -> bytes:
+    """A PNG without texts and colour profile, of which Pillow accepts few; other bytes unchanged."""
+    if not data.startswith(_PNG):
+        return data
+    kept, at = [_PNG], len(_PNG)
+    while at < len(data):
+        stop = at + 12 + int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] not in _NO_PIXELS:
+            kept.append(data[at:stop])
+        at = stop
+    return b"".join(kept)
+
+
+def _unidentified(head: bytes) -> Reason:
+    if reason := unread_format(head):
+        return reason
+    is_heic = is_picture(head) and head[4:8] == b"ftyp" and "HEIF" not in Image.OPEN
+    return Reason.HEIC if is_heic else Reason.NOT_AN_IMAGE
 
 
 def pixel_count(data: bytes) -> int | None:

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from cpp.encoding.images import open_image, to_8_bit
+from cpp.encoding.images import flatten, open_image
 from cpp.files.iterables import map_threads
 from cpp.sources.shards import iter_images
 
@@ -69,7 +69,7 @@ def large_pictures(places: Iterable[Place], threads: int) -> dict[Place, bytes |
 
 
 def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list[bytes | None]:
-    """WebP bytes of the picture scaled to fit a square of each of the `sides`, the largest first.
+    """WebP bytes of the picture, as the encoder saw it but upright, for a square of each of the `sides`, largest first.
 
     None if `data` is no readable image. With `damaged`, a truncated picture is shown as far as possible.
     """
@@ -78,9 +78,11 @@ def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             encoded = open_image(data)
             encoded.draft("RGB", (2 * sides[0], 2 * sides[0]))
-            image = to_8_bit(ImageOps.exif_transpose(_load_truncated(encoded) if damaged else encoded))
-            transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-            image = image.convert("RGBA" if transparent else "RGB")
+            loaded = _load_truncated(encoded) if damaged else encoded
+            orientation = loaded.getexif().get(ExifTags.Base.Orientation, 1)
+            image = flatten(loaded)
+            image.getexif()[ExifTags.Base.Orientation] = orientation  # which flattening does not keep
+            image = ImageOps.exif_transpose(image).convert("RGB")
             return [_webp(image, side) for side in sides]
     except Exception:  # Pillow raises errors of many types for bad bytes, and a picture must not stop a run
         return [None] * len(sides)

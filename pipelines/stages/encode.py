@@ -44,7 +44,7 @@ class Encode(Stage):
     Each encoder fills one column; the images are read and decoded once for all encoders.
     """
 
-    version = 3
+    version = 4
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("images",)
     gpu = True

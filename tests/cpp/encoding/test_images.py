@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from cpp.encoding.images import Limits, Preprocess, decode, extension, prepare
 from cpp.report.thumbnails import thumbnails
@@ -18,10 +18,8 @@ from cpp.sources import shards
 from cpp.sources.samples import Reason, Rejected, Sample
 from tests.support.pictures import encoded, picture, png
 
-MODES = ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"]
+MODES = ["RGB", "L", "P", "1", "CMYK"]
 FORMAT = {"CMYK": "JPEG"}
-
-pytestmark = pytest.mark.filterwarnings("ignore:Palette images with Transparency")  # of Pillow, for open_clip as for us
 
 
 def reason(data: bytes, limits: Limits | None = None) -> Reason:
@@ -49,13 +47,121 @@ def test_pixels_equal_those_of_open_clip_for_every_mode_and_shape(mode: str, res
         [(90, 60), (61, 97), (40, 40), (32, 48), (17, 131)], ["bicubic", "bilinear"], [32, 40, (24, 40), (48, 30)]
     ):
         config = PreprocessCfg(size=target, interpolation=interpolation, resize_mode=resize_mode, fill_color=7)
-        assert same(encoded(picture(mode, size), FORMAT.get(mode, "PNG")), config), (size, interpolation, target)
+        assert same(encoded(picture(size=size).convert(mode), FORMAT.get(mode, "PNG")), config), (
+            size,
+            interpolation,
+            target,
+        )
 
 
 def test_exif_orientation_is_ignored() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert same(encoded(picture(), "JPEG", exif=exif), PreprocessCfg(size=32))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_opaque_alpha_channel_changes_nothing(mode: str) -> None:
+    image = picture(mode)
+    image.putalpha(255)
+    assert same(encoded(image), PreprocessCfg(size=32))
+
+
+def icon(mode: str) -> bytes:
+    """A black square on a transparent ground."""
+    image = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (10, 10, 30, 30))
+    if mode == "P":
+        return encoded(image.quantize(2), "GIF", transparency=image.quantize(2).getpixel((0, 0)))
+    if mode in ("RGB", "L"):  # one colour is transparent
+        return encoded(
+            Image.new(mode, (40, 40), "red" if mode == "RGB" else 9), transparency=(255, 0, 0) if mode == "RGB" else 9
+        )
+    return encoded(image.convert(mode), "TIFF" if mode == "PA" else "PNG")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+def test_transparent_pixels_are_white(mode: str) -> None:
+    pixels = np.asarray(decode(icon(mode), Limits()).convert("L"))
+    assert pixels[0, 0] == 255
+    assert pixels[20, 20] == (255 if mode in ("RGB", "L") else 0)
+
+
+def test_half_transparent_pixels_are_mixed_with_white() -> None:
+    image = decode(encoded(Image.new("RGBA", (4, 4), (0, 100, 255, 51))), Limits())
+    assert image.mode == "RGB"
+    assert image.getpixel((0, 0)) == (204, 224, 255)
+
+
+def test_the_thumbnail_shows_the_white_ground() -> None:
+    (thumbnail,) = thumbnails(icon("RGBA"), [40])
+    assert thumbnail is not None
+    shown = Image.open(io.BytesIO(thumbnail))
+    assert shown.mode == "RGB"
+    assert np.abs(np.subtract(shown.getpixel((2, 2)), 255)).max() < 5  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"P5\n3 1\n65535\n\0\0\x7f\xff\xff\xff", [0, 127, 255]),
+        (b"P5\n3 1\n1023\n\0\0\x01\xff\x03\xff", [0, 127, 255]),
+        (encoded(Image.fromarray(np.array([[0, 500, 1000]], np.int32)), "TIFF"), [0, 128, 255]),
+        (encoded(Image.fromarray(np.array([[-100, 0, 100]], np.int32)), "TIFF"), [0, 128, 255]),
+        (encoded(Image.fromarray(np.array([[0, 0.5, 1]], np.float32)), "TIFF"), [0, 128, 255]),
+        (encoded(Image.fromarray(np.array([[0.25, 0.5, 0.75]], np.float32)), "TIFF"), [64, 128, 191]),
+        (encoded(Image.fromarray(np.array([[-3, 0, 3]], np.float32)), "TIFF"), [0, 128, 255]),
+        (encoded(Image.fromarray(np.array([[np.nan, 200, 100]], np.float32)), "TIFF"), [0, 255, 0]),
+        (encoded(Image.fromarray(np.array([[7, 7, 7]], np.int32)), "TIFF"), [0, 0, 0]),
+        (b"Pf\n3 1\n-1.0\n" + np.array([0, 0.5, 1], "<f4").tobytes(), [0, 128, 255]),
+    ],
+)
+def test_deep_greys_keep_their_shades(data: bytes, expected: list[int]) -> None:
+    image = decode(data, Limits())
+    assert image.mode == "L"
+    assert np.asarray(image).ravel().tolist() == expected
+
+
+def test_a_tiff_whose_white_is_zero_is_inverted() -> None:
+    deep = Image.fromarray(np.array([[0, 65535]], np.uint16))
+    data = encoded(deep, "TIFF", tiffinfo={262: 0})
+    assert np.asarray(decode(data, Limits())).tolist() == [[255, 0]]
+
+
+def test_a_png_with_megabytes_of_text_and_profile_is_decoded() -> None:
+    text = PngImagePlugin.PngInfo()
+    for i in range(3):
+        text.add_text(f"parameters{i}", "x" * 3_000_000, zip=i > 0)
+    plain, long = encoded(picture()), encoded(picture(), pnginfo=text, icc_profile=bytes(5_000_000))
+    np.testing.assert_array_equal(decode(long, Limits()), decode(plain, Limits()))
+    assert thumbnails(long, [64]) == thumbnails(plain, [64])
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (b"\xff\x0a", Reason.JPEG_XL),
+        (b"8BPS", Reason.FORMAT),
+        (b"II*\0\x10\0\0\0CR\x02\0", Reason.RAW),
+        (b"\0\0\0\x18ftypcrx ", Reason.RAW),
+    ],
+)
+def test_formats_that_are_not_read_have_a_reason(head: bytes, expected: Reason) -> None:
+    assert reason(head + bytes(2000)) == expected
+
+
+def test_a_dng_is_camera_raw_and_not_its_preview() -> None:
+    assert reason(encoded(picture(), "TIFF", tiffinfo={50706: b"\1\4\0\0"})) == Reason.RAW
+
+
+def test_heic_is_read_with_its_package_and_named_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    data = encoded(Image.new("RGB", (64, 48), (200, 30, 30)), "HEIF")
+    assert decode(data, Limits()).size == (64, 48)
+    assert extension(data) == "heic"
+    monkeypatch.delitem(Image.OPEN, "HEIF")
+    assert reason(data) == Reason.HEIC
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
