@@ -77,7 +77,9 @@ def list_folder(folder: str) -> Iterator[Mapping[str, Any]]:
             try:
                 stat = entry.stat()
                 kind = "directory" if entry.is_dir() else "file" if entry.is_file() else "special"
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                    raise
                 yield {"name": entry.path, "type": "link"}
                 continue
             yield {"name": entry.path, "size": stat.st_size, "mtime": stat.st_mtime, "type": kind}

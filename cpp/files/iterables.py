@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
@@ -22,14 +22,24 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, pending: int) -> Iterator[R]:
     """`map(function, items)` in `threads` threads, in order; at most `pending` items are submitted and not yet yielded.
 
-    Exceptions of `function` and of `items` are raised.
+    An exception of `function` or of `items` is raised in its place, after all earlier results.
     """
+
+    def futures() -> Iterator[Future[R]]:
+        try:
+            for item in items:
+                yield pool.submit(function, item)
+        except Exception as error:
+            failed = Future[R]()
+            failed.set_exception(error)
+            yield failed
+
     with ThreadPoolExecutor(threads) as pool:
-        futures = (pool.submit(function, item) for item in items)
-        submitted = deque(islice(futures, pending))
+        source = futures()
+        submitted = deque(islice(source, pending))
         try:
             while submitted:
                 yield submitted.popleft().result()
-                submitted.extend(islice(futures, 1))
+                submitted.extend(islice(source, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,57 +1,87 @@
-"""Images stored as one file each: below a folder, or at the addresses that a table lists.
+"""Images stored as one file each: below a folder, with the texts beside them, or at the addresses that a table lists.
 
-Knows no captions and no tables.
+Knows no tables of addresses.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import posixpath
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cpp.files import filesystem
 from cpp.files.iterables import map_threads
-from cpp.sources.samples import Reason, Sample
+from cpp.sources.formats import extension, unread_name
+from cpp.sources.samples import (
+    TEXT_BYTES,
+    Reason,
+    Rejected,
+    Sample,
+    merge_metadata,
+    read_json,
+    read_text,
+    to_column_value,
+)
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 PROTOCOLS = frozenset({"file", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"})
 ATTEMPTS = 3  # for a web address: there may be very many, and many are dead
 THREADS, PENDING = 16, 64  # concurrent reads, and images read ahead of the consumer
 
 
 class Address(NamedTuple):
-    """An image that is still to be read; without an `address` the row is rejected for the `reason`."""
+    """An image that is still to be read; without an `address` the row is rejected for the `reason`.
+
+    `texts` are addresses of files with its caption (`.txt`, `.caption`) and metadata (`.json`), which are read too.
+    """
 
     key: str
     address: str | None
     metadata: dict[str, Any]
     reason: Reason | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class FolderShard:
-    """Files `names`, relative to the folder `path`. With `labels`, the label of a file is its subfolder."""
+    """Files `names`, relative to the folder `path`. With `labels`, the label of a file is its subfolder.
+
+    `texts` are pairs of an image and a file of text that belongs to it. `tables` have metadata of images, each with its
+    fingerprint; the shard covers all names in them in the interval (after, upto].
+    """
 
     path: str
     fingerprint: str
     names: tuple[str, ...]
     labels: bool = False
+    texts: tuple[tuple[str, str], ...] = ()
+    tables: tuple[tuple[str, str], ...] = ()
+    after: str = ""
+    upto: str | None = None
 
     def read(self, max_bytes: int) -> Iterator[Sample]:
-        """Samples in the order of the names, which are the keys. A file directly in `path` has no label."""
-        return read_addresses(
-            (
-                Address(name, f"{self.path}/{name}", {"label": _label(name)} if self.labels else {})
-                for name in self.names
-            ),
-            max_bytes,
-        )
+        """Samples in the order of the names, which are the keys. A file directly in `path` has no label.
 
+        An image of a table without a file is rejected. ValueError if a table cannot be read.
+        """
+        rows, texts = read_tables(self.path, self.tables), defaultdict[str, tuple[str, ...]](tuple)
+        for name, text in self.texts:
+            texts[name] += (f"{self.path}/{text}",)
+        covered = {name for name in rows if name > self.after and (self.upto is None or name <= self.upto)}
+        missing = covered - set(self.names)
+        names = sorted(missing | set(self.names)) if missing else self.names
+        return read_addresses((self._address(n, rows, texts[n], n in missing) for n in names), max_bytes)
 
-def is_image(name: str) -> bool:
-    """Whether a file name has an image extension."""
-    return name.lower().endswith(IMAGE_EXTENSIONS)
+    def _address(self, name: str, rows: dict[str, dict[str, Any]], texts: tuple[str, ...], missing: bool) -> Address:
+        metadata = merge_metadata({"label": _label(name)} if self.labels else {}, rows.get(name, {}))
+        reason = Reason.MISSING if missing else unread_name(name)
+        return Address(name, None if reason else f"{self.path}/{name}", metadata, reason, texts)
 
 
 def read_addresses(addresses: Iterable[Address], max_bytes: int) -> Iterator[Sample]:
@@ -62,11 +92,24 @@ def read_addresses(addresses: Iterable[Address], max_bytes: int) -> Iterator[Sam
 
     def read(address: Address) -> Sample:
         data = address.reason or Reason.NO_IMAGE if address.address is None else _read(address.address, max_bytes)
+        try:
+            for text in address.texts:
+                _add_text(address.metadata, text)
+        except Rejected as rejected:
+            data = data if isinstance(data, Reason) else rejected.reason
         if isinstance(data, Reason):
             return Sample(address.key, None, address.metadata, data)
         return Sample(address.key, data, address.metadata)
 
     return map_threads(read, addresses, THREADS, PENDING)
+
+
+def _add_text(metadata: dict[str, Any], address: str) -> None:
+    is_json = extension(address) == "json"
+    data = _read(address, TEXT_BYTES)
+    if isinstance(data, Reason):
+        raise Rejected(Reason.BAD_JSON if is_json else Reason.BAD_TEXT)
+    merge_metadata(metadata, read_json(data) if is_json else {"caption": read_text(data)})
 
 
 def _read(address: str, max_bytes: int) -> bytes | Reason:
@@ -98,3 +141,39 @@ def _read(address: str, max_bytes: int) -> bytes | Reason:
 
 def _label(name: str) -> str | None:
     return name.rpartition("/")[0] or None
+
+
+@lru_cache(maxsize=1)  # a worker reads many shards of one folder
+def read_tables(folder: str, tables: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
+    """Metadata of images by name from files of Hugging Face's ImageFolder; each is given by its name and fingerprint.
+
+    The column `file_name` names an image relative to the folder of the file; files without that column are no such
+    tables. ValueError that names file and row if one cannot be read.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for table, _ in tables:
+        inside = posixpath.dirname(table)
+        for number, row in _records(f"{folder}/{table}"):
+            if not isinstance(file := row.pop("file_name", None), str):
+                raise ValueError(f"{folder}/{table}: row {number} has no text in file_name: correct or remove it")
+            name = posixpath.normpath(posixpath.join(inside, file))
+            merge_metadata(rows.setdefault(name, {}), {to_column_value(k): to_column_value(v) for k, v in row.items()})
+    return rows
+
+
+def _records(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The numbered rows of a JSONL or CSV file; none if the first has no `file_name`."""
+    with filesystem.open_file(path) as file:
+        lines, number = io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), 0
+        is_csv = path.endswith(".csv")
+        try:
+            read = csv.DictReader(lines, strict=True) if is_csv else map(json.loads, filter(str.strip, lines))
+            for record in read:
+                if not isinstance(record, dict) or None in record:
+                    raise ValueError("it has more fields than the header" if is_csv else "it is no JSON object")
+                if not number and "file_name" not in record:
+                    return
+                number += 1
+                yield number, record
+        except (ValueError, csv.Error, RecursionError) as error:
+            raise ValueError(f"{path} cannot be read after row {number} ({error}): correct or remove it") from error

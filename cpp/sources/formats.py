@@ -44,6 +44,10 @@ _MORE = "pdf doc docx xls xlsx ppt pptx ttf otf exe dll so xmp aae thm lrv url l
 # extensions of files that are no pictures; their first bytes are not looked at
 OTHER = frozenset(f"{_TEXT} {_DATA} {_ARCHIVES} {_MEDIA} {_MORE}".split())
 
+TARS = (
+    ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.zstd", ".tzst",
+)  # fmt: skip  # usual endings of tars; what is a tar is told by its content (`cpp.sources.tar.is_tar`)
+
 _DIB_SIZES = {12, 40, 52, 56, 64, 108, 124}  # sizes of the second header of a BMP
 _BRANDS = {
     b"crx ": Reason.RAW,
@@ -61,6 +65,12 @@ _PICTURES: tuple[tuple[bytes, Reason | None], ...] = (
 def extension(name: str) -> str:
     """The extension of a file name in lower case, without the dot; empty if it has none."""
     return PurePosixPath(name).suffix[1:].lower()
+
+
+def tar_stem(path: str) -> str:
+    """The path of a tar without its ending."""
+    ending = max((end for end in TARS if path.lower().endswith(end)), key=len, default=PurePosixPath(path).suffix)
+    return path[: len(path) - len(ending)]
 
 
 def is_picture_name(name: str) -> bool | None:

@@ -1,4 +1,4 @@
-"""Finds the files that input paths name: globs, brace ranges and lists, local or at any URL of fsspec.
+"""Finds the files that input paths name: globs, brace ranges, lists and folders, local or at any URL of fsspec.
 
 Folders are listed once instead of probing each file, except on http, which has no listings. Knows no formats.
 """
@@ -9,14 +9,14 @@ import contextlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from braceexpand import braceexpand
 
 from cpp.files import credentials, filesystem
 from cpp.files.iterables import map_threads
+from cpp.sources.ignored import FOLDER, HIDDEN, RESULT, Ignored, is_result
 from cpp.store.results import fingerprint
 
 VERSIONS = ("ETag", "etag", "mtime", "LastModified", "updated")  # in a listing's entry; the first present counts
@@ -28,17 +28,22 @@ Files = dict[str, str]  # path -> fingerprint of path, size and version
 Entry = tuple[str, str]  # a file and its fingerprint
 
 
-def expand(paths: Sequence[str]) -> list[Entry]:
+def expand(paths: Sequence[str], ignored: Ignored | None = None, inside: Sequence[str] = ()) -> list[Entry]:
     """The files that `paths` name, in their order; matches of a glob are sorted by name.
 
     A path may be a file, a glob, a brace range (`{00000..00412}.tar`), or a list: `@FILE`, or a name that ends in
-    `.txt`, with one path on each line, relative to the list's folder. ValueError if a file does not exist.
+    `.txt`, with one path on each line, relative to the list's folder. A path that exists is taken literally. A folder
+    stands for its files with a suffix of `inside`. Matches that are hidden or results of a run are left out and added
+    to `ignored`. ValueError if a file does not exist.
     """
+    ignored = Ignored() if ignored is None else ignored
     patterns = [pattern for path in paths for line in _lines(path) for pattern in _braces(line)]
-    existing = _existing([pattern for pattern in patterns if not filesystem.has_magic(pattern)])
+    globs = {pattern for pattern in patterns if filesystem.has_magic(pattern) and not _exists(pattern)}
+    existing = _existing([pattern for pattern in patterns if pattern not in globs])
     files, missing = Files(), list[str]()
     for pattern in patterns:
-        matches = _glob(pattern) if filesystem.has_magic(pattern) else _select(existing, [pattern])
+        matches = _glob(pattern, ignored) if pattern in globs else _select(existing, [pattern])
+        matches = matches or _inside(pattern, inside, ignored)
         files |= matches
         missing += [] if matches else [pattern]
     if missing:
@@ -49,25 +54,10 @@ def expand(paths: Sequence[str]) -> list[Entry]:
     return list(files.items())
 
 
-def siblings(files: Sequence[str], suffix: str) -> dict[str, Entry]:
-    """For each file, the existing file of the same name with another suffix in the same folder."""
-    others = [path.removesuffix(PurePosixPath(path).suffix) + suffix for path in files]
-    existing = _existing(others)
-    return {path: (other, existing[other]) for path, other in zip(files, others, strict=True) if other in existing}
-
-
-def find_files(folder: str, accept: Callable[[str], bool]) -> Files:
-    """The files below a folder that `accept` their path relative to it; sorted, by that path.
-
-    Hidden files and folders are left out. ValueError if the folder does not exist.
-    """
-    fs, root = filesystem.connect(folder)
-    root = root.rstrip("/")
-    if not fs.isdir(root):
-        raise ValueError(f"the folder {folder} does not exist: correct images.path")
-    infos = {str(path)[len(root) + 1 :]: info for path, info in fs.find(root, detail=True).items()}
-    names = (name for name in infos if not any(part.startswith(".") for part in name.split("/")) and accept(name))
-    return {name: _fingerprint(name, infos[name]) for name in sorted(names)}
+def siblings(files: Mapping[str, str]) -> dict[str, Entry]:
+    """For each file, the one that `files` names for it, if it exists."""
+    existing = _existing(list(files.values()))
+    return {path: (other, existing[other]) for path, other in files.items() if other in existing}
 
 
 def identity(path: str, info: Mapping[str, Any]) -> tuple[str, int | None, str]:
@@ -80,7 +70,8 @@ def identity(path: str, info: Mapping[str, Any]) -> tuple[str, int | None, str]:
     return path, info.get("size"), next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
 
 
-def _fingerprint(path: str, info: Mapping[str, Any]) -> str:
+def file_fingerprint(path: str, info: Mapping[str, Any]) -> str:
+    """The fingerprint of `identity`."""
     return fingerprint(*identity(path, info))
 
 
@@ -95,7 +86,7 @@ def _lines(path: str) -> list[str]:
         return [path]
     try:
         with filesystem.open_file(name) as file:
-            lines = io.TextIOWrapper(file, encoding="utf-8").read().splitlines()
+            lines = io.TextIOWrapper(file, encoding="utf-8-sig").read().splitlines()
     except FileNotFoundError:
         raise ValueError(f"the list {name} of images.path does not exist") from None
     except UnicodeDecodeError as error:
@@ -110,22 +101,79 @@ def _lines(path: str) -> list[str]:
 
 
 def _braces(path: str) -> list[str]:
+    if "{" in path and _exists(path):
+        return [path]
     try:
         return list(braceexpand(path))
     except ValueError as error:
         raise ValueError(f"{path}: the braces in images.path do not match ({error})") from error
 
 
-def _glob(pattern: str) -> Files:
+def _exists(path: str) -> bool:
+    """Whether the path names a file or folder as it is; not asked of web servers, which have no files with brackets."""
+    fs, root = filesystem.connect(path)
+    return not path.startswith(HTTP) and bool(fs.exists(root))
+
+
+def _inside(folder: str, suffixes: Sequence[str], ignored: Ignored) -> Files:
+    """The files of a folder with one of the suffixes; none if it is no folder."""
+    if not suffixes or folder.startswith(HTTP):
+        return Files()
+    infos = {_url(filesystem.connect(folder)[0], str(i["name"]), folder): i for i in _entries(folder.rstrip("/"))}
+    names = sorted(name for name in infos if name.lower().endswith(tuple(suffixes)))
+    return {name: file_fingerprint(name, infos[name]) for name in names if _accepted(infos[name], name, "", ignored)}
+
+
+def _glob(pattern: str, ignored: Ignored) -> Files:
     fs, root = filesystem.connect(pattern)
     folder, _, name = root.rpartition("/")
     if pattern.startswith(HTTP) or filesystem.has_magic(folder) or "**" in name:
         paths = [_url(fs, path, pattern) for path in sorted(fs.glob(root))]
-        return _select(_existing(paths), paths)
+        existing = _existing(paths)
+        left_out = _LeftOut(pattern)
+        kept = [path for path in paths if path in existing and not left_out.reason(path, ignored)]
+        return _select(existing, kept)
     matches = re.compile(filesystem.glob_translate(root)).match
-    entries = [i for i in _entries(_url(fs, folder, pattern)) if matches(i["name"]) and filesystem.is_file(i)]
+    entries = [i for i in _entries(_url(fs, folder, pattern)) if matches(i["name"])]
     infos = {_url(fs, info["name"], pattern): info for info in sorted(entries, key=lambda info: str(info["name"]))}
-    return {url: _fingerprint(url, info) for url, info in infos.items()}
+    return {url: file_fingerprint(url, info) for url, info in infos.items() if _accepted(info, url, name, ignored)}
+
+
+def _accepted(info: Mapping[str, Any], path: str, pattern: str, ignored: Ignored) -> bool:
+    """Whether an entry of a folder is a file, and not hidden unless the pattern begins with a dot."""
+    is_hidden = path.rpartition("/")[2].startswith(".") and not pattern.startswith(".")
+    if is_hidden or not filesystem.is_file(info):
+        ignored.add(HIDDEN if is_hidden else FOLDER, path)
+        return False
+    return True
+
+
+class _LeftOut:
+    """The matches of a glob with a magic folder that are hidden, or in a folder that a run or an export wrote."""
+
+    def __init__(self, pattern: str) -> None:
+        parts = pattern.split("/")
+        fixed = next((i for i, part in enumerate(parts) if filesystem.has_magic(part)), len(parts))
+        self._base = len("/".join(parts[:fixed])) + 1
+        self._fs, self._results = filesystem.connect(pattern)[0], dict[str, bool]()
+        self._http, self._dotted = pattern.startswith(HTTP), "/." in pattern
+
+    def reason(self, path: str, ignored: Ignored) -> str | None:
+        """Why a match is left out, which is counted; None if it is not."""
+        folders = [path[:i] for i, c in enumerate(path) if c == "/" and i > self._base]
+        reason = None
+        if not self._dotted and "/." in f"/{path[self._base :]}":
+            reason = HIDDEN
+        elif not self._http and any(self._is_result(folder) for folder in folders):
+            reason = RESULT
+        if reason:
+            ignored.add(reason, path)
+        return reason
+
+    def _is_result(self, folder: str) -> bool:
+        if folder not in self._results:
+            self._results[folder] = is_result(folder, lambda path: bool(self._fs.exists(path)))
+        return self._results[folder]
 
 
 def _select(files: Files, paths: Sequence[str]) -> Files:
@@ -137,7 +185,7 @@ def _existing(paths: Sequence[str]) -> Files:
     files = Files()
     probed = [path for path in paths if path.startswith(HTTP)]
     for path, info in zip(probed, map_threads(_probe, probed, PROBES, 4 * PROBES), strict=True):
-        files |= {path: _fingerprint(path, info)} if info is not None else {}
+        files |= {path: file_fingerprint(path, info)} if info is not None else {}
     folders = defaultdict[str, dict[str, str]](dict)
     for path in paths:
         if not path.startswith(HTTP):
@@ -147,7 +195,7 @@ def _existing(paths: Sequence[str]) -> Files:
         for info in _entries(folder):
             if info["name"] in paths_by_name and filesystem.is_file(info):
                 path = paths_by_name[info["name"]]
-                files[path] = _fingerprint(path, info)
+                files[path] = file_fingerprint(path, info)
     return files
 
 

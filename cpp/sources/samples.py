@@ -17,6 +17,7 @@ import pyarrow as pa
 # column names that the tables of a run use themselves
 RESERVED = re.compile(r"key|embedding(_\d+)?|image_shard|cluster(_\d+)?|score|second|margin")
 INT64 = range(-(2**63), 2**63)
+TEXT_BYTES = 1 << 24  # limit for a file with the caption or the metadata of an image
 EXACT = 2**53  # float64 holds all integers up to this one exactly
 
 

@@ -12,11 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
-from cpp.files.iterables import batched
+from cpp.files import filesystem
 from cpp.sources import table as rows
 from cpp.sources.coco import CocoShard
-from cpp.sources.folder import FolderShard, is_image
-from cpp.sources.paths import Entry, expand, find_files, siblings
+from cpp.sources.folder import FolderShard
+from cpp.sources.formats import TARS, tar_stem
+from cpp.sources.ignored import Ignored
+from cpp.sources.listing import Listing, cut, list_folder
+from cpp.sources.paths import HTTP, Entry, expand, siblings
 from cpp.sources.samples import Sample
 from cpp.sources.table import TableShard
 from cpp.sources.tar import TarShard
@@ -31,8 +34,9 @@ MAX_BYTES = 1 << 26  # limit for one encoded image
 class Images:
     """The configured images. `path`: tars; one folder; Parquet files; or Parquet, CSV or TSV files of addresses.
 
-    A shard has `shard_size` images, or is one tar. `column` holds bytes or addresses, and `key` the keys of images
-    (parquet, table). `labels` makes the folder of a file its label (folder). `annotations` are JSON files (coco).
+    A shard has at most `shard_size` images, or is one tar. `column` holds bytes or addresses, and `key` the keys of
+    images (parquet, table). `labels` makes the folder of a file its label (folder). `annotations` are JSON files
+    (coco).
     """
 
     format: Format
@@ -49,21 +53,22 @@ def shards(images: Images) -> dict[str, ImageShard]:
     return dict(iter_shards(images))
 
 
-def iter_shards(images: Images) -> Iterator[tuple[str, ImageShard]]:
-    """The items of `shards`, one by one."""
+def iter_shards(images: Images, ignored: Ignored | None = None) -> Iterator[tuple[str, ImageShard]]:
+    """The items of `shards`, one by one. Files that are left out are added to `ignored`."""
+    ignored = Ignored() if ignored is None else ignored
     if images.shard_size < 1:
         raise ValueError(f"images.shard_size is {images.shard_size}, it must be at least 1")
     if not images.path:
         raise ValueError("images.path is empty: name the images")
     match images.format:
         case "webdataset":
-            result: Iterator[tuple[str, ImageShard]] = _tars(images)
+            result: Iterator[tuple[str, ImageShard]] = _tars(images, ignored)
         case "folder":
-            result = _folder(images)
+            result = _folder(images, ignored)
         case "coco":
-            result = _coco(images)
+            result = _coco(images, ignored)
         case "parquet" | "table":
-            result = _tables(images)
+            result = _tables(images, ignored)
         case _:
             raise ValueError(f"images.format is {images.format!r}, it must be one of {', '.join(get_args(Format))}")
     for name, shard in result:
@@ -73,9 +78,11 @@ def iter_shards(images: Images) -> Iterator[tuple[str, ImageShard]]:
 def read_samples(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Sample]:
     """The samples of a shard in the order of the input; an image of more than `max_bytes` is a rejected row.
 
+    Keys are distinct: the second sample with the key K of the input has the key `K#2`.
+
     ValueError, naming the file, if the shard is damaged, after the samples before the damage.
     """
-    return shard.read(max_bytes)
+    return _unique(shard.read(max_bytes))
 
 
 def read_images(shard: str | ImageShard, keys: Iterable[str]) -> dict[str, bytes]:
@@ -95,50 +102,82 @@ def iter_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[
 
 
 def select_samples(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
-    """All samples with one of the keys, in the order of the shard, including repeated keys."""
-    return (sample for sample in _candidates(shard, keys, max_bytes) if sample.key in keys)
+    """The samples with one of the keys, in the order of the shard."""
+    candidates = _unique(_candidates(shard, keys | {_first_key(key) for key in keys}, max_bytes))
+    return (sample for sample in candidates if sample.key in keys)
+
+
+def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
+    seen = Counter[str]()
+    for sample in samples:
+        seen[sample.key] += 1
+        repeat = seen[sample.key]
+        yield sample if repeat == 1 else replace(sample, key=f"{sample.key}#{repeat}")
+
+
+def _first_key(key: str) -> str:
+    """The key in the input of a sample with the key `K#2`."""
+    first, _, number = key.rpartition("#")
+    return first if first and number.isdecimal() else key
 
 
 def _candidates(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
     """A superset of the samples with these keys."""
-    if isinstance(shard, str) and shard.endswith(".tar"):
-        shard = TarShard(shard, "")
-    elif isinstance(shard, str):
-        shard = TableShard.from_path(shard) or FolderShard(shard, "", tuple(sorted(keys)))
+    if isinstance(shard, str):
+        shard = TableShard.from_path(shard) or _tar_or_folder(shard, keys)
     if isinstance(shard, TableShard | TarShard):
         return shard.pick(keys, max_bytes)
     if isinstance(shard, FolderShard):
-        shard = replace(shard, names=tuple(name for name in shard.names if name in keys))
-    return read_samples(shard, max_bytes)
+        shard = replace(shard, names=tuple(name for name in shard.names if name in keys), texts=(), tables=())
+    return shard.read(max_bytes)
 
 
-def _tars(images: Images) -> Iterator[tuple[str, ImageShard]]:
-    files = expand(images.path)
-    tables = siblings([path for path, _ in files], ".parquet")
+def _tar_or_folder(path: str, keys: frozenset[str]) -> TarShard | FolderShard:
+    """The shard at a path: what is no folder is a tar, whatever its name."""
+    fs, name = filesystem.connect(path)
+    if path.startswith(HTTP) or not fs.isdir(name):
+        return TarShard(path, "")
+    return FolderShard(path, "", tuple(sorted(keys)))
+
+
+def _tars(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
+    files = expand(images.path, ignored, TARS)
+    tables = siblings({path: f"{tar_stem(path)}.parquet" for path, _ in files})
     for name, (path, identity) in zip(_names(files), files, strict=True):
         table, table_identity = tables.get(path, (None, ""))
         yield name, TarShard(path, fingerprint(identity, table_identity), table)
 
 
-def _folder(images: Images) -> Iterator[tuple[str, ImageShard]]:
-    for i, (path, names, identities) in enumerate(_pieces(images)):
-        yield f"{i:05d}", FolderShard(path, fingerprint(identities, images.labels), names, images.labels)
+def _folder(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
+    path, listing = _listing(images, ignored)
+    for name, names, after, upto in _pieces(listing, images.shard_size):
+        texts = {(image, text): f for image in names for text, f in listing.texts.get(image, {}).items()}
+        tables = tuple(
+            (t, f) for t, f in sorted(listing.tables.items()) if _overlaps(t.rpartition("/")[0], after, upto)
+        )
+        interval = (after, upto) if tables else ("", None)
+        identities = [listing.pictures[image] for image in names]
+        digest = fingerprint(identities, images.labels, list(texts.values()), tables, interval)
+        yield name, FolderShard(path, digest, names, images.labels, tuple(texts), tables, *interval)
 
 
-def _coco(images: Images) -> Iterator[tuple[str, ImageShard]]:
+def _overlaps(folder: str, after: str, upto: str | None) -> bool:
+    """Whether names of files in a folder may be in the interval (after, upto]."""
+    return not folder or (after < f"{folder}0" and (upto is None or upto >= f"{folder}/"))  # 0 comes after the slash
+
+
+def _coco(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
     if not images.annotations:
         raise ValueError("images.annotations is empty: name captions_*.json or instances_*.json, or use format: folder")
-    annotations = tuple(expand(images.annotations))
-    pieces = list(_pieces(images))
-    lasts = [names[-1] for _, names, _ in pieces]
-    bounds = zip(["", *lasts[:-1]], [*lasts[:-1], None], strict=True)
-    for i, ((path, names, identities), bound) in enumerate(zip(pieces, bounds, strict=True)):
-        digest = fingerprint(identities, annotations, bound)
-        yield f"{i:05d}", CocoShard(path, digest, names, *bound, annotations)
+    annotations = tuple(expand(images.annotations, ignored))
+    path, listing = _listing(images, ignored)
+    for name, names, after, upto in _pieces(listing, images.shard_size):
+        digest = fingerprint([listing.pictures[image] for image in names], annotations, (after, upto))
+        yield name, CocoShard(path, digest, names, after, upto, annotations)
 
 
-def _tables(images: Images) -> Iterator[tuple[str, ImageShard]]:
-    files, total_rows = expand(images.path), 0
+def _tables(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
+    files, total_rows = expand(images.path, ignored), 0
     for name, (path, identity) in zip(_names(files), files, strict=True):
         addresses = images.format == "table"
         column = rows.image_column(path, images.column, addresses)
@@ -155,24 +194,35 @@ def _tables(images: Images) -> Iterator[tuple[str, ImageShard]]:
         raise ValueError(f"the {len(files)} tables of images.path have no rows")
 
 
-def _pieces(images: Images) -> Iterator[tuple[str, tuple[str, ...], list[str]]]:
-    """The folder, names and fingerprints of each `shard_size` images of the one folder."""
+def _listing(images: Images, ignored: Ignored) -> tuple[str, Listing]:
+    """The one folder and what is in it."""
     if len(images.path) != 1:
         raise ValueError(f"images.path names {len(images.path)} folders, images.format {images.format} takes one")
     path = images.path[0].rstrip("/")
-    files = list(find_files(path, is_image).items())
-    if not files:
+    listing = list_folder(path, ignored)
+    if not listing.pictures:
         raise ValueError(f"the folder {path} of images.path has no images")
-    for piece in batched(files, images.shard_size):
-        yield path, tuple(name for name, _ in piece), [identity for _, identity in piece]
+    return path, listing
+
+
+def _pieces(listing: Listing, size: int) -> Iterator[tuple[str, tuple[str, ...], str, str | None]]:
+    """The shards of a folder: name, images, and the interval (after, upto] of names that it covers."""
+    names = list(listing.pictures)
+    for name, start, stop in cut(names, size):
+        after, upto = names[start - 1] if start else "", names[stop - 1] if stop < len(names) else None
+        yield name, tuple(names[start:stop]), after, upto
 
 
 def _names(files: Sequence[Entry]) -> list[str]:
-    """A name for each file: its stem, preceded by as many parent folders as make all names distinct."""
-    parts = [PurePosixPath(path).with_suffix("").parts for path, _ in files]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(part.strip("/") for part in p[-depth:]) for p in parts]
-        if max(Counter(names).values()) == 1:
-            return names
+    """A name for each file: its stem, preceded by as many parent folders as make all names distinct.
+
+    The whole file name takes the place of the stem if two files of one folder differ in their endings only.
+    """
+    for stem in (tar_stem, str):
+        parts = [PurePosixPath(stem(path)).parts for path, _ in files]
+        for depth in range(1, max(map(len, parts)) + 1):
+            names = ["-".join(part.strip("/") for part in p[-depth:]) for p in parts]
+            if max(Counter(names).values()) == 1:
+                return names
     repeated = next(name for name, count in Counter(names).items() if count > 1)
     raise ValueError(f"two files of images.path would both be the shard {repeated}: rename one")

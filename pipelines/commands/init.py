@@ -13,7 +13,7 @@ import yaml
 
 from cpp.files import filesystem
 from cpp.sources import table
-from cpp.sources.folder import is_image
+from cpp.sources.formats import TARS, is_picture_name
 from cpp.sources.tar import TarShard
 from pipelines.config.errors import UserError
 from pipelines.config.load import load
@@ -126,12 +126,13 @@ def _coco(folder: str, names: Sequence[str]) -> Inputs | None:
 
 
 def _tars(folder: str, names: Sequence[str]) -> Inputs | None:
-    tars = [name for name in names if name.endswith(".tar")]
+    tars = [name for name in names if name.lower().endswith(TARS) and not name.startswith(".")]
     if not tars:
         return None
     first = next(iter(TarShard(f"{folder}/{tars[0]}", "").read(1 << 26)), None)
     captions = _first(first.metadata if first else [], CAPTIONS)
-    path = f"{folder}/{'*.tar' if len(tars) > 1 else tars[0]}"
+    every = f"{folder}/*.tar" if all(name.endswith(".tar") for name in tars) else folder
+    path = every if len(tars) > 1 else f"{folder}/{tars[0]}"
     return Inputs(f"{folder} has {len(tars):,} tars", {"images": {"format": "webdataset", "path": [path]}}, captions)
 
 
@@ -157,9 +158,9 @@ def _table(folder: str, names: Sequence[str]) -> Inputs | None:
 
 
 def _images(folder: str, names: Sequence[str]) -> Inputs | None:
-    labels = not any(is_image(name) for name in names)
+    labels = not any(is_picture_name(name) for name in names)
     folders = [f"{folder}/{name[:-1]}" for name in names if name.endswith("/")]
-    if labels and not any(is_image(name) for below in folders for name in _names(below)):
+    if labels and not any(is_picture_name(name) for below in folders for name in _names(below)):
         return None
     where = "its sub-folders become the column `label`" if labels else "sub-folders included"
     section = {"images": {"format": "folder", "path": [folder], "labels": labels}}

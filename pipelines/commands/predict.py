@@ -22,8 +22,11 @@ from cpp.naming.titles import row_title
 from cpp.rate_reduction.head import Head
 from cpp.sources import shards as sources
 from cpp.sources import vectors
-from cpp.sources.folder import FolderShard, is_image
-from cpp.sources.paths import find_files
+from cpp.sources.folder import FolderShard
+from cpp.sources.formats import TARS
+from cpp.sources.ignored import Ignored
+from cpp.sources.listing import list_folder
+from cpp.sources.tar import is_tar
 from cpp.store.local import Store
 from cpp.store.object_store import open_store
 from cpp.store.results import File
@@ -130,10 +133,10 @@ def _inputs(fitted: Part, what: str, folder: Path) -> tuple[Mapping[str, Stage],
             f"{what} is not vectors, and this run starts from vectors of an encoder that it does not know: encode the "
             "images with that encoder and name the .npy file, an array of rows of floats"
         )
-    if not fs.isdir(name) and not what.endswith(".tar"):
+    if not fs.isdir(name) and not (what.lower().endswith(TARS) or is_tar(what)):
         parent, _, file = what.rpartition("/")
         shards: Mapping[str, sources.ImageShard] = {"image": FolderShard(parent, "", (file,))}
-    elif fs.isdir(name) and not find_files(what, is_image):
+    elif fs.isdir(name) and not list_folder(what, Ignored()).pictures:
         raise UsageError(f"the folder {what} has no images: name one that has, or a single tar")
     else:
         layout: sources.Format = "folder" if fs.isdir(name) else "webdataset"

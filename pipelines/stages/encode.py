@@ -96,9 +96,6 @@ class Encode(Stage):
             tables.write(pa.table(features), out["features"], counts, identities)
             rows = [{"key": key, "row": row, "reason": str(reason)} for row, key, reason in sorted(rejected)]
             tables.write(pa.Table.from_pylist(rows, tables.REJECTED), out["rejected"], counts)
-            if repeated := len(keys) - len(set(keys)):
-                message = f"{repeated} rows of {shard.path} repeat the key of another row; they are kept"
-                print(f"encode: {message}", flush=True)
             return counts
 
         return work

@@ -168,11 +168,11 @@ def test_a_tar_without_ranges_that_breaks_off_fails_by_name(server: Server, tmp_
 def test_a_server_that_fails_for_good_is_not_taken_for_one_without_the_file(server: Server) -> None:
     """Of a tar whose table cannot be looked for it is not known that it has none."""
     server.files["/0.tar"] = b"tar"
-    assert paths.siblings([f"{server.url}/0.tar"], ".parquet") == {}
+    assert paths.siblings({"0.tar": f"{server.url}/0.parquet"}) == {}
     assert len(server.requests) == 2  # HEAD and GET: it is not there
     server.fault = lambda number, method, path: 503 if path.endswith(".parquet") else None
     with pytest.raises(ConnectionError, match=r"0\.parquet did not answer after 8 attempts .*503"):
-        paths.siblings([f"{server.url}/0.tar"], ".parquet")
+        paths.siblings({"0.tar": f"{server.url}/0.parquet"})
 
 
 def test_a_server_that_says_when_to_ask_again_is_asked_then(server: Server) -> None:

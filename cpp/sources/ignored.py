@@ -1,0 +1,65 @@
+"""Counts the files of an input that are left out, by reason, and recognises results of runs, which are no inputs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+from cpp.files import filesystem
+
+HIDDEN = "hidden (the name begins with a dot)"
+SYSTEM = "folder of a system, with no pictures of yours"
+RESULT = "result of a run or an export"
+LISTED = "link to a folder that is listed already"
+LINK = "broken link"
+SPECIAL = "pipe or device"
+FOLDER = "folder with the name of a file"
+NO_PICTURE = "no picture"
+UNREADABLE_NAME = "no picture, and its name is not UTF-8"
+
+SHOWN = 8  # reasons that are listed
+
+SYSTEM_FOLDERS = {"lost+found", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "@eaDir", "#recycle"}
+
+_RECORDS = ("run.json", "events.jsonl")  # of a run, in its folder
+_RUN_FOLDERS = {"cache", "export", "appended", "failed"}  # besides those of its products, which are in `cache` too
+_EXPORT = "export.json"
+
+
+class Ignored:
+    """Files and folders that are left out: `counts` by reason, and the path of the first one for each reason."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+        self.first: dict[str, str] = {}
+
+    def add(self, reason: str, path: str) -> None:
+        """Count a file or folder."""
+        reason, path = (text.encode(errors="backslashreplace").decode() for text in (reason, path))
+        self.counts[reason] += 1
+        self.first.setdefault(reason, path)
+
+    def lines(self) -> list[str]:
+        """A line for each of the most frequent reasons, with the first file, and one for the number of the others."""
+        shown = self.counts.most_common(SHOWN)
+        lines = [f"ignored: {n:,} x {reason}; the first is {self.first[reason]}" for reason, n in shown]
+        more = self.counts.total() - sum(n for _, n in shown)
+        return [*lines, f"ignored: {more:,} more, for {len(self.counts) - SHOWN:,} other reasons"] if more else lines
+
+
+def is_result(folder: str, exists: Callable[[str], bool]) -> bool:
+    """Whether a run or an export wrote this folder; `exists` tells whether a path exists."""
+    parent, _, name = folder.rpartition("/")
+    if all(exists(f"{parent}/{record}") for record in _RECORDS):
+        return name in _RUN_FOLDERS or exists(f"{parent}/cache/{name}")
+    return exists(f"{folder}/{_EXPORT}") and _is_export(f"{folder}/{_EXPORT}")
+
+
+def _is_export(path: str) -> bool:
+    try:
+        with filesystem.open_file(path) as file:
+            record = json.loads(file.read(1 << 20))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and {"state", "format"} <= record.keys()
