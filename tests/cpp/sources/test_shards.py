@@ -367,6 +367,11 @@ def test_keys_that_repeat_are_numbered_and_each_picks_its_own_image(tmp_path: Pa
     assert {s.key: s.image for s in samples(tar)} == images
     assert read_images(tar, images) == images
     assert read_images(tar, ["a#3"]) == {"a#3": b"444"}
+    assert [(s.key, s.image) for s in select_samples(tar, frozenset("a"), 10)] == [  # as imported vectors name them
+        ("a", b"000"),
+        ("a", b"222"),
+        ("a", b"444"),
+    ]
     assert [s.reason for s in select_samples(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
     assert read_images(tar, ["a"]) == {"a": b"000"}
 
