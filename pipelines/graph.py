@@ -14,6 +14,7 @@ from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
 from cpp.report import section_pages
 from cpp.sources import vectors
+from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from cpp.store.results import File
 from pipelines.config.errors import ConfigError
@@ -41,11 +42,15 @@ from pipelines.stages import name as naming
 
 
 class Part(NamedTuple):
-    """The fitted or the appended images of a run: configuration with their run folder, files by kind, and steps."""
+    """The fitted or the appended images of a run: configuration with their run folder, files by kind, and steps.
+
+    `counts` has the numbers of input files.
+    """
 
     config: Config
     files: Files
     stages: Mapping[str, Stage]
+    counts: FileCounts | None = None
 
     @property
     def shards(self) -> Mapping[str, File]:
@@ -66,8 +71,9 @@ class Part(NamedTuple):
 
 def fitted(config: Config) -> Part:
     """The part with the inputs of the configuration. ConfigError if it cannot be run."""
-    files = input_files(config)
-    return Part(config, files, pipeline(config, files))
+    counts = FileCounts()
+    files = input_files(config, counts)
+    return Part(config, files, pipeline(config, files), counts)
 
 
 def plan(config: Config, names: Collection[str] = ()) -> list[Step]:

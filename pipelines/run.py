@@ -14,6 +14,7 @@ import torch
 
 from cpp.files import filesystem, scratch, tables
 from cpp.files.tables import Counts
+from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
@@ -23,6 +24,7 @@ from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
 from pipelines.engine.shard_index import FilePaths
+from pipelines.engine.source_counts import source_counts
 from pipelines.engine.stage import Context, Stage
 from pipelines.graph import Part, fitted
 
@@ -74,6 +76,8 @@ class Run:
         self.stages = {name: part.stages[name] for name in upstream(names, part.stages)}
         self._all = self.stages.keys() == part.stages.keys()
         self.outcomes: dict[str, Outcome] = {}
+        self.sources: dict[str, Any] = {}  # the numbers of files, pictures, rows, rejected and ignored
+        self._counts = part.counts or FileCounts()
         self.shown: str | None = None  # start time of the complete run whose results the stable names show
         self._accounting = RowAccounting()
         gpus = self.config.resources.gpus
@@ -98,12 +102,15 @@ class Run:
             started, state = event_log.utc_now(), "interrupted"
             self.shown = event_log.read_run_record(self.store).get("shown")
             self._record("running", started)
+            for line in self._counts.lines():
+                self.progress.line(line)
             try:
                 for name, stage in self.stages.items():
                     self.outcomes[name] = self._step(name, stage)
                     if not self.shown:  # otherwise wait for the end: files of two runs would not fit together
                         self._publish(stage)
                 self._log_waiting()
+                self._count_sources()
                 state = "done" if self.ok else "failed"
                 if self.ok or self.allow_failed:
                     for stage in self.stages.values() if self.shown else ():
@@ -201,6 +208,13 @@ class Run:
             files = self.files.get(product.name, {})
             self.store.publish(product, zip(files, FilePaths(files), strict=True))
 
+    def _count_sources(self) -> None:
+        """Set `sources` if the first step has results."""
+        for name in {"import", "encode"} & self.outcomes.keys():
+            if rows := self.outcomes[name].counts:
+                rejected = list(FilePaths(self.files.get("rejected", {})))
+                self.sources = source_counts(self._counts, rows, rejected)
+
     def totals(self) -> dict[str, int]:
         """Count input, rejected and clustered images. AccountingError if the clusters' sizes do not add up."""
         counts = {name: outcome.counts for name, outcome in self.outcomes.items() if outcome.counts}
@@ -243,6 +257,7 @@ class Run:
             "shown": self.shown,
             "finished": None if state == "running" else event_log.utc_now(),
             "totals": self.totals() if state == "done" else {},
+            "sources": self.sources,
             "steps": steps,
             "failed": failed,
             "seed": self.config.seed,

@@ -27,25 +27,30 @@ _RUN_FOLDERS = {"cache", "export", "appended", "failed"}  # besides those of its
 _EXPORT = "export.json"
 
 
-class Ignored:
-    """Files and folders that are left out: `counts` by reason, and the path of the first one for each reason."""
+class FileCounts:
+    """The number of `files` of an input, and of those `ignored` by reason, with the `first` for each reason.
+
+    A folder that is ignored counts as one file.
+    """
 
     def __init__(self) -> None:
-        self.counts = Counter[str]()
+        self.files = 0
+        self.ignored = Counter[str]()
         self.first: dict[str, str] = {}
 
-    def add(self, reason: str, path: str) -> None:
-        """Count a file or folder."""
+    def ignore(self, reason: str, path: str) -> None:
+        """Count a file or folder that is left out."""
         reason, path = (text.encode(errors="backslashreplace").decode() for text in (reason, path))
-        self.counts[reason] += 1
+        self.files += 1
+        self.ignored[reason] += 1
         self.first.setdefault(reason, path)
 
     def lines(self) -> list[str]:
         """A line for each of the most frequent reasons, with the first file, and one for the number of the others."""
-        shown = self.counts.most_common(SHOWN)
+        shown = self.ignored.most_common(SHOWN)
         lines = [f"ignored: {n:,} x {reason}; the first is {self.first[reason]}" for reason, n in shown]
-        more = self.counts.total() - sum(n for _, n in shown)
-        return [*lines, f"ignored: {more:,} more, for {len(self.counts) - SHOWN:,} other reasons"] if more else lines
+        more = self.ignored.total() - sum(n for _, n in shown)
+        return [*lines, f"ignored: {more:,} more, for {len(self.ignored) - SHOWN:,} other reasons"] if more else lines
 
 
 def is_result(folder: str, exists: Callable[[str], bool]) -> bool:

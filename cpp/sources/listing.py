@@ -17,7 +17,7 @@ from cpp.files import filesystem
 from cpp.files.iterables import map_threads
 from cpp.sources import ignored as reasons
 from cpp.sources.formats import HEAD, extension, is_picture, is_picture_name
-from cpp.sources.ignored import Ignored, is_result
+from cpp.sources.ignored import FileCounts, is_result
 from cpp.sources.paths import PROBES, Files, file_fingerprint
 
 TEXTS = ("txt", "caption", "json")  # extensions of the files beside a picture that hold its caption and metadata
@@ -35,14 +35,14 @@ class Listing:
     tables: Files
 
 
-def list_folder(folder: str, ignored: Ignored) -> Listing:
+def list_folder(folder: str, counts: FileCounts) -> Listing:
     """List a folder with its sub-folders. ValueError if it does not exist, OSError if a part cannot be listed."""
     fs, root = filesystem.connect(folder)
     root = root.rstrip("/") or "/"
     if not fs.isdir(root):
         raise ValueError(f"the folder {folder} does not exist: correct images.path")
     walk = _local if "file" in fs.protocol else _remote
-    entries = sorted(walk(fs, root, ignored), key=lambda entry: entry[0])
+    entries = sorted(walk(fs, root, counts), key=lambda entry: entry[0])
     pictures, others = Files(), dict[str, Mapping[str, Any]]()
     unclear = [name for name, info in entries if is_picture_name(name) is None and info["type"] == "file"]
     heads = map_threads(lambda name: _head(f"{folder.rstrip('/')}/{name}"), unclear, PROBES, 4 * PROBES)
@@ -51,13 +51,13 @@ def list_folder(folder: str, ignored: Ignored) -> Listing:
         if is_picture_name(name) or name in sniffed:
             pictures[name] = file_fingerprint(name, info)
         elif info["type"] != "file":
-            ignored.add(reasons.LINK if info["type"] == "link" else reasons.SPECIAL, name)
+            counts.ignore(reasons.LINK if info["type"] == "link" else reasons.SPECIAL, name)
         else:
             others[name] = info
-    return _with_texts(pictures, others, ignored)
+    return _with_texts(pictures, others, counts)
 
 
-def _with_texts(pictures: Files, others: Mapping[str, Mapping[str, Any]], ignored: Ignored) -> Listing:
+def _with_texts(pictures: Files, others: Mapping[str, Mapping[str, Any]], counts: FileCounts) -> Listing:
     """Give texts to the pictures of their name, with or without its extension."""
     by_stem = defaultdict[str, list[str]](list)
     for name in pictures:
@@ -71,7 +71,8 @@ def _with_texts(pictures: Files, others: Mapping[str, Mapping[str, Any]], ignore
             for owner in owners:
                 texts[owner][name] = file_fingerprint(name, info)
         else:
-            ignored.add(f"{reasons.NO_PICTURE} (.{extension(name)})" if extension(name) else reasons.NO_PICTURE, name)
+            counts.ignore(f"{reasons.NO_PICTURE} (.{extension(name)})" if extension(name) else reasons.NO_PICTURE, name)
+    counts.files += len(pictures) + len(tables) + len({text for of_picture in texts.values() for text in of_picture})
     return Listing(pictures, texts, tables)
 
 
@@ -100,27 +101,27 @@ def _head(path: str) -> bytes:
         return bytes(file.read(HEAD))
 
 
-def _local(fs: Any, root: str, ignored: Ignored) -> Iterator[Entry]:
+def _local(fs: Any, root: str, counts: FileCounts) -> Iterator[Entry]:
     """The files below a local folder; folders come before links to them, so that names rarely lead through links."""
     folders, links, seen = deque([""]), deque[str](), set[tuple[int, int]]()
     while folders or links:
         inside = folders.popleft() if folders else links.popleft()
         stat = os.stat(f"{root}/{inside}")
         if (stat.st_dev, stat.st_ino) in seen:
-            ignored.add(reasons.LISTED, inside)
+            counts.ignore(reasons.LISTED, inside)
             continue
         seen.add((stat.st_dev, stat.st_ino))
         for info in sorted(filesystem.list_folder(f"{root}/{inside}"), key=lambda info: str(info["name"])):
             name = posixpath.join(inside, posixpath.basename(info["name"]))
             if reason := _left_out(root, name, info["type"] == "directory", os.path.exists):
-                ignored.add(reason, name)
+                counts.ignore(reason, name)
             elif info["type"] == "directory":
                 (links if os.path.islink(info["name"]) else folders).append(name)
             else:
                 yield name, info
 
 
-def _remote(fs: Any, root: str, ignored: Ignored) -> Iterator[Entry]:
+def _remote(fs: Any, root: str, counts: FileCounts) -> Iterator[Entry]:
     """The files below a folder of an object store."""
     infos = {str(path): info for path, info in fs.find(root, detail=True).items() if info["type"] == "file"}
     folders = {path.rpartition("/")[0] for path in infos}
@@ -135,7 +136,7 @@ def _remote(fs: Any, root: str, ignored: Ignored) -> Iterator[Entry]:
         if path not in reason_of:
             reason_of[path] = _left_out(prefix + root, path[len(root) + 1 :], is_folder, exists)
             if reason_of[path] and is_folder:
-                ignored.add(str(reason_of[path]), path[len(root) + 1 :])
+                counts.ignore(str(reason_of[path]), path[len(root) + 1 :])
         return reason_of[path]
 
     for path, info in infos.items():
@@ -144,7 +145,7 @@ def _remote(fs: Any, root: str, ignored: Ignored) -> Iterator[Entry]:
             continue
         name = path[len(root) + 1 :]
         if why := reason(path, False):
-            ignored.add(why, name)
+            counts.ignore(why, name)
         else:
             yield name, info
 

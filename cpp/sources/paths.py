@@ -16,7 +16,7 @@ from braceexpand import braceexpand
 
 from cpp.files import credentials, filesystem
 from cpp.files.iterables import map_threads
-from cpp.sources.ignored import FOLDER, HIDDEN, RESULT, Ignored, is_result
+from cpp.sources.ignored import FOLDER, HIDDEN, RESULT, FileCounts, is_result
 from cpp.store.results import fingerprint
 
 VERSIONS = ("ETag", "etag", "mtime", "LastModified", "updated")  # in a listing's entry; the first present counts
@@ -28,22 +28,22 @@ Files = dict[str, str]  # path -> fingerprint of path, size and version
 Entry = tuple[str, str]  # a file and its fingerprint
 
 
-def expand(paths: Sequence[str], ignored: Ignored | None = None, inside: Sequence[str] = ()) -> list[Entry]:
+def expand(paths: Sequence[str], counts: FileCounts | None = None, inside: Sequence[str] = ()) -> list[Entry]:
     """The files that `paths` name, in their order; matches of a glob are sorted by name.
 
     A path may be a file, a glob, a brace range (`{00000..00412}.tar`), or a list: `@FILE`, or a name that ends in
     `.txt`, with one path on each line, relative to the list's folder. A path that exists is taken literally. A folder
-    stands for its files with a suffix of `inside`. Matches that are hidden or results of a run are left out and added
-    to `ignored`. ValueError if a file does not exist.
+    stands for its files with a suffix of `inside`. Matches that are hidden or results of a run are left out and
+    counted. ValueError if a file does not exist.
     """
-    ignored = Ignored() if ignored is None else ignored
+    counts = FileCounts() if counts is None else counts
     patterns = [pattern for path in paths for line in _lines(path) for pattern in _braces(line)]
     globs = {pattern for pattern in patterns if filesystem.has_magic(pattern) and not _exists(pattern)}
     existing = _existing([pattern for pattern in patterns if pattern not in globs])
     files, missing = Files(), list[str]()
     for pattern in patterns:
-        matches = _glob(pattern, ignored) if pattern in globs else _select(existing, [pattern])
-        matches = matches or _inside(pattern, inside, ignored)
+        matches = _glob(pattern, counts) if pattern in globs else _select(existing, [pattern])
+        matches = matches or _inside(pattern, inside, counts)
         files |= matches
         missing += [] if matches else [pattern]
     if missing:
@@ -51,6 +51,7 @@ def expand(paths: Sequence[str], ignored: Ignored | None = None, inside: Sequenc
             f"{len(missing)} of the {len(patterns)} paths of images.path do not exist, the first is {missing[0]}: "
             "correct images.path, or remove them from it"
         )
+    counts.files += len(files)
     return list(files.items())
 
 
@@ -115,35 +116,35 @@ def _exists(path: str) -> bool:
     return not path.startswith(HTTP) and bool(fs.exists(root))
 
 
-def _inside(folder: str, suffixes: Sequence[str], ignored: Ignored) -> Files:
+def _inside(folder: str, suffixes: Sequence[str], counts: FileCounts) -> Files:
     """The files of a folder with one of the suffixes; none if it is no folder."""
     if not suffixes or folder.startswith(HTTP):
         return Files()
     infos = {_url(filesystem.connect(folder)[0], str(i["name"]), folder): i for i in _entries(folder.rstrip("/"))}
     names = sorted(name for name in infos if name.lower().endswith(tuple(suffixes)))
-    return {name: file_fingerprint(name, infos[name]) for name in names if _accepted(infos[name], name, "", ignored)}
+    return {name: file_fingerprint(name, infos[name]) for name in names if _accepted(infos[name], name, "", counts)}
 
 
-def _glob(pattern: str, ignored: Ignored) -> Files:
+def _glob(pattern: str, counts: FileCounts) -> Files:
     fs, root = filesystem.connect(pattern)
     folder, _, name = root.rpartition("/")
     if pattern.startswith(HTTP) or filesystem.has_magic(folder) or "**" in name:
         paths = [_url(fs, path, pattern) for path in sorted(fs.glob(root))]
         existing = _existing(paths)
         left_out = _LeftOut(pattern)
-        kept = [path for path in paths if path in existing and not left_out.reason(path, ignored)]
+        kept = [path for path in paths if path in existing and not left_out.reason(path, counts)]
         return _select(existing, kept)
     matches = re.compile(filesystem.glob_translate(root)).match
     entries = [i for i in _entries(_url(fs, folder, pattern)) if matches(i["name"])]
     infos = {_url(fs, info["name"], pattern): info for info in sorted(entries, key=lambda info: str(info["name"]))}
-    return {url: file_fingerprint(url, info) for url, info in infos.items() if _accepted(info, url, name, ignored)}
+    return {url: file_fingerprint(url, info) for url, info in infos.items() if _accepted(info, url, name, counts)}
 
 
-def _accepted(info: Mapping[str, Any], path: str, pattern: str, ignored: Ignored) -> bool:
+def _accepted(info: Mapping[str, Any], path: str, pattern: str, counts: FileCounts) -> bool:
     """Whether an entry of a folder is a file, and not hidden unless the pattern begins with a dot."""
     is_hidden = path.rpartition("/")[2].startswith(".") and not pattern.startswith(".")
     if is_hidden or not filesystem.is_file(info):
-        ignored.add(HIDDEN if is_hidden else FOLDER, path)
+        counts.ignore(HIDDEN if is_hidden else FOLDER, path)
         return False
     return True
 
@@ -158,7 +159,7 @@ class _LeftOut:
         self._fs, self._results = filesystem.connect(pattern)[0], dict[str, bool]()
         self._http, self._dotted = pattern.startswith(HTTP), "/." in pattern
 
-    def reason(self, path: str, ignored: Ignored) -> str | None:
+    def reason(self, path: str, counts: FileCounts) -> str | None:
         """Why a match is left out, which is counted; None if it is not."""
         folders = [path[:i] for i, c in enumerate(path) if c == "/" and i > self._base]
         reason = None
@@ -167,7 +168,7 @@ class _LeftOut:
         elif not self._http and any(self._is_result(folder) for folder in folders):
             reason = RESULT
         if reason:
-            ignored.add(reason, path)
+            counts.ignore(reason, path)
         return reason
 
     def _is_result(self, folder: str) -> bool:

@@ -17,7 +17,7 @@ from cpp.sources import table as rows
 from cpp.sources.coco import CocoShard
 from cpp.sources.folder import FolderShard
 from cpp.sources.formats import TARS, tar_stem
-from cpp.sources.ignored import Ignored
+from cpp.sources.ignored import FileCounts
 from cpp.sources.listing import Listing, cut, list_folder
 from cpp.sources.paths import HTTP, Entry, expand, siblings
 from cpp.sources.samples import Sample
@@ -53,22 +53,22 @@ def shards(images: Images) -> dict[str, ImageShard]:
     return dict(iter_shards(images))
 
 
-def iter_shards(images: Images, ignored: Ignored | None = None) -> Iterator[tuple[str, ImageShard]]:
-    """The items of `shards`, one by one. Files that are left out are added to `ignored`."""
-    ignored = Ignored() if ignored is None else ignored
+def iter_shards(images: Images, counts: FileCounts | None = None) -> Iterator[tuple[str, ImageShard]]:
+    """The items of `shards`, one by one. `counts` receives the numbers of files."""
+    counts = FileCounts() if counts is None else counts
     if images.shard_size < 1:
         raise ValueError(f"images.shard_size is {images.shard_size}, it must be at least 1")
     if not images.path:
         raise ValueError("images.path is empty: name the images")
     match images.format:
         case "webdataset":
-            result: Iterator[tuple[str, ImageShard]] = _tars(images, ignored)
+            result: Iterator[tuple[str, ImageShard]] = _tars(images, counts)
         case "folder":
-            result = _folder(images, ignored)
+            result = _folder(images, counts)
         case "coco":
-            result = _coco(images, ignored)
+            result = _coco(images, counts)
         case "parquet" | "table":
-            result = _tables(images, ignored)
+            result = _tables(images, counts)
         case _:
             raise ValueError(f"images.format is {images.format!r}, it must be one of {', '.join(get_args(Format))}")
     for name, shard in result:
@@ -146,16 +146,17 @@ def _tar_or_folder(path: str, keys: frozenset[str]) -> TarShard | FolderShard:
     return FolderShard(path, "", tuple(sorted(keys)))
 
 
-def _tars(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
-    files = expand(images.path, ignored, TARS)
+def _tars(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:
+    files = expand(images.path, counts, TARS)
     tables = siblings({path: f"{tar_stem(path)}.parquet" for path, _ in files})
+    counts.files += len(tables)
     for name, (path, identity) in zip(_names(files), files, strict=True):
         table, table_identity = tables.get(path, (None, ""))
         yield name, TarShard(path, fingerprint(identity, table_identity), table)
 
 
-def _folder(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
-    path, listing = _listing(images, ignored)
+def _folder(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:
+    path, listing = _listing(images, counts)
     for name, names, after, upto in _pieces(listing, images.shard_size):
         texts = {(image, text): f for image in names for text, f in listing.texts.get(image, {}).items()}
         tables = tuple(
@@ -172,18 +173,18 @@ def _overlaps(folder: str, after: str, upto: str | None) -> bool:
     return not folder or (after < f"{folder}0" and (upto is None or upto >= f"{folder}/"))  # 0 comes after the slash
 
 
-def _coco(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
+def _coco(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:
     if not images.annotations:
         raise ValueError("images.annotations is empty: name captions_*.json or instances_*.json, or use format: folder")
-    annotations = tuple(expand(images.annotations, ignored))
-    path, listing = _listing(images, ignored)
+    annotations = tuple(expand(images.annotations, counts))
+    path, listing = _listing(images, counts)
     for name, names, after, upto in _pieces(listing, images.shard_size):
         digest = fingerprint([listing.pictures[image] for image in names], annotations, (after, upto))
         yield name, CocoShard(path, digest, names, after, upto, annotations)
 
 
-def _tables(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]]:
-    files, total_rows = expand(images.path, ignored), 0
+def _tables(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:
+    files, total_rows = expand(images.path, counts), 0
     for name, (path, identity) in zip(_names(files), files, strict=True):
         addresses = images.format == "table"
         column = rows.image_column(path, images.column, addresses)
@@ -200,12 +201,12 @@ def _tables(images: Images, ignored: Ignored) -> Iterator[tuple[str, ImageShard]
         raise ValueError(f"the {len(files)} tables of images.path have no rows")
 
 
-def _listing(images: Images, ignored: Ignored) -> tuple[str, Listing]:
+def _listing(images: Images, counts: FileCounts) -> tuple[str, Listing]:
     """The one folder and what is in it."""
     if len(images.path) != 1:
         raise ValueError(f"images.path names {len(images.path)} folders, images.format {images.format} takes one")
     path = images.path[0].rstrip("/")
-    listing = list_folder(path, ignored)
+    listing = list_folder(path, counts)
     if not listing.pictures:
         raise ValueError(f"the folder {path} of images.path has no images")
     return path, listing

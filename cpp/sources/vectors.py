@@ -16,16 +16,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp.files import filesystem
 from cpp.files.tables import REJECTED, matrix_column
+from cpp.sources.formats import TARS, tar_stem
 from cpp.sources.paths import identity
 from cpp.sources.samples import RESERVED
 from cpp.store.results import File, fingerprint
 
-_NUMBER = re.compile(r"(\d+)\.[^.]+$")
+_NUMBER = re.compile(r"(\d+)$")
 
 
 def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[tuple[str, File]]]:
@@ -35,11 +37,11 @@ def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[
     shard and its file, in order. ValueError if a file has no partner.
     """
     parts = {
-        "vectors": _numbered(f"{folder}/img_emb", ".npy"),
-        "metadata": _numbered(f"{folder}/metadata", ".parquet"),
+        "vectors": _numbered(f"{folder}/img_emb", (".npy",)),
+        "metadata": _numbered(f"{folder}/metadata", (".parquet",)),
     }
     if images is not None:
-        parts["images"] = _numbered(images, ".tar")
+        parts["images"] = _numbered(images, TARS)
     first = parts["vectors"]
     for name, files in parts.items():
         if len(alone := np.setxor1d(first.numbers, files.numbers, assume_unique=True)):
@@ -95,7 +97,7 @@ def import_vectors(
     """FEATURES, REJECTED (schemas: `cpp.files.tables`) and the number of rows of a file of vectors and its metadata.
 
     Rows are scaled to unit length; rows that are zero or not finite are rejected. All metadata columns are kept. `key`
-    is the column of image keys; None numbers the rows. ValueError if the two files do not fit together.
+    is the column of image keys; None numbers the rows, and so are those without a key. ValueError if the two files do not fit together.
     """
     X, table = read_vectors(vectors).astype(np.float32), read_metadata(metadata)
     if len(X) != len(table):
@@ -109,9 +111,13 @@ def import_vectors(
             f"{metadata} has no column {key!r} (import.key); it has {', '.join(table.column_names)}: "
             "name one of them, or null to number the rows"
         )
-    keys = (
-        table[key].cast(pa.string()) if key else pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
-    )
+    keys = pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
+    if key and pa.types.is_nested(table[key].type):
+        raise ValueError(
+            f"{metadata}: the column {key!r} (import.key) has {table[key].type}, not one name for each image"
+        )
+    if key:
+        keys = pc.coalesce(table[key].combine_chunks().cast(pa.string()), keys)  # a null is numbered
     norm = np.linalg.norm(X, axis=1)
     reason = np.where(~np.isfinite(norm), "vector is not finite", np.where(norm == 0, "vector is zero", ""))
     keep = reason == ""
@@ -178,25 +184,25 @@ class _Numbered:
             yield f"{number:05d}", File(self.path(index), f"{self.fingerprints[index]:016x}")
 
 
-def _numbered(folder: str, suffix: str) -> _Numbered:
+def _numbered(folder: str, endings: tuple[str, ...]) -> _Numbered:
     fs, root = filesystem.connect(folder)
     address = str(fs.unstrip_protocol(root)) if filesystem.is_remote(folder) else root
     numbers, names, fingerprints = array("q"), list[bytes](), array("Q")
     try:
         for entry in filesystem.list_folder(address):
             name = str(entry["name"]).rpartition("/")[2]
-            if not (name.endswith(suffix) and filesystem.is_file(entry)):
+            if name.startswith(".") or not (name.lower().endswith(endings) and filesystem.is_file(entry)):
                 continue
-            match = _NUMBER.search(name)
+            match = _NUMBER.search(tar_stem(name))
             if match is None:
-                raise ValueError(f"{address}/{name}: the name has no number before {suffix} to pair it by")
+                raise ValueError(f"{address}/{name}: the name has no number at its end to pair it by")
             numbers.append(int(match[1]))
             names.append(name.encode())
             fingerprints.append(int(fingerprint(_identity(f"{address}/{name}", entry)), 16))
     except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"the folder {folder} does not exist") from None
     if not names:
-        raise ValueError(f"the folder {folder} has no {suffix} files")
+        raise ValueError(f"the folder {folder} has no {endings[0]} files")
     order = np.argsort(np.array(numbers), kind="stable")
     files = _Numbered(address, *(np.array(column)[order] for column in (numbers, names, fingerprints)))
     if len(repeated := np.flatnonzero(files.numbers[1:] == files.numbers[:-1])):

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cpp.files import filesystem
+from cpp.sources.ignored import FileCounts
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.object_store import open_store
@@ -109,8 +110,9 @@ def describe(fitted: Part, batches: Sequence[Batch]) -> tuple[Part, list[str]]:
     files |= {f"run_{kind}": fitted.files[kind] for kind in ("assignments", "rejected")}
     seen, repeated = {_location(file.path) for file in fitted.shards.values()}, list[str]()
     shards: dict[str, dict[str, File]] = {}
+    counts = FileCounts()
     for number, batch in enumerate(batches, 1):
-        inputs = _inputs(fitted.config, batch, number)
+        inputs = _inputs(fitted.config, batch, number, counts)
         for name, file in inputs[fitted.config.input_kind].items():
             if (location := _location(file.path)) in seen:
                 repeated.append(name)
@@ -124,7 +126,7 @@ def describe(fitted: Part, batches: Sequence[Batch]) -> tuple[Part, list[str]]:
     config = fitted.config
     update = {"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"}
     stages |= {"fitted": Fitted(), "report": Growth(title=config.name)}
-    return Part(config.model_copy(update=update), {**files, **shards}, stages), repeated
+    return Part(config.model_copy(update=update), {**files, **shards}, stages, counts), repeated
 
 
 def new_shard_steps(fitted: Part) -> tuple[dict[str, Stage], dict[str, Mapping[str, File]]]:
@@ -173,7 +175,7 @@ def _location(path: Any) -> tuple[str, tuple[str, ...]]:
     return where if filesystem.is_remote(where) else os.path.realpath(where), names
 
 
-def _inputs(config: Config, batch: Batch, number: int) -> Files:
+def _inputs(config: Config, batch: Batch, number: int, counts: FileCounts) -> Files:
     """The shards of a batch by kind. Images of a COCO run are read as a folder: the annotations do not cover them."""
     if config.import_:
         update: dict[str, object] = {"path": batch.shards[0], "images": batch.images}
@@ -184,7 +186,7 @@ def _inputs(config: Config, batch: Batch, number: int) -> Files:
         update |= {"format": "folder", "annotations": []} if config.images.format == "coco" else {}
         changed = config.model_copy(update={"images": config.images.model_copy(update=update)})
     try:
-        return input_shards(changed)
+        return input_shards(changed, counts)
     except UserError as error:
         cause = str(error.__cause__ or error).replace("images.path", "--shards")
         record = f"{config.root.rstrip('/')}/{FOLDER}/{RECORD}"

@@ -24,7 +24,7 @@ from cpp.sources import shards as sources
 from cpp.sources import vectors
 from cpp.sources.folder import FolderShard
 from cpp.sources.formats import TARS
-from cpp.sources.ignored import Ignored
+from cpp.sources.ignored import FileCounts
 from cpp.sources.listing import list_folder
 from cpp.sources.tar import is_tar
 from cpp.store.local import Store
@@ -136,7 +136,7 @@ def _inputs(fitted: Part, what: str, folder: Path) -> tuple[Mapping[str, Stage],
     if not fs.isdir(name) and not (what.lower().endswith(TARS) or is_tar(what)):
         parent, _, file = what.rpartition("/")
         shards: Mapping[str, sources.ImageShard] = {"image": FolderShard(parent, "", (file,))}
-    elif fs.isdir(name) and not list_folder(what, Ignored()).pictures:
+    elif fs.isdir(name) and not list_folder(what, FileCounts()).pictures:
         raise UsageError(f"the folder {what} has no images: name one that has, or a single tar")
     else:
         layout: sources.Format = "folder" if fs.isdir(name) else "webdataset"

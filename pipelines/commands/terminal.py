@@ -21,6 +21,7 @@ from pipelines.engine.executor import DISK_FULL
 from pipelines.engine.plan import Step
 from pipelines.engine.progress import Screen, print_table
 from pipelines.engine.row_counts import AccountingError
+from pipelines.engine.source_counts import sentence
 
 if TYPE_CHECKING:
     from pipelines.run import Run  # which loads torch
@@ -100,6 +101,8 @@ def print_summary(run: Run) -> None:
             state = "ok" if outcome.ok else f"{len(outcome.failed):,} FAILED"
             table.add_row(name, f"{outcome.done:,}/{outcome.shards:,}", f"{outcome.reused:,}", *rows, state)
     print_table(table)
+    if run.sources:
+        print_lines([sentence(run.sources, "vectors" if run.config.import_ else "pictures")])
     print_lines(failures(run.config))
     if any(outcome.waits_for for outcome in run.outcomes.values()):
         print_lines(

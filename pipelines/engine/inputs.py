@@ -9,6 +9,7 @@ from cpp.files import credentials, filesystem
 from cpp.naming import word_lists
 from cpp.sources import shards as sources
 from cpp.sources import vectors
+from cpp.sources.ignored import FileCounts
 from cpp.store.results import WHOLE, File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
@@ -18,9 +19,9 @@ from pipelines.engine.shard_index import InputFiles
 MANY_SHARDS = ("webdataset", "parquet", "table")  # formats with so many shards that they are kept in a table
 
 
-def input_files(config: Config) -> dict[str, Mapping[str, File]]:
+def input_files(config: Config, counts: FileCounts | None = None) -> dict[str, Mapping[str, File]]:
     """All input files, by kind and shard. ConfigError, with the key, if they do not exist or cannot be read."""
-    files = input_shards(config)
+    files = input_shards(config, counts)
     if config.label:
         files |= _vocabulary(config, config.label)
     # The report reads the event log for the times of the steps; the empty fingerprint keeps it from becoming stale.
@@ -53,19 +54,25 @@ def _vocabulary(config: Config, label: Label) -> dict[str, Mapping[str, File]]:
     return files
 
 
-def input_shards(config: Config) -> dict[str, Mapping[str, File]]:
-    """The shards of images, or of vectors with their metadata and images, by kind. ConfigError as `input_files`."""
+def input_shards(config: Config, counts: FileCounts | None = None) -> dict[str, Mapping[str, File]]:
+    """The shards of images, or of vectors with their metadata and images, by kind. ConfigError as `input_files`.
+
+    `counts` receives the numbers of files.
+    """
+    counts = FileCounts() if counts is None else counts
     if config.import_:
         with _config_errors("import", config):
             images = config.import_.images and config.locate(config.import_.images)
             shards = vectors.vector_shards(config.locate(config.import_.path), images)
-            return {kind: InputFiles(files) for kind, files in shards.items()}
+            files: dict[str, Mapping[str, File]] = {kind: InputFiles(of_kind) for kind, of_kind in shards.items()}
+            counts.files += sum(map(len, files.values()))
+            return files
     assert config.images is not None  # a configuration has `import` or `images`  # noqa: S101
     i = config.images
     with _config_errors("images", config):
         paths, annotations = (tuple(config.locate(path) for path in group) for group in (i.path, i.annotations))
         source = sources.Images(i.format, paths, i.shard_size, i.column, i.key, i.labels, annotations)
-        named = ((name, File(shard, shard.fingerprint)) for name, shard in sources.iter_shards(source))
+        named = ((name, File(shard, shard.fingerprint)) for name, shard in sources.iter_shards(source, counts))
         return {"images": InputFiles(named) if i.format in MANY_SHARDS else dict(named)}
 
 

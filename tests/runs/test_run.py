@@ -192,8 +192,12 @@ def test_invalid_vectors_are_rejected_and_counted(dataset: Dataset) -> None:
     assert run.outcomes["vote"].counts == Counts(158, 158, 0)
     rejected = duckdb.sql(f"select row, reason from '{dataset.root}/rejected/*.parquet'").fetchall()
     assert rejected == [(3, "vector is not finite"), (7, "vector is zero")]
-    totals = json.loads((dataset.root / "run.json").read_text())["totals"]
-    assert totals == {"images": 160, "rejected": 2, "clustered": 158}
+    record = json.loads((dataset.root / "run.json").read_text())
+    assert record["totals"] == {"images": 160, "rejected": 2, "clustered": 158}
+    assert record["sources"] == {
+        "files": 9, "pictures": 160, "rows": 158, "rejected": 2, "ignored": 0,
+        "rejected_reasons": {"vector is not finite": 1, "vector is zero": 1}, "ignored_reasons": {},
+    }  # fmt: skip
     assert re.search(r"vector is zero <span class=.soft.>1<", (dataset.root / "report.html").read_text())
 
 

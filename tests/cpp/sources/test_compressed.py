@@ -69,9 +69,9 @@ def test_a_folder_with_the_name_of_a_tar_is_a_folder(tmp_path: Path) -> None:
 def test_a_folder_of_tars_stands_for_the_tars_in_it(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar.gz", "c.TAR", "._a.tar", "notes.md"):
         write_tar(tmp_path / name, [("x.jpg", JPEG)])
-    ignored = sources.Ignored()
-    assert [name for name, _ in iter_shards(Images("webdataset", (str(tmp_path),)), ignored)] == ["a", "b", "c"]
-    assert list(ignored.first.values()) == [f"{tmp_path}/._a.tar"]
+    counts = sources.FileCounts()
+    assert [name for name, _ in iter_shards(Images("webdataset", (str(tmp_path),)), counts)] == ["a", "b", "c"]
+    assert list(counts.first.values()) == [f"{tmp_path}/._a.tar"]
 
 
 def test_tars_that_differ_in_their_endings_only_keep_both(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_hidden_files_and_folders_are_left_out_of_a_glob(tmp_path: Path, pattern
     write_tar(tmp_path / "a.tar", [("x.jpg", JPEG)])
     (tmp_path / "._a.tar").write_bytes(b"\0\5\x16\7 a resource fork")
     (tmp_path / "b.tar").mkdir()
-    ignored = sources.Ignored()
-    assert [name for name, _ in iter_shards(Images("webdataset", (f"{tmp_path}/{pattern}",)), ignored)] == ["a"]
-    assert f"{tmp_path}/._a.tar" in ignored.first.values()
-    assert any("hidden" in line for line in ignored.lines())
+    counts = sources.FileCounts()
+    assert [name for name, _ in iter_shards(Images("webdataset", (f"{tmp_path}/{pattern}",)), counts)] == ["a"]
+    assert f"{tmp_path}/._a.tar" in counts.first.values()
+    assert any("hidden" in line for line in counts.lines())

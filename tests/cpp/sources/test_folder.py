@@ -8,7 +8,7 @@ import pytest
 
 from cpp.sources import ignored as reasons
 from cpp.sources import shards as sources
-from cpp.sources.ignored import Ignored
+from cpp.sources.ignored import FileCounts
 from cpp.sources.samples import Reason
 from cpp.sources.shards import Images, iter_shards, read_samples
 from tests.support.tars import JPEG, write_images
@@ -37,9 +37,9 @@ def test_texts_beside_an_image_are_its_caption_and_metadata(tmp_path: Path) -> N
         }
         or rows(tmp_path, labels=True)["a.jpg"][1]["source_caption"] == "a cat"
     )
-    ignored = Ignored()
-    list(iter_shards(Images("folder", (str(tmp_path),)), ignored))
-    assert ignored.first == {f"{reasons.NO_PICTURE} (.txt)": "d/a.txt"}
+    counts = FileCounts()
+    list(iter_shards(Images("folder", (str(tmp_path),)), counts))
+    assert counts.first == {f"{reasons.NO_PICTURE} (.txt)": "d/a.txt"}
 
 
 def test_texts_that_cannot_be_read_reject_their_image(tmp_path: Path) -> None:

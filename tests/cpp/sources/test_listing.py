@@ -10,15 +10,15 @@ import pytest
 
 from cpp.sources import ignored as reasons
 from cpp.sources import shards as sources
-from cpp.sources.ignored import Ignored
+from cpp.sources.ignored import FileCounts
 from cpp.sources.listing import cut, list_folder
 from cpp.sources.samples import Reason
 from cpp.sources.shards import Images, ImageShard, iter_shards, read_samples
 from tests.support.tars import JPEG, only, write_images, write_tar
 
 
-def names(folder: Path | str, ignored: Ignored | None = None) -> list[str]:
-    return list(list_folder(str(folder), ignored or Ignored()).pictures)
+def names(folder: Path | str, counts: FileCounts | None = None) -> list[str]:
+    return list(list_folder(str(folder), counts or FileCounts()).pictures)
 
 
 def write(path: Path, content: bytes | str = b"x") -> None:
@@ -39,9 +39,9 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
         (tmp_path / "photos" / link).symlink_to(target)
     (tmp_path / "disk2/cats/up").symlink_to(tmp_path / "photos")
     (tmp_path / "photos/self").symlink_to("self")
-    ignored = Ignored()
-    assert names(tmp_path / "photos", ignored) == ["again/1.jpg", "again/2.jpg", "dogs/1.jpg"]
-    assert ignored.counts == {reasons.LISTED: 4, reasons.LINK: 1}
+    counts = FileCounts()
+    assert names(tmp_path / "photos", counts) == ["again/1.jpg", "again/2.jpg", "dogs/1.jpg"]
+    assert counts.ignored == {reasons.LISTED: 4, reasons.LINK: 1}
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may list every folder")
@@ -72,9 +72,9 @@ def test_files_are_told_by_their_names_or_first_bytes_and_the_others_are_counted
         write(tmp_path / name, JPEG)
     for name in ("README.md", "i.mp4", "j", "k.weird", ".hidden.jpg", ".git/l.jpg", "lost+found/m.jpg"):
         write(tmp_path / name)
-    ignored = Ignored()
-    assert names(tmp_path, ignored) == pictures
-    assert ignored.counts == {
+    counts = FileCounts()
+    assert names(tmp_path, counts) == pictures
+    assert counts.ignored == {
         reasons.HIDDEN: 2,
         reasons.SYSTEM: 1,
         reasons.NO_PICTURE: 1,
@@ -94,9 +94,9 @@ def test_the_folder_of_a_run_among_the_images_is_left_out(tmp_path: Path) -> Non
     write(tmp_path / "out/export.json", json.dumps({"state": "done", "format": "imagefolder"}))
     write(tmp_path / "mine/export.json", "{}")
     write(tmp_path / "mine/3.jpg", JPEG)
-    ignored = Ignored()
-    assert names(tmp_path, ignored) == ["1.jpg", "cpp/2.jpg", "mine/3.jpg"]
-    assert ignored.counts[reasons.RESULT] == 4  # cache, plots and export of the run, and the export
+    counts = FileCounts()
+    assert names(tmp_path, counts) == ["1.jpg", "cpp/2.jpg", "mine/3.jpg"]
+    assert counts.ignored[reasons.RESULT] == 4  # cache, plots and export of the run, and the export
 
 
 def test_a_run_in_the_folder_of_the_images_itself_adds_no_input(tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_results_of_a_run_match_no_glob_that_leads_through_folders(tmp_path: Pat
     write_tar(tmp_path / "train/0.tar", [("x.jpg", JPEG)])
     write_run(tmp_path / "train/run")
     write_tar(tmp_path / "train/run/export/webdataset/1.tar", [("x.jpg", JPEG)])
-    ignored = Ignored()
-    assert [name for name, _ in iter_shards(Images("webdataset", (f"{tmp_path}/**/*.tar",)), ignored)] == ["0"]
-    assert ignored.counts == {reasons.RESULT: 1}
+    counts = FileCounts()
+    assert [name for name, _ in iter_shards(Images("webdataset", (f"{tmp_path}/**/*.tar",)), counts)] == ["0"]
+    assert counts.ignored == {reasons.RESULT: 1}
     named = Images("webdataset", (f"{tmp_path}/train/run/export/webdataset/*.tar",))
     assert list(sources.shards(named)) == ["1"]
 
@@ -121,10 +121,10 @@ def test_a_folder_in_an_object_store_is_listed_by_the_same_rules() -> None:
     contents = ["1.jpg", "a/2", "a/notes.md", "a/.3.jpg", "cpp/run.json", "cpp/events.jsonl", "cpp/cache/plots/4.png"]
     for name in [*contents, "cpp/plots/5.png", "cpp/6.jpg"]:
         store.pipe(f"/listing/{name}", JPEG)
-    ignored = Ignored()
-    assert names("memory://listing", ignored) == ["1.jpg", "a/2", "cpp/6.jpg"]
-    assert ignored.counts[reasons.RESULT] == 2
-    assert ignored.counts[reasons.HIDDEN] == 1
+    counts = FileCounts()
+    assert names("memory://listing", counts) == ["1.jpg", "a/2", "cpp/6.jpg"]
+    assert counts.ignored[reasons.RESULT] == 2
+    assert counts.ignored[reasons.HIDDEN] == 1
 
 
 def shard_files(folder: Path, size: int = 20) -> dict[str, ImageShard]:

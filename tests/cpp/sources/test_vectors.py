@@ -105,6 +105,15 @@ def test_lengths_dimensions_and_reserved_names_are_checked(tmp_path: Path) -> No
         import_vectors(*write(tmp_path, np.eye(2), key=["a", "b"], margin=[1, 2]), images=None, key="key", dim=2)
 
 
+def test_a_row_without_a_key_is_numbered_and_lists_are_no_keys(tmp_path: Path) -> None:
+    paths = write(tmp_path, np.eye(2), key=["a", None])
+    features, _, _ = import_vectors(*paths, images=None, key="key", dim=2)
+    assert features["key"].to_pylist() == ["a", "x_0/1"]
+    paths = write(tmp_path, np.eye(2), key=[["a"], ["b"]])
+    with pytest.raises(ValueError, match=r"'key' \(import.key\) has list<.*>, not one name for each image"):
+        import_vectors(*paths, images=None, key="key", dim=2)
+
+
 def test_files_that_are_not_what_they_should_be(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     path.write_bytes(b"\x93NUMPY but not really")

@@ -14,6 +14,7 @@ import yaml
 
 from cpp.clustering.drift import Profile
 from cpp.export.dataset import Format
+from cpp.sources.ignored import FileCounts
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.results import File
@@ -349,7 +350,7 @@ def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest
     coco = load(pictures.config, ["images={format: coco, path: [of], annotations: [captions.json]}"])
     (pictures.folder / "more").mkdir()
     (pictures.folder / "more/a.jpg").touch()
-    found = parts._inputs(coco, parts.Batch(shards=[str(pictures.folder / "more")]), 1)
+    found = parts._inputs(coco, parts.Batch(shards=[str(pictures.folder / "more")]), 1, FileCounts())
     assert found["images"]["00000"].path.names == ("a.jpg",)
     # named in the configuration as well they are fitted, and no longer appended
     config = load(pictures.config, ["images.path=[data/images/*.tar]"])

@@ -21,9 +21,11 @@ from cpp.files import tables
 from cpp.files.tables import Counts, matrix
 from cpp.rate_reduction.head import Head
 from cpp.sources import shards
+from cpp.sources.samples import Reason
 from cpp.sources.shards import Images, read_images
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
+from pipelines.engine.source_counts import sentence
 from pipelines.graph import plan
 from pipelines.run import Run
 from tests.support.datasets import COLOURS, SMALL, TINY, WORDS, Dataset
@@ -76,14 +78,25 @@ def test_bad_pictures_are_rejected_with_a_reason(
             Image.new("RGB", (30, 30), kind).save(folder / kind / f"{i:02d}.png")
     (folder / "red/10.png").write_bytes(b"no picture")
     (folder / "red/11.png").write_bytes(b"")
+    (folder / "red/12.dng").write_bytes(b"II*")
+    (folder / "notes.md").write_text("about the pictures")
+    (folder / ".hidden.png").write_bytes(b"")
     overrides = ["images={format: folder, path: [loose], labels: true, shard_size: 50}", "partition.n_clusters=2"]
     run = Run(load(pictures.config, [*overrides, "evaluate.label=label"]), local=True)
     assert run.go()
-    assert run.outcomes["encode"].counts == Counts(80, 78, 2)
+    assert run.outcomes["encode"].counts == Counts(81, 78, 3)
     rejected = pd.read_parquet(pictures.root / "rejected")
     assert rejected[["key", "reason"]].values.tolist() == [
-        ["red/10.png", "not an image"], ["red/11.png", "no bytes"],
+        ["red/10.png", "not an image"], ["red/11.png", "no bytes"], ["red/12.dng", str(Reason.RAW)],
     ]  # fmt: skip
+    sources = json.loads((pictures.root / "run.json").read_text())["sources"]
+    assert {name: sources[name] for name in ("files", "pictures", "rows", "rejected", "ignored")} == {
+        "files": 83, "pictures": 81, "rows": 78, "rejected": 3, "ignored": 2,
+    }  # fmt: skip
+    assert f"83 files, 81 pictures, 78 rows, 3 rejected (1 not an image, 1 no bytes, 1 {Reason.RAW}), 2 ignored" in (
+        sentence(sources, "pictures")
+    )
+    assert "ignored: 1 x no picture (.md); the first is notes.md" in (pictures.root / "run.log").read_text()
     assert json.loads((pictures.root / "scores.json").read_text())["methods"][0]["acc"] == 1
     assert "were not found" not in (pictures.root / "report.html").read_text()
 
