@@ -97,7 +97,8 @@ def import_vectors(
     """FEATURES, REJECTED (schemas: `cpp.files.tables`) and the number of rows of a file of vectors and its metadata.
 
     Rows are scaled to unit length; rows that are zero or not finite are rejected. All metadata columns are kept. `key`
-    is the column of image keys; None numbers the rows, and so are those without a key. ValueError if the two files do not fit together.
+    is the column of image keys; None numbers the rows, and rows without a key are numbered too. ValueError if the two
+    files do not fit together.
     """
     X, table = read_vectors(vectors).astype(np.float32), read_metadata(metadata)
     if len(X) != len(table):

@@ -41,7 +41,7 @@ class Images(Section):
     column: str | None = Field(None, description="parquet, table: the column with image bytes or addresses")
     key: str | None = Field(None, description="parquet, table: the column that names an image; null numbers the rows")
     labels: bool = Field(False, description="folder: the name of an image's sub-folder becomes the column `label`")
-    shard_size: int = Field(10_000, ge=1, description="images per shard; a tar is always one shard")
+    shard_size: int = Field(10_000, ge=1, description="most images in a shard; a tar is always one shard")
     max_bytes: int = Field(1 << 26, ge=1, description="an image with more encoded bytes is rejected")
     max_pixels: int = Field(89_478_485, ge=1, le=178_956_970, description="an image with more pixels is rejected")
     max_aspect: float = Field(100.0, ge=1, description="an image with a larger aspect ratio is rejected")
