@@ -228,7 +228,7 @@ def export(
     local: Local = False,
 ) -> None:
     """Write a finished run as a labelled data set, or resume an interrupted export. Exit codes as those of `run`."""
-    from cpp.export.filters import Filter
+    from cpp.export.rows import Filter
     from pipelines.commands import export_plan
     from pipelines.commands.export import go
 

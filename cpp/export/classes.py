@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 LONGEST = 120  # bytes of a folder's name; file systems take 255, and archivers and other systems less
@@ -32,7 +32,7 @@ class Class(NamedTuple):
     folder: str
 
 
-def classes(rows: Sequence[Mapping[str, Any]], only: frozenset[int] | None = None) -> list[Class]:
+def classes(rows: Sequence[Mapping[str, Any]], only: Collection[int] | None = None) -> list[Class]:
     """The classes of a layer, by number. `rows` come from `clusters.parquet`; empty clusters are left out.
 
     Titles are unique, and so are folders, even on a file system that ignores case.
@@ -53,7 +53,7 @@ def classes(rows: Sequence[Mapping[str, Any]], only: frozenset[int] | None = Non
     return [Class(number, *entry) for number, entry in enumerate(entries)]
 
 
-def renumbered(all_classes: Sequence[Class], clusters: frozenset[int]) -> tuple[Class, ...]:
+def renumbered(all_classes: Sequence[Class], clusters: Collection[int]) -> tuple[Class, ...]:
     """The classes of the given clusters, numbered anew without gaps."""
     kept = (c for c in all_classes if c.cluster in clusters)
     return tuple(c._replace(number=number) for number, c in enumerate(kept))

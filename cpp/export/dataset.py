@@ -15,9 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,28 +24,19 @@ from numpy.typing import NDArray
 from cpp.encoding.images import extension
 from cpp.export import rows as export_rows
 from cpp.export import tables, webdataset
-from cpp.export.bucket import BucketFolder
 from cpp.export.classes import Class
-from cpp.export.filters import Filter
-from cpp.export.folder import Folder
-from cpp.export.rows import Layer, Shard
-from cpp.files import filesystem
+from cpp.export.rows import Filter, Layer, Shard
+from cpp.export.target import FILES, Target, open_target
 from cpp.files import tables as files_tables
 from cpp.files.tables import Counts
 from cpp.sources.shards import MAX_BYTES
-from cpp.store.results import fingerprint
+from cpp.store.results import Product
 
 VERSION = 1  # increased by every change of the code that changes the files
+LISTS = Product("lists")
 LEFT_OUT = "cpp.left_out"  # in the metadata of a shard's list: the number of images left out, by reason
-UNREADABLE = "whose image cannot be read"
-NO_IMAGE = "whose bytes are no image"
 IMAGEFOLDER = frozenset({"jpg", "png", "ppm", "bmp", "tif", "webp"})  # what torchvision's ImageFolder reads
 INDEX = "images.parquet"
-
-
-def open_folder(address: str, one_file: bool) -> Folder:
-    """The folder of an export at a path of a local disk, or at an address in a bucket."""
-    return BucketFolder(address, one_file) if filesystem.is_remote(address) else Folder(address, one_file)
 
 
 class Format(StrEnum):
@@ -73,59 +62,48 @@ class Export:
     format: Format
     layer: Layer
     classes: tuple[Class, ...]
-    wanted: Filter
+    filter: Filter
     links: bool = False
     max_bytes: int = MAX_BYTES
 
     def name(self, shard: str, number: int) -> str:
-        """The name of a shard's files: a tar is named after its shard, images after the number of the shard."""
+        """How a shard's files are named: a tar after its shard, images after the number of the shard."""
         return f"{number:05d}" if self.format.pictured and self.format is not Format.WEBDATASET else shard
 
-    def key(self, number: int, made_from: object, chosen: NDArray[np.int64] | None) -> str:
-        """The fingerprint of a shard of the export; `made_from` has the fingerprints of its input files."""
-        rows = None if chosen is None else chosen.tolist()
-        return fingerprint(self._what, self.name("", number), made_from, rows)
-
-    @cached_property
-    def _what(self) -> str:
-        clusters = None if self.wanted.clusters is None else sorted(self.wanted.clusters)
-        filters = [clusters, self.wanted.min_confidence, self.wanted.per_cluster]
-        how = [VERSION, self.format, self.layer.column, self.layer.columns, self.links, self.max_bytes]
-        return fingerprint(how, filters, self.classes)
-
-    def folder(self, address: str) -> Folder:
-        return open_folder(address, one_file=self.format is Format.WEBDATASET)
+    def target(self, address: str) -> Target:
+        """The folder of the export at a path or an address."""
+        return open_target(address, tars=self.format is Format.WEBDATASET)
 
     @property
-    def finals(self) -> tuple[str, ...]:
+    def combined(self) -> tuple[str, ...]:
         """The files that combine all shards."""
         more = {Format.HUGGINGFACE: ("metadata.csv",), Format.FIFTYONE: ("labels.json",)}
         return ("images.csv" if self.format is Format.CSV else INDEX, "classes.csv", *more.get(self.format, ()))
 
 
-def write(export: Export, shard: Shard, name: str, key: str, folder: Folder, chosen: NDArray[np.int64] | None) -> int:
-    """Write a shard's images, then their list, which marks the shard as done. Returns the number of images.
+def write(
+    export: Export, shard: Shard, name: str, target: Target, path: Path, chosen: NDArray[np.int64] | None = None
+) -> int:
+    """Write a shard's images to the target, then their list to `path`. Returns the number of images.
 
     `chosen` has the surest rows of each cluster, None without a limit per cluster.
     """
-    _, passed = export_rows.decide(shard, export.layer, export.wanted)
-    keep, left_out = passed.keep.copy(), passed.left_out.copy()
+    _, kept, left_out = export_rows.decide(shard, export.layer, export.filter)
     if chosen is not None:
-        keep[:] = False
-        keep[chosen] = True
-        left_out[f"beyond the {export.wanted.per_cluster} of its cluster"] += int(passed.keep.sum() - keep.sum())
-    rows = export_rows.read(shard, export.layer, export.classes)
-    kept = np.flatnonzero(keep)
+        left_out[f"beyond the {export.filter.per_cluster} of its cluster"] += len(kept) - len(chosen)
+        kept = chosen
+    rows, files = export_rows.read(shard, export.layer, export.classes), dict[int, str]()
+    n = len(rows)
     if export.format.pictured:
-        files = _images(export, shard, name, folder, rows, kept, left_out)
+        files = _images(export, shard, name, target, rows, kept, left_out)
         kept = np.array(sorted(files), np.int64)
-        rows = rows.take(kept).add_column(0, "file", pa.array([files[row] for row in kept.tolist()], pa.string()))
-        folder.settle()  # the list must not reach the disk before the files on it
-    else:
-        rows = rows.take(kept)
-    with folder.writing(folder.part(name, key)) as path:
-        metadata = {LEFT_OUT: json.dumps(+left_out)}
-        files_tables.write(rows, path, Counts(len(keep), len(rows), len(keep) - len(rows)), metadata)
+        rows = rows.add_column(0, "file", pa.array(map(files.get, range(n)), pa.string()))
+    rows = rows.take(kept)
+    metadata = {
+        LEFT_OUT: json.dumps(+left_out),
+        FILES: json.dumps([name, min(len(files), 1) if target.tars else len(files)]),
+    }
+    files_tables.write(rows, path, Counts(n, len(rows), n - len(rows)), metadata)
     return len(rows)
 
 
@@ -133,7 +111,7 @@ def _images(
     export: Export,
     shard: Shard,
     name: str,
-    folder: Folder,
+    target: Target,
     rows: pa.Table,
     kept: NDArray[np.int64],
     left_out: Counter[str],
@@ -146,17 +124,17 @@ def _images(
             gone -= 1
             kind = extension(image) if image is not None else None
             if image is None:
-                left_out[UNREADABLE] += 1
+                left_out["whose image cannot be read"] += 1
             elif kind is None:
-                left_out[NO_IMAGE] += 1
+                left_out["whose bytes are no image"] += 1
             elif export.format is Format.IMAGEFOLDER and kind not in IMAGEFOLDER:
                 left_out[f"in the format {kind}, which ImageFolder does not read"] += 1
             else:
                 yield row, image, kind
-        left_out[export_rows.GONE] += gone
+        left_out["whose image is no longer in its shard"] += gone
 
     if export.format is Format.WEBDATASET:
-        return webdataset.write(folder, name, usable(), rows, export_rows.metadata(shard, export.layer))
+        return webdataset.write(target, name, usable(), rows, export_rows.metadata(shard, export.layer))
     files: dict[int, str] = {}
     classes = rows["class"].to_pylist()
 
@@ -167,35 +145,31 @@ def _images(
             source = Path(os.path.abspath(f"{shard.images}/{rows['key'][row].as_py()}"))
             yield files[row], source if export.links else image
 
-    folder.place(name, named())
+    target.place(named())
     return files
 
 
-def finish(export: Export, folder: Folder, parts: Sequence[str]) -> Mapping[str, Any]:
-    """Write the files that combine all shards, whose lists are `parts`. Returns the images written and left out."""
+def finish(export: Export, target: Target, lists: Sequence[str]) -> tuple[int, Mapping[str, int]]:
+    """Write the files that combine all shards. Returns the number of images, and of those left out by reason."""
     left_out, images = Counter[str](), 0
-    for footer in folder.footers(parts):
+    for footer in target.footers(lists):
         images += footer.num_rows
         left_out.update(json.loads(footer.metadata[LEFT_OUT.encode()]))
-    paths = [folder.path(part) for part in parts]
-    whole = export_rows.schema(export.layer, export.format.pictured)
-    for final in export.finals:
-        with folder.writing(final) as path:
-            match final:
+    schema = export_rows.schema(export.layer, export.format.pictured)
+    with target.commit({name: f"{target.address}/{name}" for name in export.combined}) as out:
+        for name, path in out.items():
+            match name:
                 case "images.parquet":
-                    tables.write_parquet(path, paths, whole)
+                    tables.write_parquet(path, lists, schema)
                 case "images.csv":
-                    tables.write_csv(path, paths, {name: name for name in whole.names})
+                    tables.write_csv(path, lists, {column: column for column in schema.names})
                 case "metadata.csv":
                     # neither keys, which a reader that guesses takes for numbers, nor labels, which may all be null
-                    names = [n for n in whole.names if n not in ("file", "key", "class_name", "label", "image_shard")]
-                    tables.write_csv(
-                        path, paths, {"file_name": "file", "label": "class_name", **{name: name for name in names}}
-                    )
+                    left = ("file", "key", "class_name", "label", "image_shard")
+                    columns = {column: column for column in schema.names if column not in left}
+                    tables.write_csv(path, lists, {"file_name": "file", "label": "class_name", **columns})
                 case "labels.json":
-                    tables.write_fiftyone(path, paths, export.classes, export.layer)
+                    tables.write_fiftyone(path, lists, export.classes, export.layer)
                 case "classes.csv":
                     tables.write_classes(path, export.classes)
-                case _:
-                    raise ValueError(f"no part of an export writes the file {final}: add a case to finish")
-    return {"images": images, "left_out": dict(left_out)}
+    return images, dict(left_out)

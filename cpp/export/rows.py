@@ -6,7 +6,7 @@ Reads ASSIGNMENTS with LABELS and REJECTED of the same shard, row by row. Knows 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp.export.classes import Class
-from cpp.export.filters import Filter, Passed, passing
 from cpp.files import tables
 from cpp.sources.shards import MAX_BYTES, ImageShard, select_samples
 
-GONE = "whose image is no longer in its shard"
+
+@dataclass(frozen=True)
+class Filter:
+    """`clusters` of the exported layer, None for all; `min_confidence` from 0 to 1; at most `per_cluster` images."""
+
+    clusters: tuple[int, ...] | None = None
+    min_confidence: float | None = None
+    per_cluster: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,24 +54,36 @@ class Shard:
     drop: str | None = None
 
 
-def decide(shard: Shard, layer: Layer, wanted: Filter) -> tuple[pa.Table, Passed]:
-    """Columns `cluster`, `score` and `confidence` (float64, NaN if unknown) of all rows, and the rows that pass."""
-    table = tables.read(shard.assignments, columns=[layer.column, "score"])
+def decide(shard: Shard, layer: Layer, images: Filter) -> tuple[pa.Table, NDArray[np.int64], Counter[str]]:
+    """Apply all of a filter but `per_cluster`: columns of all rows, the rows that pass, and how many do not, by reason.
+
+    The columns are `cluster`, `score` and `confidence` (float64, NaN if unknown). A row counts for one reason only.
+    """
+    table = tables.read(shard.assignments, columns=[layer.column, "score"]).rename_columns(["cluster", "score"])
     confidence = np.full(len(table), np.nan)
     if shard.labels is not None and layer.main:
-        confidence = (
-            tables.read(shard.labels, ["confidence"])["confidence"].to_numpy(zero_copy_only=False).astype(np.float64)
-        )
+        confidence = tables.read(shard.labels, ["confidence"])["confidence"].to_numpy().astype(np.float64)
         if len(confidence) != len(table):
             raise ValueError(f"{shard.labels} has {len(confidence)} rows, {shard.assignments} {len(table)}: run again")
-    cluster = table[layer.column]
-    columns = pa.table({"cluster": cluster, "score": table["score"], "confidence": confidence})
-    dropped: dict[str, NDArray[np.int64]] = {}
+    keep, left_out = np.ones(len(table), np.bool_), Counter[str]()
+
+    def leave_out(failing: NDArray[np.bool_], reason: str) -> None:
+        if n := int((keep & failing).sum()):
+            left_out[reason] = n
+        keep[failing] = False
+
     if shard.drop is not None:
-        out = tables.read(shard.drop, columns=["row", "reason"])
-        rows, reasons = out["row"].to_numpy(), np.array(out["reason"].to_pylist(), object)
-        dropped = {reason: rows[reasons == reason] for reason in dict.fromkeys(reasons.tolist())}
-    return columns, passing(cluster.to_numpy(), confidence, wanted, dropped)
+        reasons = np.full(len(table), None, object)
+        dropped = tables.read(shard.drop, ["row", "reason"])
+        reasons[dropped["row"].to_numpy()] = dropped["reason"].to_pylist()
+        for reason in dict.fromkeys(dropped["reason"].to_pylist()):
+            leave_out(reasons == reason, f"dropped by curation: {reason}")
+    if images.clusters is not None:
+        leave_out(~np.isin(table["cluster"], images.clusters), "of a cluster that was not asked for")
+    if images.min_confidence is not None:
+        reason = f"of a confidence below {images.min_confidence:g}, or without one"
+        leave_out(~(confidence >= images.min_confidence), reason)
+    return table.append_column("confidence", pa.array(confidence)), np.flatnonzero(keep), left_out
 
 
 def schema(layer: Layer, files: bool) -> pa.Schema:
@@ -122,16 +140,24 @@ def find(
     The rows of a repeated key are matched to its images in order, rejected images included. An image that cannot be
     read is None; an image that is no longer in the source is skipped.
     """
-    places = _places(keys, _rejected(shard))
-    pending = {(keys[row], places[row]): int(row) for row in rows.tolist()}
-    seen = Counter[str]()
+    rejected = dict[int, str]()
+    if shard.rejected is not None:
+        table = tables.read(shard.rejected, columns=["row", "key"])
+        rejected = dict(zip(table["row"].to_pylist(), table["key"].to_pylist(), strict=True))
+    requested, pending, before = set(rows.tolist()), dict[tuple[str, int], int](), Counter[str]()
+    kept = enumerate(keys)
+    for place in range(len(keys) + len(rejected)):
+        row, key = (-1, rejected[place]) if place in rejected else next(kept)
+        if row in requested:
+            pending[key, before[key]] = row
+        before[key] += 1
     if not pending or shard.images is None:
         return
+    seen = Counter[str]()
     for sample in select_samples(shard.images, frozenset(key for key, _ in pending), max_bytes):
-        row = pending.pop((sample.key, seen[sample.key]), None)
+        if (sample.key, seen[sample.key]) in pending:
+            yield pending.pop((sample.key, seen[sample.key])), sample.image
         seen[sample.key] += 1
-        if row is not None:
-            yield row, sample.image
         if not pending:
             return
 
@@ -141,23 +167,3 @@ def metadata(shard: Shard, layer: Layer) -> pa.Table:
     computed = {"key", *layer.columns, "score", "second", "margin", "image_shard"}
     names = [name for name in pq.read_schema(shard.assignments).names if name not in computed]
     return tables.read(shard.assignments, columns=names)
-
-
-def _rejected(shard: Shard) -> Mapping[int, str]:
-    if shard.rejected is None:
-        return {}
-    table = tables.read(shard.rejected, columns=["row", "key"])
-    return dict(zip(table["row"].to_pylist(), table["key"].to_pylist(), strict=True))
-
-
-def _places(keys: Sequence[str], rejected: Mapping[int, str]) -> list[int]:
-    """For every kept row, the number of earlier input images, kept or rejected, with the same key."""
-    before, places = Counter[str](), list[int]()
-    kept = iter(keys)
-    for row in range(len(keys) + len(rejected)):
-        is_rejected = row in rejected
-        key = rejected[row] if is_rejected else next(kept)
-        if not is_rejected:
-            places.append(before[key])
-        before[key] += 1
-    return places

@@ -12,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from cpp.export.folder import Folder
+from cpp.export.target import Target
 
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")  # keys that stay: readers split at dots and slashes
 
 
 def write(
-    folder: Folder, name: str, images: Iterable[tuple[int, bytes, str]], rows: pa.Table, metadata: pa.Table
+    target: Target, name: str, images: Iterable[tuple[int, bytes, str]], rows: pa.Table, metadata: pa.Table
 ) -> dict[int, str]:
     """Write `NAME.tar` with the images (row, bytes, extension) in their order; without images, write no file.
 
@@ -32,7 +32,11 @@ def write(
     from webdataset import TarWriter  # it imports torch, which takes seconds and which tables do not need
 
     owner = {"user": "", "group": "", "mode": 0o644, "mtime": 0}  # fixed, so that equal samples are equal bytes
-    with folder.writing(f"{name}.tar") as path, path.open("wb") as file, TarWriter(file, encoder=False, **owner) as tar:
+    with (
+        target.commit({"tar": f"{target.address}/{name}.tar"}) as out,
+        out["tar"].open("wb") as file,
+        TarWriter(file, encoder=False, **owner) as tar,
+    ):
         for row, image, kind in chain([first], images):
             sample = {**columns[row], "metadata": source[row] if source else {}}
             text = json.dumps(_strict(sample), ensure_ascii=False, default=str)

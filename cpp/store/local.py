@@ -30,10 +30,18 @@ Entries = dict[str, Any]  # path of a file -> what tells its content in a listin
 
 
 class Store:
-    """Results under the folder `root`, which is created by the first write; `address` names it in messages."""
+    """Results under the folder `root`, which is created by the first write; `address` names it in messages.
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.address = root, str(root)
+    `PRIVATE` begins the paths of the lock and of unfinished files. Errors call the folder `KIND`, and `REMEDY` begins
+    the sentence on how to name another.
+    """
+
+    PRIVATE, KIND, REMEDY = "cache/", "run folder", "set `root` to"
+    READ_ONLY = True  # a stable name is a hard link: writing through it would change the cache
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self.address = str(self.root)
 
     def path(self, product: Product, shard: str, fingerprint: str) -> str:
         """Where the result of a shard is, once it is done."""
@@ -71,7 +79,7 @@ class Store:
 
     def scratch(self) -> Path:
         """The local folder for unfinished files."""
-        folder = self.root / "cache" / "tmp"
+        folder = self.root / f"{self.PRIVATE}tmp"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -107,7 +115,8 @@ class Store:
         """Move finished files to their targets, each atomically."""
         for path in written.values():
             for part in files_of(path):
-                part.chmod(0o444)  # a stable name is a hard link: writing through it would change the cache
+                if self.READ_ONLY:
+                    part.chmod(0o444)
                 with part.open("rb") as file:
                     os.fsync(file.fileno())
         for target, path in written.items():
@@ -205,12 +214,13 @@ class Store:
         `report` gets a line for people if there is something to wait for. LockedError, naming the other run, if another
         run is writing; PermissionError if the folder cannot be written.
         """
+        path = self.root / f"{self.PRIVATE}lock"
         try:
-            (self.root / "cache").mkdir(parents=True, exist_ok=True)
-            file = (self.root / "cache" / "lock").open("a+")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
         except OSError as error:
             raise PermissionError(
-                f"cannot write to the run folder {self.root} ({error.strerror}): set `root` to one that can be written"
+                f"cannot write to the {self.KIND} {self.root} ({error.strerror}): {self.REMEDY} one that can be written"
             ) from error
         with file:
             while not _try_lock(file, fcntl.LOCK_EX):
@@ -220,8 +230,10 @@ class Store:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
-            shutil.rmtree(self.root / "cache" / "tmp", ignore_errors=True)  # unfinished files of a killed run
+            unfinished = self.root / f"{self.PRIVATE}tmp"
+            shutil.rmtree(unfinished, ignore_errors=True)  # those of a killed run
             yield
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def save(self) -> None:
         """Copy the logs that this process writes to where others read them; nothing to do on a local disk."""
@@ -233,7 +245,7 @@ class Store:
     def holder(self) -> str | None:
         """The process that is writing to the folder ("process 12 on host"), or None."""
         try:
-            with (self.root / "cache" / "lock").open() as file:
+            with (self.root / f"{self.PRIVATE}lock").open() as file:
                 if not _try_lock(file, fcntl.LOCK_SH):
                     return file.read() or "an unnamed process"
         except (FileNotFoundError, NotADirectoryError):

@@ -35,7 +35,7 @@ class Bucket(Store):
 
     def __init__(self, root: str) -> None:
         self.address = root.rstrip("/")
-        self._objects = BucketObjects(self.address, "run folder", "set `root` to")
+        self._objects = BucketObjects(self.address, self.KIND, self.REMEDY)
         self._lease: Lease | None = None
         self._saved: dict[str, tuple[int, int]] = {}  # size and time of change of each log at its last upload
         self._saving = threading.Lock()

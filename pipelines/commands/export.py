@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from cpp.export import dataset
-from cpp.export.classes import renumbered
 from cpp.export.dataset import Export
-from cpp.files import tables
 from cpp.files.credentials import check_address
 from cpp.files.filesystem import is_remote
 from cpp.files.tables import Counts
 from cpp.store.bucket_folder import check_writable
 from cpp.store.local import Store
 from cpp.store.object_store import open_store
-from pipelines.commands.export_plan import Wanted, describe, local_tables, shards, survey
+from pipelines.commands.export_plan import TABLES, Wanted, describe, inputs, shard_of, survey
 from pipelines.commands.parts import together
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
 from pipelines.engine.executor import Result, run_in_process
-from pipelines.engine.plan import Task
+from pipelines.engine.plan import Step, plan_step
 from pipelines.engine.progress import Progress
-from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
+from pipelines.engine.shard_index import FilePaths
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 
 NEEDED = ("assignments", "clusters", "labels")
 CURATED = ("keep", "drop")
@@ -57,22 +58,24 @@ class Summary:
 
 
 class Write(Stage):
-    """Write one shard of an export. Its files lie in the target folder of the export, so the stage has no products."""
+    """Write one shard of an export of the run folder `root` to the folder or address `to`."""
 
     version = dataset.VERSION
-    products = ()
+    products = (dataset.LISTS,)
+    each = (*TABLES, "images", "chosen", "name")
     export: Export
+    root: str
     to: str
 
-    def open(self, context: Context) -> Work:
-        folder = self.export.folder(self.to)
+    def settings(self) -> dict[str, Any]:
+        """Those of the export; a data set may be moved."""
+        return {"export": to_jsonable_python(self.export)}
 
-        def work(files: Inputs, out: Outputs) -> Counts:
-            with local_tables(files["shard"]) as shard:
-                n = dataset.write(self.export, shard, files["name"], files["key"], folder, files["chosen"])
-            return Counts(n, n)
-
-        return work
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        with open_store(self.root).local_files(files) as local:
+            target, path = self.export.target(self.to), out[dataset.LISTS.name]
+            n = dataset.write(self.export, shard_of(local), files["name"], target, path, files.get("chosen"))
+        return Counts(n, n)
 
 
 def go(config: Config, wanted: Wanted, local: bool = False) -> Summary:
@@ -82,37 +85,32 @@ def go(config: Config, wanted: Wanted, local: bool = False) -> Summary:
     """
     if wanted.curated and config.curate is None:
         raise UsageError("--curated: this run curates nothing: add `curate:` to its configuration, and run it")
-    to = _folder(config, wanted)
+    to, store = _target(config, wanted), open_store(config.root)
     fitted, later = together(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED)
     files = dict(fitted.files)
     if not wanted.curated:  # curation is of the images of the run
         files |= {kind: {**files.get(kind, {}), **more} for kind, more in later.items()}
-    export, shards_by_name = describe(config, wanted, files), shards(config, files, wanted.curated)
-    seen, chosen = survey(export, [shard for shard, _ in shards_by_name.values()])
-    export = replace(export, classes=renumbered(export.classes, seen))
-    tasks = []
-    for i, (name, (shard, made_from)) in enumerate(shards_by_name.items()):
-        rows = None if chosen is None else chosen[i]
-        shard_name, key = export.name(name, i), export.key(i, made_from, rows)
-        tasks.append(Task(STEP, shard_name, key, {"shard": shard, "name": shard_name, "key": key, "chosen": rows}, {}))
-    n_rows = sum(tables.read_counts(shard.assignments)[1] for shard, _ in shards_by_name.values())
-    summary = Summary(to, len(tasks), rows=n_rows, classes=len(export.classes))
-    folder, description = export.folder(to), _description(config, wanted, export)
-    store = open_store(config.root)
-    with store.lock(), folder.claim(description["format"]):
-        done = folder.clean({task.shard: task.fingerprint for task in tasks}, export.finals)
-        summary.reused = len(done)
-        if todo := [task for task in tasks if task.shard not in done]:
-            folder.write_mark({"state": "unfinished", **description})
-            summary.failed = _write(config, store, Write(export=export, to=to), todo, len(done), local)
+    export, by_kind, n_rows = survey(describe(config, wanted, files), inputs(config, wanted, files), store)
+    target, description = export.target(to), _description(config, wanted, export)
+    target.check(wanted.format)
+    with store.lock(), target.lock():
+        step = plan_step(STEP, Write(export=export, root=config.root, to=to), by_kind, target)
+        lists = step.outputs[dataset.LISTS.name]
+        done = {name: os.path.basename(lists[name].path) for name in step.done}
+        combined = () if step.complete else export.combined
+        target.clean({by_kind["name"][name].path for name in done}, set(done.values()), combined)
+        summary = Summary(to, len(lists), len(done), n_rows, len(export.classes))
+        if not step.complete:
+            target.write_mark({"state": "unfinished", **description})
+            summary.failed = _write(config, store, target, step, local)
         if not summary.failed:
-            counts = dataset.finish(export, folder, [folder.part(task.shard, task.fingerprint) for task in tasks])
-            summary.images, summary.left_out = counts["images"], counts["left_out"]
-            folder.write_mark({"state": "done", **description, **counts})
+            summary.images, summary.left_out = dataset.finish(export, target, list(FilePaths(lists)))
+            counts = {"images": summary.images, "left_out": summary.left_out}
+            target.write_mark({"state": "done", **description, **counts})
     return summary
 
 
-def _folder(config: Config, wanted: Wanted) -> str:
+def _target(config: Config, wanted: Wanted) -> str:
     """The target folder, as an absolute path or an address. UsageError if it cannot be written."""
     to = wanted.to or f"{config.root.rstrip('/')}/{STEP}/{wanted.format}"
     if not is_remote(to):
@@ -124,43 +122,43 @@ def _folder(config: Config, wanted: Wanted) -> str:
         raise UsageError(f"--to: {error}") from None
     if wanted.links:
         raise UsageError(f"--links needs a folder of this machine, an object store has none ({to}): take --copies")
-    return to
+    return to.rstrip("/")
 
 
 def _description(config: Config, wanted: Wanted, export: Export) -> dict[str, Any]:
-    f = wanted.filter
-    filters = {
-        "clusters": None if f.clusters is None else sorted(f.clusters),
-        "min_confidence": f.min_confidence,
-        "per_cluster": f.per_cluster,
+    """What `export.json` says of the export."""
+    return {
+        "format": wanted.format,
+        "run": config.name,
+        "root": config.root,
+        "layer": export.layer.column,
+        "classes": len(export.classes),
+        **vars(wanted.filter),
         "curated": wanted.curated,
+        "links": wanted.links,
     }
-    run = {"run": config.name, "root": config.root, "layer": export.layer.column, "classes": len(export.classes)}
-    return {"format": str(wanted.format), **run, **filters, "links": wanted.links}
 
 
-def _write(config: Config, store: Store, stage: Write, tasks: Sequence[Task], reused: int, local: bool) -> list[Result]:
+def _write(config: Config, store: Store, target: Store, step: Step, local: bool) -> list[Result]:
     """Write the shards that are not done. Returns those that failed."""
-    keys, failed = {task.shard: task.fingerprint for task in tasks}, list[Result]()
+    failed = list[Result]()
     with Progress(store.root) as progress:
-        progress.start_step(STEP, len(tasks), reused)
-        try:
-            for result in _results(config, stage, tasks, store, local):
-                progress.finish_shard(result, keys[result.shard])
-                failed += [result] if result.error else []
-        finally:
-            progress.finish_step()
+        progress.start_step(STEP, len(step.todo), len(step.done))
+        for result in _results(config, target, step, local):
+            progress.finish_shard(result, step.outputs[dataset.LISTS.name][result.shard].fingerprint)
+            failed += [result] if result.error else []
+        progress.finish_step()
     return failed
 
 
-def _results(config: Config, stage: Write, tasks: Sequence[Task], store: Store, local: bool) -> Iterator[Result]:
+def _results(config: Config, target: Store, step: Step, local: bool) -> Iterator[Result]:
     r = config.resources
-    context = Context.create(stage.whole, {}, r)
+    context = Context.create(step.stage.whole, {}, r)
     if local:
-        yield from run_in_process(stage, context, tasks, store)
+        yield from run_in_process(step.stage, context, step.todo, target)
         return
     from pipelines.ray_backend.pool import Pool
 
-    only = {"workers": min(r.workers, len(tasks)), "gpus": 0.0, "cpu_workers": None}
-    with Pool(store, r.model_copy(update=only)) as pool:
-        yield from pool.results(stage, context, tasks)
+    only = {"workers": min(r.workers, len(step.todo)), "gpus": 0.0, "cpu_workers": None}
+    with Pool(target, r.model_copy(update=only)) as pool:
+        yield from pool.results(step.stage, context, step.todo)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from cpp.export import rows as export_rows
-from cpp.export.classes import classes
+from cpp.export.classes import classes, renumbered
 from cpp.export.dataset import Export, Format
-from cpp.export.filters import Filter
-from cpp.export.rows import Layer, Shard
+from cpp.export.rows import Filter, Layer, Shard
 from cpp.files import tables
 from cpp.files.scratch import local_copy
 from cpp.files.top_rows import SmallestRows
 from cpp.sources.shards import MAX_BYTES
 from cpp.sources.tar import TarShard
-from cpp.store.results import File
+from cpp.store.local import Store
+from cpp.store.results import File, fingerprint
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
+from pipelines.engine.plan import Files
+
+TABLES = ("assignments", "labels", "rejected", "drop")  # the files of a shard in the run folder
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,17 @@ class Wanted:
     curated: bool = False
 
 
-def parse_clusters(text: str | None) -> frozenset[int] | None:
+def parse_clusters(text: str | None) -> tuple[int, ...] | None:
     """The cluster numbers of `--clusters 3,17`. UsageError if one is not a number."""
     if text is None:
         return None
     try:
-        return frozenset(int(part) for part in text.split(","))
+        return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
         raise UsageError(f"--clusters is {text!r}, it must be numbers with commas, such as 3,17") from None
 
 
-def describe(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, File]]) -> Export:
+def describe(config: Config, wanted: Wanted, files: Files) -> Export:
     """The export that the options ask for. UsageError names an option that does not fit the run."""
     (clusters,) = files["clusters"].values()
     with local_copy(clusters.path) as path:
@@ -66,7 +67,7 @@ def describe(config: Config, wanted: Wanted, files: Mapping[str, Mapping[str, Fi
     columns = {layer: "cluster" if layer == main else f"cluster_{layer}" for layer in layers}
     f = wanted.filter
     existing = {row["cluster"] for row in rows if row["layer"] == K}
-    if unknown := sorted((f.clusters or frozenset()) - existing):
+    if unknown := sorted({*(f.clusters or ())} - existing):
         raise UsageError(f"--clusters names {unknown[0]}; the clusters of this layer are 0 to {max(existing)}")
     if f.min_confidence is not None and "labels" not in files:
         raise UsageError("--min-confidence: this run has no confidences: it needs `label:` in its configuration")
@@ -101,54 +102,46 @@ def _check_images(config: Config, wanted: Wanted) -> None:
         raise UsageError(f"--links needs images on this machine, they are at {folder}: take --copies")
 
 
-def shards(
-    config: Config, files: Mapping[str, Mapping[str, File]], curated: bool = False
-) -> dict[str, tuple[Shard, list[str]]]:
-    """The shards of a run by name, each with the fingerprints of the files that it is made from."""
-    kinds = ("labels", "rejected", *(["drop"] if curated else []))
-    shards_by_name = {}
-    tars = config.images is None or config.images.format == "webdataset"
-    for name, assignments in files["assignments"].items():
-        made_from = [assignments, *(files[kind][name] for kind in kinds if kind in files)]
-        paths = {kind: files[kind][name].path if kind in files else None for kind in (*kinds, "images")}
-        source = paths["images"] if isinstance(paths["images"], str | None) else paths["images"].path
-        paths["images"] = TarShard(source, "") if source is not None and tars else source
-        shards_by_name[name] = Shard(assignments.path, **paths), [file.fingerprint for file in made_from]
-    return shards_by_name
+def inputs(config: Config, wanted: Wanted, files: Files) -> dict[str, Mapping[str, File]]:
+    """The files of each shard by kind; its number is part of the names of its images."""
+    kinds = [kind for kind in (*TABLES, "images") if kind in files and (kind != "drop" or wanted.curated)]
+    return {kind: files[kind] for kind in kinds}
 
 
-class Survey(NamedTuple):
-    """`clusters` that keep at least one row, and, with a limit per cluster, the `chosen` rows of each shard `[n]`."""
+def shard_of(files: Mapping[str, Any]) -> Shard:
+    """A shard by its files."""
+    images = files.get("images")
+    source = images if isinstance(images, TarShard) else getattr(images, "path", images)
+    return Shard(files["assignments"], images=source, **{kind: files.get(kind) for kind in TABLES[1:]})
 
-    clusters: frozenset[int]
-    chosen: list[NDArray[np.int64]] | None
 
+def survey(
+    export: Export, inputs: Mapping[str, Mapping[str, File]], store: Store
+) -> tuple[Export, dict[str, Mapping[str, File]], int]:
+    """Scan the tables of all shards for the clusters that keep a row and the surest rows of each cluster.
 
-def survey(export: Export, shards: Sequence[Shard]) -> Survey:
-    """Scan the tables of all shards for the clusters that keep a row and the surest rows of each cluster."""
-    n = export.wanted.per_cluster
+    Returns the export with the classes of these clusters, the inputs with the `name` of each shard's files and, with a
+    limit per cluster, its `chosen` rows `[n]`, and the number of all rows.
+    """
+    n = export.filter.per_cluster
     top = SmallestRows(n) if n is not None else None
     clusters, starts = set[int](), [0]
+    shards = list(inputs["assignments"])
     for shard in shards:
-        with local_tables(shard) as local:
-            table, passed = export_rows.decide(local, export.layer, export.wanted)
-        rows = np.flatnonzero(passed.keep)
+        with store.local_files({kind: inputs[kind][shard].path for kind in TABLES if kind in inputs}) as files:
+            table, rows, _ = export_rows.decide(shard_of(files), export.layer, export.filter)
         cluster, score, confidence = (table[name].to_numpy()[rows] for name in ("cluster", "score", "confidence"))
         clusters |= set(np.unique(cluster).tolist())
         if top is not None:
             top.add(-confidence, pa.record_batch({"cluster": cluster, "row": rows + starts[-1]}), -score)
         starts.append(starts[-1] + len(table))
-    if top is None:
-        return Survey(frozenset(clusters), None)
-    chosen = np.sort(top.column("row"))
-    cuts = np.searchsorted(chosen, starts)
-    parts = [chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True)]
-    return Survey(frozenset(clusters), parts)
-
-
-@contextmanager
-def local_tables(shard: Shard) -> Iterator[Shard]:
-    """The shard with its tables copied to this machine, if they are in a bucket."""
-    with ExitStack() as stack:
-        paths = {kind: getattr(shard, kind) for kind in ("assignments", "labels", "rejected", "drop")}
-        yield replace(shard, **{kind: path and stack.enter_context(local_copy(path)) for kind, path in paths.items()})
+    names = (export.name(shard, number) for number, shard in enumerate(shards))
+    more = {"name": {shard: File(name, name) for shard, name in zip(shards, names, strict=True)}}
+    if top is not None:
+        chosen = np.sort(top.column("row"))
+        cuts = np.searchsorted(chosen, starts)
+        parts = (chosen[a:b] - start for a, b, start in zip(cuts[:-1], cuts[1:], starts[:-1], strict=True))
+        more["chosen"] = {
+            shard: File(rows, fingerprint(rows.tolist())) for shard, rows in zip(shards, parts, strict=True)
+        }
+    return replace(export, classes=renumbered(export.classes, clusters)), {**inputs, **more}, starts[-1]

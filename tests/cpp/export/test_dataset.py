@@ -20,8 +20,7 @@ from torchvision.datasets import ImageFolder
 from cpp.export import dataset
 from cpp.export.classes import classes
 from cpp.export.dataset import Export, Format
-from cpp.export.filters import Filter
-from cpp.export.rows import Layer, Shard
+from cpp.export.rows import Filter, Layer, Shard
 from cpp.sources.tar import TarShard
 from tests.support.tars import write_tar
 
@@ -77,14 +76,15 @@ def exported(
     wanted = Filter(**filters)  # type: ignore[arg-type]
     rows = [{"cluster": k, "name": name, "size": 4} for k, name in enumerate(NAMES)]
     whole = Export(Format(format), LAYER, tuple(classes(rows, wanted.clusters)), wanted)
-    folder = whole.folder(str(to))
-    to.mkdir()
-    parts = []
+    target = whole.target(str(to))
+    lists = []
     for i, shard in enumerate(source):
-        name, key = whole.name(f"s{i}", i), whole.key(i, [], None)
-        dataset.write(whole, shard, name, key, folder, None if chosen is None else chosen[i])
-        parts.append(folder.part(name, key))
-    counts = dataset.finish(whole, folder, parts)
+        name, path = whole.name(f"s{i}", i), target.path(dataset.LISTS, f"s{i}", "0" * 16)
+        with target.commit({"lists": path}) as out:
+            dataset.write(whole, shard, name, target, out["lists"], None if chosen is None else chosen[i])
+        lists.append(path)
+    images, left_out = dataset.finish(whole, target, lists)
+    (to / ".tmp").rmdir()
     titles = {c.cluster: (c.number, c.title) for c in whole.classes}
     expected = []
     for s, shard in enumerate(source):
@@ -105,8 +105,8 @@ def exported(
             about = {name: row[name] for name in ("key", "cluster", "cluster_2", "score", "margin", "image_shard")}
             classed = {"class": number, "class_name": title, "label": label["label"], "confidence": label["confidence"]}
             expected.append({**about, **classed, "image": image})
-    assert counts["images"] == len(expected)
-    assert counts["images"] + sum(counts["left_out"].values()) == 16
+    assert images == len(expected)
+    assert images + sum(left_out.values()) == 16
     return expected
 
 
@@ -228,7 +228,7 @@ def test_tables(source: list[Shard], tmp_path: Path, format: str) -> None:
 @pytest.mark.parametrize("format", list(Format))
 def test_filters(source: list[Shard], tmp_path: Path, format: str) -> None:
     """What is left out is counted (in `exported`), classes that were not asked for are no classes."""
-    expected = exported(source, tmp_path / "out", format, clusters=frozenset({0, 2}), min_confidence=0.4)
+    expected = exported(source, tmp_path / "out", format, clusters=(0, 2), min_confidence=0.4)
     table = pq.read_table if format != "csv" else pa.csv.read_csv
     found = table(tmp_path / "out" / ("images.csv" if format == "csv" else "images.parquet"))
     assert found["key"].to_pylist() == [row["key"] for row in expected]
@@ -258,26 +258,3 @@ def test_a_shard_of_which_nothing_is_left_has_no_tar(source: list[Shard], tmp_pa
     """An empty tar ends a loader that gives each worker one."""
     exported(source, tmp_path / "out", "webdataset", [np.array([0]), np.array([], int)], per_cluster=1)
     assert [path.name for path in (tmp_path / "out").glob("*.tar")] == ["s0.tar"]
-
-
-def test_the_key_follows_all_that_an_export_is_made_from(source: list[Shard]) -> None:
-    rows = [{"cluster": k, "name": name, "size": 4} for k, name in enumerate(NAMES)]
-    plain = Export(Format.CSV, LAYER, tuple(classes(rows)), Filter())
-    rows[0]["name"] = "lynx"
-    others = [
-        Export(Format.PARQUET, plain.layer, plain.classes, Filter()),
-        Export(Format.CSV, Layer("cluster_2", LAYER.columns, main=False), plain.classes, Filter()),
-        Export(Format.CSV, plain.layer, tuple(classes(rows)), Filter()),
-        *(
-            Export(Format.CSV, plain.layer, plain.classes, f)
-            for f in (Filter(frozenset()), Filter(None, 0.5), Filter(None, None, 3))
-        ),
-        Export(Format.CSV, plain.layer, plain.classes, Filter(), links=True),
-        Export(Format.CSV, plain.layer, plain.classes, Filter(), max_bytes=1),
-    ]
-    keys = {whole.key(0, ["a"], None) for whole in (plain, *others)}
-    keys |= {plain.key(0, ["b"], None), plain.key(0, ["a"], np.array([1])), plain.key(0, ["a"], np.array([2]))}
-    assert len(keys) == len(others) + 4
-    assert plain.key(0, ["a"], None) == plain.key(1, ["a"], None)
-    pictured = Export(Format.IMAGEFOLDER, plain.layer, plain.classes, Filter())
-    assert pictured.key(0, ["a"], None) != pictured.key(1, ["a"], None)  # the number is in the names of its files

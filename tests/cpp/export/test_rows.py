@@ -1,5 +1,6 @@
 """Rows and images of a shard pair by key and place, and files that do not belong together are an error."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cpp.export.classes import classes
-from cpp.export.filters import Filter
-from cpp.export.rows import Layer, Shard, decide, find, metadata, read, schema
+from cpp.export.rows import Filter, Layer, Shard, decide, find, metadata, read, schema
 from cpp.sources.tar import TarShard
 from tests.support.tars import write_tar
 
@@ -53,6 +53,23 @@ def test_rows_have_the_columns_of_the_schema_and_the_labels_of_the_run(tmp_path:
     assert table["label"].to_pylist() == ["cat", None, "cat"]
     assert table["confidence"].to_pylist() == [0.75, None, 0.75]
     assert schema(MAIN, files=True).names == ["file", *table.column_names]
+
+
+def test_each_row_that_does_not_pass_counts_for_one_reason(tmp_path: Path) -> None:
+    """Rows dropped by curation first, then those of other clusters, then those without a sure name."""
+    files = shard(tmp_path, list("abcdef"))
+    dropped = str(tmp_path / "d.parquet")
+    pq.write_table(pa.table({"row": [1, 2], "reason": ["outlier", "outlier"]}), dropped)
+    table, kept, left_out = decide(replace(files, drop=dropped), MAIN, Filter((0,), 0.8))
+    assert (len(table), kept.tolist()) == (6, [])
+    assert left_out == {
+        "dropped by curation: outlier": 2,
+        "of a cluster that was not asked for": 2,
+        "of a confidence below 0.8, or without one": 2,
+    }
+    assert decide(files, MAIN, Filter((0,), 0.5))[1].tolist() == [0, 2, 4]
+    assert decide(files, MAIN, Filter(None, 0.5))[2] == {"of a confidence below 0.5, or without one": 3}
+    assert decide(files, MAIN, Filter())[1:] == (pytest.approx(range(6)), {})
 
 
 def test_in_another_layer_the_label_is_the_name_of_the_cluster_and_there_is_no_confidence(tmp_path: Path) -> None:

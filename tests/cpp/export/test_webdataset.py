@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cpp.export.folder import Folder
+from cpp.export.target import Target
 from cpp.export.webdataset import PLAIN, _strict, sample_keys, write
 
 
@@ -45,7 +45,7 @@ def test_a_tar_has_the_image_first_and_equal_bytes_every_time(tmp_path: Path) ->
         folder = tmp_path / name
         folder.mkdir()
         images = [(0, b"first", "jpg"), (1, b"second", "png")]
-        files = write(Folder(str(folder), one_file=True), "00000", images, rows, pa.table({}))
+        files = write(Target(str(folder), tars=True), "00000", images, rows, pa.table({}))
     assert files == {0: "00000.tar/a.jpg", 1: "00000.tar/row-000001.png"}
     with tarfile.open(tmp_path / "one" / "00000.tar") as tar:
         members = tar.getmembers()

@@ -21,12 +21,14 @@ import yaml
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from cpp.export.dataset import Format
-from cpp.export.filters import Filter
+from cpp.export.classes import classes
+from cpp.export.dataset import Export, Format
+from cpp.export.rows import Filter, Layer
 from cpp.sources.shards import read_images
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
-from pipelines.commands.export import Summary, go
+from cpp.store.results import fingerprint
+from pipelines.commands.export import Summary, Write, go
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import Config, load
@@ -121,9 +123,27 @@ def test_what_is_lost_is_made_again_and_only_that(done: Dataset, format: str) ->
 
 @pytest.mark.parametrize("format", ["webdataset", "imagefolder", "huggingface", "csv"])
 def test_other_filters_leave_nothing_of_the_earlier_ones(done: Dataset, format: str) -> None:
-    export(done, format, "fresh", clusters=frozenset({1, 2}))
+    export(
+        done,
+        format,
+        "fresh",
+        clusters=(
+            1,
+            2,
+        ),
+    )
     export(done, format)
-    assert export(done, format, clusters=frozenset({1, 2})).reused == 0
+    assert (
+        export(
+            done,
+            format,
+            clusters=(
+                1,
+                2,
+            ),
+        ).reused
+        == 0
+    )
     assert files(done.folder / "out") == files(done.folder / "fresh")
     assert export(done, format).images == 160
 
@@ -139,6 +159,21 @@ def test_other_names_are_another_export(mine: Dataset) -> None:
     assert "red thing" not in ImageFolder(str(mine.folder / "out")).classes
 
 
+def test_the_fingerprint_follows_every_setting_but_the_place() -> None:
+    plain = Export(Format.CSV, Layer("cluster", ("cluster",), main=True), (), Filter())
+    others = [
+        replace(plain, format=Format.PARQUET),
+        replace(plain, layer=Layer("cluster_2", ("cluster",), main=False)),
+        replace(plain, classes=tuple(classes([{"cluster": 0, "name": "cat", "size": 1}]))),
+        *(replace(plain, filter=f) for f in (Filter(()), Filter(None, 0.5), Filter(None, None, 3))),
+        replace(plain, links=True),
+        replace(plain, max_bytes=1),
+    ]
+    settings = [Write(export=export, root="r", to="t").settings() for export in (plain, *others)]
+    assert len(set(map(fingerprint, settings))) == 1 + len(others)
+    assert Write(export=plain, root="elsewhere", to="there").settings() == settings[0]
+
+
 def test_layers_clusters_and_confidence(done: Dataset) -> None:
     expected = images_of(done)
     summary = export(done, "parquet", layer=2)
@@ -147,7 +182,16 @@ def test_layers_clusters_and_confidence(done: Dataset) -> None:
     assert coarse["class_name"].tolist() == [f"cluster-{k}" for k in expected["cluster_2"]]  # of which none is sure
     assert coarse["label"].isna().all()
     assert coarse["confidence"].isna().all()
-    summary = export(done, "parquet", "some", clusters=frozenset({0, 3}), min_confidence=0.45)
+    summary = export(
+        done,
+        "parquet",
+        "some",
+        clusters=(
+            0,
+            3,
+        ),
+        min_confidence=0.45,
+    )
     some = pd.read_parquet(done.folder / "some/images.parquet")
     rows = expected[expected["cluster"].isin([0, 3]) & (expected["confidence"] >= 0.45)]
     assert some["key"].tolist() == rows["key"].tolist()
@@ -224,7 +268,16 @@ def test_a_run_that_went_on_without_a_shard_is_exported_without_it(dataset: Data
     ("wanted", "said"),
     [
         ({"format": "csv", "layer": 3}, "--layer is 3; the layers of this run have 2, 4 clusters"),
-        ({"format": "csv", "clusters": frozenset({0, 4})}, "--clusters names 4; the clusters of this layer are 0 to 3"),
+        (
+            {
+                "format": "csv",
+                "clusters": (
+                    0,
+                    4,
+                ),
+            },
+            "--clusters names 4; the clusters of this layer are 0 to 3",
+        ),
         ({"format": "csv", "links": True}, "--links is for --format imagefolder, not for csv"),
         ({"format": "imagefolder", "links": True}, "--links needs images that are files of a folder"),
     ],
@@ -399,15 +452,15 @@ def test_an_export_that_is_killed_goes_on_where_it_was(done: Dataset) -> None:
     """Killed in the middle of the second shard, with images of it written."""
     slow = (
         "import sys, time\n"
-        "from cpp.export import folder as export_folder\n"
-        "place, n = export_folder.Folder.place, [0]\n"
+        "from cpp.export.target import Target\n"
+        "place, n = Target.place, [0]\n"
         "def counted(images):\n"
         "    for image in images:\n"
         "        if n[0] == 90:\n"
         "            print('NOW', flush=True); time.sleep(600)\n"
         "        yield image\n"
         "        n[0] += 1\n"
-        "export_folder.Folder.place = lambda self, shard, images: place(self, shard, counted(images))\n"
+        "Target.place = lambda self, images: place(self, counted(images))\n"
         "from pipelines.__main__ import app\n"
         "app()\n"
     )
@@ -420,10 +473,10 @@ def test_an_export_that_is_killed_goes_on_where_it_was(done: Dataset) -> None:
                 process.send_signal(signal.SIGKILL)
                 break
     assert len(list(out.rglob("*.jpg"))) == 90
-    only = next(iter(ImageFolder(str(out)).classes))
+    only = min(path.parent.name for path in out.rglob("*.jpg"))
     clusters = pd.read_parquet(done.root / "clusters.parquet").query("main").set_index("name")["cluster"]
     shutil.copytree(out, done.folder / "other")
-    assert export(done, "imagefolder", "other", clusters=frozenset({int(clusters[only])})).reused == 0
+    assert export(done, "imagefolder", "other", clusters=(int(clusters[only]),)).reused == 0
     assert {path.parent.name for path in (done.folder / "other").rglob("*.jpg")} == {only}
     assert export(done, "imagefolder").reused == 1
     export(done, "imagefolder", "fresh")

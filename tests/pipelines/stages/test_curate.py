@@ -13,7 +13,7 @@ import yaml
 
 from cpp.curation.decisions import Reason
 from cpp.export.dataset import Format
-from cpp.export.filters import Filter
+from cpp.export.rows import Filter
 from pipelines.commands.export import Summary, go
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import UsageError
