@@ -109,27 +109,21 @@ def read(shard: Shard, layer: Layer, classes: Sequence[Class]) -> pa.Table:
 
     The label comes from LABELS; in other layers than the main one it is the cluster's name. Without LABELS it is null.
     """
-    plain = ["key", *layer.columns, "score", "margin", "image_shard"]
-    table = tables.read(shard.assignments, columns=plain)
+    table = tables.read(shard.assignments, ["key", *layer.columns, "score", "margin", "image_shard"])
     by_cluster = {c.cluster: c for c in classes}
-    of_row = [by_cluster.get(k) for k in table[layer.column].to_pylist()]
-    labelled = {
-        "class": pa.array([c and c.number for c in of_row], pa.int32()),
-        "class_name": pa.array([c and c.title for c in of_row], pa.string()),
-        "label": pa.nulls(len(table), pa.string()),
-        "confidence": pa.nulls(len(table), pa.float32()),
-    }
+    of_row, n = [by_cluster.get(k) for k in table[layer.column].to_pylist()], len(table)
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    columns |= {"class": [c and c.number for c in of_row], "class_name": [c and c.title for c in of_row]}
+    columns |= {"label": pa.nulls(n, pa.string()), "confidence": pa.nulls(n, pa.float32())}
     if shard.labels is not None:
         labels = tables.read(shard.labels, ["key", "label", "confidence"])
         if not labels["key"].equals(table["key"]):
             raise ValueError(f"{shard.labels} has other rows than {shard.assignments}: run again")
         if layer.main:
-            labelled |= {"label": labels["label"], "confidence": labels["confidence"]}
+            columns |= {"label": labels["label"], "confidence": labels["confidence"]}
         else:
-            labelled["label"] = pa.array([c and c.name for c in of_row], pa.string())
-    columns = {**{name: table[name] for name in plain}, **labelled}
-    fields = schema(layer, files=False)
-    return pa.table({name: columns[name] for name in fields.names}, schema=fields)
+            columns["label"] = [c and c.name for c in of_row]
+    return pa.table(columns, schema=schema(layer, files=False))
 
 
 def find(

@@ -52,14 +52,15 @@ def sample_keys(keys: Sequence[str]) -> list[str]:
 
     Keys are compared without case, so that two samples stay apart on every file system.
     """
-    times = Counter(key.casefold() for key in keys)
-    own = [key if PLAIN.fullmatch(key) and times[key.casefold()] == 1 else None for key in keys]
-    taken = {key.casefold() for key in own if key is not None}
+    times = Counter(map(str.casefold, keys))
+    taken = {key.casefold() for key in keys if PLAIN.fullmatch(key) and times[key.casefold()] == 1}
     unique = []
-    for row, key in enumerate(own):
-        name = key or f"row-{row:06d}"
-        while key is None and name in taken:
-            name += "_"
+    for row, key in enumerate(keys):
+        name = key
+        if key.casefold() not in taken:
+            name = f"row-{row:06d}"
+            while name in taken:
+                name += "_"
         unique.append(name)
     return unique
 

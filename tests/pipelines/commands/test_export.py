@@ -1,15 +1,10 @@
-"""The command `export` on runs: what it needs, what it says, and how it goes on where it stopped."""
+"""What the command `export` writes of a run, and what it refuses."""
 
 import io
 import json
 import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,57 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-import yaml
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from cpp.export.classes import classes
-from cpp.export.dataset import Export, Format
-from cpp.export.rows import Filter, Layer
+from cpp.export.dataset import Format
+from cpp.export.rows import Filter
 from cpp.sources.shards import read_images
-from cpp.store.lease import LockedError
-from cpp.store.local import Store
-from cpp.store.results import fingerprint
-from pipelines.commands.export import Summary, Write, go
+from pipelines.commands.export import go
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import Config, load
 from pipelines.run import Run
-from tests.support.datasets import WORDS, Dataset, write_dataset
+from tests.support.datasets import WORDS, Dataset
+from tests.support.exports import export
 from tests.support.runs import QUICK, call
-
-
-def finish(dataset: Dataset) -> Dataset:
-    """Run it to its end, with names for its clusters and a coarser layer that is too mixed for names."""
-    config = yaml.safe_load(dataset.config.read_text())
-    config |= {"fit": {"recipe": "discriminant"}, "partition": {"n_clusters": 4, "layers": [2]}, "evaluate": None}
-    config["label"]["min_confidence"] = 0.2
-    dataset.config.write_text(yaml.safe_dump(config))
-    assert Run(load(dataset.config), local=True).go()
-    return dataset
-
-
-@pytest.fixture(scope="module")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return finish(write_dataset(tmp_path_factory.mktemp("once")))
-
-
-@pytest.fixture
-def done(once: Dataset, tmp_path: Path) -> Dataset:
-    """A finished run of three shards, not to be changed, and a folder of the test's own."""
-    return replace(once, folder=tmp_path)
-
-
-@pytest.fixture
-def mine(dataset: Dataset) -> Dataset:
-    """A finished run that a test may change."""
-    return finish(dataset)
-
-
-def export(dataset: Dataset, format: str, to: str = "out", layer: int | None = None, **more: object) -> Summary:
-    links = bool(more.pop("links", False))
-    wanted = Wanted(Format(format), f"{dataset.folder}/{to}", layer, Filter(**more), links)  # type: ignore[arg-type]
-    return go(load(dataset.config), wanted, local=True)
 
 
 def images_of(dataset: Dataset) -> pd.DataFrame:
@@ -78,10 +36,6 @@ def images_of(dataset: Dataset) -> pd.DataFrame:
     images = {key: image for part in of_shards for key, image in part.items()}
     about = {"label": said["label"], "confidence": said["confidence"], "image": [images[key] for key in frame["key"]]}
     return frame.assign(**about)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_every_image_of_a_run_is_in_the_folder_of_its_cluster(done: Dataset) -> None:
@@ -99,79 +53,6 @@ def test_every_image_of_a_run_is_in_the_folder_of_its_cluster(done: Dataset) -> 
     assert [(done.folder / "out" / file).read_bytes() for file in index["file"]] == expected["image"].tolist()
     assert ImageFolder(str(done.folder / "out")).classes == sorted(WORDS[:4])
     assert json.loads((done.folder / "out/export.json").read_text())["state"] == "done"
-
-
-def test_an_export_again_writes_no_image_and_equal_tables(done: Dataset) -> None:
-    export(done, "webdataset")
-    before = files(done.folder / "out")
-    times = {path: path.stat().st_mtime_ns for path in (done.folder / "out").glob("*.tar")}
-    again = export(done, "webdataset")
-    assert (again.reused, again.images) == (3, 160)
-    assert {path: path.stat().st_mtime_ns for path in times} == times
-    assert files(done.folder / "out") == before
-
-
-@pytest.mark.parametrize("format", ["webdataset", "imagefolder"])
-def test_what_is_lost_is_made_again_and_only_that(done: Dataset, format: str) -> None:
-    export(done, format)
-    before = files(done.folder / "out")
-    next((done.folder / "out").rglob("00001.tar" if format == "webdataset" else "00001-000007.jpg")).unlink()
-    (done.folder / "out/classes.csv").unlink()
-    assert export(done, format).reused == 2
-    assert files(done.folder / "out") == before
-
-
-@pytest.mark.parametrize("format", ["webdataset", "imagefolder", "huggingface", "csv"])
-def test_other_filters_leave_nothing_of_the_earlier_ones(done: Dataset, format: str) -> None:
-    export(
-        done,
-        format,
-        "fresh",
-        clusters=(
-            1,
-            2,
-        ),
-    )
-    export(done, format)
-    assert (
-        export(
-            done,
-            format,
-            clusters=(
-                1,
-                2,
-            ),
-        ).reused
-        == 0
-    )
-    assert files(done.folder / "out") == files(done.folder / "fresh")
-    assert export(done, format).images == 160
-
-
-def test_other_names_are_another_export(mine: Dataset) -> None:
-    """The numbers of the clusters are the same, so the assignments are: the names are what changed."""
-    export(mine, "imagefolder")
-    words = mine.folder / "words/names.txt"
-    words.write_text(words.read_text().replace("red thing", "blood"))
-    assert Run(load(mine.config), local=True).go()
-    assert export(mine, "imagefolder").reused == 0
-    assert "blood" in ImageFolder(str(mine.folder / "out")).classes
-    assert "red thing" not in ImageFolder(str(mine.folder / "out")).classes
-
-
-def test_the_fingerprint_follows_every_setting_but_the_place() -> None:
-    plain = Export(Format.CSV, Layer("cluster", ("cluster",), main=True), (), Filter())
-    others = [
-        replace(plain, format=Format.PARQUET),
-        replace(plain, layer=Layer("cluster_2", ("cluster",), main=False)),
-        replace(plain, classes=tuple(classes([{"cluster": 0, "name": "cat", "size": 1}]))),
-        *(replace(plain, filter=f) for f in (Filter(()), Filter(None, 0.5), Filter(None, None, 3))),
-        replace(plain, links=True),
-        replace(plain, max_bytes=1),
-    ]
-    settings = [Write(export=export, root="r", to="t").settings() for export in (plain, *others)]
-    assert len(set(map(fingerprint, settings))) == 1 + len(others)
-    assert Write(export=plain, root="elsewhere", to="there").settings() == settings[0]
 
 
 def test_layers_clusters_and_confidence(done: Dataset) -> None:
@@ -304,33 +185,6 @@ def test_a_run_of_vectors_only_has_tables_and_says_so_of_the_others(dataset: Dat
         go(config, Wanted(Format.WEBDATASET), local=True)
 
 
-def test_the_folder_of_the_source_is_refused(mine: Dataset) -> None:
-    before = files(mine.folder / "data/images")
-    with pytest.raises(PermissionError, match="holds files and is not an export"):
-        export(mine, "webdataset", "data/images")
-    assert files(mine.folder / "data/images") == before
-
-
-def test_an_export_waits_for_no_run(done: Dataset) -> None:
-    with Store(done.root).lock(), pytest.raises(LockedError, match="another run is writing to"):
-        export(done, "csv")
-
-
-def test_a_damaged_shard_is_set_aside_and_the_others_are_written(mine: Dataset) -> None:
-    path = mine.folder / "data/images/00001.tar"
-    good, stat = path.read_bytes(), path.stat()
-    path.write_bytes(good[: len(good) // 2].ljust(len(good), b"?"))  # of the same size and time: the run does not know
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    summary = export(mine, "webdataset")
-    assert [result.shard for result in summary.failed] == ["00001"]
-    assert "1 of 3 shards failed" in list(summary.lines())[-1]
-    assert not (mine.folder / "out/classes.csv").exists()
-    assert json.loads((mine.folder / "out/export.json").read_text())["state"] == "unfinished"
-    path.write_bytes(good)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert export(mine, "webdataset").reused == 2
-
-
 def test_images_that_are_gone_are_counted(mine: Dataset) -> None:
     path = mine.folder / "data/images/00000.tar"
     stat = path.stat()
@@ -426,14 +280,6 @@ def colour(name: str) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.slow
-def test_ray_and_this_process_write_equal_bytes(done: Dataset) -> None:
-    export(done, "webdataset")
-    code, said = call("export", done.config, "--format", "webdataset", "--to", done.folder / "ray")
-    assert code == 0, said
-    assert files(done.folder / "out") == files(done.folder / "ray")
-
-
 def test_the_command_line(done: Dataset) -> None:
     code, said = call("export", done.config, "--format", "csv", "--clusters", "0,2", "--per-cluster", 7, "--local")
     assert code == 0
@@ -446,38 +292,3 @@ def test_the_command_line(done: Dataset) -> None:
     assert code == 2
     assert f"python -m pipelines run {done.config} --set label.top=2" in said
     assert call("export", done.config, "--format", "tfrecord")[0] == 2
-
-
-def test_an_export_that_is_killed_goes_on_where_it_was(done: Dataset) -> None:
-    """Killed in the middle of the second shard, with images of it written."""
-    slow = (
-        "import sys, time\n"
-        "from cpp.export.target import Target\n"
-        "place, n = Target.place, [0]\n"
-        "def counted(images):\n"
-        "    for image in images:\n"
-        "        if n[0] == 90:\n"
-        "            print('NOW', flush=True); time.sleep(600)\n"
-        "        yield image\n"
-        "        n[0] += 1\n"
-        "Target.place = lambda self, images: place(self, counted(images))\n"
-        "from pipelines.__main__ import app\n"
-        "app()\n"
-    )
-    out = done.folder / "out"
-    arguments = ["export", done.config, "--format", "imagefolder", "--to", out, "--local"]
-    with subprocess.Popen([sys.executable, "-c", slow, *arguments], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "NOW" in line:
-                process.send_signal(signal.SIGKILL)
-                break
-    assert len(list(out.rglob("*.jpg"))) == 90
-    only = min(path.parent.name for path in out.rglob("*.jpg"))
-    clusters = pd.read_parquet(done.root / "clusters.parquet").query("main").set_index("name")["cluster"]
-    shutil.copytree(out, done.folder / "other")
-    assert export(done, "imagefolder", "other", clusters=(int(clusters[only]),)).reused == 0
-    assert {path.parent.name for path in (done.folder / "other").rglob("*.jpg")} == {only}
-    assert export(done, "imagefolder").reused == 1
-    export(done, "imagefolder", "fresh")
-    assert files(out) == files(done.folder / "fresh")
