@@ -78,11 +78,13 @@ def init(
 @app.command()
 def validate(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check a configuration and its inputs without starting anything. Every fault is named. Exit code 2: invalid."""
+    from cpp.sources.ignored import FileCounts
     from pipelines.engine.inputs import input_files
 
     loaded = load(config, overrides or ())
-    shards = len(input_files(loaded)[loaded.input_kind])
-    terminal.print_lines([f"{config} is valid: {shards:,} input shards, results go to {loaded.root}"])
+    counts = FileCounts()
+    shards = len(input_files(loaded, counts)[loaded.input_kind])
+    terminal.print_lines([f"{config} is valid: {shards:,} input shards, results go to {loaded.root}", *counts.lines()])
 
 
 @app.command()

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from cpp.files import credentials, filesystem, scratch
 from cpp.files.quantities import format_bytes, format_duration
 from cpp.sources import vectors
+from cpp.sources.formats import tar_stem
 from cpp.sources.paths import HTTP
 from cpp.sources.table import TableShard
 from cpp.sources.tar import TarShard
@@ -208,7 +209,7 @@ def _count_tars(tars: list[TarShard]) -> InputRows:
 def _successes(tar: str) -> int | None:
     """The number of images that img2dataset recorded for a tar; None without its record."""
     try:
-        with filesystem.open_file(f"{tar.removesuffix('.tar')}_stats.json") as file:
+        with filesystem.open_file(f"{tar_stem(tar)}_stats.json") as file:
             return int(json.load(file)["successes"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

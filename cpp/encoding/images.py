@@ -32,6 +32,8 @@ EXTENSIONS = {
     "PPM": "ppm", "AVIF": "avif", "JPEG2000": "jp2", "HEIF": "heic",
 }  # fmt: skip  # MPO is Pillow's name for a JPEG file that contains several pictures
 
+BLANK = 250  # a picture whose every channel is at least this is blank
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NO_PIXELS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that its pixels do not depend on
 _BITS, _PHOTOMETRIC, _DNG = 258, 262, 50706  # tags of TIFF
@@ -136,7 +138,8 @@ def flatten(image: Image.Image) -> Image.Image:
     """An image with 8 bits per channel and without transparency; others than these are returned unchanged.
 
     Transparent pixels are composed on white: dropping the alpha channel, as open_clip does, shows colours that nobody
-    sees, and icons become one black picture. Deep greys are scaled by `_grey`, where Pillow would clip to white.
+    sees, and icons become one black picture. White icons, which white would hide, are composed on black. Deep greys are
+    scaled by `_grey`, where Pillow would clip to white.
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _grey(image)
@@ -145,6 +148,10 @@ def flatten(image: Image.Image) -> Image.Image:
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     opaque = Image.new("RGB", image.size, "white")
     opaque.paste(rgba, mask=rgba)
+    alpha = np.asarray(rgba.getchannel("A"))
+    if alpha.min() < alpha.max() and np.asarray(opaque).min() >= BLANK:
+        opaque = Image.new("RGB", image.size, "black")
+        opaque.paste(rgba, mask=rgba)
     return opaque
 
 

@@ -45,7 +45,12 @@ def list_folder(folder: str, counts: FileCounts) -> Listing:
     entries = sorted(walk(fs, root, counts), key=lambda entry: entry[0])
     pictures, others = Files(), dict[str, Mapping[str, Any]]()
     unclear = [name for name, info in entries if is_picture_name(name) is None and info["type"] == "file"]
-    heads = map_threads(lambda name: _head(f"{folder.rstrip('/')}/{name}"), unclear, PROBES, 4 * PROBES)
+    sizes = {name: info.get("size") for name, info in entries if info["type"] == "file"}
+
+    def head(name: str) -> bytes:
+        return bytes(fs.cat_file(f"{root}/{name}", start=0, end=HEAD)) if sizes[name] else b""
+
+    heads = map_threads(head, unclear, PROBES, 4 * PROBES)
     sniffed = {name for name, head in zip(unclear, heads, strict=True) if is_picture(head)}
     for name, info in entries:
         if is_picture_name(name) or name in sniffed:
@@ -94,11 +99,6 @@ def cut(names: Sequence[str], size: int) -> Iterator[tuple[str, int, int]]:
 
 def _digest(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=6).digest()
-
-
-def _head(path: str) -> bytes:
-    with filesystem.open_file(path) as file:
-        return bytes(file.read(HEAD))
 
 
 def _local(fs: Any, root: str, counts: FileCounts) -> Iterator[Entry]:

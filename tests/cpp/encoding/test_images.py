@@ -87,6 +87,14 @@ def test_transparent_pixels_are_white(mode: str) -> None:
     assert pixels[20, 20] == (255 if mode in ("RGB", "L") else 0)
 
 
+def test_white_icons_lie_on_black_and_empty_pictures_on_white() -> None:
+    image = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+    assert decode(encoded(image), Limits()).getpixel((0, 0)) == (255, 255, 255)
+    image.paste((255, 255, 255, 255), (10, 10, 30, 30))
+    shown = decode(encoded(image), Limits())
+    assert (shown.getpixel((0, 0)), shown.getpixel((20, 20))) == ((0, 0, 0), (255, 255, 255))
+
+
 def test_half_transparent_pixels_are_mixed_with_white() -> None:
     image = decode(encoded(Image.new("RGBA", (4, 4), (0, 100, 255, 51))), Limits())
     assert image.mode == "RGB"
@@ -113,6 +121,8 @@ def test_the_thumbnail_shows_the_white_ground() -> None:
         (encoded(Image.fromarray(np.array([[-3, 0, 3]], np.float32)), "TIFF"), [0, 128, 255]),
         (encoded(Image.fromarray(np.array([[np.nan, 200, 100]], np.float32)), "TIFF"), [0, 255, 0]),
         (encoded(Image.fromarray(np.array([[7, 7, 7]], np.int32)), "TIFF"), [0, 0, 0]),
+        (encoded(Image.fromarray(np.array([[0, 32768, 65535]], ">u2")), "TIFF"), [0, 128, 255]),
+        (encoded(Image.fromarray(np.array([[0, 1000, 65535]], np.uint16)), transparency=1000), [0, 255, 255]),
         (b"Pf\n3 1\n-1.0\n" + np.array([0, 0.5, 1], "<f4").tobytes(), [0, 128, 255]),
     ],
 )
