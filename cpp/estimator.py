@@ -100,8 +100,8 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         self.labels_ = self._nearest(codes)
         if K is not None and self.n_clusters_ < K:
             warnings.warn(
-                f"n_clusters is {K}, and the {len(rows)} rows make only {self.n_clusters_} groups of different codes: "
-                "ask for fewer, or look for copies among the rows",
+                f"n_clusters is {K}, but the {len(rows)} rows have only {self.n_clusters_} groups of different codes: "
+                "reduce n_clusters, or remove copies from the rows",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -147,29 +147,29 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return int(self.cluster_centers_.shape[1])
 
     def _check_parameters(self, n: int) -> None:
-        K, of_clusters = self.n_clusters, f"None or a whole number from 1 to the number of samples, {n}"
+        K, bounds = self.n_clusters, f"None or a whole number from 1 to the number of samples, {n}"
         devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-        for name, right, must_be in (
-            ("n_clusters", K is None or (_whole(K) and 1 <= K <= n), of_clusters),
+        for name, valid, expected in (
+            ("n_clusters", K is None or (_whole(K) and 1 <= K <= n), bounds),
             ("recipe", self.recipe in RECIPES, f"one of {', '.join(RECIPES)}"),
             ("method", self.method in get_args(Method), f"one of {', '.join(get_args(Method))}"),
             ("eta", isinstance(self.eta, Real) and self.eta > 0, "a number above 0"),
             ("landmarks", _whole(self.landmarks) and self.landmarks >= 1, "a whole number from 1"),
-            ("device", self.device in devices, f"{' or '.join(devices)}, which is what torch finds here"),
+            ("device", self.device in devices, f"{' or '.join(devices)}, the devices of this machine"),
         ):
-            if not right:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, must be {must_be}")
+            if not valid:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, must be {expected}")
 
     def _rows(self, X: Any, reset: bool) -> torch.Tensor:
         rows = X.detach().cpu().to(torch.float32).numpy() if isinstance(X, torch.Tensor) else X
-        how: dict[str, Any] = {"dtype": [np.float32, np.float64], "ensure_min_samples": 2 if reset else 1}
-        checked = validate_data(self, rows, reset=reset, ensure_all_finite=False, **how)
+        settings: dict[str, Any] = {"dtype": [np.float32, np.float64], "ensure_min_samples": 2 if reset else 1}
+        checked = validate_data(self, rows, reset=reset, ensure_all_finite=False, **settings)
         with np.errstate(over="ignore"):
             rows = np.array(checked, np.float32)
         if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
             raise ValueError(
-                f"{len(bad)} of the {len(rows)} rows of X, row {bad[0]} the first, hold NaN, inf or what is too large "
-                "for float32: take them out, or fill in or scale their values"
+                f"{len(bad)} of the {len(rows)} rows of X, the first of them row {bad[0]}, contain NaN, inf or values "
+                "too large for float32: remove these rows, or fill in or scale their values"
             )
         return torch.from_numpy(rows)
 

@@ -115,16 +115,16 @@ def arc(
     return np.stack([rx * np.cos(angles), ry * np.sin(angles)], axis=1) @ turned(turn).T + (x, y)
 
 
-def smooth(points: Points, closed: bool = True, steps: int = 6) -> NDArray[np.float64]:
+def curve(points: Points, closed: bool = True, steps: int = 6) -> NDArray[np.float64]:
     """Points `[n, 2]` of a Catmull-Rom spline through `points`, `steps` for each segment."""
     P = np.asarray([points[-1], *points, *points[:2]] if closed else points)
     first, last = (1, len(P) - 2) if closed else (0, len(P) - 1)
     spline = CubicHermiteSpline(np.arange(len(P)), P, np.gradient(P, axis=0))
-    curve: NDArray[np.float64] = spline(np.arange(first * steps, last * steps + (not closed)) / steps)
-    return curve
+    smooth: NDArray[np.float64] = spline(np.arange(first * steps, last * steps + (not closed)) / steps)
+    return smooth
 
 
-def twofold(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def mirror(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Close a symmetric outline: the points of its right half, from the top down, and their mirror images."""
     return [*points, *((-x, y) for x, y in reversed(points) if x)]
 

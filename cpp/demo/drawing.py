@@ -13,28 +13,13 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from cpp.demo.canvas import (
-    BLACK,
-    COLOURS,
-    DETAIL,
-    WHITE,
-    Paint,
-    Pen,
-    arc,
-    box,
-    mix,
-    pick,
-    scene,
-    smooth,
-    turned,
-    twofold,
-)
+from cpp.demo.canvas import BLACK, COLOURS, DETAIL, WHITE, Paint, Pen, arc, box, curve, mirror, mix, pick, scene, turned
 
 WOOD, LEAF = (140, 92, 54), (76, 158, 66)
 
 
 def tree(p: Pen, c: Paint, rng: Generator) -> None:
-    p.polygon(smooth(twofold([(0.12, 0.2), (0.13, 0.7), (0.25, 0.95)])), WOOD)
+    p.polygon(curve(mirror([(0.12, 0.2), (0.13, 0.7), (0.25, 0.95)])), WOOD)
     if rng.random() < 0.35:
         for y, w in ((0.45, 0.75), (0.05, 0.62), (-0.33, 0.48)):
             p.polygon([(0, y - 0.6), (w, y), (-w, y)], mix(c.main, c.dark, 0.5 + y / 2))
@@ -51,9 +36,9 @@ def tree(p: Pen, c: Paint, rng: Generator) -> None:
 
 def flower(p: Pen, c: Paint, rng: Generator) -> None:
     bend, n = rng.uniform(-0.2, 0.2), int(rng.integers(5, 10))
-    p.line(smooth([(0, -0.3), (bend, 0.3), (0, 0.97)], closed=False), 0.09, LEAF)
+    p.line(curve([(0, -0.3), (bend, 0.3), (0, 0.97)], closed=False), 0.09, LEAF)
     for s in (-1, 1):
-        p.polygon(smooth([(bend * 0.7, 0.62), (s * 0.3, 0.32), (s * 0.62, 0.36), (s * 0.35, 0.6)]), LEAF)
+        p.polygon(curve([(bend * 0.7, 0.62), (s * 0.3, 0.32), (s * 0.62, 0.36), (s * 0.35, 0.6)]), LEAF)
     long, wide = rng.uniform(0.26, 0.34), min(0.24, 1.1 / n)
     for a in (np.arange(n) * 2 * np.pi / n + rng.uniform(0, 1)).tolist():
         p.polygon(arc(0.36 * np.cos(a), -0.36 + 0.36 * np.sin(a), long, wide, turn=a), c.main)
@@ -62,8 +47,8 @@ def flower(p: Pen, c: Paint, rng: Generator) -> None:
 
 def mushroom(p: Pen, c: Paint, rng: Generator) -> None:
     wide, tall, stalk = rng.uniform(0.7, 0.95), rng.uniform(0.75, 1.0), rng.uniform(0.16, 0.26)
-    p.polygon(smooth(twofold([(stalk, 0.0), (stalk * 1.1, 0.5), (stalk * 1.5, 0.9)])), (246, 234, 212))
-    p.polygon(smooth(twofold([(stalk, 0.2), (stalk * 1.5, 0.38)])), (225, 206, 180))
+    p.polygon(curve(mirror([(stalk, 0.0), (stalk * 1.1, 0.5), (stalk * 1.5, 0.9)])), (246, 234, 212))
+    p.polygon(curve(mirror([(stalk, 0.2), (stalk * 1.5, 0.38)])), (225, 206, 180))
     p.polygon([*arc(0, 0.1, wide, tall, np.pi, 2 * np.pi), *arc(0, 0.1, wide, 0.18, 0, np.pi)], c.main)
     dots = [(0, -0.5, 0.15), (-0.45, -0.25, 0.13), (0.45, -0.25, 0.12)]
     for x, y, r in [*dots, (0.05, -0.08, 0.1), (-0.25, 0.08, 0.07), (0.35, 0.08, 0.07)]:
@@ -74,7 +59,7 @@ def cactus(p: Pen, c: Paint, rng: Generator) -> None:
     top = rng.uniform(-0.75, -0.55)
     arms = [(s, rng.uniform(-0.1, 0.3), rng.uniform(0.3, 0.5)) for s in (-1, 1)][: rng.integers(1, 3)]
     for s, y, long in arms:
-        bow = smooth([(0, y), (s * 0.45, y), (s * 0.55, y - 0.14), (s * 0.55, y - long)], closed=False)
+        bow = curve([(0, y), (s * 0.45, y), (s * 0.55, y - 0.14), (s * 0.55, y - long)], closed=False)
         p.line(bow, 0.24, c.main, contoured=True)
     p.line([(0, 0.6), (0, top)], 0.42, c.main, contoured=True)
     for s, y, _ in arms:
@@ -127,10 +112,10 @@ def balloon(p: Pen, c: Paint, rng: Generator) -> None:
     for x, y in places:
         sway = rng.uniform(-0.2, 0.2)
         string = [(x, y + r * 1.1), (x * 0.6 + sway, 0.45), (x * 0.2 - sway, 0.7), (0, 0.97)]
-        p.line(smooth(string, closed=False), 0.035)
+        p.line(curve(string, closed=False), 0.035)
     for (x, y), colour in zip(places, [c.main, c.second, c.main], strict=False):
         p.polygon([(x, y + r * 1.02), (x - 0.1, y + r * 1.3), (x + 0.1, y + r * 1.3)], mix(colour, BLACK, 0.2))
-        pear = smooth(twofold([(0.0, -1.0), (0.6, -0.8), (0.86, -0.18), (0.52, 0.66), (0.0, 1.08)]))
+        pear = curve(mirror([(0.0, -1.0), (0.6, -0.8), (0.86, -0.18), (0.52, 0.66), (0.0, 1.08)]))
         p.polygon((x, y) + r * pear, colour)
         p.polygon(arc(x - r * 0.35, y - r * 0.4, r * 0.14, r * 0.25, steps=16), mix(colour, WHITE, 0.6))
 
@@ -140,7 +125,7 @@ def airplane(p: Pen, c: Paint, rng: Generator) -> None:
     p.polygon([(0.25, -0.12), (-sweep + 0.1, -0.6), (-sweep - 0.1, -0.6), (-0.12, -0.12)], c.dark)
     p.polygon([(-0.6, -0.08), (-0.98, -0.58), (-0.78, -0.58), (-0.35, -0.14)], c.second)
     top = [(-0.97, -0.12), (-0.4, -0.2), (0.5, -0.2), (0.82, -0.1)]
-    p.polygon(smooth([*top, (0.97, 0.06), (0.7, 0.19), (-0.2, 0.2), (-0.7, 0.06)]), c.main)
+    p.polygon(curve([*top, (0.97, 0.06), (0.7, 0.19), (-0.2, 0.2), (-0.7, 0.06)]), c.main)
     p.polygon([(-0.6, -0.02), (-0.98, 0.2), (-0.82, 0.2), (-0.4, 0.02)], c.second)
     p.polygon([(0.28, 0.06), (-sweep + 0.05, 0.72), (-sweep - 0.15, 0.72), (-0.15, 0.06)], c.second)
     for x in np.arange(-0.35, 0.55, 0.15).tolist():

@@ -74,12 +74,12 @@ def test_saved_and_loaded_it_predicts_the_same(tmp_path: Path) -> None:
 
 def test_it_is_a_step_of_a_pipeline() -> None:
     X, group = nuisance(600, 6, 1.5)
-    found = make_pipeline(FunctionTransformer(), CPP(6, random_state=0)).fit_predict(X.numpy())
-    assert scores(group, found).ari > 0.99
+    labels = make_pipeline(FunctionTransformer(), CPP(6, random_state=0)).fit_predict(X.numpy())
+    assert scores(group, labels).ari > 0.99
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"n_clusters": 41}, "n_clusters is 41, must be None or a whole number from 1 to the number of samples, 40"),
         ({"n_clusters": 0}, "n_clusters is 0, must be None or a whole number from 1"),
@@ -94,8 +94,8 @@ def test_it_is_a_step_of_a_pipeline() -> None:
         ({"settings": {"neighbors": 3}}, "neighbors"),
     ],
 )
-def test_bad_parameters_are_named(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_bad_parameters_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         CPP(**settings).fit(torch.randn(40, 6))
 
 
@@ -105,7 +105,9 @@ def test_rows_that_are_not_finite_are_counted_and_the_first_is_named(value: floa
     model = CPP(3, random_state=0).fit(X)
     X[[7, 9], 2] = value
     for use in (model.fit, model.predict):
-        with pytest.raises(ValueError, match=r"2 of the 40 rows of X, row 7 the first, hold NaN, .*: take them out"):
+        with pytest.raises(
+            ValueError, match=r"2 of the 40 rows of X, the first of them row 7, contain NaN, .*: remove these rows"
+        ):
             use(X)
 
 
@@ -125,8 +127,8 @@ def test_a_number_of_numpy_is_a_number_of_clusters(tmp_path: Path) -> None:
 
 def test_fewer_different_rows_than_clusters_are_a_warning() -> None:
     X = np.random.default_rng(0).standard_normal((3, 6)).repeat(20, 0)
-    said = "n_clusters is 5, and the 60 rows make only 3 groups of different codes: ask for fewer"
-    with pytest.warns(ConvergenceWarning, match=re.escape(said)):
+    message = "n_clusters is 5, but the 60 rows have only 3 groups of different codes: reduce n_clusters"
+    with pytest.warns(ConvergenceWarning, match=re.escape(message)):
         model = CPP(5, random_state=0).fit(X)
     assert model.n_clusters_ == 3
     assert scores(np.arange(3).repeat(20), model.labels_).ari == 1

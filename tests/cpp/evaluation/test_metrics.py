@@ -30,9 +30,9 @@ def test_labels_come_out_of_files_with_unknown_ones_marked(tmp_path: Path) -> No
     path = str(tmp_path / "a.parquet")
     table = {"cluster": pa.array([0, 1, 1], pa.int32()), "kind": ["x", None, "y"], "none": pa.nulls(3, pa.string())}
     pq.write_table(pa.table(table), path)
-    found = labelled([path, path], "kind", prefetch=2)
-    assert found.known.tolist() == [True, False, True] * 2
-    assert found.label[found.known].tolist() == ["x", "y", "x", "y"]
+    rows = labelled([path, path], "kind", prefetch=2)
+    assert rows.known.tolist() == [True, False, True] * 2
+    assert rows.label[rows.known].tolist() == ["x", "y", "x", "y"]
     with pytest.raises(ValueError, match=r"no column 'label' \(evaluate.label\); it has cluster, kind, none"):
         labelled([path], "label", 1)
     with pytest.raises(ValueError, match="'none' .* has no values"):
@@ -41,5 +41,5 @@ def test_labels_come_out_of_files_with_unknown_ones_marked(tmp_path: Path) -> No
 
 def test_the_baseline_clusters_rows_beyond_its_sample() -> None:
     X = np.repeat(np.eye(3, dtype=np.float16), 20, axis=0)
-    found = kmeans_baseline(X[::2], iter([X[:30], X[30:]]), 3, seed=0)
-    assert scores(np.repeat(np.arange(3), 20), found).acc == 1
+    clusters = kmeans_baseline(X[::2], iter([X[:30], X[30:]]), 3, seed=0)
+    assert scores(np.repeat(np.arange(3), 20), clusters).acc == 1

@@ -35,7 +35,7 @@ def test_head_words(a: str, b: str, same: bool) -> None:
 
 
 def test_scores_by_hand() -> None:
-    found = [
+    names = [
         name("hedgehogs", 0.9),
         name("porcupine", 0.8),
         name("snow leopard", 0.6),
@@ -43,7 +43,7 @@ def test_scores_by_hand() -> None:
         name("cat", 0.1),
     ]
     truth = ["hedgehog", "hedgehog", "leopard", "dog", "dog"]
-    s = name_scores([*found, name(None, 0.0)], [*truth, None], np.array([10, 20, 30, 25, 15, 7]), WORDS)
+    s = name_scores([*names, name(None, 0.0)], [*truth, None], np.array([10, 20, 30, 25, 15, 7]), WORDS)
     assert s["right"] == pytest.approx({"exact": 0.35, "synonym": 0.55, "head": 0.85})
     assert s["named"] == pytest.approx(0.6)
     assert s["right_of_named"] == pytest.approx(0.5)
@@ -59,10 +59,10 @@ def test_confidence_that_is_true_has_no_error_and_its_curve_rises() -> None:
     weight = np.full(8, 1 / 8)
     assert calibration_error(sure, right, weight) == pytest.approx(0)
     assert calibration_error(1 - sure, right, weight) == pytest.approx(0.5)
-    found = curve(sure, right, weight)
-    assert (found[0]["coverage"], found[0]["right"]) == pytest.approx((1, 0.5))
-    assert (found[5]["coverage"], found[5]["right"]) == pytest.approx((0.5, 0.75))
-    assert (found[9]["coverage"], found[9]["right"]) == (0, None)
+    rows = curve(sure, right, weight)
+    assert (rows[0]["coverage"], rows[0]["right"]) == pytest.approx((1, 0.5))
+    assert (rows[5]["coverage"], rows[5]["right"]) == pytest.approx((0.5, 0.75))
+    assert (rows[9]["coverage"], rows[9]["right"]) == (0, None)
 
 
 def test_labels_are_scored_each_against_its_class() -> None:
