@@ -52,7 +52,11 @@ class _Group:
     def adopt(self, other: _Group, prefix: str) -> None:
         """Add the texts of another group with the same prefix, and count its pictures as unused."""
         inner = "" if other.key in (prefix, self.key) else other.key[len(prefix) + 1 :] + "."
-        self.texts = {f"{inner}{extension}": data for extension, data in other.texts.items()} | self.texts
+        for extension, data in other.texts.items():
+            name = f"{inner}{extension}"
+            while name in self.texts:  # such as `a.txt` beside `a.1.txt` for `a.1.jpg`
+                name = f".{name}"
+            self.texts[name] = data
         self.unused += [other.key] * len(other.pictures)
 
     def metadata(self) -> dict[str, Any]:
@@ -60,7 +64,7 @@ class _Group:
         metadata: dict[str, Any] = {}
         order = [extension for extension in TEXTS if extension in self.texts]
         for extension in dict.fromkeys([*order, *self.texts]):
-            column, _, kind = extension.rpartition(".")
+            column, _, kind = extension.lstrip(".").rpartition(".")
             data = self.texts[extension]
             if isinstance(data, Reason):
                 raise Rejected(Reason.BAD_JSON if kind == "json" else Reason.BAD_TEXT)

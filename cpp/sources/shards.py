@@ -94,9 +94,10 @@ def iter_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[
     """The items of `read_images`, one by one in the order of the shard; stops at the last key."""
     remaining = set(keys)
     for sample in select_samples(shard, frozenset(remaining), MAX_BYTES) if remaining else ():
-        if sample.key in remaining and sample.image is not None:
+        if sample.key in remaining:
             remaining.remove(sample.key)
-            yield sample.key, sample.image
+            if sample.image is not None:
+                yield sample.key, sample.image
             if not remaining:
                 return
 

@@ -47,7 +47,7 @@ def test_one_picture_and_texts_of_other_names_are_one_sample(tmp_path: Path) -> 
 def test_several_pictures_share_the_text_of_their_sample(tmp_path: Path) -> None:
     assert rows(tmp_path, "p.1.jpg", "p.2.jpg", "p.txt", "p.2.txt") == [
         ("p.1", None, {"caption": "p.txt"}),
-        ("p.2", None, {"caption": "p.2.txt"}),
+        ("p.2", None, {"caption": "p.2.txt", "source_caption": "p.txt"}),
     ]
 
 
