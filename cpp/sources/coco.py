@@ -1,19 +1,34 @@
-"""COCO's layout: a folder of images, with metadata from annotation files (captions_*.json, instances_*.json).
+"""COCO's layout: a folder of images, with metadata from annotation files (captions_*.json, instances_*.json, LVIS).
 
-Source of the format: https://cocodataset.org/#format-data
+An id belongs to its annotation file; files are joined by the images that they name. Source of the format:
+https://cocodataset.org/#format-data
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from cpp.files import filesystem
-from cpp.sources.folder import Address, read_addresses
-from cpp.sources.samples import Reason, Sample, to_column_value
+from cpp.sources.folder import Address, is_image, read_addresses
+from cpp.sources.paths import find_files
+from cpp.sources.samples import Reason, Sample, merge_metadata, to_column_value
+
+
+class Entry(NamedTuple):
+    """An image of an annotation file: its file name as written, its fields, and what its annotations say."""
+
+    file_name: str
+    fields: dict[str, Any]
+    captions: list[str]
+    categories: list[str]
 
 
 @dataclass(frozen=True)
@@ -33,7 +48,7 @@ class CocoShard:
         Metadata: `image_id`, `captions` and the first of them as `caption`, `categories` (distinct, in the order of the
         annotations), and the fields of the entry in `images`. ValueError if an annotation file is not in COCO's format.
         """
-        metadata = read_annotations(self.annotations)
+        metadata = read_annotations(self.path, self.annotations)
         covered = {name for name in metadata if name > self.after and (self.upto is None or name <= self.upto)}
         missing = covered - set(self.names)
         addresses = (
@@ -46,31 +61,122 @@ class CocoShard:
 
 
 @lru_cache(maxsize=1)  # a worker reads many shards of one data set
-def read_annotations(files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
-    """Metadata of each image by file name, from annotation files (path, fingerprint)."""
-    by_id: dict[Any, dict[str, Any]] = {}
-    for path, _ in files:
-        try:
-            with filesystem.open_file(path) as file:
-                content = json.load(file)
-            categories = {entry["id"]: str(entry["name"]) for entry in content.get("categories", [])}
-            for image in content["images"]:
-                metadata = by_id.setdefault(image["id"], {"image_id": image["id"]})
-                metadata |= {name: to_column_value(value) for name, value in image.items() if name != "id"}
-            for annotation in content["annotations"]:
-                _add(by_id[annotation["image_id"]], annotation, categories)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is not a COCO annotation file ({error!r}): correct images.annotations") from error
-    return {metadata.pop("file_name"): metadata for metadata in by_id.values()}
+def read_annotations(folder: str, files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
+    """Metadata of each image of the folder by its path there, from annotation files (path, fingerprint).
+
+    Prints what is left out. ValueError, naming the file and the entry, for a file that is not in COCO's format.
+    """
+    entries = {path: _read_file(path) for path, _ in files}
+    places = place(folder, {path: [entry.file_name for entry in images] for path, images in entries.items()})
+    result: dict[str, dict[str, Any]] = {}
+    for path, images in entries.items():
+        for entry in images:
+            metadata = result.setdefault(places[path, entry.file_name], {})
+            merge_metadata(metadata, entry.fields)
+            if entry.captions:
+                metadata.setdefault("caption", entry.captions[0])
+                metadata["captions"] = [*metadata.get("captions", []), *entry.captions]
+            if entry.categories:
+                metadata["categories"] = list(dict.fromkeys([*metadata.get("categories", []), *entry.categories]))
+    return result
 
 
-def _add(metadata: dict[str, Any], annotation: dict[str, Any], categories: dict[Any, str]) -> None:
-    if "caption" in annotation:
-        caption = to_column_value(str(annotation["caption"]).strip())
-        metadata.setdefault("caption", caption)
-        metadata.setdefault("captions", []).append(caption)
-    if "category_id" in annotation:
-        names = metadata.setdefault("categories", [])
-        name = categories[annotation["category_id"]]
-        if name not in names:
-            names.append(name)
+def place(folder: str, names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], str]:
+    """The path in the folder for each file name, by annotation file and name.
+
+    A name is that of the image in the folder; else it is sought beside the annotation file, in the sub-folder that the
+    annotation file is named after (`instances_val2017.json`: `val2017`), and without its first folders, if they lead to
+    this folder or if it is a full path or a URL. A name that exists nowhere stays. So do names that would share an
+    image in this way: their annotations must not be mixed up.
+    """
+    existing = find_files(folder, is_image)
+    folders = sorted({posixpath.dirname(name) for name in existing} - {""}, key=len, reverse=True)
+    places, sought = dict[tuple[str, str], str](), defaultdict[str, set[str]](set)
+    for path in names:
+        stem = PurePosixPath(path).stem
+        beside = posixpath.dirname(path).removeprefix(folder).strip("/")
+        parents = [beside, *(parent for parent in folders if posixpath.basename(parent) in stem)]
+        for name in names[path]:
+            parts = _parts(name)
+            tidy = "/".join(parts)
+            candidates = [f"{parent}/{tidy}" for parent in parents]
+            candidates += ["/".join(parts[i:]) for i in _starts(name, parts, posixpath.basename(folder))]
+            found = tidy if tidy in existing else next((c for c in candidates if c in existing), tidy)
+            places[path, name] = found
+            sought[found].add(tidy)
+    return {
+        (path, name): "/".join(_parts(name)) if len(sought[found]) > 1 else found
+        for (path, name), found in places.items()
+    }
+
+
+def _parts(name: str) -> list[str]:
+    path = urlsplit(name).path if "://" in name else name.replace("\\", "/")
+    return posixpath.normpath(path).strip("/").split("/")
+
+
+def _starts(name: str, parts: Sequence[str], folder: str) -> list[int]:
+    """Where the path in the folder may start in `parts`: after the folder's own name; anywhere in a full path."""
+    after = [i + 1 for i, part in enumerate(parts[:-1]) if part == folder]
+    return [*after, *(range(1, len(parts)) if "://" in name or name.startswith("/") else [])]
+
+
+def _read_file(path: str) -> list[Entry]:
+    """The images of an annotation file with the captions and categories of their annotations."""
+    try:
+        with filesystem.open_file(path) as file:
+            content = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON file ({error}): correct images.annotations") from error
+    images, by_id = [], dict[str, Entry]()
+    for place_in_file, item in _items(path, content, "images", required=True):
+        name = item.get("file_name") or item.get("coco_url")  # LVIS has only the URL
+        if not isinstance(name, str):
+            raise ValueError(
+                f"{path}: {place_in_file} with the id {item.get('id')} has neither `file_name` nor `coco_url`: "
+                "add one, or remove the image"
+            )
+        fields = {"image_id" if field == "id" else field: to_column_value(item[field]) for field in item}
+        fields.pop("file_name", None)
+        images.append(Entry(name, fields, [], []))
+        if item.get("id") is not None and by_id.setdefault(str(item["id"]), images[-1]).file_name != name:
+            raise ValueError(
+                f"{path}: {place_in_file} has the id {item['id']} of another image, so the annotations of the two "
+                "cannot be told apart: number the images anew"
+            )
+    _add_annotations(path, content, by_id)
+    return images
+
+
+def _add_annotations(path: str, content: Mapping[str, Any], images: Mapping[str, Entry]) -> None:
+    """Add captions and categories to the images by id. Prints how many annotations have an id that does not exist."""
+    categories = {
+        str(item.get("id")): str(item.get("name", item.get("id"))) for _, item in _items(path, content, "categories")
+    }
+    unknown = defaultdict[str, list[Any]](list)
+    for _, item in _items(path, content, "annotations"):
+        image = images.get(str(item.get("image_id")))
+        if image is None:
+            unknown["image_id"].append(item.get("image_id"))
+            continue
+        if item.get("caption") is not None:
+            image.captions.append(to_column_value(str(item["caption"]).strip()))
+        for segment in item.get("segments_info") or [item]:  # a panoptic annotation has several categories
+            number = segment.get("category_id")
+            if str(number) in categories:
+                image.categories.append(categories[str(number)])
+            elif number is not None:
+                unknown["category_id"].append(number)
+    for field, ids in unknown.items():
+        print(f"{path}: {len(ids)} annotations with an unknown {field}, such as {ids[0]}, are left out", flush=True)
+
+
+def _items(path: str, content: Any, field: str, required: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a list of the file, each with its place as text. ValueError if it is not a list of objects."""
+    items = content.get(field, None if required else []) if isinstance(content, dict) else None
+    if not isinstance(items, list):
+        raise ValueError(f"{path} is not a COCO annotation file, it has no list `{field}`: correct images.annotations")
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ValueError(f"{path}: {field}[{number}] is {item!r}, not an object: correct images.annotations")
+        yield f"{field}[{number}]", item

@@ -187,15 +187,6 @@ def test_coco_gives_captions_categories_and_the_images_that_are_not_there(tmp_pa
     assert rows["9.jpg"] == {}
 
 
-def test_a_file_that_is_not_cocos_is_named(tmp_path: Path) -> None:
-    settings = coco(tmp_path)
-    (tmp_path / "captions.json").write_text('{"images": [{"id": 1}]}')
-    with pytest.raises(
-        ValueError, match=r"captions\.json is not a COCO annotation file .* correct images\.annotations"
-    ):
-        list(read_samples(next(iter(sources.shards(settings).values()))))
-
-
 @pytest.mark.parametrize("struct", [True, False])
 def test_parquet_with_bytes_as_hugging_face_has_them(tmp_path: Path, struct: bool) -> None:
     data = [JPEG + bytes([i]) for i in range(7)]
