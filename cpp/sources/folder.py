@@ -84,13 +84,15 @@ class FolderShard:
         return Address(name, None if reason else f"{self.path}/{name}", metadata, reason, texts)
 
 
-def read_addresses(addresses: Iterable[Address], max_bytes: int) -> Iterator[Sample]:
-    """Read images concurrently, in order. A missing file or a failing web address is a rejected row.
+def read_addresses(addresses: Iterable[Address | Sample], max_bytes: int) -> Iterator[Sample]:
+    """Read images concurrently, in order; samples pass. A missing file or a failing web address is a rejected row.
 
     OSError, naming the file, if other storage fails; ImportError if the client package of a protocol is not installed.
     """
 
-    def read(address: Address) -> Sample:
+    def read(address: Address | Sample) -> Sample:
+        if isinstance(address, Sample):
+            return address
         data = address.reason or Reason.NO_IMAGE if address.address is None else _read(address.address, max_bytes)
         try:
             for text in address.texts:

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     BAD_ADDRESS = "address of a kind that is not allowed"
     BAD_JSON = "json cannot be read"
     BAD_TEXT = "text is not utf-8"
+    FIELDS = "row has more or fewer fields than the header"
     EMPTY = "no bytes"
     TOO_MANY_BYTES = "too many bytes"
     NOT_AN_IMAGE = "not an image"

@@ -7,13 +7,12 @@ times of change (or etags) of its files. Paths are those of `cpp.sources.paths`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal, get_args
 
 from cpp.files import filesystem
-from cpp.sources import table as rows
 from cpp.sources.coco import CocoShard
 from cpp.sources.folder import FolderShard
 from cpp.sources.formats import TARS, tar_stem
@@ -22,6 +21,7 @@ from cpp.sources.listing import Listing, cut, list_folder
 from cpp.sources.paths import HTTP, Entry, expand, siblings
 from cpp.sources.samples import Sample
 from cpp.sources.table import TableShard
+from cpp.sources.table_rows import Kind, describe
 from cpp.sources.tar import TarShard
 from cpp.store.results import WHOLE, fingerprint
 
@@ -187,11 +187,14 @@ def _coco(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]
 def _tables(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:
     files, total_rows = expand(images.path, counts), 0
     for name, (path, identity) in zip(_names(files), files, strict=True):
-        addresses = images.format == "table"
-        column = rows.image_column(path, images.column, addresses)
-        if images.key is not None and images.key not in (names := rows.schema(path).names):
-            raise ValueError(f"{path} has no column {images.key!r} (images.key); it has {', '.join(names)}")
-        length, size = rows.length(path), images.shard_size
+        columns, length = describe(path)
+        if not length:
+            print(f"{path} has no rows", flush=True)
+            continue
+        column, addresses = _image_column(images, path, columns), images.format == "table"
+        if images.key is not None and images.key not in columns:
+            raise ValueError(f"{path} has no column {images.key!r} (images.key); it has {', '.join(columns)}")
+        size = images.shard_size
         total_rows += length
         for i, start in enumerate(range(0, length, size)):
             stop = min(start + size, length)
@@ -199,7 +202,22 @@ def _tables(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShar
             digest = fingerprint(identity, shard.path)
             yield name if length <= size else f"{name}-{i:05d}", replace(shard, fingerprint=digest)
     if not total_rows:
-        raise ValueError(f"the {len(files)} tables of images.path have no rows")
+        raise ValueError(f"the {len(files)} tables of images.path have no rows, the first is {files[0][0]}")
+
+
+def _image_column(images: Images, path: str, columns: Mapping[str, Kind]) -> str:
+    """The column of images: `images.column`, or else the only one with bytes. ValueError if there is no such column."""
+    kind = Kind.TEXT if images.format == "table" else Kind.BYTES
+    suitable = [name for name in columns if columns[name] is kind]
+    if images.column in suitable:
+        return images.column
+    if images.column is None and len(suitable) == 1 and kind is Kind.BYTES:
+        return suitable[0]
+    wanted = "addresses (text)" if kind is Kind.TEXT else "bytes (binary, or struct{bytes, path})"
+    raise ValueError(
+        f"{path}: images.column is {images.column!r}, it must name a column of {wanted}; "
+        f"there are {', '.join(suitable) or 'none'} among {', '.join(columns)}"
+    )
 
 
 def _listing(images: Images, counts: FileCounts) -> tuple[str, Listing]:

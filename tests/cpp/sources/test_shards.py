@@ -8,18 +8,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import webdataset
 from PIL import Image
 
-from cpp.sources import folder as folders
 from cpp.sources import shards as sources
-from cpp.sources import table as rows
 from cpp.sources.samples import Reason
-from cpp.sources.shards import Images, iter_images, read_images, read_samples, select_samples
-from cpp.sources.table import TableShard
+from cpp.sources.shards import Images, read_images, read_samples, select_samples
 from tests.support.tars import JPEG, about, only, samples, write_images, write_tar
 
 
@@ -187,135 +182,6 @@ def test_coco_gives_captions_categories_and_the_images_that_are_not_there(tmp_pa
     assert rows["9.jpg"] == {}
 
 
-@pytest.mark.parametrize("struct", [True, False])
-def test_parquet_with_bytes_as_hugging_face_has_them(tmp_path: Path, struct: bool) -> None:
-    data = [JPEG + bytes([i]) for i in range(7)]
-    cells = [{"bytes": d, "path": f"{i}.jpg"} for i, d in enumerate(data)] if struct else data
-    table = pa.table(
-        {"image": [*cells[:6], None], "label": list(range(7)), "mask": [b"x"] * 7, "id": [f"k{i}" for i in range(7)]}
-    )
-    pq.write_table(table, tmp_path / "train.parquet", row_group_size=2)
-    shards = sources.shards(Images("parquet", (f"{tmp_path}/*.parquet",), shard_size=3, column="image", key="id"))
-    assert list(shards) == ["train-00000", "train-00001", "train-00002"]
-    found = [s for shard in shards.values() for s in read_samples(shard)]
-    assert [s.key for s in found] == [f"k{i}" for i in range(7)]
-    assert [s.image for s in found] == [*data[:6], None]
-    assert found[6].reason == Reason.NO_IMAGE
-    assert found[2].metadata == {"label": 2} | ({"path": "2.jpg"} if struct else {})
-    numbered = only("parquet", f"{tmp_path}/train.parquet", column="image")
-    assert [s.key for s in read_samples(numbered)][:2] == ["train/0", "train/1"]
-
-
-def test_the_only_column_of_bytes_is_found(tmp_path: Path) -> None:
-    pq.write_table(pa.table({"png": [JPEG], "n": [1]}), tmp_path / "a.parquet")
-    assert [s.image for s in read_samples(only("parquet", f"{tmp_path}/a.parquet"))] == [JPEG]
-
-
-@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
-def test_a_table_of_addresses(tmp_path: Path, suffix: str) -> None:
-    write_images(tmp_path / "pictures", ["1.jpg", "2.jpg"])
-    addresses = [
-        "pictures/1.jpg",
-        f"{tmp_path}/pictures/2.jpg",
-        "none.jpg",
-        "",
-        "ssh://host/x.jpg",
-        "file:///a::zip://b.jpg",
-    ]
-    table = pa.table({"where": addresses, "text": ["a, b", 'c "d"', "e\nf", "", "g", "h"]})
-    if suffix == "parquet":
-        pq.write_table(table, tmp_path / "t.parquet")
-    else:
-        table.to_pandas().to_csv(tmp_path / f"t.{suffix}", sep="\t" if suffix == "tsv" else ",", index=False)
-    shards = sources.shards(Images("table", (f"{tmp_path}/t.{suffix}",), shard_size=4, column="where"))
-    found = [s for shard in shards.values() for s in read_samples(shard)]
-    assert [s.key for s in found] == [f"t/{i}" for i in range(6)]
-    assert [s.reason for s in found] == [
-        None,
-        None,
-        Reason.MISSING,
-        Reason.NO_IMAGE,
-        Reason.BAD_ADDRESS,
-        Reason.BAD_ADDRESS,
-    ]
-    assert found[0].image == JPEG + b"1.jpg"
-    assert found[2].metadata == {"where": "none.jpg", "text": "e\nf"}
-
-
-@pytest.mark.parametrize("key", ["id", None])
-@pytest.mark.parametrize("struct", [True, False])
-def test_pictures_of_a_table_are_found_by_key_without_reading_the_rest(
-    tmp_path: Path, struct: bool, key: str | None
-) -> None:
-    data = [JPEG + bytes([i]) for i in range(12)]
-    cells = [{"bytes": d, "path": f"{i}.jpg"} for i, d in enumerate(data)] if struct else data
-    path, names = tmp_path / "t.parquet", [f"t/{i}" if key is None else f"k{i % 10}" for i in range(12)]
-    table = pa.table({"image": cells, "id": [None if i == 6 else name for i, name in enumerate(names)]})
-    pq.write_table(table, path, row_group_size=3, compression="none")
-    written, groups = bytearray(path.read_bytes()), pq.read_metadata(path)
-    for group in (0, 3):
-        chunk = groups.row_group(group).column(0)
-        start = chunk.dictionary_page_offset or chunk.data_page_offset
-        written[start : start + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
-    path.write_bytes(written)
-    first, second = sources.shards(Images("parquet", (str(path),), shard_size=8, column="image", key=key)).values()
-    wanted = [names[4], "t/6", names[7], "k99", "t/99", "x/5"]
-    expected = {names[4]: data[4], "t/6": data[6], names[7]: data[7]}
-    assert read_images(first.path, wanted) == read_images(first, wanted) == expected
-    assert read_images(second.path, [names[8], names[4]]) == {names[8]: data[8]}
-    assert list(iter_images(first.path, [])) == []
-
-
-def test_a_row_group_is_never_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Counted(io.FileIO):
-        def read(self, size: int | None = -1) -> bytes:
-            data = super().read(-1 if size is None else size)
-            asked.append(len(data))
-            return data
-
-    table = pa.table({"image": [JPEG + bytes(100_000) for _ in range(200)]})
-    pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, write_batch_size=1)
-    shard, asked = only("parquet", f"{tmp_path}/t.parquet"), list[int]()
-    monkeypatch.setattr(rows.filesystem, "open_file", Counted)
-    next(read_samples(shard))
-    assert max(asked) < 2 * rows.BUFFER
-    assert sum(asked) < 10_000_000
-
-
-@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
-@pytest.mark.parametrize("key", ["where", "id", None])
-def test_of_a_table_of_addresses_only_the_wanted_are_fetched(
-    tmp_path: Path, name: str, key: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = [f"{i}.jpg" for i in range(6)]
-    write_images(tmp_path / "pictures", files)
-    (tmp_path / "pictures/4.jpg").write_bytes(bytes(9000))
-    table = pa.table({"where": [f"pictures/{file}" for file in files], "id": [str(i) for i in range(6)]})
-    if name.endswith(".parquet"):
-        pq.write_table(table, tmp_path / name, row_group_size=2)
-    else:
-        table.to_pandas().to_csv(tmp_path / name, sep="\t" if name.endswith(".tsv") else ",", index=False)
-    asked, fetched = list[str](), folders._read
-    monkeypatch.setattr(folders, "_read", lambda address, limit: asked.append(address) or fetched(address, limit))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(sources, "MAX_BYTES", 8000)
-    shard = only("table", f"{tmp_path}/{name}", column="where", key=key)
-    keys = [{"where": f"pictures/{i}.jpg", "id": str(i), None: f"t/{i}"}[key] for i in range(6)]
-    assert read_images(shard.path, [keys[1], keys[3], keys[4]]) == {
-        keys[1]: JPEG + b"1.jpg",
-        keys[3]: JPEG + b"3.jpg",
-    }
-    assert sorted(asked) == [f"{tmp_path}/pictures/{i}.jpg" for i in (1, 3, 4)]
-
-
-@pytest.mark.parametrize("key", ["a#b&c=d %+é", "rows", "", None])
-@pytest.mark.parametrize("addresses", [True, False])
-def test_the_path_of_a_table_says_all_that_reading_it_takes(key: str | None, addresses: bool) -> None:
-    shard = TableShard("s3://b/x#bytes=y&rows=1-2.parquet", "", 3, 70, "bytes=image&key#", addresses, key)
-    assert TableShard.from_path(shard.path) == shard
-    for path in ("a/b", "a#b", "a#bytes=b", "a#rows=1-2", "a#bytes=b&rows=1-x", ""):
-        assert TableShard.from_path(path) is None
-
-
 @pytest.mark.parametrize(
     ("path", "rows", "field"),
     [
@@ -365,11 +231,3 @@ def test_keys_that_repeat_are_numbered_and_each_picks_its_own_image(tmp_path: Pa
     ]
     assert [s.reason for s in select_samples(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
     assert read_images(tar, ["a"]) == {"a": b"000"}
-
-
-def test_a_file_that_is_no_table_is_named_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 and then nothing")
-    with pytest.raises(
-        ValueError, match=r"a\.parquet cannot be read as a table \(.*\): write or copy it again, or remove it"
-    ):
-        sources.shards(Images("parquet", (f"{tmp_path}/*.parquet",), column="image"))
