@@ -4,7 +4,7 @@ CONFIG ?= configs/caltech101.yaml
 LOCK := $(if $(CPU),build/requirements-cpu.lock,requirements.lock)
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak lock audit clean-results clean
+.PHONY: help demo demo-model install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak fuzz lock audit clean-results clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -59,6 +59,8 @@ bench-growth: .venv/ready ## Measure what append says of images of the same kind
 	$(PYTHON) -m tests.bench.growth
 soak: .venv/ready ## Break runs at random for some minutes: ARGS="--minutes 5 --seed 0"
 	$(PYTHON) -m tests.runs.soak $(ARGS)
+fuzz: .venv/ready ## Encode random odd inputs, and check that no row is lost or mixed up: ARGS="--minutes 10 --seed 0"
+	$(PYTHON) -m tests.runs.fuzz_inputs $(ARGS)
 bench-curate: .venv/ready ## Measure curation: near-duplicates of a million vectors, planted copies and oddities, balanced subsets
 	$(PYTHON) -m tests.bench.duplicates
 	$(PYTHON) -m tests.bench.planted

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from cpp.files import filesystem
 from cpp.sources.folder import Address, is_image, read_addresses
@@ -111,7 +111,7 @@ def place(folder: str, names: Mapping[str, Sequence[str]]) -> dict[tuple[str, st
 
 
 def _parts(name: str) -> list[str]:
-    path = urlsplit(name).path if "://" in name else name.replace("\\", "/")
+    path = unquote(urlsplit(name).path) if "://" in name else name.replace("\\", "/")
     return posixpath.normpath(path).strip("/").split("/")
 
 

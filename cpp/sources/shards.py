@@ -209,7 +209,7 @@ def _image_column(images: Images, path: str, columns: Mapping[str, Kind]) -> str
     """The column of images: `images.column`, or else the only one with bytes. ValueError if there is no such column."""
     kind = Kind.TEXT if images.format == "table" else Kind.BYTES
     suitable = [name for name in columns if columns[name] is kind]
-    if images.column in suitable:
+    if images.column is not None and (images.column in suitable or not columns):  # no line of JSON Lines can be read
         return images.column
     if images.column is None and len(suitable) == 1 and kind is Kind.BYTES:
         return suitable[0]
