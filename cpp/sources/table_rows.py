@@ -108,8 +108,8 @@ def _read_csv(path: str, file: Any) -> tuple[list[str], Iterator[Values]]:
                 yield record
         except csv.Error as error:
             raise ValueError(
-                f"{path}, line {line}: {error}. A CSV field that begins with a quotation mark ends with one, and others "
-                'in it are doubled ("a ""b"" c"): correct the line, or write the table as TSV, which has no quoting'
+                f"{path}, line {line}: {error}. A CSV field that begins with a quotation mark ends with one, and "
+                'others in it are doubled ("a ""b"" c"): correct the line, or write a TSV, which has no quoting'
             ) from error
 
     return _split_header(path, records())

@@ -1,0 +1,103 @@
+"""One schema for the metadata of all shards: their fields and types may differ.
+
+The rule, for each field: the type that all shards have; else the narrowest number that holds the values of all; else
+text, in which other values are JSON, as in `cpp.sources.samples`. Shards without the field, or without values in it,
+have no say. Knows no images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from cpp.files import tables
+from cpp.files.filesystem import REQUESTS
+from cpp.files.iterables import map_threads
+
+EXACT = 2**53  # float64 holds all integers up to this one exactly
+
+Types = dict[pa.DataType, int]  # the types of a field, each with the largest absolute value of its whole numbers
+
+
+def common_schema(paths: Sequence[str]) -> pa.Schema:
+    """The schema of Parquet files by the rule above, fields in the order of their first appearance.
+
+    Reads the footers alone. ValueError if a file is damaged.
+    """
+    fields: dict[str, Types] = {}
+    for columns in map_threads(_columns, paths, REQUESTS, 4 * REQUESTS):
+        for name, type_, largest in columns:
+            types = fields.setdefault(name, {})
+            types[type_] = max(largest, types.get(type_, 0))
+    return pa.schema([(name, common_type(types)) for name, types in fields.items()])
+
+
+def common_type(types: Types) -> pa.DataType:
+    """The type of a field by the rule above; text if no shard has values."""
+    types = {type_: largest for type_, largest in types.items() if not pa.types.is_null(type_)}
+    if len(types) <= 1:
+        return next(iter(types), pa.string())
+    largest = max(types.values())
+    if all(pa.types.is_integer(type_) for type_ in types):
+        return pa.int64() if largest < 2**63 else pa.string()
+    if all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in types):
+        return pa.float64() if largest <= EXACT else pa.string()
+    return pa.string()
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]:
+    """The columns of `schema` from a table; null where the table lacks one.
+
+    The second value counts, by column, values that the schema has no place for: of columns that it lacks, and of
+    another type than its own. With the `common_schema` of all tables there are none.
+    """
+    columns, lost = dict[str, pa.ChunkedArray](), dict[str, int]()
+    for name, type_ in zip(schema.names, schema.types, strict=True):
+        if name in table.column_names:
+            columns[name] = _cast(table[name], type_)
+            lost[name] = columns[name].null_count - table[name].null_count
+        else:
+            columns[name] = pa.nulls(len(table), type_)
+    lost |= {name: len(table) - table[name].null_count for name in table.column_names if name not in columns}
+    return pa.table(columns, schema), {name: count for name, count in lost.items() if count}
+
+
+def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
+    """Cast a column; values that do not fit become null."""
+    if column.type == type_:
+        return column
+    values = column.to_pylist()
+    if pa.types.is_string(type_):
+        texts = [
+            value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values
+        ]
+        return pa.chunked_array([texts], type_)
+    return pa.chunked_array([[_fit(value, type_) for value in values]], type_)
+
+
+def _fit(value: Any, type_: pa.DataType) -> Any:
+    try:
+        return pa.scalar(value).cast(type_).as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return None
+
+
+def _columns(path: str) -> list[tuple[str, pa.DataType, int]]:
+    """The columns of a file: name, type (null if it has no values), and the largest absolute value of whole numbers."""
+    footer = tables.read_footer(path)
+    groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+    places = {groups[0].column(i).path_in_schema: i for i in range(footer.num_columns)} if groups else {}
+    result = []
+    for field in footer.schema.to_arrow_schema():
+        statistics = [group.column(places[field.name]).statistics for group in groups if field.name in places]
+        known = [s for s in statistics if s is not None]
+        nulls = sum(s.null_count for s in known)
+        largest = 0
+        if pa.types.is_integer(field.type):
+            largest = max((max(abs(s.min), abs(s.max)) for s in known if s.has_min_max), default=0)
+        empty = not footer.num_rows or nulls == footer.num_rows
+        result.append((field.name, pa.null() if empty else field.type, int(largest)))
+    return result
