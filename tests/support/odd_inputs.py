@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-SUFFIXES = {"PNG": "png", "JPEG": "jpg", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"}
+SUFFIXES = {"PNG": "png", "JPEG": "jpg", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm"}
 TEXTS = ["a cat", "", '"', 'a 5" nail', '"begins', "a, b", "tab\there", "two\nlines", "naïve ☃ 猫", " spaces ", "null"]
 TEXTS += [
     "1",
