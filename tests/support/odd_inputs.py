@@ -9,6 +9,8 @@ import csv
 import io
 import json
 import random
+import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ TEXTS += [
     "#",
     "%20",
     "a;b",
-    "\ufeff",
+    "x\ufeff",
     "<b>&amp;</b>",
 ]
 WORDS = ["cat", "Über", "a b", "photo.2020", "[1]", "{x}", "100%", "a#b", "a'b", "UPPER", "-dash", "a+b", "x=1", "日本"]
@@ -66,7 +68,7 @@ class Generator:
 
     def make(self) -> OddInput:
         """An input of a random kind."""
-        return self.random.choice([self.addresses, self.encoded, self.coco])()
+        return self.random.choice([self.addresses, self.encoded, self.coco, self.tars, self.tree])()
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share
@@ -242,3 +244,94 @@ class Generator:
         result.captions[identity] = None
         result.section["annotations"] = files
         return result
+
+    # --- tars
+
+    def tars(self) -> OddInput:
+        """WebDataset tars, plain or compressed, some empty, with captions in several ways."""
+        result = OddInput({"format": "webdataset"})
+        folder = self.random.choice(["t", "t [1]", "x.tar"])
+        for i in range(self.random.randint(1, 3)):
+            members = [member for _ in range(self.random.randint(i == 0, 6)) for member in self.sample(result, i)]
+            if self.chance(0.2):  # texts after all pictures
+                members.sort(key=lambda member: member[0].endswith((".txt", ".json")))
+            mode, suffix = self.random.choice([("w", "tar"), ("w:gz", "tar.gz"), ("w:gz", "tgz"), ("w:gz", "tar")])
+            data = io.BytesIO()
+            with tarfile.open(None, mode, data) as tar:  # type: ignore[call-overload]
+                for name, content in members:
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+            self.write(f"{folder}/{i:05d}.{suffix}", data.getvalue())
+            if self.chance(0.2):
+                self.write(f"{folder}/._{i:05d}.{suffix}", b"\0\5\x16\7")
+        result.section["path"] = [folder]
+        return result
+
+    def sample(self, result: OddInput, tar: int) -> Iterator[tuple[str, bytes]]:
+        """The members of a sample, counted in `result`."""
+        self.next += 1
+        folder = self.random.choice(["", "", "./", "a/b.c/"])
+        stems = [f"{self.next:06d}", f"photo.{self.next}", f"Über {self.next}", f"A.b.{self.next}"]
+        stem = folder + self.random.choice(stems)
+        good, caption = self.chance(0.85), self.text().strip() if self.chance(0.8) else None
+        identity, suffix, data = self.picture()
+        suffix = suffix.upper() if self.chance(0.2) else suffix
+        texts = list[tuple[str, bytes]]()
+        if caption is not None:
+            content: Any = {"caption": caption, "n": self.random.choice([1, 2.5, "x", None, True, ["a"]])}
+            as_text = self.chance(0.5)
+            texts = [(f"{stem}.txt", caption.encode()) if as_text else (f"{stem}.json", json.dumps(content).encode())]
+        if self.chance(0.1):  # texts alone
+            result.rejected += bool(texts)
+            yield from texts
+            return
+        if good:
+            result.captions[identity] = caption
+        else:
+            result.rejected += 1
+        pictures = [(f"{stem}.{suffix}", data if good else self.bad())]
+        yield from self.random.choice([[*pictures, *texts], [*texts, *pictures]])
+
+    # --- folders
+
+    def tree(self) -> OddInput:
+        """A folder with sub-folders, links, files that are no pictures, and captions beside the pictures."""
+        result = OddInput({"format": "folder", "path": ["im"], "shard_size": self.random.choice([2, 5, 100])})
+        for i in range(self.random.randint(1, 14)):
+            self.file(result, good=i == 0 or self.chance(0.85))
+        for name, data in ((".hidden.jpg", b"x"), ("notes.pdf", b"x"), ("Thumbs.db", b"x"), (".git/a.png", b"x")):
+            if self.chance(0.3):
+                self.write(f"im/{name}", data)
+        for name in ("a.dng", "b.jxl"):
+            if self.chance(0.3):
+                self.write(f"im/{name}", b"II*\0")
+                result.rejected += 1
+        if self.chance(0.3):
+            (self.folder / "im/loop").symlink_to(self.folder / "im", target_is_directory=True)
+        if self.chance(0.3):
+            identity, suffix, data = self.picture()
+            self.write(f"elsewhere/{self.name(suffix)}", data)
+            result.captions[identity] = None
+            for link in ("im/linked", "im/linked again"):
+                (self.folder / link).symlink_to("../elsewhere", target_is_directory=True)
+        return result
+
+    def file(self, result: OddInput, good: bool) -> None:
+        """A picture with or without a caption beside it, counted in `result`."""
+        identity, suffix, data = self.picture()
+        name = self.name(suffix)
+        if good and self.chance(0.15):
+            name = name.rpartition(".")[0].replace(".", "-")  # told by its first bytes
+        self.write(f"im/{name}", data if good else self.bad())
+        if not good:
+            result.rejected += 1
+            return
+        result.captions[identity] = None
+        if self.chance(0.4):
+            caption = result.captions[identity] = self.text().strip()
+            stem = name.removesuffix(f".{suffix}").removesuffix(f".{suffix.upper()}")
+            beside = (
+                (f"{stem}.txt", caption) if self.chance(0.5) else (f"{stem}.json", json.dumps({"caption": caption}))
+            )
+            self.write(f"im/{beside[0]}", beside[1].encode())
