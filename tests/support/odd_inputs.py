@@ -252,7 +252,7 @@ class Generator:
         result = OddInput({"format": "webdataset"})
         folder = self.random.choice(["t", "t [1]", "x.tar"])
         for i in range(self.random.randint(1, 3)):
-            members = [member for _ in range(self.random.randint(i == 0, 6)) for member in self.sample(result, i)]
+            members = [member for _ in range(self.random.randint(i == 0, 6)) for member in self.sample(result)]
             if self.chance(0.2):  # texts after all pictures
                 members.sort(key=lambda member: member[0].endswith((".txt", ".json")))
             mode, suffix = self.random.choice([("w", "tar"), ("w:gz", "tar.gz"), ("w:gz", "tgz"), ("w:gz", "tar")])
@@ -268,7 +268,7 @@ class Generator:
         result.section["path"] = [folder]
         return result
 
-    def sample(self, result: OddInput, tar: int) -> Iterator[tuple[str, bytes]]:
+    def sample(self, result: OddInput) -> Iterator[tuple[str, bytes]]:
         """The members of a sample, counted in `result`."""
         self.next += 1
         folder = self.random.choice(["", "", "./", "a/b.c/"])
@@ -291,6 +291,10 @@ class Generator:
         else:
             result.rejected += 1
         pictures = [(f"{stem}.{suffix}", data if good else self.bad())]
+        if self.chance(0.15):  # a sample of two pictures is two rows
+            another, suffix, data = self.picture("PNG" if suffix.lower() != "png" else "BMP")
+            pictures.append((f"{stem}.{suffix}", data))
+            result.captions[another] = caption
         yield from self.random.choice([[*pictures, *texts], [*texts, *pictures]])
 
     # --- folders
