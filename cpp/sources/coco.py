@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from cpp.files import filesystem
 from cpp.sources.folder import Address, read_addresses
-from cpp.sources.ignored import Ignored
+from cpp.sources.ignored import FileCounts
 from cpp.sources.listing import list_folder
 from cpp.sources.samples import Reason, Sample, merge_metadata, to_column_value
 
@@ -90,7 +90,7 @@ def place(folder: str, names: Mapping[str, Sequence[str]]) -> dict[tuple[str, st
     this folder or if it is a full path or a URL. A name that exists nowhere stays. So do names that would share an
     image in this way: their annotations must not be mixed up.
     """
-    existing = list_folder(folder, Ignored()).pictures
+    existing = list_folder(folder, FileCounts()).pictures
     folders = sorted({posixpath.dirname(name) for name in existing} - {""}, key=len, reverse=True)
     places, sought = dict[tuple[str, str], str](), defaultdict[str, set[str]](set)
     for path in names:

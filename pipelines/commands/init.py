@@ -7,18 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from cpp.files import filesystem
-from cpp.sources import table
+from cpp.sources import table_rows
 from cpp.sources.formats import TARS, is_picture_name
 from cpp.sources.tar import TarShard
 from pipelines.config.errors import UserError
 from pipelines.config.load import load
 
-TABLES = (".parquet", ".csv", ".tsv")
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl")
 ADDRESSES = ("url", "image_url", "img_url", "link", "path", "image_path", "file", "filename", "file_name")
 CAPTIONS = ("caption", "captions", "text", "alt", "description")
 IMAGE_BYTES = ("image", "jpg", "bytes", "img", "image_bytes", "webp", "png")
@@ -89,7 +88,7 @@ def recognise(root: str) -> Inputs:
             return recognised
     raise UserError(
         f"{root} has none of these: img_emb/*.npy (vectors), annotations/*.json (COCO), *.tar (WebDataset), "
-        "*.parquet, *.csv or *.tsv (tables), images: name the folder that holds them"
+        "*.parquet, *.csv, *.tsv or *.jsonl (tables), images: name the folder that holds them"
     )
 
 
@@ -137,24 +136,30 @@ def _tars(folder: str, names: Sequence[str]) -> Inputs | None:
 
 
 def _table(folder: str, names: Sequence[str]) -> Inputs | None:
-    tables = [name for name in names if name.endswith(TABLES)]
+    tables = [name for name in names if name.lower().endswith(TABLES)]
     if not tables:
         return None
-    schema = table.schema(f"{folder}/{tables[0]}")
-    images = [field.name for field in schema if pa.types.is_binary(field.type) or pa.types.is_struct(field.type)]
-    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    path = f"{folder}/{tables[0]}"
+    columns = table_rows.columns(path) or table_rows.describe(path).columns  # JSON Lines has no header
+    images = [name for name, kind in columns.items() if kind is table_rows.Kind.BYTES]
+    texts = [name for name, kind in columns.items() if kind is table_rows.Kind.TEXT]
     column = _first(images, IMAGE_BYTES) or next(iter(images), None)
     kind = "parquet" if column else "table"
     column = column or _first(texts, ADDRESSES)
     if column is None:
         raise UserError(
-            f"{folder}/{tables[0]} has the columns {', '.join(schema.names)}, none of which is known to hold images: "
+            f"{folder}/{tables[0]} has the columns {', '.join(columns)}, none of which is known to hold images: "
             f"rename one to {ADDRESSES[0]} (addresses) or {IMAGE_BYTES[0]} (bytes), or write images.column by hand"
         )
     path = f"{folder}/{'*' + PurePosixPath(tables[0]).suffix if len(tables) > 1 else tables[0]}"
-    section = {"format": kind, "path": [path], "column": column, "key": _first(schema.names, ("key", "id", "image_id"))}
+    section = {
+        "format": kind,
+        "path": [path],
+        "column": column,
+        "key": _first(columns, ("key", "id", "image_id")),
+    }
     sentence = f"{folder} has {len(tables):,} tables, the images are in the column {column}"
-    return Inputs(sentence, {"images": section}, _first(schema.names, CAPTIONS))
+    return Inputs(sentence, {"images": section}, _first(columns, CAPTIONS))
 
 
 def _images(folder: str, names: Sequence[str]) -> Inputs | None:
