@@ -55,6 +55,9 @@ def is_remote(path: str) -> bool:
 
 def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
     """The file system of a path or address, and the path in it; `attempts` for a request applies to http alone."""
+    if not is_remote(path):  # a name may contain "::", which joins addresses
+        fs = fsspec.filesystem("file")
+        return fs, str(fs._strip_protocol(path))
     protocol = path.partition("://")[0]
     if (protocol in OPTIONS or protocol in WEB) and "::" not in path:
         fs = _connection(protocol, attempts)

@@ -140,9 +140,9 @@ def _candidates(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -
 
 
 def _tar_or_folder(path: str, keys: frozenset[str]) -> TarShard | FolderShard:
-    """The shard at a path: what is no folder is a tar, whatever its name."""
+    """The shard at a path: a file is a tar, whatever its name. One that is gone is judged by its name."""
     fs, name = filesystem.connect(path)
-    if path.startswith(HTTP) or not fs.isdir(name):
+    if path.startswith(HTTP) or (not fs.isdir(name) and (fs.exists(name) or path.lower().endswith(TARS))):
         return TarShard(path, "")
     return FolderShard(path, "", tuple(sorted(keys)))
 

@@ -10,7 +10,7 @@ from cpp.sources import ignored as reasons
 from cpp.sources import shards as sources
 from cpp.sources.ignored import FileCounts
 from cpp.sources.samples import Reason
-from cpp.sources.shards import Images, iter_shards, read_samples
+from cpp.sources.shards import Images, iter_shards, read_images, read_samples
 from tests.support.tars import JPEG, write_images
 
 
@@ -94,6 +94,20 @@ def test_a_changed_text_changes_the_shard_of_its_image(tmp_path: Path) -> None:
     assert len(changed) == 1
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "1.jpg"}\n')
     assert all(shard != before[name] for name, shard in sources.shards(images).items())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a::b.jpg", "t::u/v.jpg", "x::y", "c%20d.jpg", "#e.jpg", "~f.jpg", " g .jpg", "h\ni.jpg", "[j].jpg", "{k,l}.jpg"],
+)
+def test_any_name_of_a_file_is_read(tmp_path: Path, name: str) -> None:
+    (shard,) = sources.shards(Images("folder", (write_images(tmp_path, [name]),))).values()
+    assert [(s.key, s.image) for s in read_samples(shard)] == [(name, JPEG + name.encode())]
+    assert read_images(shard.path, [name]) == {name: JPEG + name.encode()}
+
+
+def test_images_of_a_folder_that_is_gone_are_none() -> None:
+    assert read_images("/nowhere/photos", ["a.jpg"]) == {}
 
 
 def test_images_are_the_bytes_of_their_files(tmp_path: Path) -> None:
