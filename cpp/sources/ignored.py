@@ -16,6 +16,7 @@ LINK = "broken link"
 SPECIAL = "pipe or device"
 FOLDER = "folder with the name of a file"
 NO_PICTURE = "no picture"
+NO_ROWS = "table without rows"
 UNREADABLE_NAME = "no picture, and its name is not UTF-8"
 
 SHOWN = 8  # reasons that are listed

@@ -16,12 +16,12 @@ from cpp.files import filesystem
 from cpp.sources.coco import CocoShard
 from cpp.sources.folder import FolderShard
 from cpp.sources.formats import TARS, tar_stem
-from cpp.sources.ignored import FileCounts
+from cpp.sources.ignored import NO_ROWS, FileCounts
 from cpp.sources.listing import Listing, cut, list_folder
 from cpp.sources.paths import HTTP, Entry, expand, siblings
 from cpp.sources.samples import Sample
 from cpp.sources.table import TableShard
-from cpp.sources.table_rows import Kind, describe
+from cpp.sources.table_rows import EXTENSIONS, Kind, describe
 from cpp.sources.tar import TarShard
 from cpp.store.results import WHOLE, fingerprint
 
@@ -185,11 +185,13 @@ def _coco(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]
 
 
 def _tables(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:
-    files, total_rows = expand(images.path, counts), 0
+    inside = EXTENSIONS if images.format == "table" else (".parquet",)
+    files, total_rows = expand(images.path, counts, inside), 0
     for name, (path, identity) in zip(_names(files), files, strict=True):
         columns, length = describe(path)
         if not length:
-            print(f"{path} has no rows", flush=True)
+            counts.files -= 1  # `ignore` counts it again
+            counts.ignore(NO_ROWS, path)
             continue
         column, addresses = _image_column(images, path, columns), images.format == "table"
         if images.key is not None and images.key not in columns:

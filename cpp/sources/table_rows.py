@@ -24,6 +24,7 @@ from cpp.sources.samples import Reason
 
 BATCH = 64  # rows of Parquet decoded at a time
 BUFFER = 1 << 20  # bytes per read; the default reads whole row groups, which may be the whole file
+EXTENSIONS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 LONGEST_FIELD = 1 << 26  # characters; the default of Python's csv module is 131,072
 
 Values = dict[str, Any] | Reason  # a row by column, or why it cannot be read

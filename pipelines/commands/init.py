@@ -17,7 +17,6 @@ from cpp.sources.tar import TarShard
 from pipelines.config.errors import UserError
 from pipelines.config.load import load
 
-TABLES = (".parquet", ".csv", ".tsv", ".jsonl")
 ADDRESSES = ("url", "image_url", "img_url", "link", "path", "image_path", "file", "filename", "file_name")
 CAPTIONS = ("caption", "captions", "text", "alt", "description")
 IMAGE_BYTES = ("image", "jpg", "bytes", "img", "image_bytes", "webp", "png")
@@ -136,7 +135,7 @@ def _tars(folder: str, names: Sequence[str]) -> Inputs | None:
 
 
 def _table(folder: str, names: Sequence[str]) -> Inputs | None:
-    tables = [name for name in names if name.lower().endswith(TABLES)]
+    tables = [name for name in names if name.lower().endswith(table_rows.EXTENSIONS)]
     if not tables:
         return None
     path = f"{folder}/{tables[0]}"

@@ -12,6 +12,7 @@ import pytest
 from cpp.sources import folder as folders
 from cpp.sources import shards as sources
 from cpp.sources import table_rows as rows
+from cpp.sources.ignored import FileCounts
 from cpp.sources.samples import Reason, Sample
 from cpp.sources.shards import Images, iter_images, read_images, read_samples
 from cpp.sources.table import TableShard
@@ -209,16 +210,16 @@ def test_json_lines_need_not_have_the_same_fields(tmp_path: Path) -> None:
     assert found[2].metadata == {"path": "1.jpg", "n": 2.5, "tags": ["a", "b"]}
 
 
-def test_tables_without_rows_are_passed_over_if_another_has_some(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_without_rows_are_ignored_if_another_has_some(tmp_path: Path) -> None:
     write_images(tmp_path, ["0.jpg"])
     (tmp_path / "a.csv").write_text("path\n")
     with pytest.raises(ValueError, match=r"the 1 tables of images\.path have no rows, the first is .*a\.csv"):
         only("table", f"{tmp_path}/a.csv", column="path")
-    (tmp_path / "b.csv").write_text("path\n0.jpg\n")
-    assert only("table", f"{tmp_path}/*.csv", column="path").path.endswith("b.csv#addresses=path&rows=0-1")
-    assert capsys.readouterr().out.endswith("a.csv has no rows\n")
+    (tmp_path / "b.CSV").write_text("path\n0.jpg\n")
+    counts = FileCounts()
+    ((_, shard),) = sources.iter_shards(Images("table", (str(tmp_path),), column="path"), counts)
+    assert shard.path.endswith("b.CSV#addresses=path&rows=0-1")
+    assert (counts.files, counts.ignored) == (2, {"table without rows": 1})
 
 
 @pytest.mark.parametrize(
