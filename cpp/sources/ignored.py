@@ -39,6 +39,11 @@ class FileCounts:
         self.ignored = Counter[str]()
         self.first: dict[str, str] = {}
 
+    @property
+    def used(self) -> int:
+        """The number of files that are not ignored."""
+        return self.files - self.ignored.total()
+
     def ignore(self, reason: str, path: str) -> None:
         """Count a file or folder that is left out."""
         reason, path = (text.encode(errors="backslashreplace").decode() for text in (reason, path))

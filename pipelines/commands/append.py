@@ -26,23 +26,25 @@ def append(config: Config, new: Sequence[str], images: str | None) -> tuple[Part
         ) from None
     before = recorded(config)
     batch = _batch(config, new, images) if new else None
-    batches = [*before, batch] if batch and batch not in before else before
-    part, repeated = describe(fitted, batches)
-    if batches is not before and any(shard.startswith(prefix(len(batches))) for shard in part.shards):
+    number = next((i for i, old in enumerate(before, 1) if batch and batch.same_inputs(old)), None)
+    part, batches, repeated = describe(fitted, [*before, batch] if batch and number is None else before)
+    if len(batches) > len(before) and not any(shard.startswith(prefix(len(batches))) for shard in part.shards):
+        batches.pop()  # it has nothing new
+    if batches != before:
         save_record(config, before, batches)
     names = ", ".join(repeated[:3]) + (", ..." if len(repeated) > 3 else "")
     skipped = f" ({len(repeated):,} shards, {names}, are appended already or are inputs of the run)" if repeated else ""
     if not part.shards:
         raise UsageError(f"append: there is nothing to append{skipped}: name new shards: --shards")
     messages = [f"not taken twice{skipped}"] if repeated else []
-    if batch in before:
-        messages.append(f"this was appended already, as append {before.index(batch) + 1}: it is brought up to date")
+    if number is not None:
+        messages.append(f"this was appended already, as append {number}: it is brought up to date")
     return part, messages
 
 
 def _batch(config: Config, new: Sequence[str], images: str | None) -> Batch:
     """The inputs as they are recorded: relative paths start from the current directory."""
-    if config.import_ is None and images:
+    if config.import_ is None and images is not None:
         raise UsageError("--images is for runs that start from `import`; here --shards are images")
     if config.import_ and len(new) > 1:
         raise UsageError(f"--shards names {len(new)} folders; a run that starts from `import` takes one at a time")
@@ -51,7 +53,7 @@ def _batch(config: Config, new: Sequence[str], images: str | None) -> Batch:
             f"import.images of this run is {config.import_.images or 'null'}: "
             + ("name the tars with the pictures of the new vectors with --images" if images is None else "no --images")
         )
-    return Batch(shards=[_absolute(path) for path in new], images=_absolute(images) if images else None)
+    return Batch(shards=[_absolute(path) for path in new], images=None if images is None else _absolute(images))
 
 
 def _absolute(path: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -34,10 +34,18 @@ LABELLED = ("assignments", "clusters", "labels")  # products of a run that appen
 
 
 class Batch(Section):
-    """What one command appended: `shards` as in `images.path` or `import.path`, `images` as in `import.images`."""
+    """What one command appended: `shards` as in `images.path` or `import.path`, `images` as in `import.images`.
+
+    `files` is the number of input files when it was last appended, since fewer files later would be fewer rows.
+    """
 
     shards: list[str] = Field(min_length=1)
     images: str | None = None
+    files: int | None = Field(None, ge=0)
+
+    def same_inputs(self, other: Batch) -> bool:
+        """Whether both name the same inputs."""
+        return (self.shards, self.images) == (other.shards, other.images)
 
 
 _RECORD = TypeAdapter(list[Batch])
@@ -99,20 +107,41 @@ def stale(config: Config) -> list[str]:
 def appended(fitted: Part) -> Part | None:
     """The part with all shards appended to `fitted`, which has the files of its steps; None if there are none."""
     batches = recorded(fitted.config)
-    part = describe(fitted, batches)[0] if batches else None
+    part = describe(fitted, batches).part if batches else None
     return part if part and part.shards else None
 
 
-def describe(fitted: Part, batches: Sequence[Batch]) -> tuple[Part, list[str]]:
-    """The part with the shards of these batches, and the names of those left out because they are in a part already."""
+class Appended(NamedTuple):
+    """The `part` with the shards of `batches`, which have their numbers of files, and the names of `repeated` shards.
+
+    A repeated shard is left out, because it is in the fitted part or in an earlier batch.
+    """
+
+    part: Part
+    batches: list[Batch]
+    repeated: list[str]
+
+
+def describe(fitted: Part, batches: Sequence[Batch]) -> Appended:
+    """The part with the shards of all these batches. UsageError or RunStateError, by name, for one that does not fit.
+
+    A batch fits if it has the same kinds of files as the run and as many files as when it was appended.
+    """
     stages, files = new_shard_steps(fitted)
     files |= {kind: fitted.files[kind] for kind in ("groups", "tree", "moments", "clusters")}
     files |= {f"run_{kind}": fitted.files[kind] for kind in ("assignments", "rejected")}
     seen, repeated = {_location(file.path) for file in fitted.shards.values()}, list[str]()
     shards: dict[str, dict[str, File]] = {}
-    counts = FileCounts()
+    counts, counted = FileCounts(), list[Batch]()
     for number, batch in enumerate(batches, 1):
+        n_before = counts.used
         inputs = _inputs(fitted.config, batch, number, counts)
+        counted.append(batch.model_copy(update={"files": counts.used - n_before}))
+        if batch.files is not None and counts.used - n_before < batch.files:
+            raise RunStateError(
+                f"{_title(batch, number)}: has {counts.used - n_before:,} files, and had {batch.files:,} when it was "
+                f"appended; the rows of the others would be lost: put them back, or {_remedy(fitted.config, 'files')}"
+            )
         for name, file in inputs[fitted.config.input_kind].items():
             if (location := _location(file.path)) in seen:
                 repeated.append(name)
@@ -126,7 +155,8 @@ def describe(fitted: Part, batches: Sequence[Batch]) -> tuple[Part, list[str]]:
     config = fitted.config
     update = {"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"}
     stages |= {"fitted": Fitted(), "report": Growth(title=config.name)}
-    return Part(config.model_copy(update=update), {**files, **shards}, stages, counts), repeated
+    part = Part(config.model_copy(update=update), {**files, **shards}, stages, counts)
+    return Appended(part, counted, repeated)
 
 
 def new_shard_steps(fitted: Part) -> tuple[dict[str, Stage], dict[str, Mapping[str, File]]]:
@@ -178,6 +208,12 @@ def _location(path: Any) -> tuple[str, tuple[str, ...]]:
 def _inputs(config: Config, batch: Batch, number: int, counts: FileCounts) -> Files:
     """The shards of a batch by kind. Images of a COCO run are read as a folder: the annotations do not cover them."""
     if config.import_:
+        if (config.import_.images is None) != (batch.images is None):
+            # a step takes the shards that have all of its inputs, so the rows of this batch would be missing
+            raise RunStateError(
+                f"{_title(batch, number)}: was appended with images {batch.images or 'null'}, and import.images of the "
+                f"run is {config.import_.images or 'null'}: {_remedy(config, 'images')}"
+            )
         update: dict[str, object] = {"path": batch.shards[0], "images": batch.images}
         changed = config.model_copy(update={"import_": config.import_.model_copy(update=update)})
     else:
@@ -191,9 +227,17 @@ def _inputs(config: Config, batch: Batch, number: int, counts: FileCounts) -> Fi
         cause = str(error.__cause__ or error).replace("images.path", "--shards")
         record = f"{config.root.rstrip('/')}/{FOLDER}/{RECORD}"
         raise UsageError(
-            f"append {number}, {', '.join(batch.shards)}: {cause} ({record} lists the earlier appends: remove an entry "
-            "whose inputs no longer exist)"
+            f"{_title(batch, number)}: {cause} ({record} lists the earlier appends: remove an entry whose inputs no "
+            "longer exist)"
         ) from None
+
+
+def _title(batch: Batch, number: int) -> str:
+    return f"append {number}, {', '.join(batch.shards)}"
+
+
+def _remedy(config: Config, key: str) -> str:
+    return f"change `{key}` of its entry in {config.root.rstrip('/')}/{FOLDER}/{RECORD}"
 
 
 def _store(config: Config) -> Store:

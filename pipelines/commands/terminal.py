@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from cpp.files.integrity import damage
 from cpp.store.lease import LockedError
 from cpp.store.object_store import open_store
-from pipelines.config.errors import UserError
+from pipelines.config.errors import UsageError, UserError
 from pipelines.config.load import Config
 from pipelines.engine import event_log
 from pipelines.engine.executor import DISK_FULL
@@ -33,6 +33,12 @@ SHOWN = 20  # failed shards that are listed
 class Commands(TyperGroup):
     """The commands. Errors that the user can fix end the program with their message, without a traceback."""
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _refuse_empty(command, rest)
+        return name, command, rest
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
@@ -42,6 +48,17 @@ class Commands(TyperGroup):
             raise _leave(str(error), FAILED) from None
         except KeyboardInterrupt:
             raise _leave("interrupted; run the same command again to resume", INTERRUPTED) from None
+
+
+def _refuse_empty(command: Any, args: Sequence[str]) -> None:
+    """UsageError for an empty text among the arguments of a command: as a path, it would be the current folder."""
+    options = {name for option in command.params if not getattr(option, "is_flag", True) for name in option.opts}
+    for before, arg in zip(["", *args], args, strict=False):
+        option, equals, value = arg.partition("=")
+        in_one = bool(equals) and option in options
+        if not (value if in_one else arg).strip():
+            title = option if in_one else before if before in options else f"an argument of {command.name}"
+            raise UsageError(f"{title} is an empty text: give a value, or leave it out (a shell variable may be unset)")
 
 
 def _leave(message: str, code: int) -> typer.Exit:

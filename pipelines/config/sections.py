@@ -17,13 +17,15 @@ CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's ow
 
 
 class Section(BaseModel, frozen=True, extra="forbid", strict=True):
-    """A part of the file. Unknown keys, wrong types and credentials are errors; a section cannot be changed."""
+    """A part of the file. Unknown keys, wrong types, empty texts and credentials are errors; it cannot be changed."""
 
     @field_validator("*")
     @classmethod
-    def _has_no_credentials(cls, value: Any) -> Any:
+    def _check_texts(cls, value: Any) -> Any:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
+                if not text.strip():  # as a path, it would be the current folder
+                    raise ValueError(f"is an empty text (value {value!r}): give a value, or leave it out")
                 credentials.check_address(text)
         return value
 

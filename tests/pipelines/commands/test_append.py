@@ -186,6 +186,55 @@ def test_appended_twice_stopped_between_and_clashing_names(dataset: Dataset) -> 
     assert events(here)[len(done) :][0] == ("project", "append-002-00000")
 
 
+def test_every_append_carries_all_earlier_ones(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parts_of_it = [new_vectors(dataset, "second", 1), new_vectors(dataset, "third", 2)]
+    monkeypatch.chdir(tmp_path)
+    root = ("--set", "root=a run")  # relative, and the earlier appends stay if it is named in full
+    assert call("run", dataset.config, *STEPS, "--local", *root)[0] == 0
+    expected = 0
+    for folder, size, more in zip(parts_of_it, (60, 40), (root, ("--set", f"root={tmp_path}/a run")), strict=True):
+        assert append(dataset, folder, more=more)[0] == 0
+        expected += size
+        assert len(rows(tmp_path / "a run/appended/assignments")) == expected
+    shutil.copytree(dataset.folder / "second", dataset.folder / "fourth")
+    assert append(dataset, dataset.folder / "fourth", more=root)[0] == 0
+    assert pq.read_table(tmp_path / "a run/appended/assignments").num_rows == 160
+    assert [batch.files for batch in parts.recorded(load(dataset.config, root[1:]))] == [3, 3, 3]
+
+
+def test_an_earlier_append_that_does_not_fit_any_more_is_an_error(dataset: Dataset) -> None:
+    first, second = new_vectors(dataset, "first", 2), new_vectors(dataset, "second", 1)
+    without = ("--set", "import.images=null")
+    assert call("run", dataset.config, *STEPS, "--local", *without)[0] == 0
+    assert call("append", dataset.config, "--shards", first, "--local", *without)[0] == 0
+    assert call("run", dataset.config, *STEPS, "--local")[0] == 0  # the run has images now
+    code, said = append(dataset, second)
+    assert code == 2
+    assert f"append 1, {first}: was appended with images null, and import.images of the run is data/images:" in said
+    assert len(rows(dataset.root / "appended/assignments")) == 40
+    for kind, name in (("img_emb", "img_emb_3.npy"), ("metadata", "metadata_3.parquet")):
+        shutil.copy(next((first / kind).iterdir()), first / kind / name)
+    assert call("append", dataset.config, "--shards", first, "--local", *without)[0] == 0  # a file more is appended
+    for path in (first / "img_emb/img_emb_3.npy", first / "metadata/metadata_3.parquet"):
+        path.unlink()
+    code, said = call("append", dataset.config, "--shards", second, "--local", *without)
+    assert code == 2
+    assert f"append 1, {first}: has 2 files, and had 4 when it was appended" in said
+
+
+@pytest.mark.parametrize("option", ["--images", "--shards"])
+def test_an_empty_path_is_not_appended(dataset: Dataset, option: str) -> None:
+    other = "--shards" if option == "--images" else "--images"
+    code, said = call("append", dataset.config, other, "new", option, "")
+    assert code == 2
+    assert f"{option} is an empty text" in said
+    code, said = call("append", dataset.config, f"{option}=")
+    assert code == 2
+    assert f"{option} is an empty text" in said
+
+
 def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

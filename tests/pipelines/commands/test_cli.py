@@ -38,6 +38,25 @@ def test_targets_of_make_call_commands_that_there_are() -> None:
     assert params["predict"]["what"] == "e f.jpg"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "title"),
+    [
+        (["run", ""], "an argument of run"),
+        (["run", "a.yaml", "--local", ""], "an argument of run"),
+        (["init", ""], "an argument of init"),
+        (["init", "images", "--to", " "], "--to"),
+        (["schema", "--to="], "--to"),
+        (["predict", "a.yaml", "a.jpg", "--to", ""], "--to"),
+        (["export", "a.yaml", "--format", "csv", "--to", ""], "--to"),
+        (["plan", "a.yaml", "--set="], "--set"),
+    ],
+)
+def test_empty_arguments_are_refused_by_name(arguments: list[str], title: str) -> None:
+    code, message = call(*arguments)
+    assert code == 2
+    assert message.startswith(f"{title} is an empty text: give a value")
+
+
 def test_plan_prints_steps_settings_places_and_counts_and_runs_nothing(dataset: Dataset) -> None:
     code, said = call("plan", dataset.config, "--set", "fit.epochs=9")
     assert code == 0

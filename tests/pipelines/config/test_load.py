@@ -1,5 +1,6 @@
 """Configuration: what is read, and what is said when it is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def test_every_config_that_is_shipped_is_complete(path: Path) -> None:
 def test_a_misspelt_key_names_file_key_value_and_the_nearest(dataset: Dataset) -> None:
     dataset.config.write_text(dataset.config.read_text().replace("epochs", "epoch"))
     assert fault(dataset) == f"{dataset.config}: fit.epoch: unknown key (value 4); nearest valid key: fit.epochs"
+
+
+@pytest.mark.parametrize(
+    "key", ["import.path", "import.images", "import.key", "data", "root", "label.vocabulary", "label.exclude"]
+)
+def test_empty_texts_are_errors_that_name_the_key(dataset: Dataset, key: str) -> None:
+    text = "['']" if key in ("label.vocabulary", "label.exclude") else "' '"
+    with pytest.raises(ConfigError, match=rf"--set {re.escape(key)}=.*: {re.escape(key)}: is an empty text .*: give"):
+        load(dataset.config, [f"{key}={text}"])
 
 
 def test_a_misspelt_section_and_an_override_are_named(dataset: Dataset) -> None:
