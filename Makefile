@@ -24,7 +24,7 @@ plan: .venv/ready ## Print the steps of CONFIG, and what is left to do in time, 
 	$(PYTHON) -m pipelines plan $(CONFIG) $(STEPS) $(SET) --estimate $(ARGS)
 status: .venv/ready ## Print how far the run of CONFIG is and what failed
 	$(PYTHON) -m pipelines status $(CONFIG) $(STEPS) $(SET)
-append: .venv/ready ## Take new shards into the finished run of CONFIG: SHARDS='...' IMAGES=..., see README; none brings it up to date
+append: .venv/ready ## Take new shards into the finished run of CONFIG: SHARDS='...' IMAGES=..., see docs/append.md; none brings it up to date
 	$(PYTHON) -m pipelines append $(CONFIG) $(foreach s,$(SHARDS),--shards '$s') $(if $(IMAGES),--images '$(IMAGES)') $(SET) $(ARGS)
 predict: .venv/ready ## Print the clusters of the run of CONFIG that WHAT is in: an image, a folder, a tar, an .npy file
 	$(PYTHON) -m pipelines predict $(CONFIG) '$(or $(WHAT),$(error name WHAT: an image, a folder of images, a tar or an .npy file of vectors))' $(SET) $(ARGS)

@@ -96,7 +96,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
 
 
 def _stage(config: Config, kind: type[Stage], section: Section | None = None, **settings: Any) -> Stage:
-    """A stage. Its settings are `settings`, and the keys of the same name in its section and of the whole run."""
+    """A stage. Its settings are `settings`, and keys of the same name of its section or among those of the run."""
     run = {"embeddings": config.fit.embeddings, "seed": config.seed, "title": config.name}
     run |= {"images": config.report.images, "others": _pages(config)}
     values = {**run, **dict(section or ()), **settings}

@@ -171,7 +171,7 @@ class Run:
         """Process the shards without results. Returns the failed results by shard."""
         r, stage = self.config.resources, planned.stage
         ranks = not self.local and in_ranks(self.config, planned.name)
-        threads = r.cpus if stage.each or ranks else r.cpus * r.workers  # a step that runs once gets all CPUs
+        threads = r.cpus if stage.each or ranks else r.cpus * r.workers  # a step that runs once has the CPUs of all
         cache = None if filesystem.is_remote(self.config.root) else self.store.root / "cache"
         context = Context.create(stage.whole, self.files, r, gpu=stage.gpu, threads=threads, cache=cache)
         self.store.save()  # so that the report can read the event log

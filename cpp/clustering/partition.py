@@ -90,8 +90,8 @@ def fine_groups(
 ) -> FineGroups:
     """Partition unit rows into `n_clusters` groups by `partition`, or into `fine` groups from which K is chosen later.
 
-    If K is to be chosen, isolated rows are left out, because each would be a cluster by itself. The others form `fine`
-    groups, or one for eight rows and at most 2,048, by k-means if `method` is "auto". With `candidates`, the number of
+    Fine groups leave out isolated rows, because each would be a cluster by itself. The others form `fine` groups, or
+    one for eight rows and at most 2,048, by k-means if `method` is "auto". With `candidates`, the number of
     groups is the candidate whose partition of all rows has the least published length. `distortion` replaces the
     measured noise. ValueError as in `partition`.
     """

@@ -1,4 +1,4 @@
 """Names for clusters: vocabularies, WordNet, votes of images for words, caption phrases, search by text.
 
-May import everything below except `report`, `export` and `evaluation`. Does not know what is true.
+May import the rooms of features and clusters. Does not know what is true.
 """

@@ -112,7 +112,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _move(self, written: Mapping[str, Path]) -> None:
-        """Move finished files to their targets, each atomically."""
+        """Move finished files to their targets, each file atomically; a folder that exists is removed first."""
         for path in written.values():
             for part in files_of(path):
                 if self.READ_ONLY:

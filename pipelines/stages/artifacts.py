@@ -1,6 +1,6 @@
-"""The files that one stage writes and other stages read: groups, moments, merge tree, vocabulary, votes, captions.
+"""Reads the files that several stages share: groups, moments, merge tree, vocabulary, votes, captions.
 
-Each artifact is written and read here and nowhere else. Knows no stage.
+Groups, moments and the tree are written here too, the others by their stage. Knows no stage.
 """
 
 from __future__ import annotations

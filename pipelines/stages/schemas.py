@@ -1,4 +1,4 @@
-"""The tables in a run folder: a schema for each, with the meaning of every column, for the documentation.
+"""The tables that a person opens in a run folder: schemas, with the meaning of every column, for the documentation.
 
 Columns that depend on the run are written as a pattern: `embedding_2` and so on for further encoders, `cluster_20` for
 a layer of 20 clusters, and the metadata of the images. Descriptions are not written into files.

@@ -253,7 +253,8 @@ class Generator:
         folder = self.random.choice(["t", "t [1]", "x.tar"])
         for i in range(self.random.randint(1, 3)):
             members = [member for _ in range(self.random.randint(i == 0, 6)) for member in self.sample(result)]
-            if self.chance(0.2):  # texts after all pictures
+            clear = all(name.rpartition("/")[2].count(".") == 1 for name, _ in members)  # `a.b.txt` is of `a` or `a.b`
+            if clear and self.chance(0.4):  # texts after all pictures
                 members.sort(key=lambda member: member[0].endswith((".txt", ".json")))
             mode, suffix = self.random.choice([("w", "tar"), ("w:gz", "tar.gz"), ("w:gz", "tgz"), ("w:gz", "tar")])
             data = io.BytesIO()
