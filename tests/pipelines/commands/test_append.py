@@ -324,6 +324,20 @@ def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
     assert "refit is not due" in said
 
 
+def test_a_curated_export_counts_appended_images_as_left_out(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    curate = ("--set", "curate={duplicates: null, outliers: null, size: 100}")
+    assert call("run", dataset.config, "labels", "curate", "--local", *curate)[0] == 0
+    assert append(dataset, new, more=curate)[0] == 0
+    code, said = call("export", dataset.config, "--format", "csv", "--curated", "--local", *curate)
+    assert code == 0, said
+    assert "100 of 160 images" in said
+    assert "left out: 40 appended, which curation does not cover" in said
+    record = json.loads((dataset.root / "export/csv/export.json").read_text())
+    assert record["images"] + sum(record["left_out"].values()) == 160
+    assert "160 of 160 images" in call("export", dataset.config, "--format", "parquet", "--local", *curate)[1]
+
+
 @pytest.mark.slow
 def test_an_append_that_is_stopped_and_killed_goes_on_to_the_same_bytes(dataset: Dataset) -> None:
     new = new_vectors(dataset, "new", 2)
