@@ -107,10 +107,10 @@ def _features(config: Config, files: Files, encoders: Mapping[str, artifacts.Mod
     """Images or existing vectors to FEATURES."""
     if config.import_ is None:
         return {"encode": _stage(config, encode.Encode, config.images, encoders=encoders)}
-    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
-    if dim is None:
-        folder = f"{config.locate(config.import_.path)}/img_emb"
-        raise ConfigError(f"import.path: none of the .npy files in {folder} can be read")
+    try:
+        dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+    except ValueError as error:
+        raise ConfigError(f"import.path: {error}") from error
     return {"import": _stage(config, encode.Import, config.import_, dim=dim)}
 
 

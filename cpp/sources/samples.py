@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -122,25 +123,39 @@ def merge_metadata(metadata: dict[str, Any], more: Mapping[str, Any]) -> dict[st
     return metadata
 
 
-def metadata_columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
-    """Arrow columns of the metadata of rows, in the order in which fields first appear; missing fields are null.
-
-    A column is bool, int64, double or list<string> if all its values are; otherwise, or without values, it is string,
-    with other values as JSON. A field with a RESERVED name becomes `source_NAME`; a field `key` equal to the row's key
-    is left out.
-    """
-    names = list(dict.fromkeys(name for row in metadata for name in row))
-    taken, columns = set(names), dict[str, pa.Array]()
+def column_titles(names: Sequence[str]) -> dict[str, str]:
+    """The title of the column of each metadata field: its name or, if results use that name, `source_NAME`."""
+    taken, titles = set(names), dict[str, str]()
     for name in names:
-        values = [row.get(name) for row in metadata]
-        if name == "key" and all(value in (None, key) for key, value in zip(keys, values, strict=True)):
-            continue
         title = name
         while RESERVED.fullmatch(title) or (title != name and title in taken):
             title = f"source_{title}"
         taken.add(title)
+        titles[name] = title
+    return titles
+
+
+def metadata_columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+    """Arrow columns of the metadata of rows, in the order in which fields first appear; missing fields are null.
+
+    A column is bool, int64, double or list<string> if all its values are; otherwise, or without values, it is string,
+    with other values as JSON. Titles are those of `column_titles`; a field `key` equal to the row's key is left out.
+    """
+    columns = dict[str, pa.Array]()
+    for name, title in column_titles(list(dict.fromkeys(name for row in metadata for name in row))).items():
+        values = [row.get(name) for row in metadata]
+        if name == "key" and all(value in (None, key) for key, value in zip(keys, values, strict=True)):
+            continue
         columns[title] = _column(values)
     return columns
+
+
+def distinct_keys(keys: Iterable[str]) -> Iterator[str]:
+    """The keys of rows; the second row with the key K has the key `K#2`."""
+    seen = Counter[str]()
+    for key in keys:
+        seen[key] += 1
+        yield key if seen[key] == 1 else f"{key}#{seen[key]}"
 
 
 def _column(values: list[Any]) -> pa.Array:

@@ -105,7 +105,7 @@ def iter_images(shard: str | ImageShard, keys: Iterable[str]) -> Iterator[tuple[
 def select_samples(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:
     """The samples with one of the keys, in the order of the shard.
 
-    A sample that repeats the key K is known as `K#2`, and as K too, which imported vectors call it.
+    A sample that repeats the key K is known as `K#2`, and as K too, as earlier versions called it.
     """
     for sample in _unique(_candidates(shard, keys | {_first_key(key) for key in keys}, max_bytes)):
         if sample.key in keys:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import io
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -24,10 +25,11 @@ from cpp.files import filesystem
 from cpp.files.tables import REJECTED, matrix_column
 from cpp.sources.formats import TARS, tar_stem
 from cpp.sources.paths import identity
-from cpp.sources.samples import RESERVED
+from cpp.sources.samples import column_titles, distinct_keys
 from cpp.store.results import File, fingerprint
 
 _NUMBER = re.compile(r"(\d+)$")
+_NEEDED = "a matrix of floats [rows, dimension]: save one with numpy.save(path, X.astype('float32'))"
 
 
 def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[tuple[str, File]]]:
@@ -58,24 +60,27 @@ def source_file(path: str, *names: str) -> File:
     return File(path, fingerprint(*(_identity(*_info(f"{path}/{name}" if name else path)) for name in names)))
 
 
-def vector_dim(paths: Iterable[str]) -> int | None:
-    """The dimension in the first readable header of an .npy file, or None."""
+def vector_dim(paths: Iterable[str]) -> int:
+    """The dimension in the first readable header of an .npy file. ValueError with the first cause if there is none."""
+    causes = list[str]()
     for path in paths:
         try:
             return read_header(path)[1]
-        except (ValueError, OSError):
-            continue
-    return None
+        except (ValueError, OSError) as error:
+            causes.append(str(error))
+    raise ValueError(f"none of the {len(causes):,} files of vectors can be read; the first: {causes[0]}")
 
 
 def read_header(path: str) -> tuple[int, int, np.dtype[Any]]:
-    """Offset of the data in bytes, number of columns and dtype of an .npy file with a matrix. ValueError for others."""
+    """Offset of the data in bytes, number of columns and dtype of an .npy file with vectors. ValueError for others."""
     with filesystem.open_file(path) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-        if len(shape) != 2:
-            raise ValueError(f"{path} holds an array of shape {shape}, expected a matrix [rows, dimension]")
+        try:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{path} is not a readable .npy file ({error}), expected {_NEEDED}") from error
+        _check(path, shape, dtype)
         return int(file.tell()), int(shape[1]), dtype
 
 
@@ -84,11 +89,17 @@ def read_vectors(path: str) -> NDArray[np.floating]:
     with filesystem.open_file(path) as file:
         try:
             X = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise ValueError(f"{path} is not a readable .npy file: {error}") from error
-    if X.ndim != 2 or X.dtype.kind != "f":
-        raise ValueError(f"{path} holds {X.dtype} of shape {X.shape}, expected a matrix of floats [rows, dimension]")
+        except (ValueError, EOFError, OSError, BadZipFile) as error:
+            raise ValueError(f"{path} is not a readable .npy file ({error}), expected {_NEEDED}") from error
+        if not isinstance(X, np.ndarray):
+            raise ValueError(f"{path} is an .npz archive of the arrays {', '.join(X.files)}, expected {_NEEDED}")
+    _check(path, X.shape, X.dtype)
     return np.asarray(X)
+
+
+def _check(path: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
+    if len(shape) != 2 or dtype.kind != "f" or not shape[1]:
+        raise ValueError(f"{path} holds {dtype} of shape {tuple(shape)}, expected {_NEEDED}")
 
 
 def import_vectors(
@@ -96,41 +107,49 @@ def import_vectors(
 ) -> tuple[pa.Table, pa.Table, int]:
     """FEATURES, REJECTED (schemas: `cpp.files.tables`) and the number of rows of a file of vectors and its metadata.
 
-    Rows are scaled to unit length; rows that are zero or not finite are rejected. All metadata columns are kept. `key`
-    is the column of image keys; None numbers the rows, and rows without a key are numbered too. ValueError if the two
-    files do not fit together.
+    Rows are scaled to unit length; rows that are zero or not finite are rejected. All metadata columns are kept, with
+    the titles of `column_titles`. `key` is the column of image keys; None numbers the rows, and rows without a key are
+    numbered too. ValueError if the two files do not fit together.
     """
     X, table = read_vectors(vectors).astype(np.float32), read_metadata(metadata)
     if len(X) != len(table):
         raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(table)}; they must be equal")
     if X.shape[1] != dim:
         raise ValueError(f"{vectors} has dimension {X.shape[1]}, the first file {dim}; they must be equal")
-    if taken := [name for name in table.column_names if RESERVED.fullmatch(name) and name != "key"]:
-        raise ValueError(f"{metadata} has a column {taken[0]!r}, a name that results use: rename it")
-    if key is not None and key not in table.column_names:
-        raise ValueError(
-            f"{metadata} has no column {key!r} (import.key); it has {', '.join(table.column_names)}: "
-            "name one of them, or null to number the rows"
-        )
-    keys = pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))])
-    if key and pa.types.is_nested(table[key].type):
-        raise ValueError(
-            f"{metadata}: the column {key!r} (import.key) has {table[key].type}, not one name for each image"
-        )
-    if key:
-        keys = pc.coalesce(table[key].combine_chunks().cast(pa.string()), keys)  # a null is numbered
+    keys = pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))], pa.string())
+    if key is not None:
+        keys = pc.coalesce(_keys(metadata, table, key), keys)  # a null is numbered
+    keys = pa.array(distinct_keys(keys.to_pylist()), pa.string())
     norm = np.linalg.norm(X, axis=1)
     reason = np.where(~np.isfinite(norm), "vector is not finite", np.where(norm == 0, "vector is zero", ""))
     keep = reason == ""
     columns = {"key": keys.filter(keep), "embedding": matrix_column(X[keep] / norm[keep, None])}
     columns["image_shard"] = pa.repeat(pa.scalar(images, pa.string()), int(keep.sum()))
-    columns |= {name: table[name].filter(keep) for name in table.column_names if name != "key"}
+    titles = column_titles([name for name in table.column_names if not name == key == "key"])
+    columns |= {title: table[name].filter(keep) for name, title in titles.items()}
     rejected = {"key": keys.filter(~keep), "row": np.flatnonzero(~keep), "reason": reason[~keep]}
     return pa.table(columns), pa.table(rejected, schema=REJECTED), len(X)
 
 
+def _keys(metadata: str, table: pa.Table, key: str) -> pa.Array:
+    """The column of keys as text. ValueError if it does not exist or has no text for each row."""
+    if key not in table.column_names:
+        raise ValueError(
+            f"{metadata} has no column {key!r} (import.key); it has {', '.join(table.column_names)}: "
+            "name one of them, or null to number the rows"
+        )
+    column = table[key].combine_chunks()
+    cause = f"{metadata}: the column {key!r} (import.key) has {column.type}, not one name for each image"
+    if pa.types.is_nested(column.type):
+        raise ValueError(cause)
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise ValueError(f"{cause} ({error})") from error
+
+
 def read_metadata(path: str) -> pa.Table:
-    """All columns of a Parquet file. ValueError if it cannot be read."""
+    """All columns of a Parquet file. ValueError if it cannot be read, or if two columns have one name."""
     with filesystem.open_file(path) as file:
         try:
             return pq.read_table(file)

@@ -163,11 +163,14 @@ def _vector_steps(fitted: Part, what: str, key: str | None, files: Files) -> dic
         raise UsageError(
             f"{what} has vectors of one encoder, and this run works with {', '.join(sorted(columns))}: name images"
         )
-    dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+    try:
+        dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     (head,) = fitted.files["head"].values()
     with scratch.local_copy(head.path) as path:
         expected = Head.load(path).in_dim
-    if dim not in (None, expected):
+    if dim != expected:
         raise UsageError(
             f"{what} has vectors of dimension {dim}, those of this run have {expected}: name vectors of the encoder "
             "that the run was made with"

@@ -5,15 +5,26 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
 from cpp.curation.decisions import By
 from cpp.curation.duplicate_groups import Keep
 from cpp.files import credentials
 from cpp.files.tables import EMBEDDING
 from cpp.rate_reduction import recipes
+from cpp.sources.samples import RESERVED
 
 CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's own captions
+
+
+def _metadata_column(name: str) -> str:
+    """ValueError for the name of a column of results, under which metadata are never kept."""
+    if name != "key" and RESERVED.fullmatch(name):
+        raise ValueError(f"{name!r} is a column of the results, metadata of this name are in source_{name}: name that")
+    return name
+
+
+MetadataColumn = Annotated[str, AfterValidator(_metadata_column)]
 
 
 class Section(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -131,7 +142,9 @@ class Label(Section):
         "wordnet, coco, and captions: the phrases of the data set's own captions",
     )
     exclude: list[str] = Field([], description="words, or .txt files of words, to remove with their synonyms")
-    captions: str | None = Field(None, description="metadata column with captions, a text or a list of texts")
+    captions: MetadataColumn | None = Field(
+        None, description="metadata column with captions, a text or a list of texts"
+    )
     templates: str | list[str] = Field(
         "openai_imagenet", description="an open_clip set of prompts, or texts with {}, for words without vectors"
     )
@@ -155,8 +168,10 @@ class Label(Section):
 
 
 class Evaluate(Section):
-    label: str = Field(description="metadata column with the true class; used for scoring only")
-    names: str | None = Field(None, description="column with the name of the true class, to score names of clusters")
+    label: MetadataColumn = Field(description="metadata column with the true class; used for scoring only")
+    names: MetadataColumn | None = Field(
+        None, description="column with the name of the true class, to score names of clusters"
+    )
     baseline_sample: int = Field(100_000, ge=1, description="maximum number of rows to train the k-means baseline on")
 
 
@@ -165,7 +180,9 @@ class Duplicates(Section):
     lowest: float = Field(0.85, gt=0, le=1, description="cosine from which pairs are searched; the curve begins here")
     neighbours: bool = Field(False, description="also pairs across clusters, if one image has the other's as second")
     keep: Keep = Field("centroid", description="which image of a group is kept")
-    similarity: str | None = Field(None, description="keep: caption: metadata column with image-caption similarity")
+    similarity: MetadataColumn | None = Field(
+        None, description="keep: caption: metadata column with image-caption similarity"
+    )
     bytes: bool = Field(True, description="also compare the bytes of images, which reads them once more")
 
     @model_validator(mode="after")
@@ -189,8 +206,12 @@ class Outliers(Section):
     )
     neighbours: int = Field(5, ge=1, description="nearest images whose similarity measures the density")
     sample: int = Field(20_000, ge=2, description="maximum number of images to search for neighbours in")
-    similarity: str | None = Field(None, description="metadata column with the similarity of image and caption")
-    captions: str | None = Field(None, description="metadata column with captions, compared by the text tower")
+    similarity: MetadataColumn | None = Field(
+        None, description="metadata column with the similarity of image and caption"
+    )
+    captions: MetadataColumn | None = Field(
+        None, description="metadata column with captions, compared by the text tower"
+    )
 
     @model_validator(mode="after")
     def _one_similarity(self) -> Self:

@@ -41,7 +41,7 @@ MEANINGS = {  # of columns that several tables have
     "key": "name of the image",
     "row": "its row in `assignments/`, from 0",
     "image_shard": "the tar, folder or table that holds the image `key`; null without images",
-    METADATA: "every metadata column of the images, unchanged",
+    METADATA: "every metadata column of the images; `source_NAME` if results have a column of its name",
 }
 OUTPUTS = (
     Output(

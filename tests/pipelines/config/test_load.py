@@ -44,6 +44,13 @@ def test_empty_texts_are_errors_that_name_the_key(dataset: Dataset, key: str) ->
         load(dataset.config, [f"{key}={text}"])
 
 
+def test_columns_of_results_are_no_metadata(dataset: Dataset) -> None:
+    message = fault(dataset, "evaluate.label=cluster", "label.captions=margin")
+    assert "evaluate.label: 'cluster' is a column of the results, metadata of this name are in source_" in message
+    assert "label.captions: 'margin' is a column of the results" in message
+    assert load(dataset.config, ["evaluate.label=source_cluster"]).evaluate
+
+
 def test_a_misspelt_section_and_an_override_are_named(dataset: Dataset) -> None:
     said = fault(dataset, "labels.top=3", "fit.lrr=1")
     assert "--set labels.top=3: labels: unknown key (value {'top': 3}); nearest valid key: label" in said

@@ -139,7 +139,9 @@ def test_missing_inputs_are_named(dataset: Dataset, override: str, message: str)
 def test_a_plan_fails_if_no_vectors_can_be_read(dataset: Dataset) -> None:
     for path in (dataset.folder / "data/img_emb").iterdir():
         path.write_bytes(b"broken")
-    with pytest.raises(ConfigError, match="import.path: none of the .npy files in .*/img_emb can be read"):
+    with pytest.raises(
+        ConfigError, match="import.path: none of the 3 files of vectors can be read; the first: .*/img_emb"
+    ):
         plan(load(dataset.config))
 
 
