@@ -283,9 +283,9 @@ class Generator:
             content: Any = {"caption": caption, "n": self.random.choice([1, 2.5, "x", None, True, ["a"]])}
             as_text = self.chance(0.5)
             texts = [(f"{stem}.txt", caption.encode()) if as_text else (f"{stem}.json", json.dumps(content).encode())]
-        if self.chance(0.1):  # texts alone
-            result.rejected += bool(texts)
-            yield from texts
+        if self.chance(0.1):  # a text alone; beside `photo.1.jpg`, `photo.2.txt` would be of the sample `photo`
+            result.rejected += 1
+            yield f"alone-{self.next}.txt", b"a text"
             return
         if good:
             result.captions[identity] = caption
