@@ -26,6 +26,7 @@ from pipelines.engine.stage import Stage
 from pipelines.stages import (
     artifacts,
     cluster,
+    columns,
     curate,
     curation_pages,
     duplicate_groups,
@@ -104,14 +105,15 @@ def _stage(config: Config, kind: type[Stage], section: Section | None = None, **
 
 
 def _features(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
-    """Images or existing vectors to FEATURES."""
+    """Images or existing vectors to FEATURES, and the schema of their metadata."""
+    schema = _stage(config, columns.Columns)
     if config.import_ is None:
-        return {"encode": _stage(config, encode.Encode, config.images, encoders=encoders)}
+        return {"encode": _stage(config, encode.Encode, config.images, encoders=encoders), "columns": schema}
     try:
         dim = vectors.vector_dim(file.path for file in files["vectors"].values())
     except ValueError as error:
         raise ConfigError(f"import.path: {error}") from error
-    return {"import": _stage(config, encode.Import, config.import_, dim=dim)}
+    return {"import": _stage(config, encode.Import, config.import_, dim=dim), "columns": schema}
 
 
 def _clusters(config: Config) -> dict[str, Stage]:

@@ -18,7 +18,7 @@ from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
-from pipelines.engine import event_log, machine
+from pipelines.engine import event_log, machine, metadata
 from pipelines.engine.executor import OpenError, Result, run_in_process
 from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
@@ -92,7 +92,8 @@ class Run:
     def go(self) -> bool:
         """Execute the steps. Returns whether all are complete.
 
-        Raises LockedError or PermissionError before anything starts, AccountingError if rows do not add up.
+        Raises LockedError or PermissionError before anything starts, ConfigError if no image has a metadata column that
+        the configuration names, AccountingError if rows do not add up.
         """
         with ExitStack() as stack:
             stack.enter_context(self.store.lock())
@@ -107,6 +108,9 @@ class Run:
             try:
                 for name, stage in self.stages.items():
                     self.outcomes[name] = self._step(name, stage)
+                    if name == "columns" and self.outcomes[name].ok:
+                        (schema,) = FilePaths(self.files["columns"])
+                        metadata.check(self.config, tables.read_schema(schema).names)
                     if not self.shown:  # otherwise wait for the end: files of two runs would not fit together
                         self._publish(stage)
                 self._log_waiting()

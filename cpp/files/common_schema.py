@@ -1,8 +1,8 @@
 """One schema for the metadata of all shards: their fields and types may differ.
 
-The rule, for each field: the type that all shards have; else the narrowest number that holds the values of all; else
-text, in which other values are JSON, as in `cpp.sources.samples`. Shards without the field, or without values in it,
-have no say. Knows no images.
+The rule, for each field: the type that all shards have; else the narrowest number that holds the values of all; else,
+for texts and lists of texts, lists, in which a text is alone; else text, in which other values are JSON, as in
+`cpp.sources.samples`. Shards without the field, or without values in it, have no say. Knows no images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from cpp.files.iterables import map_threads
 
 EXACT = 2**53  # float64 holds all integers up to this one exactly
 
-Types = dict[pa.DataType, int]  # the types of a field, each with the largest absolute value of its whole numbers
+TEXTS = pa.list_(pa.string())
+
+# The types of a field, each with the largest absolute value of its whole numbers; None if no shard has values of it.
+Types = dict[pa.DataType, int | None]
 
 
 def common_schema(paths: Sequence[str]) -> pa.Schema:
@@ -31,21 +34,24 @@ def common_schema(paths: Sequence[str]) -> pa.Schema:
     for columns in map_threads(_columns, paths, REQUESTS, 4 * REQUESTS):
         for name, type_, largest in columns:
             types = fields.setdefault(name, {})
-            types[type_] = max(largest, types.get(type_, 0))
+            earlier = types.get(type_)
+            types[type_] = earlier if largest is None else max(largest, earlier or 0)
     return pa.schema([(name, common_type(types)) for name, types in fields.items()])
 
 
 def common_type(types: Types) -> pa.DataType:
-    """The type of a field by the rule above; text if no shard has values."""
-    types = {type_: largest for type_, largest in types.items() if not pa.types.is_null(type_)}
-    if len(types) <= 1:
-        return next(iter(types), pa.string())
-    largest = max(types.values())
-    if all(pa.types.is_integer(type_) for type_ in types):
+    """The type of a field by the rule above; text if no shard has values and the types differ."""
+    with_values = {type_: largest for type_, largest in types.items() if largest is not None}
+    if len(candidates := with_values or {type_ for type_ in types if not pa.types.is_null(type_)}) == 1:
+        return next(iter(candidates))
+    if not with_values:
+        return pa.string()
+    largest = max(with_values.values())
+    if all(pa.types.is_integer(type_) for type_ in with_values):
         return pa.int64() if largest < 2**63 else pa.string()
-    if all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in types):
+    if all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in with_values):
         return pa.float64() if largest <= EXACT else pa.string()
-    return pa.string()
+    return TEXTS if with_values.keys() == {pa.string(), TEXTS} else pa.string()
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]:
@@ -70,6 +76,8 @@ def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     if column.type == type_:
         return column
     values = column.to_pylist()
+    if type_ == TEXTS:
+        values = [[value] if isinstance(value, str) else value for value in values]
     if pa.types.is_string(type_):
         texts = [
             value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values
@@ -85,8 +93,8 @@ def _fit(value: Any, type_: pa.DataType) -> Any:
         return None
 
 
-def _columns(path: str) -> list[tuple[str, pa.DataType, int]]:
-    """The columns of a file: name, type (null if it has no values), and the largest absolute value of whole numbers."""
+def _columns(path: str) -> list[tuple[str, pa.DataType, int | None]]:
+    """The columns of a file: name, type, and the largest absolute value of whole numbers, None if it has no values."""
     footer = tables.read_footer(path)
     groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
     places = {groups[0].column(i).path_in_schema: i for i in range(footer.num_columns)} if groups else {}
@@ -99,5 +107,5 @@ def _columns(path: str) -> list[tuple[str, pa.DataType, int]]:
         if pa.types.is_integer(field.type):
             largest = max((max(abs(s.min), abs(s.max)) for s in known if s.has_min_max), default=0)
         empty = not footer.num_rows or nulls == footer.num_rows
-        result.append((field.name, pa.null() if empty else field.type, int(largest)))
+        result.append((field.name, field.type, None if empty else int(largest)))
     return result

@@ -38,6 +38,7 @@ from pipelines.engine.executor import OpenError, run_in_process
 from pipelines.engine.plan import Files, plan_step
 from pipelines.engine.stage import Context, Stage
 from pipelines.graph import Part
+from pipelines.stages.columns import Columns
 from pipelines.stages.encode import Import
 
 SHOWN = 20  # rows that are printed
@@ -62,6 +63,8 @@ def predict(config: Config, what: str) -> tuple[pa.Table, dict[int, str]]:
             raise
         except (ValueError, FileNotFoundError) as error:
             raise UsageError(f"predict: {error}") from error
+        first, *others = stages.items()
+        stages = dict([first, ("columns", Columns()), *others])  # the metadata of the input, not of the run
         files = _work(Part(config, {**new_shard_steps(fitted)[1], **inputs}, stages), what, open_store(folder))
         parts = [_rows(files, shard) for shard in next(iter(inputs.values()))]
     with scratch.local_copy(next(iter(fitted.files["clusters"].values())).path) as path:

@@ -93,6 +93,21 @@ class Config(Section):
         """The kind of the input shards."""
         return "vectors" if self.import_ else "images"
 
+    @property
+    def metadata_columns(self) -> dict[str, str]:
+        """The metadata columns of the images that the configuration names, by their keys."""
+        evaluate, label, curate = self.evaluate, self.label, self.curate
+        duplicates, outliers = (curate and curate.duplicates), (curate and curate.outliers)
+        named = {
+            "evaluate.label": evaluate and evaluate.label,
+            "evaluate.names": evaluate and evaluate.names,
+            "label.captions": label and label.captions,
+            "curate.duplicates.similarity": duplicates and duplicates.similarity,
+            "curate.outliers.similarity": outliers and outliers.similarity,
+            "curate.outliers.captions": outliers and outliers.captions,
+        }
+        return {key: column for key, column in named.items() if column}
+
     def command_line(self, command: str) -> str:
         """A command on this configuration as the user types it, for messages."""
         return shlex.join(["python", "-m", "pipelines", command, *self._arguments])

@@ -14,6 +14,7 @@ from cpp.store.results import WHOLE, File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Label
+from pipelines.engine import metadata
 from pipelines.engine.shard_index import InputFiles
 
 MANY_SHARDS = ("webdataset", "parquet", "table")  # formats with so many shards that they are kept in a table
@@ -22,6 +23,7 @@ MANY_SHARDS = ("webdataset", "parquet", "table")  # formats with so many shards 
 def input_files(config: Config, counts: FileCounts | None = None) -> dict[str, Mapping[str, File]]:
     """All input files, by kind and shard. ConfigError, with the key, if they do not exist or cannot be read."""
     files = input_shards(config, counts)
+    metadata.check_inputs(config, files)
     if config.label:
         files |= _vocabulary(config, config.label)
     # The report reads the event log for the times of the steps; the empty fingerprint keeps it from becoming stale.

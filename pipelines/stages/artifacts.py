@@ -6,6 +6,8 @@ Groups, moments and the tree are written here too, the others by their stage. Kn
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 SHARD_BITS = 40  # the place of a row is its shard's number above these bits, and its row below them
 FACTS = ("score", "pixels", "caption")  # the columns that decide which of a group of duplicates is kept
+LOST = "cpp.lost"  # in the footer of ASSIGNMENTS: by column, the number of metadata values without a place there
+NOT_METADATA = re.compile(rf"key|{tables.EMBEDDING}(_\d+)?")  # columns of FEATURES that ASSIGNMENTS does not repeat
 VOTES = ("votes", "likeness", "vocabulary", "words", "exclude")  # the inputs of `read_votes`
 VOTES_HELD = 1 << 20  # rows of votes in memory until they are added up
 
@@ -56,6 +60,20 @@ class Model(sections.Encoder):
         if self.configs:
             pretrained.register(self.configs)
         return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
+
+
+def read_metadata(path: str) -> pa.Table:
+    """The metadata columns of a file of FEATURES, with `image_shard`."""
+    names = tables.read_schema(path).names
+    return tables.read(path, columns=[name for name in names if not NOT_METADATA.fullmatch(name)])
+
+
+def lost_values(context: Context) -> Counter[str]:
+    """By column, the number of metadata values of all shards that have no place in ASSIGNMENTS."""
+    lost = Counter[str]()
+    for path in context.whole["assignments"]:
+        lost.update(json.loads((tables.read_footer(path).metadata or {}).get(LOST.encode(), b"{}")))
+    return lost
 
 
 def read_main_clusters(context: Context) -> list[dict[str, Any]]:
@@ -210,10 +228,14 @@ def iter_captions(path: str, column: str, setting: str = "label.captions") -> It
             yield [text for text in texts if text]
 
 
+def is_number(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype))
+
+
 def numbers(table: pa.Table, column: str, setting: str) -> NDArray[np.float64]:
     """A metadata column of numbers, NaN for null. ValueError, which names the setting, if it holds anything else."""
     dtype = table[column].type
-    if not (pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or table[column].null_count == len(table)):
+    if not (is_number(dtype) or table[column].null_count == len(table)):
         raise ValueError(
             f"{setting}: the metadata column {column!r} holds {dtype}, not numbers: name a column of numbers, or null"
         )

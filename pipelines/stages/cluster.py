@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import json
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from cpp.clustering.choose_k import build_layers
 from cpp.clustering.partition import Method, fine_groups
 from cpp.files import tables
+from cpp.files.common_schema import conform
 from cpp.files.tables import Counts
 from cpp.nearest import Nearest
 from cpp.rate_reduction.head import Head
@@ -103,19 +103,20 @@ class Layers(Stage):
 
 
 class Assign(Stage):
-    """Assign every image to its cluster in every layer, and copy its metadata.
+    """Assign every image to its cluster in every layer, and copy its metadata in the common schema of the run.
 
     If the search is not exact, `cpp.recall` in the file's metadata is the share of a sample that got its nearest group.
+    `artifacts.LOST` has the numbers of values, by column, that the schema has no place for: those of appended shards.
     """
 
-    version = 2
+    version = 3
     products = (Product("assignments", rows="out"),)
     each = ("codes", "features")
-    whole = ("groups", "tree")
+    whole = ("groups", "tree", "columns")
     gpu = True
 
     def open(self, context: Context) -> Work:
-        tree = artifacts.read_tree(context)
+        tree, schema = artifacts.read_tree(context), tables.read_schema(context.file("columns"))
         nearest = Nearest(artifacts.read_groups(context).centroids, context.device == "cuda", tree.clusters[tree.main])
 
         def work(files: Inputs, out: Outputs) -> Counts:
@@ -126,14 +127,13 @@ class Assign(Stage):
             for K, cluster in tree.clusters.items():
                 if tree.main != K:
                     table = table.append_column(tree.column(K), pa.array(cluster[assigned.group].astype(np.int32)))
-            names = pq.read_schema(files["features"]).names
-            columns = [name for name in names if not re.fullmatch(rf"key|{tables.EMBEDDING}(_\d+)?", name)]
-            metadata = tables.read(files["features"], columns=columns)
+            metadata, lost = conform(artifacts.read_metadata(files["features"]), schema)
             for field in metadata.schema:
                 table = table.append_column(field, metadata[field.name])
-            recall = None if nearest.exact else {"cpp.recall": f"{nearest.recall(Z):.4f}"}
+            footer = {} if nearest.exact else {"cpp.recall": f"{nearest.recall(Z):.4f}"}
+            footer |= {artifacts.LOST: json.dumps(lost)} if lost else {}
             counts = Counts(len(metadata), len(table))
-            tables.write(table, out["assignments"], counts, recall)
+            tables.write(table, out["assignments"], counts, footer)
             return counts
 
         return work

@@ -22,7 +22,14 @@ from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import section_pages
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import TreeFile, read_groups, read_main_clusters, read_part_moments, read_tree
+from pipelines.stages.artifacts import (
+    TreeFile,
+    lost_values,
+    read_groups,
+    read_main_clusters,
+    read_part_moments,
+    read_tree,
+)
 
 COLUMNS = ["cluster", "score", "margin"]
 
@@ -68,6 +75,13 @@ class Growth(Stage):
         tables.write(table, out["growth_by_cluster"])
         page = section_pages.appended(self.title, growth, old, new, table.to_pylist())
         out["report"].write_text(page, encoding="utf-8")
+        if lost := lost_values(context):
+            columns = ", ".join(f"{column} ({count:,})" for column, count in lost.items())
+            print(
+                "growth: these metadata values of appended images do not fit the columns of the run and are only in "
+                f"features/: {columns}. A new run over all inputs takes them in",
+                flush=True,
+            )
         return Counts(new.rows, new.rows)
 
     def _appended_moments(self, context: Context, tree: TreeFile, new: Profile) -> Moments:

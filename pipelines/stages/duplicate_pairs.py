@@ -25,10 +25,11 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import FACTS, SHARD_BITS, numbers, read_tree, shard_number
+from pipelines.stages.artifacts import FACTS, SHARD_BITS, is_number, numbers, read_tree, shard_number
 
 BUCKET = 1 << 16  # approximate number of rows that a task searches, if there are enough shards
 ROW_GROUP = 256  # rows of a sorted shard that are read together
+SIZES = ("width", "height")  # metadata columns, which tell the size of an image if they are numbers
 LINKED = (*FACTS, "row")  # columns of SIMILAR_ROWS, in which `row` becomes `place`
 
 
@@ -63,13 +64,15 @@ class Scatter(Stage):
 
         ValueError if `similarity` is no column of numbers.
         """
-        names = pq.read_schema(files["assignments"]).names
+        schema = pq.read_schema(files["assignments"])
+        names = schema.names
         if self.similarity is not None and self.similarity not in names:
             raise ValueError(
                 f"curate.duplicates.similarity names {self.similarity!r}, the metadata has {', '.join(names)}: "
                 "take one of these"
             )
-        sizes = ["width", "height"] if {"width", "height"} <= set(names) else []
+        known = all(name in names and is_number(schema.field(name).type) for name in SIZES)  # not of CSV: text
+        sizes = SIZES if known else ()
         read = {"cluster", "score", "second", "key", "image_shard", *sizes, self.similarity or "score"}
         table = tables.read(files["assignments"], columns=sorted(read))
         unknown, setting = np.full(len(table), np.nan), "curate.duplicates.similarity"

@@ -18,7 +18,7 @@ from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import read_tree
 
-CAPTIONS = ("caption", "captions")  # columns of captions; the first one that exists is used
+CAPTIONS = ("caption", "captions")  # columns of captions; the first with a value is used
 
 
 class Examples(Stage):
@@ -56,7 +56,7 @@ class Map(Stage):
 class Thumbnails(Stage):
     """A shard of ASSIGNMENTS and REJECTED -> thumbnails and captions of its images that are shown."""
 
-    version = 1
+    version = 2
     products = (Product("thumbnails"),)
     each = ("assignments", "rejected")
     whole = ("examples", "map")
@@ -106,10 +106,10 @@ def _image_shard(path: str) -> str | None:
 def _with_captions(path: str, keys: pa.Array) -> Iterator[tuple[Place, Any]]:
     """Yield the place and the caption of each row of a file of ASSIGNMENTS with one of the keys."""
     names = pq.read_schema(path).names
-    caption = next((name for name in CAPTIONS if name in names), None)
-    table = tables.read(path, columns=["image_shard", "key", *([caption] if caption else [])])
+    captions = [name for name in CAPTIONS if name in names]
+    table = tables.read(path, columns=["image_shard", "key", *captions])
     for row in table.filter(pc.is_in(table["key"], value_set=keys)).to_pylist():
-        yield (row["image_shard"], row["key"]), row[caption] if caption else None
+        yield (row["image_shard"], row["key"]), next((row[name] for name in captions if row[name]), None)
 
 
 def _rejected(path: str, shard: str | None) -> dict[Place, str]:

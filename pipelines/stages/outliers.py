@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Oddities(Stage):
     """Measure the parts of the outlier score for every image."""
 
-    version = 1
+    version = 2
     products = (Product("oddities", rows="out"),)
     each = ("features", "codes", "assignments")
     whole = ("features", "groups", "tree", "moments")
@@ -54,7 +54,7 @@ class Oddities(Stage):
                 "margin": assigned["margin"].to_numpy(),
                 "density": density(tables.join_vectors(table, self.embeddings), context.batch),
                 "residual": residual(torch.from_numpy(Z), cluster),
-                "caption": self._caption_similarity(files["features"], model, context.image_batch),
+                "caption": self._caption_similarity(files, model, context.image_batch),
             }
             counts = Counts(len(table), len(cluster))
             tables.write(pa.table({"key": table["key"], **parts}, schema=outliers.ODDITIES), out["oddities"], counts)
@@ -62,8 +62,9 @@ class Oddities(Stage):
 
         return work
 
-    def _caption_similarity(self, path: str, model: Encoder | None, batch: int) -> NDArray[np.floating]:
+    def _caption_similarity(self, files: Inputs, model: Encoder | None, batch: int) -> NDArray[np.floating]:
         """Cosine of each image and its first caption, `[n]`, encoded or from a column; NaN where it is unknown."""
+        path = files["assignments"]  # its schema is that of all shards
         footer = pq.read_metadata(path)
         similarity = np.full(footer.num_rows, np.nan)
         if model is None or self.captions is None:
@@ -73,7 +74,7 @@ class Oddities(Stage):
         captions = iter_captions(path, self.captions, "curate.outliers.captions")
         first = {row: texts[0] for row, texts in enumerate(captions) if texts}
         if first:
-            X = tables.matrix(tables.read(path, columns=[tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
+            X = tables.matrix(tables.read(files["features"], [tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
             texts = model.words(list(first.values()), ["{}"], batch).astype(np.float32)
             similarity[list(first)] = np.einsum("nd,nd->n", X[list(first)], texts)
         return similarity

@@ -173,6 +173,9 @@ OUTPUTS = (
     Output("duplicates/SHARD.parquet", "with `curate`: `key`, `group`, `kept`, `similarity`, `kind` of every image"),
     Output("duplicate_curve.parquet", "with `curate`: images dropped and groups at each threshold"),
     Output("shares.parquet, curation.json", "with `curate`: what each cluster contributes; counts by reason"),
+    Output(
+        "columns.parquet", "no rows; its columns are those of the metadata in `assignments/`, with their common types"
+    ),
     Output("map.parquet", "a sample of the images in the plane (t-SNE of the codes)"),
     Output("confusion.parquet", "with `evaluate`: images of each class in each cluster"),
     Output("scores.json", "with `evaluate`: agreement with the true classes, and the k-means baseline"),

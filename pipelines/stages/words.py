@@ -21,15 +21,15 @@ from pipelines.stages.artifacts import Model, iter_captions, read_tree
 class Phrases(Stage):
     """Count, for each phrase, the images of a shard whose captions contain it."""
 
-    version = 1
+    version = 2
     products = (Product("phrases"),)
-    each = ("features",)
+    each = ("assignments",)
     column: str
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        rows = pq.read_metadata(files["features"]).num_rows
+        rows = pq.read_metadata(files["assignments"]).num_rows
         counts = Counts(rows, rows)
-        tables.write(caption_phrases.count(iter_captions(files["features"], self.column)), out["phrases"], counts)
+        tables.write(caption_phrases.count(iter_captions(files["assignments"], self.column)), out["phrases"], counts)
         return counts
 
 
@@ -56,9 +56,9 @@ class Mine(Stage):
 class Captions(Stage):
     """Count the images of a shard with each mined phrase, by cluster of the finest layer."""
 
-    version = 1
+    version = 2
     products = (Product("captions"),)
-    each = ("features", "assignments")
+    each = ("assignments",)
     whole = ("mined", "tree")
     column: str
 
@@ -68,7 +68,7 @@ class Captions(Stage):
 
         def work(files: Inputs, out: Outputs) -> Counts:
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
-            captions = iter_captions(files["features"], self.column)
+            captions = iter_captions(files["assignments"], self.column)
             images = caption_phrases.tally(captions, cluster, mined, tree.finest).tocoo()
             counts = Counts(len(cluster), len(cluster))
             index = {"cluster": images.row.astype(np.int32), "phrase": images.col.astype(np.int32)}
