@@ -38,6 +38,7 @@ from pipelines.engine.shard_index import FilePaths
 RATES: dict[str, tuple[float | None, float]] = {
     "encode": (None, 940),
     "import": (12_000, 940),
+    "columns": (4_000 * 10_000, 0),  # 4,000 footers of shards of 10,000 rows a second
     "project": (90_000, 240),
     "measure": (24_000, 0),
     "assign": (25_000, 30),

@@ -51,7 +51,7 @@ def common_type(types: Types) -> pa.DataType:
         return pa.int64() if largest < 2**63 else pa.string()
     if all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in with_values):
         return pa.float64() if largest <= EXACT else pa.string()
-    return TEXTS if with_values.keys() == {pa.string(), TEXTS} else pa.string()
+    return TEXTS if all(type_ in (pa.string(), TEXTS) for type_ in with_values) else pa.string()
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]:

@@ -195,3 +195,9 @@ def growth(config: Config) -> Iterator[str]:
         yield f"refit is due: {reason}"
     if not drift["refit_due"]:
         yield "refit is not due"
+    if lost := drift.get("lost"):
+        columns = ", ".join(f"{column} ({count:,} values)" for column, count in lost.items())
+        yield (
+            f"metadata that does not fit the columns of the run is only in {config.root}/features: {columns}; a new run "
+            "over all inputs takes it in"
+        )

@@ -52,7 +52,7 @@ class Fitted(Stage):
 class Growth(Stage):
     """Measure how well appended images fit: in numbers, by cluster, and as a page."""
 
-    version = 3
+    version = 4
     products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
     whole = (
         "fitted", "run_rejected", "codes", "assignments", "rejected", "groups", "tree", "moments", "clusters",
@@ -70,18 +70,12 @@ class Growth(Stage):
         bits = drift.added_bits(_by_part(context, tree), moments, tree.metadata["e"])
         due = drift.refit_reasons(profiles["fitted"], profiles["appended"], bits)
         growth = {**profiles, "bits": bits, "refit_due": bool(due), "reasons": due}
+        growth["lost"] = lost_values(context)
         out["growth"].write_text(json.dumps(growth, indent=2) + "\n", encoding="utf-8")
         table = _by_cluster(context, old, new)
         tables.write(table, out["growth_by_cluster"])
         page = section_pages.appended(self.title, growth, old, new, table.to_pylist())
         out["report"].write_text(page, encoding="utf-8")
-        if lost := lost_values(context):
-            columns = ", ".join(f"{column} ({count:,})" for column, count in lost.items())
-            print(
-                "growth: these metadata values of appended images do not fit the columns of the run and are only in "
-                f"features/: {columns}. A new run over all inputs takes them in",
-                flush=True,
-            )
         return Counts(new.rows, new.rows)
 
     def _appended_moments(self, context: Context, tree: TreeFile, new: Profile) -> Moments:

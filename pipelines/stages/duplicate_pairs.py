@@ -65,13 +65,7 @@ class Scatter(Stage):
         ValueError if `similarity` is no column of numbers.
         """
         schema = pq.read_schema(files["assignments"])
-        names = schema.names
-        if self.similarity is not None and self.similarity not in names:
-            raise ValueError(
-                f"curate.duplicates.similarity names {self.similarity!r}, the metadata has {', '.join(names)}: "
-                "take one of these"
-            )
-        known = all(name in names and is_number(schema.field(name).type) for name in SIZES)  # not of CSV: text
+        known = all(name in schema.names and is_number(schema.field(name).type) for name in SIZES)  # not of CSV: text
         sizes = SIZES if known else ()
         read = {"cluster", "score", "second", "key", "image_shard", *sizes, self.similarity or "score"}
         table = tables.read(files["assignments"], columns=sorted(read))

@@ -32,7 +32,8 @@ def written(folder: Path, *columns: Any) -> list[str]:
         ([pa.array([1], pa.int32()), pa.array([2], pa.int64())], pa.int64(), [1, 2]),
         ([pa.array([1]), pa.array(["x"])], pa.string(), ["1", "x"]),
         ([pa.array([True]), pa.array([1])], pa.string(), ["true", "1"]),
-        ([pa.array([["a", "é"]], LIST), pa.array(["x"])], pa.string(), ['["a", "\\u00e9"]', "x"]),
+        ([pa.array([["a", "é"]], LIST), pa.array(["x"])], LIST, [["a", "é"], ["x"]]),
+        ([pa.array([["a", "é"]], LIST), pa.array([1])], pa.string(), ['["a", "\\u00e9"]', "1"]),
         ([pa.array([["a"]], LIST), pa.array([None], pa.string())], LIST, [["a"], None]),
         ([pa.array([None], pa.string()), pa.array([0.5])], pa.float64(), [None, 0.5]),
         ([pa.array([], pa.string()), pa.array([3])], pa.int64(), [3]),
@@ -50,6 +51,11 @@ def test_types_widen_and_end_as_text(tmp_path: Path, columns: list[Any], type_: 
         parts = [conform(tables.read(path), schema) for path in paths]
         assert pa.concat_tables([table for table, _ in parts])["x"].to_pylist() == values[::order]
         assert [lost for _, lost in parts] == [{}] * len(paths)
+
+
+def test_a_type_that_all_shards_declare_is_kept_without_values(tmp_path: Path) -> None:
+    empty = pa.array([None], pa.float32())
+    assert common_schema(written(tmp_path, empty, empty, None)).field("x").type == pa.float32()
 
 
 def test_values_without_a_place_are_counted() -> None:

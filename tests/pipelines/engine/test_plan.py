@@ -29,9 +29,9 @@ def stale(dataset: Dataset, *overrides: str) -> set[str]:
 
 def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
     steps = plan(load(dataset.config))
-    one = ["fit", "partition", "measure", "layers", "label", "evaluate"]
+    one = ["columns", "fit", "partition", "measure", "layers", "label", "evaluate"]
     once = dict.fromkeys((*one, *SHOWN), 1) | {"thumbnails": 3}
-    making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
+    making = ["import", "columns", "fit", "project", "partition", "measure", "layers", "assign"]
     names = [*making, "vote", "label", "labels", "evaluate", *SHOWN]
     assert [step.name for step in steps] == names
     assert {step.name: len(step.tasks) for step in steps} == dict.fromkeys(names, 3) | once
@@ -41,7 +41,7 @@ def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
 
 def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -> None:
     steps = plan(load(dataset.config, ["label=null", "evaluate=null"]))
-    making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
+    making = ["import", "columns", "fit", "project", "partition", "measure", "layers", "assign"]
     assert [step.name for step in steps] == [
         *making,
         "label",
@@ -60,7 +60,7 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
         ("root=elsewhere", set()),
         ("label.top=3", {"vote", "label", "labels", "report", "plots"}),
         ("label.min_confidence=0.2", {"label", "labels", "report", "plots"}),
-        ("evaluate.names=class", {"evaluate_names", "report"}),
+        ("evaluate.names=url", {"evaluate_names", "report"}),
         ("evaluate.baseline_sample=50", {"evaluate", "report"}),
         ("name=other", {"report", "plots"}),
         ("report.images=false", {"thumbnails", "report", "plots"}),
@@ -113,10 +113,10 @@ def test_another_edition_of_a_word_list_makes_its_words_stale(
 def test_upstream_of_named_steps(dataset: Dataset) -> None:
     steps = {step.name: step.stage for step in plan(load(dataset.config))}
     assert upstream(["project"], steps) == ["import", "fit", "project"]
-    making = ["import", "fit", "project", "partition", "measure", "layers", "assign"]
+    making = ["import", "columns", "fit", "project", "partition", "measure", "layers", "assign"]
     assert upstream(["label"], steps) == [*making, "vote", "label"]
     assert upstream([], steps) == list(steps)
-    with pytest.raises(ConfigError, match="there is no step 'projct' in this run; its steps are import, fit"):
+    with pytest.raises(ConfigError, match="there is no step 'projct' in this run; its steps are import, columns, fit"):
         upstream(["projct"], steps)
 
 

@@ -16,7 +16,7 @@ from cpp.export.dataset import Format
 from cpp.export.rows import Filter
 from pipelines.commands.export import Summary, go
 from pipelines.commands.export_plan import Wanted
-from pipelines.config.errors import UsageError
+from pipelines.config.errors import ConfigError, UsageError
 from pipelines.config.load import load
 from pipelines.engine.stage import Context, Work
 from pipelines.run import AccountingError, Run
@@ -156,9 +156,8 @@ def test_a_column_of_similarities_is_a_part_of_the_score(done: Dataset) -> None:
     found = read(done, "outliers")
     labels = read(done, "assignments")["label"]
     assert found.groupby(labels)["caption"].mean().is_monotonic_decreasing  # the less it fits, the odder
-    run = Run(load(done.config, ["curate.outliers={similarity: none_such}"]), ["outliers"], local=True)
-    assert not run.go()
-    assert "no image has a number in the metadata column 'none_such'" in str(run.outcomes["scales"].failed[0].error)
+    with pytest.raises(ConfigError, match="curate.outliers.similarity is 'none_such', and no image has"):
+        Run(load(done.config, ["curate.outliers={similarity: none_such}"]))
     run = Run(load(done.config, ["curate.outliers={similarity: url}"]), ["outliers"], local=True)
     assert not run.go()
     assert "'url' holds string, not numbers" in str(run.outcomes["oddities"].failed[0].error)

@@ -38,7 +38,7 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert run.go()
     assert run.outcomes["encode"].counts == Counts(160, 160, 0)
     assert list(run.outcomes) == [
-        "encode", "fit", "project", "partition", "measure", "layers", "assign",
+        "encode", "columns", "fit", "project", "partition", "measure", "layers", "assign",
         "words", "vote", "label", "labels", "evaluate",
         "examples", "map", "thumbnails", "confusion", "report", "plots",
     ]  # fmt: skip

@@ -104,7 +104,7 @@ def test_captions_tell_clusters_apart_without_a_text_tower(dataset: Dataset) -> 
         pq.write_table(table.append_column("said", pa.array(texts).dictionary_encode()), path)
     done = run(dataset, "label.captions=said")
     assert done.ok
-    assert list(done.outcomes)[7:10] == ["phrases", "mine", "captions"]
+    assert list(done.outcomes)[8:11] == ["phrases", "mine", "captions"]
     assert pd.read_parquet(dataset.root / "captions")["images"].sum() == 160
 
 
@@ -203,17 +203,11 @@ def test_words_without_vectors_need_a_text_tower(dataset: Dataset, word: str) ->
         plan(load(dataset.config, [f"label.vocabulary=[words, {word}]", "label.captions=url"]))
 
 
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        ("said", "label.captions: no phrase of the metadata column 'said' occurs with 5 images"),
-        ("label", "label.captions: the metadata column 'label' holds int64, it must be text or lists of text"),
-    ],
-)
-def test_columns_that_are_no_captions_are_named(pictures: Dataset, column: str, said: str) -> None:
-    done = run(pictures, f"label.captions={column}")
+def test_columns_that_are_no_captions_are_named(pictures: Dataset) -> None:
+    done = run(pictures, "label.captions=label")
     errors = [result.error or "" for outcome in done.outcomes.values() for result in outcome.failed]
-    assert any(said in error for error in errors)
+    message = "label.captions: the metadata column 'label' holds int64, it must be text or lists of text"
+    assert any(message in error for error in errors)
     assert done.outcomes["label"].waits_for is None or not done.ok
 
 
