@@ -106,6 +106,6 @@ def _columns(path: str) -> list[tuple[str, pa.DataType, int | None]]:
         largest = 0
         if pa.types.is_integer(field.type):
             largest = max((max(abs(s.min), abs(s.max)) for s in known if s.has_min_max), default=0)
-        empty = not footer.num_rows or nulls == footer.num_rows
+        empty = pa.types.is_null(field.type) or nulls == footer.num_rows  # of no rows too
         result.append((field.name, field.type, None if empty else int(largest)))
     return result

@@ -198,6 +198,6 @@ def growth(config: Config) -> Iterator[str]:
     if lost := drift.get("lost"):
         columns = ", ".join(f"{column} ({count:,} values)" for column, count in lost.items())
         yield (
-            f"metadata that does not fit the columns of the run is only in {config.root}/features: {columns}; a new run "
-            "over all inputs takes it in"
+            f"metadata that does not fit the columns of the run is only in {config.root}/features: {columns}; "
+            "a new run over all inputs takes it in"
         )

@@ -36,6 +36,7 @@ def written(folder: Path, *columns: Any) -> list[str]:
         ([pa.array([["a", "é"]], LIST), pa.array([1])], pa.string(), ['["a", "\\u00e9"]', "1"]),
         ([pa.array([["a"]], LIST), pa.array([None], pa.string())], LIST, [["a"], None]),
         ([pa.array([None], pa.string()), pa.array([0.5])], pa.float64(), [None, 0.5]),
+        ([pa.nulls(1), pa.array([0.5])], pa.float64(), [None, 0.5]),
         ([pa.array([], pa.string()), pa.array([3])], pa.int64(), [3]),
         ([None, pa.array(["hello"])], pa.string(), [None, "hello"]),
         ([pa.array([None], pa.string()), pa.array([None], pa.string())], pa.string(), [None, None]),
