@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from operator import attrgetter
 
 from cpp.files.filesystem import REQUESTS, is_storage_error
 from cpp.files.iterables import map_threads
 from cpp.sources import table_rows
-from cpp.sources.samples import RESERVED
+from cpp.sources.samples import column_titles
 from cpp.sources.table import TableShard
 from cpp.store.results import File
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 
-UNKNOWN = re.compile(rf"{RESERVED.pattern}|source_.*|path")  # columns that headers do not tell: they may be renamed
+NOT_IN_HEADERS = ("key", "path")  # of results, and of Hugging Face's struct{bytes, path}
 
 
-def check(config: Config, existing: Collection[str], unknown: str | re.Pattern[str] = "key") -> None:
+def check(config: Config, existing: Collection[str], others: Collection[str] = ("key",)) -> None:
     """ConfigError, naming every key, if the metadata of all images lacks a column that the configuration names.
 
-    Columns that match the pattern `unknown` are not checked.
+    The columns `others` are not checked.
     """
     columns = [column for column in existing if column != "image_shard"]
     faults = [
         f"{key} is {column!r}, and no image has a metadata column of this name: "
         + (f"take one of {', '.join(columns)}, or remove the key" if columns else "there are none: remove the key")
         for key, column in config.metadata_columns.items()
-        if column not in existing and not re.fullmatch(unknown, column)
+        if column not in existing and column not in others
     ]
     if faults:
         raise ConfigError("\n".join(faults))
@@ -41,8 +41,9 @@ def check_inputs(config: Config, files: Mapping[str, Mapping[str, File]]) -> Non
     Reads headers until all columns are found. A header that cannot be read proves nothing: its shard fails later.
     """
     existing = dict[str, None]()
-    missing = {column for column in config.metadata_columns.values() if not re.fullmatch(UNKNOWN, column)}
-    for columns in map_threads(_columns, _tables(config, files) if missing else (), REQUESTS, REQUESTS):
+    missing = set(config.metadata_columns.values()).difference(NOT_IN_HEADERS)
+    inputs = _tables(config, files) if missing else ()
+    for columns in map_threads(partial(_columns, config), inputs, REQUESTS, REQUESTS):
         if columns is None:
             return
         existing |= dict.fromkeys(columns)
@@ -50,7 +51,7 @@ def check_inputs(config: Config, files: Mapping[str, Mapping[str, File]]) -> Non
         if not missing:
             return
     if existing:
-        check(config, list(existing), UNKNOWN)
+        check(config, list(existing), NOT_IN_HEADERS)
 
 
 def _tables(config: Config, files: Mapping[str, Mapping[str, File]]) -> Iterator[str | TableShard]:
@@ -62,7 +63,7 @@ def _tables(config: Config, files: Mapping[str, Mapping[str, File]]) -> Iterator
             yield next(shards)
 
 
-def _columns(table: str | TableShard) -> list[str] | None:
+def _columns(config: Config, table: str | TableShard) -> list[str] | None:
     """The metadata columns that a table leads to, by its header; None if it has no header or cannot be read."""
     try:
         kinds = table_rows.columns(table if isinstance(table, str) else table.table)
@@ -70,7 +71,8 @@ def _columns(table: str | TableShard) -> list[str] | None:
         if isinstance(error, ValueError) or is_storage_error(error):
             return None
         raise
-    names = [name for name in kinds if not RESERVED.fullmatch(name)]
     if isinstance(table, TableShard):
-        names = [name for name in names if kinds[name] is not table_rows.Kind.BYTES and name != table.key]
-    return names if kinds else None
+        names = [name for name, kind in kinds.items() if kind is not table_rows.Kind.BYTES and name != table.key]
+    else:
+        names = [name for name in kinds if not (config.import_ and name == config.import_.key == "key")]
+    return list(column_titles(names).values()) if kinds else None
