@@ -6,9 +6,10 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,8 +50,8 @@ def start(resources: Resources) -> None:
     if resources.ray_address is None:
         if missing := list(machine.missing_resources(resources)):
             raise ResourceError("\n".join(missing))
-        # Ray would put the driver's working directory first on the workers' sys.path, where a user's own folder
-        # `pipelines` would shadow this package. It leaves that out for jobs of a client, and reads PYTHONPATH.
+        # Ray puts the driver's working directory first on the workers' sys.path, where a user's own folder `pipelines`
+        # would shadow this package. It leaves that out for jobs of a client, and reads PYTHONPATH.
         job, others = JobConfig(_client_job=True), os.environ.get("PYTHONPATH", "").split(os.pathsep)
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(CODE), *filter(None, others)]))
         with _keep_sigterm_handler():
@@ -59,7 +60,8 @@ def start(resources: Resources) -> None:
     _check_port(resources.ray_address)
     packages = [str(CODE / name) for name in ("cpp", "pipelines")]  # so that the nodes run the driver's code
     try:
-        with _keep_sigterm_handler():
+        # the working directory that Ray puts on the workers' sys.path is an empty one that is gone then
+        with _keep_sigterm_handler(), tempfile.TemporaryDirectory() as empty, chdir(empty):
             ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _unreachable(resources.ray_address, error) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray._common.usage import usage_lib
+from ray.cluster_utils import Cluster
 
 from cpp.files.tables import Counts
 from cpp.store.local import Store
@@ -25,6 +26,7 @@ from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
 from tests.support.datasets import Dataset
+from tests.support.ray_nodes import SMALL
 from tests.support.runs import files
 from tests.support.source_tree import ROOT
 
@@ -221,13 +223,32 @@ def test_more_workers_than_cpus_are_refused(dataset: Dataset) -> None:
         Run(load(dataset.config, ["resources.workers=9000", "name=again"])).go()
 
 
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    node = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **SMALL})
+    yield node
+    node.shutdown()
+
+
 def test_folders_of_the_user_do_not_shadow_the_packages(dataset: Dataset, tmp_path: Path) -> None:
-    """The console script on Ray, in a folder with packages of the same names. -P is how a console script starts."""
+    """On a local Ray instance."""
+    run_beside_packages_of_the_same_names(dataset, tmp_path)
+
+
+@pytest.mark.slow
+def test_folders_of_the_user_do_not_shadow_the_packages_on_a_cluster(
+    dataset: Dataset, tmp_path: Path, cluster: Cluster
+) -> None:
+    run_beside_packages_of_the_same_names(dataset, tmp_path, "--set", f"resources.ray_address={cluster.address}")
+
+
+def run_beside_packages_of_the_same_names(dataset: Dataset, tmp_path: Path, *more: str) -> None:
+    """Run the console script in a folder with packages `cpp` and `pipelines`; -P is how a console script starts."""
     for name in ("cpp", "pipelines"):
         (tmp_path / "work" / name).mkdir(parents=True)
         (tmp_path / "work" / name / "__init__.py").write_text("raise RuntimeError('shadowed')")
     program = [sys.executable, "-P", "-c", "from pipelines.__main__ import main; main()"]
-    arguments = ["run", str(dataset.config), "project", "--set", "resources.workers=1"]
+    arguments = ["run", str(dataset.config), "project", "--set", "resources.workers=1", *more]
     ended = subprocess.run(
         [*program, *arguments],
         check=False,
