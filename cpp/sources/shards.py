@@ -6,6 +6,7 @@ times of change (or etags) of its files. Paths are those of `cpp.sources.paths`.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from cpp.sources.formats import TARS, tar_stem
 from cpp.sources.ignored import NO_ROWS, FileCounts
 from cpp.sources.listing import Listing, cut, list_folder
 from cpp.sources.paths import HTTP, Entry, expand, siblings
-from cpp.sources.samples import Sample
+from cpp.sources.samples import Sample, distinct_keys
 from cpp.sources.table import TableShard
 from cpp.sources.table_rows import EXTENSIONS, Kind, describe
 from cpp.sources.tar import TarShard
@@ -115,11 +116,9 @@ def select_samples(shard: str | ImageShard, keys: frozenset[str], max_bytes: int
 
 
 def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
-    seen = Counter[str]()
-    for sample in samples:
-        seen[sample.key] += 1
-        repeat = seen[sample.key]
-        yield sample if repeat == 1 else replace(sample, key=f"{sample.key}#{repeat}")
+    one, other = itertools.tee(samples)
+    for sample, key in zip(one, distinct_keys(sample.key for sample in other), strict=True):
+        yield sample if key == sample.key else replace(sample, key=key)
 
 
 def _first_key(key: str) -> str:

@@ -15,17 +15,20 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
 from cpp.demo.dataset import ASSETS
-from cpp.sources.shards import read_images
+from cpp.sources.samples import Reason
+from cpp.sources.shards import read_images, read_samples
 from pipelines.config.errors import UserError
 from pipelines.config.load import load
 from pipelines.run import Run
-from tests.support.odd_inputs import Generator, OddInput, number
+from tests.support.odd_inputs import Generator
+from tests.support.odd_parts import OddInput, number
 
 
 def check(folder: Path, seed: int) -> str:
@@ -50,16 +53,23 @@ def check(folder: Path, seed: int) -> str:
             raise AssertionError(f"the error should be: {odd.error}") from error
     else:
         compare(odd, Path(root))
+        if odd.texts:
+            samples = [row for file in run.files["images"].values() for row in read_samples(file.path)]
+            assert odd.texts <= {value for row in samples for value in row.metadata.values()}
     return str(odd.section["format"])
 
 
 def compare(odd: OddInput, root: Path) -> None:
     """Compare the tables of a run with what must come out of its input."""
-    features = [row for path in sorted(root.glob("features/*.parquet")) for row in pq.read_table(path).to_pylist()]
-    rejected = [row for path in sorted(root.glob("rejected/*.parquet")) for row in pq.read_table(path).to_pylist()]
+    features, rejected = _rows(root / "features"), _rows(root / "rejected")
     assert odd.error is None, f"no error, expected: {odd.error}"
-    assert len(features) == len(odd.captions), f"{len(features)} rows, {len(odd.captions)} pictures"
-    assert len(rejected) == odd.rejected, f"{len(rejected)} rejected rows, expected {odd.rejected}"
+    if odd.texts is None:
+        assert len(features) == len(odd.captions), f"{len(features)} rows, {len(odd.captions)} pictures"
+        assert len(rejected) == odd.rejected, f"{len(rejected)} rejected rows, expected {odd.rejected}"
+    else:
+        n_pictures = len(features) + sum(row["reason"] != Reason.NO_IMAGE for row in rejected)
+        assert n_pictures == len(odd.captions), f"{n_pictures} rows of pictures, {len(odd.captions)} pictures"
+        assert len({row["key"] for row in features}) == len(features), "a key repeats"
     captions = dict[int, str | None]()
     for shard in {row["image_shard"] for row in features}:
         rows = [row for row in features if row["image_shard"] == shard]
@@ -68,9 +78,21 @@ def compare(odd: OddInput, root: Path) -> None:
             identity = number(Image.open(io.BytesIO(images[row["key"]])))
             assert identity not in captions, f"picture {identity} is in two rows, the second is {row['key']}"
             captions[identity] = row.get("caption")
+    if odd.texts is not None:  # which of them are rejected, and which text is whose, depends on many rules
+        assert captions.keys() <= odd.captions.keys()
+        return
     wrong = {i: (captions.get(i), caption) for i, caption in odd.captions.items() if captions.get(i) != caption}
     assert not wrong, f"captions (got, expected) by picture: {wrong}"
     assert captions.keys() == odd.captions.keys()
+    if odd.section["format"] == "folder":
+        sizes = Counter(row["file"] for row in (*features, *rejected))
+        assert max(sizes.values()) <= odd.section["shard_size"], f"shards are too large: {sizes}"
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the tables in a folder, each with the name of its `file`."""
+    files = sorted(folder.glob("*.parquet"))
+    return [{**row, "file": path.name} for path in files for row in pq.read_table(path).to_pylist()]
 
 
 def main() -> int:
