@@ -77,11 +77,7 @@ class Generator(Tables):
         """The members of a sample, counted in `result`."""
         self.next += 1
         folder = self.random.choice(["", "", "./", "a/b.c/"])
-        alone = self.chance(
-            0.1
-        )  # texts without a picture; `a.1.txt` would be of a neighbour `a.2.jpg`, its sample is `a`
-        stems = [f"{self.next:06d}", f"Über {self.next}"]
-        stems += [f"photo.{self.next}", f"A.b.{self.next}"] if not alone else []
+        stems = [f"{self.next:06d}", f"photo.{self.next}", f"Über {self.next}", f"A.b.{self.next}"]
         stem = folder + self.random.choice(stems)
         good, caption = self.chance(0.85), self.text().strip() if self.chance(0.8) else None
         identity, suffix, data = self.picture()
@@ -91,9 +87,9 @@ class Generator(Tables):
             content: Any = {"caption": caption, "n": self.random.choice([1, 2.5, "x", None, True, ["a"]])}
             as_text = self.chance(0.5)
             texts = [(f"{stem}.txt", caption.encode()) if as_text else (f"{stem}.json", json.dumps(content).encode())]
-        if alone:
-            result.rejected += bool(texts)
-            yield from texts
+        if self.chance(0.1):  # a text alone; beside `photo.1.jpg`, `photo.2.txt` would be of the sample `photo`
+            result.rejected += 1
+            yield f"alone-{self.next}.txt", b"a text"
             return
         if good:
             result.captions[identity] = caption
