@@ -70,6 +70,7 @@ def prepare(folder: Path, shards: int) -> None:
     tree = {"merged": np.zeros((0, 2), np.int64), "bits": np.zeros(K), "draws": np.zeros((1, K)), "clusters": layers}
     about = {"main": K, "layers": [COARSE, K], "e": 0.1}
     save_file(tree, folder / "tree", metadata={"tree": json.dumps(about)})
+    tables.write(pa.schema([("image_shard", pa.string())]).empty_table(), folder / "columns")
     (folder / "words").mkdir(exist_ok=True)
     (folder / "words/names.txt").write_text("\n".join(f"thing {i}" for i in range(WORDS)) + "\n")
     np.save(folder / "words/embeddings.npy", centres[:WORDS].astype(np.float16))
@@ -98,7 +99,9 @@ def run(folder: Path, name: str, shards: int) -> None:
             str(folder / kind / f"{shard}{suffix.get(kind, '.parquet')}") if kind in SHARDWISE else str(folder / kind)
         )
 
-    there = {"votes", "likeness", "vocabulary"} | SHARDWISE | {"head", "groups", "tree", "moments", "clusters"}
+    there = (
+        {"votes", "likeness", "vocabulary"} | SHARDWISE | {"head", "groups", "tree", "columns", "moments", "clusters"}
+    )
     whole = {k: [path(k, s) for s in called] if k in SHARDWISE else [path(k, "")] for k in stage.whole if k in there}
     if "vocabulary" in whole:
         whole["vocabulary"] = [str(folder / "words")]
