@@ -24,6 +24,7 @@ from cpp.clustering.choose_k import build_layers
 from cpp.clustering.partition import BATCH, HALF_STEPS, Method, fine_groups
 from cpp.nearest import Nearest
 from cpp.rate_reduction import fit, recipes
+from cpp.rate_reduction.copies import distinct_rows
 from cpp.rate_reduction.head import Codes, Head
 from cpp.rate_reduction.sinkhorn import membership
 
@@ -44,8 +45,9 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
     Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]`, float32 unit rows in the
     space of codes, and `center_labels_` `[F]`, the cluster of each centre: one centre per cluster if K was given,
-    several otherwise; `choice_`, the choice of K; `tree_`, the merge tree of the centres, whose `cut(K)` gives
-    `center_labels_` for another K; `head_`, `loss_` (the record of the training), `n_features_in_`.
+    several otherwise; `n_copies_`, the number of rows that are copies of others and do not count in the choice of K
+    (`cpp.rate_reduction.copies`); `choice_`, the choice of K; `tree_`, the merge tree of the centres, whose `cut(K)`
+    gives `center_labels_` for another K; `head_`, `loss_` (the record of the training), `n_features_in_`.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         settings = RECIPES[self.recipe](**(self.settings or {}))
         seed = int(check_random_state(self.random_state).randint(2**31))
         K = None if self.n_clusters is None else int(self.n_clusters)
-        self.head_, self.loss_ = fit.fit(rows, settings, K, seed, self.device)
+        distinct = distinct_rows(rows, self.device == "cuda")
+        self.head_, self.loss_ = fit.fit(rows, settings, K, seed, self.device, distinct=distinct)
         codes = self.head_.project(rows, BATCH)
         groups = fine_groups(
             codes,
+            distinct,
             n_clusters=K,
             method=self.method,
             eta=self.eta,
@@ -93,8 +97,9 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             seed=seed,
             gpu=self.device == "cuda",
         )
-        parts, _ = groups.moments([codes.Z.numpy()], BATCH, self.device == "cuda")
-        layers = build_layers(groups, parts, K, [])
+        measured = groups.moments([codes.Z.numpy()], BATCH, self.device == "cuda")
+        layers = build_layers(groups, measured.moments, K, [])
+        self.n_copies_ = measured.copies
         self.tree_, self.choice_, self.n_clusters_ = layers.tree, layers.choice, layers.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, layers.clusters[layers.main]
         self.labels_ = self._nearest(codes)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 EXACT = 16_384  # largest number of centroids searched exhaustively, at 20,000 rows per second and core
 LISTS = 24  # lists searched by a query; tests/bench/RESULTS.md has the recall
+COARSE = 4  # lists searched for copies, which are nearly always in one list
 TIE = 1e-6  # cosine difference within which two centroids count as equally near
 SAMPLE = 256  # rows on which the recall of a search is measured
 
@@ -104,6 +105,28 @@ def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
     return others
 
 
+def closest_rows(X: Floats, k: int, gpu: bool = False) -> tuple[Floats, NDArray[np.int64]]:
+    """Squared distances to the `k` other rows nearest to each row of `X`, nearest first, and their numbers, `[n, k]`.
+
+    On a CPU, more than `EXACT` rows are searched in an inverted file, which finds rows that are very near, but misses
+    some of the others: their places hold infinity and the row itself. ValueError unless 1 <= k < n.
+    """
+    if not 1 <= k < len(X):
+        raise ValueError(f"k is {k}, must be from 1 to the number of other rows, {len(X) - 1}")
+    rows, numbers = _rows(X), np.arange(len(X))[:, None]
+    if gpu or len(X) <= EXACT:
+        index: Any = faiss.IndexFlatL2(X.shape[1])
+        index = faiss.index_cpu_to_all_gpus(index) if gpu else index
+        index.add(rows)
+    else:
+        index = _lists(rows, faiss.METRIC_L2, COARSE)
+    squared, near = index.search(rows, k + 1)
+    own = near == numbers
+    own[~own.any(axis=1), k] = True  # a row with more than k copies need not be among its own nearest
+    others, near = squared[~own].reshape(len(X), k), near[~own].reshape(len(X), k)
+    return np.where(near < 0, np.inf, others), np.where(near < 0, numbers, near)
+
+
 def pairs_from(A: Floats, B: Floats, lowest: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """All pairs of row `i` of `A` and row `j` of `B` with inner product >= `lowest`: i, j and it, in order of `i`."""
     below = float(np.nextafter(np.float32(lowest), np.float32(-1)))  # the bound of FAISS is exclusive
@@ -129,11 +152,12 @@ def _exact(X: Floats, gpu: bool) -> Any:
     return index
 
 
-def _lists(X: Floats) -> Any:
+def _lists(X: Floats, metric: int = faiss.METRIC_INNER_PRODUCT, probes: int = LISTS) -> Any:
     """An inverted file of the rows, independent of the number of threads."""
-    index: Any = faiss.index_factory(X.shape[1], f"IVF{int(2 * len(X) ** 0.5)},Flat", faiss.METRIC_INNER_PRODUCT)
-    index.nprobe = LISTS
-    index.cp.seed, index.cp.spherical, index.cp.min_points_per_centroid = 0, True, 1
+    index: Any = faiss.index_factory(X.shape[1], f"IVF{int(2 * len(X) ** 0.5)},Flat", metric)
+    index.nprobe = probes
+    index.cp.seed, index.cp.min_points_per_centroid = 0, 1
+    index.cp.spherical = metric == faiss.METRIC_INNER_PRODUCT
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

@@ -80,7 +80,7 @@ def choose_k(tree: Tree, replicates: Sequence[Tree]) -> Choice:
     candidates = [tree.best, *(replicate.best for replicate in replicates)]
     low, high = min(candidates), max(candidates)
     others = [K for K in _minima(tree)[1:] if low <= K <= high]
-    sentence = f"The coding length is least at K = {tree.best}"
+    sentence = f"The coding length is least at {tree.best} clusters"
     if tree.best == tree.n_groups > 1:
         sentence += ", the number of fine groups; raise partition.fine to test a larger K."
     elif high > FLAT * low:

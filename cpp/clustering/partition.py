@@ -10,7 +10,8 @@ arXiv 2306.05272, section 3.3; candidates for K: section 3.4 and algorithm 3 the
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,14 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpp.clustering.coding_length import coding_length, exclude_isolated, lossy_bits
-from cpp.nearest import Nearest, kmeans
+from cpp.nearest import TIE, Nearest, kmeans
 from cpp.rate_reduction.coding_rate import Moments
+from cpp.rate_reduction.copies import Distinct
 from cpp.rate_reduction.head import Codes
 from cpp.rate_reduction.sinkhorn import membership
 
 PARTS = 5  # into which the rows of each group are dealt out; each jackknife replicate leaves out one of them
 HELD = 2**25  # floats of rows that are collected before their moments are added
 REACH = 0.001  # share of the grouped rows whose cosine to their centroid is below `reach`
+HALF = 1e-4  # error of the cosine of a unit row that is read as float16
 HALF_STEPS = 5  # Sinkhorn half-steps, as in the paper
 SCORED = 4096  # rows for a silhouette
 LEAD = 0.02  # silhouette by which spectral clustering must lead; with less the choice would depend on the seed
@@ -35,12 +38,22 @@ BATCH = 65536
 Method = Literal["auto", "kmeans", "spectral"]
 
 
+class Measured(NamedTuple):
+    """Moments of fine groups, by part, over the rows that count, and the numbers of all rows and of copies."""
+
+    moments: Moments
+    rows: int
+    copies: int
+
+
 class FineGroups(NamedTuple):
     """Fine groups of a sample, and the space and distortion in which their coding lengths are measured.
 
     `centroids` float32 `[F, d]`, unit rows; `basis` float32 `[d, p]`, the leading directions; `e` the squared
     distortion in their space. A row whose cosine to its centroid is below `reach` is left out of the lengths.
     `silhouettes` are those of the methods that were compared, `candidates` the published length in bits of each K.
+    `repeated` float32 `[r, d]` are the codes that stand for several rows of the sample, and `copy_reach` `[r]` the
+    cosines from which a row is a copy of each.
     """
 
     centroids: NDArray[np.float32]
@@ -50,17 +63,20 @@ class FineGroups(NamedTuple):
     method: Method
     silhouettes: dict[str, float]
     candidates: dict[int, float]
+    repeated: NDArray[np.float32]
+    copy_reach: NDArray[np.float32]
 
-    def moments(self, blocks: Iterable[NDArray[np.float32]], batch: int, gpu: bool = False) -> tuple[Moments, int]:
-        """Return the moments of the groups over blocks of unit rows `[n, d]`, and the number of all rows.
+    def moments(self, blocks: Iterable[NDArray[np.float32]], batch: int, gpu: bool = False) -> Measured:
+        """Return the moments of the groups over blocks of unit rows `[n, d]`, in which copies count once.
 
-        Part p of group k is group `PARTS` k + p of the moments. Rows are collected and added `HELD` floats at a time,
-        because an addition visits every group.
+        Rows near a repeated code are replaced by this code. Part p of group k is group `PARTS` k + p of the moments.
+        Rows are collected and added `HELD` floats at a time, because an addition visits every group.
         """
         nearest = Nearest(self.centroids, gpu)
         parts = Moments.zeros(len(self.centroids) * PARTS, self.basis.shape[1])
         held, rows, counted = list[tuple[Tensor, Tensor]](), 0, 0
-        for Z in blocks:
+        once = _Once(self, batch, gpu)
+        for Z in itertools.chain(map(once.without_copies, blocks), once.replacements()):
             assigned = nearest(Z, batch)
             close = assigned.score >= self.reach
             part = assigned.group[close] * PARTS + (np.arange(close.sum()) + counted) % PARTS
@@ -71,11 +87,38 @@ class FineGroups(NamedTuple):
                 held = []
         if held:
             parts.add_(*map(torch.cat, zip(*held, strict=True)))
-        return parts, rows
+        return Measured(parts, rows + once.copies, once.copies)
+
+
+class _Once:
+    """Takes the copies of repeated codes out of blocks of rows, and counts them."""
+
+    def __init__(self, groups: FineGroups, batch: int, gpu: bool) -> None:
+        self.repeated, self.reach, self.batch = groups.repeated, groups.copy_reach, batch
+        self.rows = np.zeros(len(self.repeated), np.int64)
+        self.nearest = Nearest(self.repeated, gpu) if len(self.repeated) else None
+
+    def without_copies(self, Z: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.nearest is None:
+            return Z
+        unit = Z / np.linalg.norm(Z, axis=1, keepdims=True).clip(1e-12)  # rows of float16 are not exactly unit rows
+        code = self.nearest(unit, self.batch)
+        is_copy = code.score >= self.reach[code.group]
+        self.rows += np.bincount(code.group[is_copy], minlength=len(self.rows))
+        return Z[~is_copy]
+
+    def replacements(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the repeated codes of the blocks so far, each once."""
+        yield self.repeated[self.rows > 0]
+
+    @property
+    def copies(self) -> int:
+        return int(self.rows.sum() - np.count_nonzero(self.rows))
 
 
 def fine_groups(
     codes: Codes,
+    distinct: Distinct | None = None,
     *,
     n_clusters: int | None = None,
     fine: int | None = None,
@@ -90,30 +133,56 @@ def fine_groups(
 ) -> FineGroups:
     """Partition unit rows into `n_clusters` groups by `partition`, or into `fine` groups from which K is chosen later.
 
-    Fine groups leave out isolated rows, because each would be a cluster by itself. The others form `fine` groups, or
-    one for eight rows and at most 2,048, by k-means if `method` is "auto". With `candidates`, the number of
-    groups is the candidate whose partition of all rows has the least published length. `distortion` replaces the
-    measured noise. ValueError as in `partition`.
+    Copies count once: only the rows in `distinct` are partitioned, and there are never more groups than these. Fine
+    groups leave out isolated rows, because each would be a cluster by itself. The others form `fine` groups, or one for
+    eight rows and at most 2,048, by k-means if `method` is "auto". With `candidates`, the number of groups is the
+    candidate whose partition of all rows has the least published length. `distortion` replaces the measured noise.
+    ValueError as in `partition`.
     """
+    if n_clusters is not None and not 1 <= n_clusters <= len(codes.Z):
+        raise ValueError(
+            f"partition.n_clusters is {n_clusters}, must be from 1 to the number of sample rows, {len(codes.Z)}"
+        )
+    repeated, copy_reach = _repeated(codes.Z, distinct)
+    codes = codes if distinct is None else codes.rows(distinct.rows)
     split = functools.partial(partition, eta=eta, landmarks=landmarks, seed=seed, gpu=gpu)
     basis = principal_directions(codes.Z, directions)
     kept, noise = exclude_isolated(codes.Z @ basis, gpu)
-    e, reach, lengths = distortion or noise, -1.0, dict[int, float]()
+    e, lengths = distortion or noise, dict[int, float]()
     n_groups = None if fine else n_clusters
     if n_groups is None and candidates:
-        for K in sorted(set(candidates)):
+        for K in sorted({min(K, len(codes.Z)) for K in candidates}):
             group = torch.from_numpy(split(codes, K, method).group)
             lengths[K] = coding_length(Moments.of(codes.Z @ basis, group, K), e, lossy_bits)
         n_groups = min(lengths, key=lengths.__getitem__)
     if n_groups is None:
         codes = codes.rows(kept)
-        n_groups = min(fine or max(1, min(len(codes.Z) // 8, 2048)), len(codes.Z))
+        n_groups = fine or max(1, min(len(codes.Z) // 8, 2048))
         method = "kmeans" if method == "auto" else method
+    n_groups = min(n_groups, len(codes.Z))
     grouping = split(codes, n_groups, method)
     centres = centroids(codes.Z, grouping.group, n_groups)
-    if len(codes.Z) < len(kept):
-        reach = float(np.quantile(Nearest(centres, gpu)(codes.Z.numpy(), BATCH).score, REACH))
-    return FineGroups(centres, basis.numpy(), e, reach, grouping.method, grouping.silhouettes, lengths)
+    reach = _reach(centres, codes.Z, gpu) if len(codes.Z) < len(kept) else -1.0
+    return FineGroups(
+        centres, basis.numpy(), e, reach, grouping.method, grouping.silhouettes, lengths, repeated, copy_reach
+    )
+
+
+def _reach(centres: NDArray[np.float32], Z: Tensor, gpu: bool) -> float:
+    """The cosine to its centre that all but `REACH` of the rows have."""
+    return min(float(np.quantile(Nearest(centres, gpu)(Z.numpy(), BATCH).score, REACH)), 1 - HALF)
+
+
+def _repeated(Z: Tensor, distinct: Distinct | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The codes that stand for several rows, and the least cosine of each to these rows, less a rounding error."""
+    if distinct is None:
+        return np.zeros((0, Z.shape[1]), np.float32), np.zeros(0, np.float32)
+    cosine = torch.cat(
+        [(Z[rows] * Z[distinct.rows[distinct.of[rows]]]).sum(1) for rows in torch.arange(len(Z)).split(BATCH)]
+    )
+    reach = np.ones(len(distinct.rows), np.float32)
+    np.minimum.at(reach, distinct.of, cosine.numpy())
+    return Z[distinct.rows[distinct.repeated]].numpy(), reach[distinct.repeated] - np.float32(TIE)
 
 
 class Grouping(NamedTuple):

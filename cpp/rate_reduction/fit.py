@@ -22,6 +22,7 @@ from torch.nn.functional import normalize
 
 from cpp.nearest import nearest_rows
 from cpp.rate_reduction.coding_rate import coding_rate, compressed_rate
+from cpp.rate_reduction.copies import Distinct, distinct_rows
 from cpp.rate_reduction.head import Codes, Head, LinearHead, TwoHeads
 from cpp.rate_reduction.recipes import Discriminant, Paper
 from cpp.rate_reduction.sinkhorn import membership
@@ -50,11 +51,14 @@ def fit(
     seed: int,
     device: str = "cpu",
     on_step: OnStep = None,
+    distinct: Distinct | None = None,
 ) -> tuple[Head, list[StepRecord]]:
     """Fit a head to the feature rows `X_nD` (float), and return it in eval mode with its loss record.
 
     `n_clusters` determines those settings of the discriminant that are None. `on_step` is called after every step or
-    round with its record and their total number. ValueError for fewer than two rows, non-finite rows or equal rows.
+    round with its record and their total number. The discriminant is solved for the rows in `distinct`, by default
+    those of `distinct_rows`; the paper's recipe trains on all. ValueError for fewer than two rows, non-finite rows or
+    equal rows.
     """
     if len(X_nD) < 2:
         raise ValueError(f"training needs at least 2 rows, got {len(X_nD)}")
@@ -68,7 +72,8 @@ def fit(
         )
     if isinstance(settings, Paper):
         return train(X_nD, settings, seed, device, on_step)
-    return solve(X_nD, settings, n_clusters, seed, device, on_step)
+    distinct = distinct or distinct_rows(X_nD, device == "cuda")
+    return solve(X_nD[distinct.rows], settings, n_clusters, seed, device, on_step)
 
 
 def solve(

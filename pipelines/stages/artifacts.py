@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from cpp.clustering.choose_k import Layers
-from cpp.clustering.partition import PARTS, FineGroups
+from cpp.clustering.partition import PARTS, FineGroups, Measured
 from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import NO_VOTES, SimilaritySums, Votes
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
 
 SHARD_BITS = 40  # the place of a row is its shard's number above these bits, and its row below them
+ARRAYS = ("centroids", "basis", "repeated", "copy_reach")  # of fine groups
 FACTS = ("score", "pixels", "caption")  # the columns that decide which of a group of duplicates is kept
 LOST = "cpp.lost"  # in the footer of ASSIGNMENTS: by column, the number of metadata values without a place there
 NOT_METADATA = re.compile(rf"key|{tables.EMBEDDING}(_\d+)?")  # columns of FEATURES that ASSIGNMENTS does not repeat
@@ -85,7 +86,7 @@ def read_main_clusters(context: Context) -> list[dict[str, Any]]:
 def write_groups(groups: FineGroups, path: Path) -> None:
     """Write fine groups: arrays as tensors, the other values as JSON in the metadata."""
     metadata = groups._asdict()
-    arrays = {name: np.ascontiguousarray(metadata.pop(name)) for name in ("centroids", "basis")}
+    arrays = {name: np.ascontiguousarray(metadata.pop(name)) for name in ARRAYS}
     save_file(arrays, path, metadata={"partition": json.dumps(metadata)})
 
 
@@ -96,10 +97,17 @@ def read_groups(context: Context) -> FineGroups:
     return FineGroups(**{name: values[name] for name in FineGroups._fields})
 
 
-def write_moments(moments: Moments, path: Path) -> None:
-    """Write the moments of fine groups, each in `PARTS` parts."""
+def write_moments(measured: Measured, path: Path) -> None:
+    """Write the moments of fine groups, each in `PARTS` parts, with the numbers of rows and copies as metadata."""
+    moments, rows, copies = measured
     arrays = {"count": moments.count_K, "sum": moments.sum_Kd, "gram": moments.gram_Kdd}
-    save_file({name: array.numpy() for name, array in arrays.items()}, path)
+    metadata = {"measured": json.dumps({"rows": rows, "copies": copies})}
+    save_file({name: array.numpy() for name, array in arrays.items()}, path, metadata=metadata)
+
+
+def read_copies(context: Context) -> dict[str, int]:
+    """The numbers of `rows` and of `copies` that the moments were measured on."""
+    return _metadata(context.file("moments"), "measured")
 
 
 def read_part_moments(context: Context) -> Moments:

@@ -15,6 +15,7 @@ from cpp.files import tables
 from cpp.files.common_schema import conform
 from cpp.files.tables import Counts
 from cpp.nearest import Nearest
+from cpp.rate_reduction.copies import distinct_rows
 from cpp.rate_reduction.head import Head
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
@@ -22,9 +23,9 @@ from pipelines.stages import artifacts, schemas
 
 
 class Partition(Stage):
-    """Partition the codes of a sample of FEATURES into fine groups, and measure their noise."""
+    """Partition the codes of a sample of FEATURES, without copies, into fine groups, and measure their noise."""
 
-    version = 3
+    version = 4
     products = (Product("groups", ".safetensors"),)
     whole = ("features", "head")
     gpu = True
@@ -43,8 +44,10 @@ class Partition(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         head = Head.load(context.file("head"), context.device)
+        rows, gpu = torch.from_numpy(X), context.device == "cuda"
         groups = fine_groups(
-            head.project(torch.from_numpy(X), context.batch),
+            head.project(rows, context.batch),
+            distinct_rows(rows, gpu),
             n_clusters=self.n_clusters,
             fine=self.fine,
             candidates=self.candidates,
@@ -54,7 +57,7 @@ class Partition(Stage):
             directions=self.directions,
             distortion=self.distortion,
             seed=self.seed,
-            gpu=context.device == "cuda",
+            gpu=gpu,
         )
         artifacts.write_groups(groups, out["groups"])
         message = f"partition: {len(groups.centroids):,} fine groups by {groups.method}"
@@ -67,9 +70,12 @@ class Partition(Stage):
 
 
 class Measure(Stage):
-    """Sum the moments of the fine groups over all CODES, exactly. Coding lengths, K and layers follow from them."""
+    """Sum the moments of the fine groups over all CODES, exactly, with copies of a row of the sample counted once.
 
-    version = 2
+    Coding lengths, K and layers follow from them.
+    """
+
+    version = 3
     products = (Product("moments", ".safetensors"),)
     whole = ("codes", "groups")
     gpu = True
@@ -77,10 +83,13 @@ class Measure(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         batches = tables.batches(context.whole["codes"], ["code"], context.prefetch)
         codes = (tables.matrix(batch["code"]).astype(np.float32) for batch in batches)
-        moments, rows = artifacts.read_groups(context).moments(codes, context.batch, context.device == "cuda")
-        artifacts.write_moments(moments, out["moments"])
-        if isolated := rows - int(moments.count_K.sum()):
+        measured = artifacts.read_groups(context).moments(codes, context.batch, context.device == "cuda")
+        moments, rows, copies = measured
+        artifacts.write_moments(measured, out["moments"])
+        if isolated := rows - copies - int(moments.count_K.sum()):
             print(f"measure: {isolated:,} of {rows:,} rows are far from every group and are not counted", flush=True)
+        if copies:
+            print(f"measure: {copies:,} of {rows:,} rows are copies of others; they count once for K", flush=True)
         return Counts(rows, rows)
 
 

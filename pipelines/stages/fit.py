@@ -20,7 +20,7 @@ from pipelines.stages import schemas
 class Fit(Stage):
     """Train the head on a sample of FEATURES."""
 
-    version = 1
+    version = 2
     products = (Product("head", ".safetensors"), Product("loss"))
     whole = ("features",)
     gpu = True

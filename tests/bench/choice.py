@@ -43,7 +43,7 @@ LANDMARKS = 8192
 def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
     """K with its interval, and the cluster of every row, as the estimator has them; at `factor` times the noise."""
     found = fine_groups(codes, landmarks=LANDMARKS, directions=32, seed=seed)
-    parts, _ = found.moments([codes.Z.numpy()], LANDMARKS)
+    parts = found.moments([codes.Z.numpy()], LANDMARKS).moments
     if bits is evidence_bits and factor == 1:
         built = build_layers(found, parts, None, [])
         said, group = f"{built.main} ({built.choice.low} to {built.choice.high})", built.clusters[built.main]

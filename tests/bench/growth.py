@@ -60,7 +60,7 @@ def fitted(X: Tensor, K: int) -> Fitted:
     head, _ = fit(X, Discriminant(), K, 0)
     codes = head.project(X, BATCH)
     fine = fine_groups(codes, n_clusters=K, directions=32, seed=0)
-    moments, _ = fine.moments([codes.Z.numpy()], BATCH)
+    moments = fine.moments([codes.Z.numpy()], BATCH).moments
     found = build_layers(fine, moments, K, [])
     cluster = torch.from_numpy(found.clusters[found.main])
     into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))

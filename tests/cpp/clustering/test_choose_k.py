@@ -23,7 +23,7 @@ def tree(bits: list[float]) -> Tree:
 
 
 def counted(found: FineGroups, Z: Tensor) -> Moments:
-    return found.moments([Z.numpy()], 100)[0]
+    return found.moments([Z.numpy()], 100).moments
 
 
 def build(
@@ -39,14 +39,14 @@ def test_sentence_gives_interval_and_other_minima() -> None:
     found = choose_k(tree([9, 5, 7, 6, 7, 8, 9, 4, 9]), [tree([9, 1, 2, 3, 4, 5, 6, 7, 8])])
     assert (found.best, found.low, found.high) == (8, 2, 8)
     assert found.others == [2, 4]
-    flat = "The coding length is least at K = 8, but the curve is flat from 2 to 8. Other minima: 2, 4."
+    flat = "The coding length is least at 8 clusters, but the curve is flat from 2 to 8. Other minima: 2, 4."
     assert found.sentence == flat
     sure = choose_k(tree([9, 5, 1, 6, 7]), [tree([9, 5, 1, 6, 7])] * 2)
-    assert sure.sentence == "The coding length is least at K = 3; replicates give 3 to 3."
+    assert sure.sentence == "The coding length is least at 3 clusters; replicates give 3 to 3."
 
 
 def test_curve_least_at_its_end_asks_for_more_groups() -> None:
-    assert "K = 3, the number of fine groups; raise partition.fine" in choose_k(tree([9, 8, 7]), []).sentence
+    assert "3 clusters, the number of fine groups; raise partition.fine" in choose_k(tree([9, 8, 7]), []).sentence
     assert "raise" not in choose_k(tree([1]), []).sentence
 
 
@@ -108,7 +108,7 @@ def test_moments_do_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) ->
     whole = counted(found, both)
     assert 0 < whole.count_K.sum() < len(both)
     monkeypatch.setattr("cpp.clustering.partition.HELD", 50 * Z.shape[1])
-    parts, n = found.moments((block.numpy() for block in both.split(7)), 100)
+    parts, n, _ = found.moments((block.numpy() for block in both.split(7)), 100)
     assert n == len(both)
     assert torch.equal(parts.count_K, whole.count_K)
     torch.testing.assert_close(parts.gram_Kdd, whole.gram_Kdd, rtol=0, atol=1e-9)
