@@ -216,8 +216,7 @@ class Run:
         """Set `sources` if the first step has results."""
         for name in {"import", "encode"} & self.outcomes.keys():
             if rows := self.outcomes[name].counts:
-                rejected = list(FilePaths(self.files.get("rejected", {})))
-                self.sources = source_counts(self._counts, rows, rejected)
+                self.sources = source_counts(self._counts, rows, self._accounting.reasons[name])
 
     def totals(self) -> dict[str, int]:
         """Count input, rejected and clustered images. AccountingError if the clusters' sizes do not add up."""

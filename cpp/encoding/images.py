@@ -36,7 +36,8 @@ BLANK = 250  # a picture whose every channel is at least this is blank
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NO_PIXELS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that its pixels do not depend on
-_BITS, _PHOTOMETRIC, _DNG = 258, 262, 50706  # tags of TIFF
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _DNG = 258, 262, 339, 50706  # tags of TIFF
+_UNSIGNED = 1  # the default value of _SAMPLE_FORMAT
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def _grey(image: Image.Image) -> Image.Image:
     PGM has 16 bits here, because Pillow scales it. Of 32-bit integers and floats no value is known to be white.
     """
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if image.format == "TIFF" and image.mode == "I" and tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _UNSIGNED:
+        values = values.view(np.uint32)  # Pillow reads 32 bits as signed
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         grey = values >> (max(tags.get(_BITS, (16,))[0], 8) - 8)
     else:

@@ -1,14 +1,16 @@
 """One schema for the metadata of all shards: their fields and types may differ.
 
-The rule, for each field: the type that all shards have; else the narrowest number that holds the values of all; else,
-for texts and lists of texts, lists, in which a text is alone; else text, in which other values are JSON, as in
-`cpp.sources.samples`. Shards without the field, or without values in it, have no say. Knows no images.
+The rule, for each field: the type that all shards have; else the narrowest number that holds the values of all, or the
+finer unit of times; else, for texts and lists of texts, lists, in which a text is alone; else text, in which other
+values are JSON, as in `cpp.sources.samples`. Shards without the field, or without values in it, have no say. Knows no
+images.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +23,10 @@ EXACT = 2**53  # float64 holds all integers up to this one exactly
 
 TEXTS = pa.list_(pa.string())
 
-# The types of a field, each with the largest absolute value of its whole numbers; None if no shard has values of it.
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+# The types of a field, each with the largest absolute value of its whole numbers, which times are too, counted in their
+# unit; None if no shard has values of it.
 Types = dict[pa.DataType, int | None]
 
 
@@ -51,7 +56,24 @@ def common_type(types: Types) -> pa.DataType:
         return pa.int64() if largest < 2**63 else pa.string()
     if all(pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in with_values):
         return pa.float64() if largest <= EXACT else pa.string()
-    return TEXTS if all(type_ in (pa.string(), TEXTS) for type_ in with_values) else pa.string()
+    if all(type_ in (pa.string(), TEXTS) for type_ in with_values):
+        return TEXTS
+    return _wider(with_values) or pa.string()
+
+
+def _wider(types: Mapping[pa.DataType, int]) -> pa.DataType | None:
+    """The type for times of several units, or for decimals and whole numbers, if it holds all values; else None."""
+    is_number = all(pa.types.is_decimal(type_) or pa.types.is_integer(type_) for type_ in types)
+    if not is_number and not all(pa.types.is_temporal(type_) for type_ in types):
+        return None
+    try:
+        schemas = [pa.schema([("x", type_)]) for type_ in types]
+        wider = pa.unify_schemas(schemas, promote_options="permissive").field("x").type
+    except pa.ArrowException:  # such as a time of day and a date, or two time zones
+        return None
+    units = {type_: PER_SECOND.get(getattr(type_, "unit", ""), 1) for type_ in (*types, wider)}
+    fits = all(largest * units[wider] // units[type_] < 2**63 for type_, largest in types.items())
+    return wider if is_number or fits else None
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> tuple[pa.Table, dict[str, int]]:
@@ -73,17 +95,23 @@ def conform(table: pa.Table, schema: pa.Schema) -> tuple[pa.Table, dict[str, int
 
 def _cast(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
     """Cast a column; values that do not fit become null."""
-    if column.type == type_:
-        return column
+    is_text = pa.types.is_string(type_)
+    if not is_text or pa.types.is_decimal(column.type) or _is_moment(column.type):
+        with suppress(pa.ArrowException):  # raised if one value does not fit
+            return column.cast(type_)
     values = column.to_pylist()
     if type_ == TEXTS:
         values = [[value] if isinstance(value, str) else value for value in values]
-    if pa.types.is_string(type_):
+    if is_text:
         texts = [
             value if value is None or isinstance(value, str) else json.dumps(value, default=str) for value in values
         ]
         return pa.chunked_array([texts], type_)
     return pa.chunked_array([[_fit(value, type_) for value in values]], type_)
+
+
+def _is_moment(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_temporal(type_) and not pa.types.is_duration(type_))
 
 
 def _fit(value: Any, type_: pa.DataType) -> Any:
@@ -106,6 +134,8 @@ def _columns(path: str) -> list[tuple[str, pa.DataType, int | None]]:
         largest = 0
         if pa.types.is_integer(field.type):
             largest = max((max(abs(s.min), abs(s.max)) for s in known if s.has_min_max), default=0)
+        elif pa.types.is_temporal(field.type):  # whose values may be no dates of Python
+            largest = max((max(abs(s.min_raw), abs(s.max_raw)) for s in known if s.has_min_max), default=0)
         empty = pa.types.is_null(field.type) or nulls == footer.num_rows  # of no rows too
         result.append((field.name, field.type, None if empty else int(largest)))
     return result

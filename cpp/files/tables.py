@@ -6,6 +6,7 @@ The tables and their schemas are described in `pipelines.stages.schemas`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from cpp.files import filesystem as remote
 from cpp.files.iterables import batched
 
-COUNTS_KEY = "cpp.counts"
+COUNTS_KEY, REASONS_KEY = "cpp.counts", "cpp.reasons"
 EMBEDDING = "embedding"
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -40,6 +41,14 @@ class Counts(NamedTuple):
     def balanced(self) -> bool:
         """Whether rows_in == rows_out + rejected."""
         return self.rows_in == self.rows_out + self.rejected
+
+
+class Footer(NamedTuple):
+    """The row counts of a shard, the number of rows of the file and, of rejected rows, the number for each reason."""
+
+    counts: Counts
+    n_rows: int
+    reasons: Mapping[str, int]
 
 
 REJECTED = pa.schema([("key", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
@@ -88,19 +97,26 @@ def write(
     )
 
 
+def write_rejected(table: pa.Table, path: Path, counts: Counts) -> None:
+    """Write REJECTED, with the number of rows for each reason in the footer."""
+    reasons = Counter(table["reason"].to_pylist())
+    write(table.cast(REJECTED), path, counts, {REASONS_KEY: json.dumps(reasons)})
+
+
 def read(path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file of a run, or some of its columns. ValueError if a page does not match its checksum."""
     with _located(path) as (name, filesystem):
         return pq.read_table(name, columns=columns, filesystem=filesystem, page_checksum_verification=True)
 
 
-def read_counts(path: str) -> tuple[Counts, int]:
-    """The row counts in the footer, and the number of rows. ValueError if they are missing or the file is damaged."""
+def read_counts(path: str) -> Footer:
+    """The counts in the footer. ValueError if those of the shard are missing or the file is damaged."""
     footer = read_footer(path)
-    counts = (footer.metadata or {}).get(COUNTS_KEY.encode())
-    if counts is None:
+    metadata = footer.metadata or {}
+    if (counts := metadata.get(COUNTS_KEY.encode())) is None:
         raise ValueError(f"{path} has no row counts in its metadata: it was not written by this program")
-    return Counts(**json.loads(counts)), footer.num_rows
+    reasons = json.loads(metadata.get(REASONS_KEY.encode(), "{}"))
+    return Footer(Counts(**json.loads(counts)), footer.num_rows, reasons)
 
 
 def read_footer(path: str) -> pq.FileMetaData:

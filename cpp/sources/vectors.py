@@ -28,6 +28,8 @@ from cpp.sources.paths import identity
 from cpp.sources.samples import column_titles, distinct_keys
 from cpp.store.results import File, fingerprint
 
+SMALLEST = 1e-15  # length of a vector; the squares of smaller ones lose digits in float32
+
 _NUMBER = re.compile(r"(\d+)$")
 _NEEDED = "a matrix of floats [rows, dimension]: save one with numpy.save(path, X.astype('float32'))"
 
@@ -111,7 +113,7 @@ def import_vectors(
     the titles of `column_titles`. `key` is the column of image keys; None numbers the rows, and rows without a key are
     numbered too. ValueError if the two files do not fit together.
     """
-    X, table = read_vectors(vectors).astype(np.float32), read_metadata(metadata)
+    X, table = _in_range(read_vectors(vectors)), read_metadata(metadata)
     if len(X) != len(table):
         raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(table)}; they must be equal")
     if X.shape[1] != dim:
@@ -129,6 +131,18 @@ def import_vectors(
     columns |= {title: table[name].filter(keep) for name, title in titles.items()}
     rejected = {"key": keys.filter(~keep), "row": np.flatnonzero(~keep), "reason": reason[~keep]}
     return pa.table(columns), pa.table(rejected, schema=REJECTED), len(X)
+
+
+def _in_range(X: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows `[n, d]` as float32; those so large or small that their squares leave its range are scaled."""
+    with np.errstate(over="ignore"):
+        single = X.astype(np.float32)
+        length = np.linalg.norm(single, axis=1)
+    extreme = ~((length > SMALLEST) & (length < 1 / SMALLEST))
+    rows = X[extreme].astype(np.float64)
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    single[extreme] = np.divide(rows, largest, out=rows, where=(largest > 0) & np.isfinite(largest))
+    return single
 
 
 def _keys(metadata: str, table: pa.Table, key: str) -> pa.Array:

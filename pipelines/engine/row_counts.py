@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from cpp.files.integrity import damage
 from cpp.files.iterables import map_threads
-from cpp.files.tables import Counts, read_counts
+from cpp.files.tables import Counts, Footer, read_counts
 from cpp.store.results import Product
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import FilePaths, ShardNames
@@ -32,9 +33,13 @@ class DamagedError(AccountingError):
 
 
 class RowAccounting:
-    """Checks the steps of a run in order, and remembers the output rows of each shard for the steps that follow."""
+    """Checks the steps of a run in order, and remembers the output rows of each shard for the steps that follow.
+
+    `reasons` has the number of rejected rows for each reason by step.
+    """
 
     def __init__(self) -> None:
+        self.reasons: dict[str, Counter[str]] = {}
         self._rows_out: dict[str, tuple[ShardNames, NDArray[np.int64]]] = {}  # product -> shards and their output rows
 
     def check(self, step: Step) -> Counts | None:
@@ -51,6 +56,7 @@ class RowAccounting:
     def _count(self, step: Step) -> NDArray[np.int64]:
         """Read and check the counts of every shard `[shards, 3]`, which the footers of all its tables repeat."""
         results, counts, damaged = step.results(), [], []
+        reasons = self.reasons[step.name] = Counter[str]()
         rows_in = {kind: self._rows_in(kind, step.done) for kind in step.stage.each if kind in self._rows_out}
         for product in step.stage.products:
             files, has_counts = results[product.name], bool(step.stage.each) and product.suffix == ".parquet"
@@ -61,9 +67,10 @@ class RowAccounting:
                 if isinstance(footer, str):
                     damaged.append((product, paths[i], footer))
                 elif footer is not None:
-                    rows[i], n_rows = footer
+                    rows[i], n_rows, of_shard = footer
+                    reasons.update(of_shard)
                     source = {kind: int(column[i]) for kind, column in rows_in.items()}
-                    if problem := _imbalance(product, footer[0], n_rows, source):
+                    if problem := _imbalance(product, footer.counts, n_rows, source):
                         raise AccountingError(
                             f"{step.name}, shard {step.done[i]}: {problem}. Remove {paths[i]} and run again"
                         )
@@ -86,8 +93,8 @@ class RowAccounting:
         return rows[shards.positions(names)]
 
 
-def _read_footer(path: str) -> tuple[Counts, int] | str:
-    """Counts and number of rows of a table, or its damage."""
+def _read_footer(path: str) -> Footer | str:
+    """The counts in the footer of a table, or its damage."""
     try:
         return read_counts(path)
     except ValueError as error:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
-from cpp.files import scratch, tables
-from cpp.files.iterables import map_threads
 from cpp.files.tables import Counts
 from cpp.sources.ignored import FileCounts
 
-THREADS = 16  # files read at the same time
-MANY = 1000  # shards from which on the reasons of rejected rows are not counted
 
-
-def source_counts(files: FileCounts, rows: Counts, rejected: list[str]) -> dict[str, Any]:
-    """The numbers; `rejected` are the paths of the tables of rejected rows."""
-    reasons = Counter[str]()
-    if rows.rejected and len(rejected) <= MANY:
-        for column in map_threads(_reasons, rejected, THREADS, 4 * THREADS):
-            reasons.update(column)
+def source_counts(files: FileCounts, rows: Counts, reasons: Counter[str]) -> dict[str, Any]:
+    """The numbers; `reasons` has that of the rejected rows for each reason."""
     return {
         "files": files.files,
         "pictures": rows.rows_in,
@@ -39,8 +29,3 @@ def sentence(counts: dict[str, Any], unit: str) -> str:
         f"inputs: {counts['files']:,} files, {counts['pictures']:,} {unit}, {counts['rows']:,} rows, "
         f"{counts['rejected']:,} rejected{f' ({why})' if why else ''}, {counts['ignored']:,} ignored"
     )
-
-
-def _reasons(path: str) -> Iterable[str]:
-    with scratch.local_copy(path) as local:
-        return list(tables.read(local, columns=["reason"])["reason"].to_pylist())

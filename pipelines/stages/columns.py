@@ -15,7 +15,7 @@ from pipelines.stages.artifacts import NOT_METADATA
 class Columns(Stage):
     """Write the common schema of the metadata in all FEATURES, as a table without rows."""
 
-    version = 1
+    version = 2
     products = (Product("columns"),)
     whole = ("features",)
 

@@ -23,7 +23,7 @@ from pipelines.stages.artifacts import Model
 class Import(Stage):
     """Write existing vectors as float16 unit rows with their metadata. Rows that are no vectors are rejected."""
 
-    version = 1
+    version = 2
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("vectors", "metadata", "images")
     key: str | None
@@ -34,7 +34,7 @@ class Import(Stage):
         features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
         counts = Counts(rows, len(features), len(rejected))
         tables.write(features, out["features"], counts)
-        tables.write(rejected, out["rejected"], counts)
+        tables.write_rejected(rejected, out["rejected"], counts)
         return counts
 
 
@@ -44,7 +44,7 @@ class Encode(Stage):
     Each encoder fills one column; the images are read and decoded once for all encoders.
     """
 
-    version = 4
+    version = 5
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("images",)
     gpu = True
@@ -95,7 +95,7 @@ class Encode(Stage):
             counts = Counts(len(kept) + len(rejected), len(kept), len(rejected))
             tables.write(pa.table(features), out["features"], counts, identities)
             rows = [{"key": key, "row": row, "reason": str(reason)} for row, key, reason in sorted(rejected)]
-            tables.write(pa.Table.from_pylist(rows, tables.REJECTED), out["rejected"], counts)
+            tables.write_rejected(pa.Table.from_pylist(rows, tables.REJECTED), out["rejected"], counts)
             return counts
 
         return work

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-import pyarrow as pa
 
 from tests.support.odd_parts import OddInput
 from tests.support.odd_tables import Tables
+from tests.support.odd_vectors import Vectors
 
 
-class Generator(Tables):
+class Generator(Tables, Vectors):
     """Makes one odd input in a new folder."""
 
     def make(self) -> OddInput:
         """An input of a random kind."""
-        kinds = [self.addresses, self.encoded, self.coco, self.tars, self.crowded, self.tree]
+        kinds = [self.addresses, self.encoded, self.coco, self.tars, self.crowded, self.tree, self.vectors]
         return self.random.choice(kinds)()
 
     def tars(self) -> OddInput:
@@ -37,21 +33,6 @@ class Generator(Tables):
                 self.write(f"{folder}/._{i:05d}.{suffix}", b"\0\5\x16\7")
         result.section["path"] = [folder]
         return result
-
-    def tar(self, stem: str, members: Iterable[tuple[str, bytes]]) -> str:
-        """Write a tar, plain or compressed. Returns its extension."""
-        data = io.BytesIO()
-        with tarfile.open(None, "w", data) as tar:
-            for name, content in members:
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-        kinds: list[tuple[str, Callable[[bytes], bytes]]] = [("tar", bytes), ("tar.gz", gzip.compress)]
-        kinds += [("tgz", gzip.compress), ("tar", gzip.compress)]
-        kinds += [(suffix, lambda content: pa.compress(content, "zstd", asbytes=True)) for suffix in ("tar.zst", "tar")]
-        suffix, compress = self.random.choice(kinds)
-        self.write(f"{stem}.{suffix}", compress(data.getvalue()))
-        return suffix
 
     def crowded(self) -> OddInput:
         """A tar in which few stems with further dots repeat, with texts and formats of all kinds."""

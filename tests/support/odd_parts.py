@@ -5,12 +5,18 @@ Each picture has one colour, which is its number, and at most one caption. Knows
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import random
+import tarfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image
 
 SUFFIXES = {"PNG": "png", "JPEG": "jpg", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm"}
@@ -35,11 +41,13 @@ WORDS = ["cat", "Über", "a b", "photo.2020", "[1]", "{x}", "100%", "a#b", "a'b"
 
 @dataclass
 class OddInput:
-    """An input: the section `images` of its configuration, and what must come out of it.
+    """An input: the section `images` or `import` (`kind`) of its configuration, and what must come out of it.
 
     `captions` has the caption of each picture that is a row; `rejected` is the number of rejected rows; with `error`,
     the run must end with an error that contains this text. `texts` is for names that overlap, so that rules say which
-    pictures are rejected: each of the pictures is a row or a rejected row, and each of the texts is with one.
+    pictures are rejected: each of the pictures is a row or a rejected row, and each of the texts is with one. `vectors`
+    has each row of imported vectors in order: its `number` (None for a rejected one), `key`, `metadata`, and perhaps
+    the number of its `picture`.
     """
 
     section: dict[str, Any]
@@ -47,6 +55,8 @@ class OddInput:
     rejected: int = 0
     error: str | None = None
     texts: set[str] | None = None
+    kind: str = "images"
+    vectors: list[dict[str, Any]] | None = None
 
 
 def number(image: Image.Image) -> int:
@@ -95,3 +105,18 @@ class Parts:
         folders = [self.random.choice(WORDS) for _ in range(self.random.choice([0, 0, 1, 2]))]
         suffix = suffix.upper() if self.chance(0.2) else suffix
         return "/".join([*folders, f"{self.random.choice(WORDS)}-{self.next}.{suffix}"])
+
+    def tar(self, stem: str, members: Iterable[tuple[str, bytes]]) -> str:
+        """Write a tar, plain or compressed. Returns its extension."""
+        data = io.BytesIO()
+        with tarfile.open(None, "w", data) as tar:
+            for name, content in members:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        kinds: list[tuple[str, Callable[[bytes], bytes]]] = [("tar", bytes), ("tar.gz", gzip.compress)]
+        kinds += [("tgz", gzip.compress), ("tar", gzip.compress), ("tar.bz2", bz2.compress), ("txz", lzma.compress)]
+        kinds += [(suffix, lambda content: pa.compress(content, "zstd", asbytes=True)) for suffix in ("tar.zst", "tar")]
+        suffix, compress = self.random.choice(kinds)
+        self.write(f"{stem}.{suffix}", compress(data.getvalue()))
+        return suffix

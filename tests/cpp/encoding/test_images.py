@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import struct
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -109,6 +110,14 @@ def test_the_thumbnail_shows_the_white_ground() -> None:
     assert np.abs(np.subtract(shown.getpixel((2, 2)), 255)).max() < 5  # type: ignore[call-overload]
 
 
+def unsigned_tiff(*row: int) -> bytes:
+    signed = np.array([row], np.uint32).view(np.int32)
+    data = encoded(Image.fromarray(signed), "TIFF")
+    tag, value = struct.pack("<HHI", 339, 3, 1), struct.pack("<I", 2)
+    assert data.count(tag + value) == 1
+    return data.replace(tag + value, tag + struct.pack("<I", 1))
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
@@ -116,6 +125,7 @@ def test_the_thumbnail_shows_the_white_ground() -> None:
         (b"P5\n3 1\n1023\n\0\0\x01\xff\x03\xff", [0, 127, 255]),
         (encoded(Image.fromarray(np.array([[0, 500, 1000]], np.int32)), "TIFF"), [0, 128, 255]),
         (encoded(Image.fromarray(np.array([[-100, 0, 100]], np.int32)), "TIFF"), [0, 128, 255]),
+        (unsigned_tiff(0, 2**31, 2**32 - 1), [0, 128, 255]),
         (encoded(Image.fromarray(np.array([[0, 0.5, 1]], np.float32)), "TIFF"), [0, 128, 255]),
         (encoded(Image.fromarray(np.array([[0.25, 0.5, 0.75]], np.float32)), "TIFF"), [64, 128, 191]),
         (encoded(Image.fromarray(np.array([[-3, 0, 3]], np.float32)), "TIFF"), [0, 128, 255]),

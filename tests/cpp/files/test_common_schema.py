@@ -1,5 +1,7 @@
 """Shards whose metadata differs get one schema, by the documented rule."""
 
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from cpp.files import tables
 from cpp.files.common_schema import common_schema, conform
 
 LARGE = 2**53 + 1
+CENT, DAY, FAR = Decimal("0.01"), datetime(2026, 1, 2), datetime(9999, 1, 1)
+NS = pa.timestamp("ns")
 LIST = pa.list_(pa.string())
 
 
@@ -41,6 +45,16 @@ def written(folder: Path, *columns: Any) -> list[str]:
         ([None, pa.array(["hello"])], pa.string(), [None, "hello"]),
         ([pa.array([None], pa.string()), pa.array([None], pa.string())], pa.string(), [None, None]),
         ([pa.array(["a"]).dictionary_encode(), pa.array(["b"])], pa.string(), ["a", "b"]),
+        ([pa.array([DAY], pa.timestamp("ms")), pa.array([DAY], NS)], NS, [DAY, DAY]),
+        ([pa.array([FAR], pa.timestamp("ms")), pa.array([DAY], NS)], pa.string(), [f"{FAR}.000", f"{DAY}.000000000"]),
+        (
+            [pa.array([DAY], pa.timestamp("ms", "UTC")), pa.array([DAY], NS)],
+            pa.string(),
+            [f"{DAY}.000Z", f"{DAY}.000000000"],
+        ),
+        ([pa.array([DAY.date()]), pa.array(["x"])], pa.string(), ["2026-01-02", "x"]),
+        ([pa.array([CENT]), pa.array([CENT], pa.decimal128(20, 5))], pa.decimal128(20, 5), [CENT, CENT]),
+        ([pa.array([CENT], pa.decimal128(38, 2)), pa.array([7])], pa.decimal128(38, 2), [CENT, 7]),
     ],
 )
 def test_types_widen_and_end_as_text(tmp_path: Path, columns: list[Any], type_: pa.DataType, values: list[Any]) -> None:

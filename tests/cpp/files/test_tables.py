@@ -21,6 +21,7 @@ from cpp.files.tables import (
     read_counts,
     sample_rows,
     write,
+    write_rejected,
 )
 from cpp.files.top_rows import SmallestRows
 
@@ -66,7 +67,10 @@ def test_another_type_and_a_null_are_errors() -> None:
 
 def test_counts_come_back_and_a_foreign_file_is_an_error(tmp_path: Path) -> None:
     write(pa.table({"a": [1, 2]}), tmp_path / "a.parquet", Counts(3, 2, 1))
-    assert read_counts(str(tmp_path / "a.parquet")) == (Counts(3, 2, 1), 2)
+    assert read_counts(str(tmp_path / "a.parquet")) == (Counts(3, 2, 1), 2, {})
+    rejected = pa.table({"key": ["a", "b", "c"], "row": [1, 2, 3], "reason": ["no bytes", "no bytes", "damaged"]})
+    write_rejected(rejected, tmp_path / "c.parquet", Counts(5, 2, 3))
+    assert read_counts(str(tmp_path / "c.parquet")) == (Counts(5, 2, 3), 3, {"no bytes": 2, "damaged": 1})
     pq.write_table(pa.table({"a": [1]}), tmp_path / "b.parquet")
     with pytest.raises(ValueError, match=r"b\.parquet has no row counts"):
         read_counts(str(tmp_path / "b.parquet"))

@@ -96,6 +96,14 @@ def test_rows_that_are_no_vectors_are_rejected_with_a_reason(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(("scale", "dtype"), [(1e-30, "f4"), (1e30, "f4"), (3e38, "f4"), (1e-250, "f8"), (1e300, "f8")])
+def test_very_long_and_short_vectors_are_rows(tmp_path: Path, scale: float, dtype: str) -> None:
+    paths = write(tmp_path, np.array([[0.6, -0.8], [0, 0]]).astype(dtype) * np.array(scale, dtype), key=["a", "b"])
+    features, rejected, _ = import_vectors(*paths, None, "key", 2)
+    np.testing.assert_allclose(matrix(features["embedding"]), [[0.6, -0.8]], atol=1e-3)
+    assert rejected["reason"].to_pylist() == ["vector is zero"]
+
+
 def test_rows_without_a_key_are_numbered(tmp_path: Path) -> None:
     paths = write(tmp_path, np.eye(2), caption=["a", "b"])
     features, _, _ = import_vectors(*paths, images=None, key=None, dim=2)
