@@ -17,7 +17,8 @@ from cpp.nearest import closest_rows
 
 COPY = 1e-6  # squared distance of two copies, as a share of the spread: rounding errors of vectors, float16 included
 NEAR = 0.02  # that of near-copies: about a cosine of 0.995 in CLIP features, which re-encoded pictures reach
-CLEAR = 8.0  # the median distinct row must be this many times farther from the next one, squared, than near-copies are
+STEP = 4.0  # factor between the limits that are tried
+CLEAR = 16.0  # the median distinct row must be this many times farther from the next one, squared, than near-copies are
 ALONE = 0.1  # least share of rows without near-copies; with fewer, tight clusters could be taken for near-copies
 SPREAD = 0.9  # quantile of the squared distances to the median row: neither copies nor outliers decide it
 CANDIDATES = 8  # nearest rows that are compared with a row at a time
@@ -50,8 +51,8 @@ def distinct_rows(X_nD: Tensor, gpu: bool = False) -> Distinct:
     """Find the rows that are no copies of earlier ones, in O(n) memory. Rows must be finite.
 
     A row is a copy of an earlier row if their squared distance is at most `COPY` times the spread of the rows. It is a
-    near-copy up to `NEAR` times the spread, provided that near-copies stand out: most of the remaining rows have none,
-    and are much farther from each other (`ALONE`, `CLEAR`).
+    near-copy up to the largest limit, `NEAR` times the spread or less, at which near-copies stand out: most of the
+    remaining rows have none, and are much farther from each other (`ALONE`, `CLEAR`).
     """
     X = X_nD.to(torch.float32)
     leader = _equal(X)
@@ -60,9 +61,14 @@ def distinct_rows(X_nD: Tensor, gpu: bool = False) -> Distinct:
         X = X - X[different].median(0).values
         X = X / X.abs().max()  # squares of small numbers would be 0
         spread = float(np.quantile(X[different].square().sum(1).numpy(), SPREAD))
-        leader, search = _follow(X, leader, COPY * spread, NEAR * spread, gpu, None)
-        close, search = _follow(X, leader, NEAR * spread, NEAR * spread, gpu, search)
-        leader = close if _stand_out(leader, close, search, NEAR * spread) else leader
+        leader, search = _follow(X, leader, COPY * spread, NEAR * spread, gpu)
+        limit = NEAR * spread
+        while limit > COPY * spread:
+            close, remaining = _follow(X, leader, limit, NEAR * spread, gpu, search)
+            if _stand_out(leader, close, remaining, limit):
+                leader = close
+                break
+            limit /= STEP
     rows, of = np.unique(leader, return_inverse=True)
     return Distinct(rows, of)
 
@@ -75,7 +81,7 @@ def _equal(X: Tensor) -> Rows:
 
 
 def _follow(
-    X: Tensor, leader: Rows, limit: float, furthest: float, gpu: bool, search: _Search | None
+    X: Tensor, leader: Rows, limit: float, furthest: float, gpu: bool, search: _Search | None = None
 ) -> tuple[Rows, _Search]:
     """Let every row follow the first leader within `limit`, until no two leaders are that near."""
     while True:

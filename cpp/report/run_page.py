@@ -34,11 +34,12 @@ def render(page: Mapping[str, Any]) -> str:
 
     `page` has the values of `report.html`: the `title`; the `cards` of `cpp.report.cards` and the `tree` of layers;
     `k`, the choice of K with its `sentence` and its interval from `low` to `high`, and whether it `was_set`;
-    `partition`, its method and candidates; `encoders`, settings by column of vectors; `rejected`, for each reason the
-    number of `images` and `examples`; `warnings`; the chart `coding_length` or None; the `map` of `tsne_map` with the
-    `key` and the picture `small` of each point; the contents `scores` and `name_scores` of these files and the
-    `confusion`, each or None; the columns of the `loss` record; `steps` with `seconds`, `rows` and `shards`;
-    `settings` as text; `versions` by package; `pictures_allowed`; and `curation_pages`, titles by file name.
+    `copies`, the numbers of `rows` and of `copies` among them; `partition`, its method and candidates; `encoders`,
+    settings by column of vectors; `rejected`, for each reason the number of `images` and `examples`; `warnings`; the
+    chart `coding_length` or None; the `map` of `tsne_map` with the `key` and the picture `small` of each point; the
+    contents `scores` and `name_scores` of these files and the `confusion`, each or None; the columns of the `loss`
+    record; `steps` with `seconds`, `rows` and `shards`; `settings` as text; `versions` by package; `pictures_allowed`;
+    and `curation_pages`, titles by file name.
     """
     cards, paged = page["cards"], len(page["cards"]) > PAGED
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]

@@ -107,6 +107,11 @@ class Layers(Stage):
         built = build_layers(artifacts.read_groups(context), moments, self.n_clusters, self.layers)
         artifacts.write_tree(built, out["tree"])
         print(f"layers: {built.choice.sentence}", flush=True)
+        if self.n_clusters and built.main < self.n_clusters:
+            shortage = (
+                f"partition.n_clusters is {self.n_clusters:,}, but only {built.main:,} groups have different rows"
+            )
+            print(f"layers: {shortage}, so there are {built.main:,} clusters: lower n_clusters, or remove copies")
         rows = int(moments.count_K.sum())
         return Counts(rows, rows)
 

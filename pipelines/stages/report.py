@@ -19,7 +19,7 @@ from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import read_cluster_moments, read_groups, read_main_clusters, read_tree
+from pipelines.stages.artifacts import read_cluster_moments, read_copies, read_groups, read_main_clusters, read_tree
 
 REJECTED = 8  # rejected images that are shown for each reason
 Pictures = dict[Place, dict[str, Any]]  # rows of THUMBNAILS by shard and key
@@ -46,7 +46,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 7
+    version = 8
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
@@ -81,6 +81,7 @@ class Report(Stage):
         return {
             "title": self.title,
             "k": {**tree.metadata, "was_set": self.asked},
+            "copies": read_copies(context),
             "partition": read_groups(context)._asdict(),
             "encoders": _encoders(context),
             "cards": cards.cards(main, _members(context, pictures), confusion.classes(counts)),

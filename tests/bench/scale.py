@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from safetensors.numpy import save_file
 
 from cpp.clustering.partition import fine_groups
 from cpp.files.tables import Counts, matrix_column, write
 from cpp.rate_reduction.head import Codes
 from pipelines.engine.stage import Context
+from pipelines.stages.artifacts import write_groups
 from pipelines.stages.cluster import Layers, Measure
 from tests.bench import heading
 
@@ -63,9 +63,7 @@ def main() -> None:
 
         Z = torch.from_numpy(np.concatenate([shard(centres, i) for i in range(2)]).astype(np.float32))
         found = fine_groups(Codes(Z, Z), n_clusters=GROUPS, method="kmeans", seed=0)
-        how = found._asdict()
-        arrays = {name: np.ascontiguousarray(how.pop(name)) for name in ("centroids", "basis")}
-        save_file(arrays, folder / "groups", metadata={"partition": json.dumps(how)})
+        write_groups(found, folder / "groups")
         print(f"{heading()}; {CLUSTERS} planted clusters, {GROUPS} fine groups, d {DIM}\n")
         print(
             "| rows | shards | seconds of measure | of tree, K and five subsamples | peak MiB |\n|---|---|---|---|---|"

@@ -65,6 +65,7 @@ def prepare(folder: Path, shards: int) -> None:
     basis = np.ascontiguousarray(np.eye(DIM, 32, dtype=np.float32))
     how = {"e": 0.1, "reach": -1.0, "method": "kmeans", "silhouettes": {}, "candidates": {}}
     groups = {"centroids": np.ascontiguousarray(unit(centroids)), "basis": basis}
+    groups |= {"repeated": np.zeros((0, DIM), np.float32), "copy_reach": np.zeros(0, np.float32)}
     save_file(groups, folder / "groups", metadata={"partition": json.dumps(how)})
     layers = np.stack([np.arange(K) % COARSE, np.arange(K)]).astype(np.int64)
     tree = {"merged": np.zeros((0, 2), np.int64), "bits": np.zeros(K), "draws": np.zeros((1, K)), "clusters": layers}

@@ -328,6 +328,23 @@ def test_moments_are_those_of_all_codes(dataset: Dataset) -> None:
     np.testing.assert_allclose(gram, expected.gram_Kdd, atol=1e-9)
 
 
+def test_copies_count_once_and_are_reported(dataset: Dataset, capfd: pytest.CaptureFixture[str]) -> None:
+    path = dataset.folder / "data/img_emb/img_emb_2.npy"
+    X = np.load(path)
+    X[:] = X[0]
+    np.save(path, X)
+    assert go(dataset, "fit={recipe: discriminant}", "partition={n_clusters: 150}").ok
+    said = "39 of 160 {} are copies{} of others; they count once for K"
+    output = capfd.readouterr().out
+    assert said.format("rows", "") in output
+    assert "n_clusters is 150, but only 121 groups have different rows, so there are 121 clusters" in output
+    assert said.format("images", " or near-copies") in (dataset.root / "report.html").read_text()
+    assert load_file(dataset.root / "moments.safetensors")["count"].sum() == 121
+    labels = pq.read_table(dataset.root / "assignments/00002.parquet")["cluster"].to_pylist()
+    assert len(labels) == 40
+    assert len(set(labels)) == 1
+
+
 def test_a_second_run_on_the_folder_is_refused(dataset: Dataset) -> None:
     with Store(dataset.root).lock(), pytest.raises(LockedError, match="another run is writing to"):
         go(dataset)

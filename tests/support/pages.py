@@ -58,6 +58,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
     return {
         "title": text,
         "k": {"low": 1, "high": n, "sentence": text, "was_set": False},
+        "copies": {"rows": 1375, "copies": 0},
         "partition": {"method": "kmeans", "candidates": {}},
         "encoders": {"embedding": {"model": text, "pretrained": text, "sha256": text}},
         "cards": cards(rows, members, {k: [(text, 1.0)] for k in range(n)}),

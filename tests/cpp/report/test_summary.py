@@ -59,6 +59,15 @@ def test_the_range_of_k_is_one_number_if_all_replicates_agree() -> None:
     )
 
 
+def test_copies_are_counted() -> None:
+    assert "1,000 of 5,000 images are copies or near-copies of others; they count once for K." in summary(
+        copies={"rows": 5_000, "copies": 1_000}
+    )
+    assert "1 of 5 images is a copy or near-copy of another; it counts once for K." in summary(
+        copies={"rows": 5, "copies": 1}
+    )
+
+
 def test_candidates_are_compared() -> None:
     candidates = {"9": 30.0, "4": 10.0, "2": 20.0}  # as JSON has them
     said = summary(partition={"method": "spectral", "candidates": candidates})
