@@ -110,7 +110,8 @@ class Run:
                     self.outcomes[name] = self._step(name, stage)
                     if name == "columns" and self.outcomes[name].ok:
                         (schema,) = FilePaths(self.files["columns"])
-                        metadata.check(self.config, tables.read_schema(schema).names)
+                        names, features = tables.read_schema(schema).names, FilePaths(self.files["features"])
+                        metadata.check_features(self.config, names, features)
                     if not self.shown:  # otherwise wait for the end: files of two runs would not fit together
                         self._publish(stage)
                 self._log_waiting()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -30,13 +30,21 @@ PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 Types = dict[pa.DataType, int | None]
 
 
+class Column(NamedTuple):
+    """A column of a file, with the largest absolute value as in `Types`; None if all its values are null."""
+
+    name: str
+    type: pa.DataType
+    largest: int | None
+
+
 def common_schema(paths: Sequence[str]) -> pa.Schema:
     """The schema of Parquet files by the rule above, fields in the order of their first appearance.
 
     Reads the footers alone. ValueError if a file is damaged.
     """
     fields: dict[str, Types] = {}
-    for columns in map_threads(_columns, paths, REQUESTS, 4 * REQUESTS):
+    for columns in map_threads(read_columns, paths, REQUESTS, 4 * REQUESTS):
         for name, type_, largest in columns:
             types = fields.setdefault(name, {})
             earlier = types.get(type_)
@@ -121,8 +129,8 @@ def _fit(value: Any, type_: pa.DataType) -> Any:
         return None
 
 
-def _columns(path: str) -> list[tuple[str, pa.DataType, int | None]]:
-    """The columns of a file: name, type, and the largest absolute value of whole numbers, None if it has no values."""
+def read_columns(path: str) -> list[Column]:
+    """The columns of a Parquet file by its footer. ValueError if it is damaged."""
     footer = tables.read_footer(path)
     groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
     places = {groups[0].column(i).path_in_schema: i for i in range(footer.num_columns)} if groups else {}
@@ -137,5 +145,5 @@ def _columns(path: str) -> list[tuple[str, pa.DataType, int | None]]:
         elif pa.types.is_temporal(field.type):  # whose values may be no dates of Python
             largest = max((max(abs(s.min_raw), abs(s.max_raw)) for s in known if s.has_min_max), default=0)
         empty = pa.types.is_null(field.type) or nulls == footer.num_rows  # of no rows too
-        result.append((field.name, field.type, None if empty else int(largest)))
+        result.append(Column(field.name, field.type, None if empty else int(largest)))
     return result

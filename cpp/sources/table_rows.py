@@ -91,6 +91,11 @@ def read_rows(path: str, indices: Sequence[int], columns: Sequence[str] | None =
     raise ValueError(f"{path} has no row {index}: it was changed while it was read; run the same command again")
 
 
+def is_text(path: str) -> bool:
+    """Whether the extension is that of a text file, not of Parquet."""
+    return _text_reader(path) is not None
+
+
 def _text_reader(path: str) -> Callable[[str, Any], tuple[list[str], Iterator[Values]]] | None:
     """The function that reads the header and the rows of a text file; None for Parquet."""
     suffix = PurePosixPath(path).suffix.lower()

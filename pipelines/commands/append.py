@@ -27,7 +27,7 @@ def append(config: Config, new: Sequence[str], images: str | None) -> tuple[Part
     before = recorded(config)
     batch = _batch(config, new, images) if new else None
     number = next((i for i, old in enumerate(before, 1) if batch and batch.same_inputs(old)), None)
-    part, batches, repeated = describe(fitted, [*before, batch] if batch and number is None else before)
+    part, batches, repeated, messages = describe(fitted, [*before, batch] if batch and number is None else before)
     if len(batches) > len(before) and not any(shard.startswith(prefix(len(batches))) for shard in part.shards):
         batches.pop()  # it has nothing new
     if batches != before:
@@ -36,7 +36,7 @@ def append(config: Config, new: Sequence[str], images: str | None) -> tuple[Part
     skipped = f" ({len(repeated):,} shards, {names}, are appended already or are inputs of the run)" if repeated else ""
     if not part.shards:
         raise UsageError(f"append: there is nothing to append{skipped}: name new shards: --shards")
-    messages = [f"not taken twice{skipped}"] if repeated else []
+    messages += [f"not taken twice{skipped}"] if repeated else []
     if number is not None:
         messages.append(f"this was appended already, as append {number}: it is brought up to date")
     return part, messages

@@ -7,6 +7,7 @@ were appended, in order; it extends the configuration. As in every run, a result
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,13 +18,14 @@ from cpp.sources.ignored import FileCounts
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.object_store import open_store
-from cpp.store.results import File
+from cpp.store.results import File, fingerprint
 from pipelines import graph
 from pipelines.config.errors import RunStateError, UsageError, UserError
 from pipelines.config.load import Config
 from pipelines.config.sections import Section
 from pipelines.engine.inputs import input_shards
-from pipelines.engine.plan import Files
+from pipelines.engine.plan import Files, Step
+from pipelines.engine.shard_index import FilePaths, fingerprints
 from pipelines.engine.stage import Stage
 from pipelines.graph import Part
 from pipelines.stages.drift import Fitted, Growth
@@ -36,12 +38,14 @@ LABELLED = ("assignments", "clusters", "labels")  # products of a run that appen
 class Batch(Section):
     """What one command appended: `shards` as in `images.path` or `import.path`, `images` as in `import.images`.
 
-    `files` is the number of input files when it was last appended, since fewer files later would be fewer rows.
+    `files` is the number of input files when it was last appended, since fewer files later would be fewer rows, and
+    `inputs` has the fingerprint of each of them, or of the folder of all, by its path.
     """
 
     shards: list[str] = Field(min_length=1)
     images: str | None = None
     files: int | None = Field(None, ge=0)
+    inputs: dict[str, str] = Field({})
 
     def same_inputs(self, other: Batch) -> bool:
         """Whether both name the same inputs."""
@@ -64,10 +68,19 @@ def finished(config: Config, needed: Collection[str]) -> Part:
     if any(step.name in makers for step in missing):
         raise RunStateError(
             f"{config.root} is not a finished run with these settings, step {missing[0].name} has "
-            f"{len(missing[0].done):,} of {len(missing[0].names):,} shards done. "
+            f"{len(missing[0].done):,} of {len(missing[0].names):,} shards done{_undone(missing[0])}. "
             f"What makes it: {config.command_line('run')}"
         )
     return fitted
+
+
+def _undone(step: Step) -> str:
+    """The inputs of the first shard without results, if others have some: then the settings are not the cause."""
+    if not len(step.done):
+        return ""
+    task = step.todo[0]
+    paths = [str(getattr(path, "path", path)) for path in task.files.values()]
+    return f"; new, changed or failed is {task.shard} ({', '.join(paths)})"
 
 
 def together(config: Config, needed: Collection[str]) -> tuple[Part, Files]:
@@ -112,36 +125,34 @@ def appended(fitted: Part) -> Part | None:
 
 
 class Appended(NamedTuple):
-    """The `part` with the shards of `batches`, which have their numbers of files, and the names of `repeated` shards.
+    """The `part` with the shards of `batches`, which describe their files as they are now.
 
-    A repeated shard is left out, because it is in the fitted part or in an earlier batch.
+    Shards with the names `repeated` are left out, because they are in the fitted part or in an earlier batch. `changed`
+    has a message for each batch with files that changed since it was appended.
     """
 
     part: Part
     batches: list[Batch]
     repeated: list[str]
+    changed: list[str]
 
 
 def describe(fitted: Part, batches: Sequence[Batch]) -> Appended:
     """The part with the shards of all these batches. UsageError or RunStateError, by name, for one that does not fit.
 
-    A batch fits if it has the same kinds of files as the run and as many files as when it was appended.
+    A batch fits if it has the same kinds of files as the run, and all files that it had when it was appended.
     """
     stages, files = new_shard_steps(fitted)
     files |= {kind: fitted.files[kind] for kind in ("groups", "tree", "moments", "clusters")}
     files |= {f"run_{kind}": fitted.files[kind] for kind in ("assignments", "rejected")}
-    seen, repeated = {_location(file.path) for file in fitted.shards.values()}, list[str]()
+    seen, repeated, changed = {_location(file.path) for file in fitted.shards.values()}, list[str](), list[str]()
     shards: dict[str, dict[str, File]] = {}
     counts, counted = FileCounts(), list[Batch]()
     for number, batch in enumerate(batches, 1):
         n_before = counts.used
         inputs = _inputs(fitted.config, batch, number, counts)
-        counted.append(batch.model_copy(update={"files": counts.used - n_before}))
-        if batch.files is not None and counts.used - n_before < batch.files:
-            raise RunStateError(
-                f"{_title(batch, number)}: has {counts.used - n_before:,} files, and had {batch.files:,} when it was "
-                f"appended; the rows of the others would be lost: put them back, or {_remedy(fitted.config, 'files')}"
-            )
+        counted.append(batch.model_copy(update={"files": counts.used - n_before, "inputs": _inputs_by_path(inputs)}))
+        changed += _check_files(fitted.config, batch, counted[-1], number)
         for name, file in inputs[fitted.config.input_kind].items():
             if (location := _location(file.path)) in seen:
                 repeated.append(name)
@@ -156,7 +167,33 @@ def describe(fitted: Part, batches: Sequence[Batch]) -> Appended:
     update = {"root": f"{config.root.rstrip('/')}/{FOLDER}", "name": f"{config.name}, appended"}
     stages |= {"fitted": Fitted(), "report": Growth(title=config.name)}
     part = Part(config.model_copy(update=update), {**files, **shards}, stages, counts)
-    return Appended(part, counted, repeated)
+    return Appended(part, counted, repeated, changed)
+
+
+def _check_files(config: Config, before: Batch, now: Batch, number: int) -> list[str]:
+    """A message that names the files of a batch that changed since it was appended. RunStateError if one is gone."""
+    lost = f"had %s when it was appended; rows would be lost: put %s back, or {_remedy(config, '%s')}"
+    if before.files is not None and (now.files or 0) < before.files:
+        fault = lost % (f"{before.files:,}", "the others", "files")
+        raise RunStateError(f"{_title(now, number)}: has {now.files:,} files, and {fault}")
+    if gone := [path for path in before.inputs if path not in now.inputs]:
+        raise RunStateError(f"{_title(now, number)}: {lost % (gone[0], 'it', 'inputs')}")
+    changed = [path for path, mark in before.inputs.items() if now.inputs[path] != mark]
+    if not changed:
+        return []
+    names = ", ".join(changed[:3]) + (", ..." if len(changed) > 3 else "")
+    return [
+        f"{_title(now, number)}: {len(changed):,} inputs changed since it was appended, and are read again: {names}"
+    ]
+
+
+def _inputs_by_path(inputs: Files) -> dict[str, str]:
+    """The fingerprint of each file, or of the folder or table that several shards are parts of, by its path."""
+    marks = defaultdict[str, list[str]](list)
+    for files in inputs.values():
+        for path, mark in zip(FilePaths(files), fingerprints(files), strict=True):
+            marks[path if isinstance(path, str) else getattr(path, "table", path.path)].append(mark)
+    return {path: fingerprint(*of_path) for path, of_path in marks.items()}
 
 
 def new_shard_steps(fitted: Part) -> tuple[dict[str, Stage], dict[str, Mapping[str, File]]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 
+from cpp.files.common_schema import read_columns
 from cpp.files.filesystem import REQUESTS, is_storage_error
 from cpp.files.iterables import map_threads
 from cpp.sources import table_rows
@@ -17,19 +18,20 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 
 NOT_IN_HEADERS = ("key", "path")  # of results, and of Hugging Face's struct{bytes, path}
+NO_COLUMN = "metadata column of this name"
 
 
-def check(config: Config, existing: Collection[str], others: Collection[str] = ("key",)) -> None:
-    """ConfigError, naming every key, if the metadata of all images lacks a column that the configuration names.
+def check(config: Config, has_values: Mapping[str, bool], others: Collection[str] = ("key",)) -> None:
+    """ConfigError, naming every key, if a metadata column that the configuration names is missing or null everywhere.
 
-    The columns `others` are not checked.
+    `has_values` tells for each column whether an image has a value of it. The columns `others` are not checked.
     """
-    columns = [column for column in existing if column != "image_shard"]
+    columns = [column for column in has_values if column != "image_shard"]
     faults = [
-        f"{key} is {column!r}, and no image has a metadata column of this name: "
+        f"{key} is {column!r}, and no image has a {'value in this column' if column in has_values else NO_COLUMN}: "
         + (f"take one of {', '.join(columns)}, or remove the key" if columns else "there are none: remove the key")
         for key, column in config.metadata_columns.items()
-        if column not in existing and column not in others
+        if not has_values.get(column) and column not in others
     ]
     if faults:
         raise ConfigError("\n".join(faults))
@@ -40,18 +42,29 @@ def check_inputs(config: Config, files: Mapping[str, Mapping[str, File]]) -> Non
 
     Reads headers until all columns are found. A header that cannot be read proves nothing: its shard fails later.
     """
-    existing = dict[str, None]()
-    missing = set(config.metadata_columns.values()).difference(NOT_IN_HEADERS)
-    inputs = _tables(config, files) if missing else ()
-    for columns in map_threads(partial(_columns, config), inputs, REQUESTS, REQUESTS):
-        if columns is None:
-            return
-        existing |= dict.fromkeys(columns)
-        missing -= existing.keys()
-        if not missing:
-            return
-    if existing:
-        check(config, list(existing), NOT_IN_HEADERS)
+    named = set(config.metadata_columns.values()).difference(NOT_IN_HEADERS)
+    if has_values := _find(named, map_threads(partial(_columns, config), _tables(config, files), REQUESTS, REQUESTS)):
+        check(config, has_values, NOT_IN_HEADERS)
+
+
+def check_features(config: Config, columns: Collection[str], features: Sequence[str]) -> None:
+    """`check` by the `columns` of all FEATURES and the footers of these files, which are read until all have values."""
+    named = set(columns).intersection(config.metadata_columns.values())
+    footers = map_threads(read_columns, features, REQUESTS, REQUESTS)
+    has_values = _find(named, ({c.name: c.largest is not None for c in footer} for footer in footers))
+    check(config, {column: has_values.get(column, False) for column in columns})
+
+
+def _find(named: Collection[str], headers: Iterable[Mapping[str, bool] | None]) -> dict[str, bool]:
+    """The columns of headers, up to the one with which all `named` ones have values; none if a header is unknown."""
+    result = dict[str, bool]()
+    for header in headers if named else ():
+        if header is None:
+            return {}
+        result |= {column: has_values or result.get(column, False) for column, has_values in header.items()}
+        if all(result.get(column) for column in named):
+            break
+    return result
 
 
 def _tables(config: Config, files: Mapping[str, Mapping[str, File]]) -> Iterator[str | TableShard]:
@@ -63,16 +76,22 @@ def _tables(config: Config, files: Mapping[str, Mapping[str, File]]) -> Iterator
             yield next(shards)
 
 
-def _columns(config: Config, table: str | TableShard) -> list[str] | None:
-    """The metadata columns that a table leads to, by its header; None if it has no header or cannot be read."""
+def _columns(config: Config, table: str | TableShard) -> dict[str, bool] | None:
+    """The metadata columns that a table leads to, and whether they have values, as far as its header tells.
+
+    None if it has no header or cannot be read.
+    """
+    path, key = (table, None) if isinstance(table, str) else (table.table, table.key)
     try:
-        kinds = table_rows.columns(table if isinstance(table, str) else table.table)
+        kinds = table_rows.columns(path)
+        columns = [] if table_rows.is_text(path) else read_columns(path)
     except Exception as error:
         if isinstance(error, ValueError) or is_storage_error(error):
             return None
         raise
+    empty = {column.name for column in columns if column.largest is None}
     if isinstance(table, TableShard):
-        names = [name for name, kind in kinds.items() if kind is not table_rows.Kind.BYTES and name != table.key]
+        names = [name for name, kind in kinds.items() if kind is not table_rows.Kind.BYTES and name != key]
     else:
         names = [name for name in kinds if not (config.import_ and name == config.import_.key == "key")]
-    return list(column_titles(names).values()) if kinds else None
+    return {title: name not in empty for name, title in column_titles(names).items()} if kinds else None

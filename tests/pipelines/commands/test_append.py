@@ -224,6 +224,34 @@ def test_an_earlier_append_that_does_not_fit_any_more_is_an_error(dataset: Datas
     assert f"append 1, {first}: has 2 files, and had 4 when it was appended" in said
 
 
+def test_replaced_files_of_an_earlier_append_are_named(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    assert call("run", dataset.config, *STEPS, "--local")[0] == 0
+    assert append(dataset, new)[0] == 0
+    vectors, metadata = new / "img_emb/img_emb_0.npy", new / "metadata/metadata_0.parquet"
+    np.save(vectors, np.load(vectors)[::-1])
+    code, output = call("append", dataset.config, "--local")
+    assert code == 0
+    assert f"append 1, {new}: 1 inputs changed since it was appended, and are read again: {vectors}" in output
+    assert "inputs changed" not in call("append", dataset.config, "--local")[1]
+    metadata.rename(metadata.with_name("another_0.parquet"))
+    code, output = call("append", dataset.config, "--local")
+    assert code == 2
+    assert f"append 1, {new}: had {metadata} when it was appended; rows would be lost: put it back, or change" in output
+
+
+def test_replaced_inputs_of_the_run_are_named(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    assert call("run", dataset.config, *STEPS, "--local")[0] == 0
+    metadata = dataset.folder / "data/metadata/metadata_1.parquet"
+    pq.write_table(pq.read_table(metadata), metadata)
+    code, output = append(dataset, new)
+    assert code == 2
+    output = " ".join(output.split())
+    assert "step import has 1 of 2 shards done; new, changed or failed is 00001 (" in output
+    assert str(metadata) in output
+
+
 @pytest.mark.parametrize("option", ["--images", "--shards"])
 def test_an_empty_path_is_not_appended(dataset: Dataset, option: str) -> None:
     other = "--shards" if option == "--images" else "--images"

@@ -16,6 +16,7 @@ from pipelines.run import Run
 from tests.support.appending import append, new_vectors
 from tests.support.datasets import Dataset
 from tests.support.runs import call
+from tests.support.tars import JPEG, write_tar
 
 
 def add(folder: Path, shard: int, **values: Any) -> None:
@@ -78,6 +79,23 @@ def test_columns_that_no_shard_has_are_named_before_anything_runs(dataset: Datas
     assert not dataset.root.exists()
     add(dataset.folder / "data", 2, labl=1, caption="a thing")  # one shard is enough
     Run(load(dataset.config, overrides), local=True)
+
+
+def test_columns_without_values_are_named_before_anything_runs(dataset: Dataset) -> None:
+    add(dataset.folder / "data", 0, empty=None)
+    with pytest.raises(ConfigError, match="evaluate.label is 'empty', and no image has a value in this column: take"):
+        Run(load(dataset.config, ["evaluate.label=empty"]), local=True)
+    add(dataset.folder / "data", 2, empty=1)
+    Run(load(dataset.config, ["evaluate.label=empty"]), local=True)
+
+
+def test_columns_without_values_in_tars_are_named_before_the_head_is_trained(pictures: Dataset) -> None:
+    more = [("more.json", b'{"empty": null}'), ("more.jpg", JPEG)]
+    write_tar(pictures.folder / "data/images/00009.tar", more)
+    run = Run(load(pictures.config, ["evaluate.label=empty", "images.path=[data/images/*.tar]"]), local=True)
+    with pytest.raises(ConfigError, match="evaluate.label is 'empty', and no image has a value in this column: take"):
+        run.go()
+    assert list(run.outcomes) == ["encode", "columns"]
 
 
 def test_columns_of_tables_are_known_before_anything_runs(pictures: Dataset) -> None:
