@@ -4,7 +4,7 @@ CONFIG ?= configs/caltech101.yaml
 LOCK := $(if $(CPU),build/requirements-cpu.lock,requirements.lock)
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak fuzz lock audit clean-results clean
+.PHONY: help demo demo-model wordnet install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak fuzz lock audit clean-results clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -15,6 +15,8 @@ demo: .venv/ready ## Draw 3,000 pictures, cluster and name them: no data, weight
 	$(PYTHON) -m pipelines demo $(ARGS)
 demo-model: .venv/ready ## Train the demonstration's small CLIP again, ten to twenty minutes
 	$(PYTHON) -m cpp.demo.clip
+wordnet: .venv/ready ## Build the file of WordNet nouns in the package from the dict folder of WordNet 3.0: DICT=folder
+	$(PYTHON) -m cpp.naming.wordnet_build '$(or $(DICT),$(error name DICT: the folder with data.noun))'
 install: .venv/ready ## Make .venv with the locked dependencies; CPU=1 leaves out CUDA
 run: .venv/ready ## Bring the run of CONFIG up to date
 	$(PYTHON) -m pipelines run $(CONFIG) $(STEPS) $(SET) $(ARGS)

@@ -163,7 +163,7 @@ def _noun_like(phrase: str, stats: Mapping[str, Mapping[str, int]]) -> bool:
     images, alone = row["images"], row["alone"]
     first, space, rest = phrase.partition(" ")
     if not space:
-        base = wordnet.normal(phrase) == phrase and bool(wordnet.meanings(phrase))
+        base = wordnet.normal(phrase) == phrase and any(map(wordnet.concrete, wordnet.usual(phrase)))
         return alone >= ALONE * images or (base and row["closed"] >= CLOSED * images)
     if alone < ALONE_PHRASE * images or not _noun_like(rest, stats):
         return False

@@ -83,9 +83,10 @@ class Vocabulary:
 
 def _same_meaning(words: Iterable[str]) -> Callable[[str], bool]:
     """A test whether a word equals, or is a synonym of, one of these words."""
+    words = list(words)
     spelled = {wordnet.normal(word) for word in words} - {""}
-    synsets = frozenset[int]().union(*map(wordnet.meanings, spelled))
-    return lambda word: (normal := wordnet.normal(word)) in spelled or bool(wordnet.meanings(normal) & synsets)
+    synsets = frozenset[int]().union(*map(wordnet.usual, words))
+    return lambda word: wordnet.normal(word) in spelled or not synsets.isdisjoint(wordnet.usual(word))
 
 
 def clean(word: str) -> str:

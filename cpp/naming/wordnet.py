@@ -1,37 +1,29 @@
-"""Meanings of words: the 21,841 WordNet nouns that timm ships, with their synonyms and definitions, offline.
+"""Meanings of words: the 82,115 noun synsets of WordNet 3.0 with their hierarchy, from a file in this package.
 
-A definition begins with the more general word, its genus: an airliner is "a commercial airplane that carries
-passengers". This gives the hierarchy used here. Knows no images and no vectors.
+A synset is one meaning, shared by its lemmas. Its number is its offset in WordNet's files, which ImageNet uses too:
+n02690373 is 2690373. Knows no images and no vectors.
 
-Source: Fellbaum (ed.), "WordNet: an electronic lexical database", MIT Press, 1998, as ImageNet's synsets.
+Sources: Fellbaum (ed.), "WordNet: an electronic lexical database", MIT Press, 1998; licence in `data/LICENSE-WordNet`.
+`cpp.naming.wordnet_build` makes the file.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import regex
 
-COMMON = 2  # most frequent lemmas of a synset that count as synonyms; the others are often unusual
-_DEPTH = 6  # steps up the hierarchy
+DEPTH = 19  # edges from the root to the deepest noun
+COMMON = 2  # first lemmas of a synset that count as synonyms; the others are often unusual
+GENERAL = 7  # steps up the hierarchy in which a more general word still describes a picture
+PHYSICAL, PERSON = 1930, 7846  # the synsets "physical entity" and "person"
+_FILE = Path(__file__).parent / "data" / "wordnet-nouns.parquet"
 _NOTE = re.compile(r"\([^)]*\)")
 _WORD = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}'&]*")  # vowels of Hindi, Thai and others are marks (M)
-_ENDS = re.compile(r"[;:(]|, ")
-_OPENERS = ("any of", "any one of", "one of", "a type of", "a kind of", "type of", "kind of", "several", "various")
-_STOPS = re.compile(
-    "that|which|who|with|of|for|in|on|used|having|from|by|to|where|whose|made|usually|found|native|"
-    "at|as|when|similar|especially|often|related|like|between|without|containing|worn|widely|grown|under|since|"
-    "including|but|than"
-)  # words that begin the part of a definition after the genus
-
-
-class Synset(NamedTuple):
-    """One meaning: its words, the most common first, and its definition."""
-
-    lemmas: tuple[str, ...]
-    definition: str
 
 
 def normal(word: str) -> str:
@@ -39,65 +31,139 @@ def normal(word: str) -> str:
 
     "Sea_Horses (animal)" becomes "sea horse". Empty without a letter or digit.
     """
-    parts = _WORD.findall(_NOTE.sub(" ", word).replace("_", " ").casefold())
+    parts = _parts(word)
     return " ".join([*parts[:-1], _singular(parts[-1])]) if parts else ""
 
 
 def nouns() -> list[str]:
-    """The most common word of every synset, in order, each once."""
-    return list(dict.fromkeys(synset.lemmas[0] for synset in _synsets()))
+    """The first lemma of every synset that ImageNet has images of, in the order of the synsets, each once."""
+    columns = _columns()
+    return list(dict.fromkeys(lemmas[0] for lemmas in columns["lemmas"].filter(columns["imagenet"]).to_pylist()))
 
 
 @functools.cache
+def senses(word: str) -> tuple[int, ...]:
+    """The synsets of a word, the most frequent first: those of the word as it is spelled, then of its normal form.
+
+    Case, hyphens and a note in brackets are ignored. Empty for a word that WordNet lacks.
+    """
+    index, numbers = _by_spelling(), _columns()["synset"]
+    rows = (row for form in _forms(word) for _, row in sorted(index.get(form, ())))
+    return tuple(numbers[row].as_py() for row in dict.fromkeys(rows))
+
+
 def meanings(word: str) -> frozenset[int]:
-    """The numbers of the synsets with this normal form among their lemmas; none for a word that WordNet lacks."""
-    return frozenset(_by_lemma().get(word, ()))
+    """All synsets of a word; see `senses`."""
+    return frozenset(senses(word))
+
+
+@functools.cache
+def usual(word: str) -> tuple[int, ...]:
+    """The senses that a word is likely to have as the name of a picture, the most frequent first.
+
+    If ImageNet has images of some senses, the others are left out, else those that are not concrete; so are individuals,
+    if some senses are none. Of these the most frequent sense remains, those that occur in Princeton's tagged texts, and
+    those whose first lemma is the word, except untagged senses as a person: "mouse" is a device, but no timid person.
+    """
+    kept = senses(word)
+    kept = tuple(synset for synset in kept if _value("imagenet", synset)) or tuple(filter(concrete, kept)) or kept
+    kept = tuple(synset for synset in kept if not _value("instance", synset)) or kept
+    return tuple(synset for synset in kept if synset == kept[0] or _is_usual(synset, _forms(word)))
+
+
+def _is_usual(synset: int, forms: tuple[str, ...]) -> bool:
+    spelled = [_spelled(lemma) for lemma in lemmas(synset)]
+    if any(n for form, n in zip(spelled, _value("counts", synset), strict=True) if form in forms):
+        return True
+    return spelled[0] in forms and PERSON not in ancestors(synset)
 
 
 def synonyms(a: str, b: str) -> bool:
-    """Whether two words have one normal form, or share a synset. A name is right if this holds."""
-    a, b = normal(a), normal(b)
-    return bool(a) and (a == b or bool(meanings(a) & meanings(b)))
+    """Whether two words have one normal form, or share one of their usual senses."""
+    return normal(a) == normal(b) != "" or not set(usual(a)).isdisjoint(usual(b))
 
 
 def one_meaning(word: str) -> int | None:
-    """The synset of a word with only one meaning that is among the synset's common words; None for other words.
+    """The synset of a word with one usual sense that is among the synset's common lemmas; None for other words.
 
     A note in brackets ("octopus (food)") selects one of several meanings, so such a word has none.
     """
-    synsets = () if _NOTE.search(word) else tuple(meanings(normal(word)))
-    common = _synsets()[synsets[0]].lemmas[:COMMON] if len(synsets) == 1 else ()
+    synsets = () if _NOTE.search(word) else usual(word)
+    common = lemmas(synsets[0])[:COMMON] if len(synsets) == 1 else ()
     return synsets[0] if normal(word) in map(normal, common) else None
+
+
+def lemmas(synset: int) -> tuple[str, ...]:
+    """The words of a synset, the most common first. KeyError for a number that is no synset."""
+    return tuple(_value("lemmas", synset))
+
+
+def hypernyms(synset: int) -> tuple[int, ...]:
+    """The next more general synsets, usually one; for an individual the synsets that it is an instance of."""
+    return tuple(_value("hypernyms", synset))
+
+
+@functools.cache
+def ancestors(synset: int) -> dict[int, int]:
+    """Every more general synset with its least number of steps from this one, the nearest first; itself with 0."""
+    steps = {synset: 0}
+    for current in (queue := [synset]):  # breadth first: the queue grows while it is read
+        for up in hypernyms(current):
+            if up not in steps:
+                steps[up] = steps[current] + 1
+                queue.append(up)
+    return steps
+
+
+@functools.cache
+def concrete(synset: int) -> bool:
+    """Whether a picture can show a synset: it is a physical entity, or ImageNet has images of it ("street sign")."""
+    return PHYSICAL in ancestors(synset) or bool(_value("imagenet", synset))
 
 
 @functools.cache
 def above(word: str) -> tuple[str, ...]:
-    """Normal forms of the words more general than a word, the nearest first: airliner -> airplane, aircraft."""
-    general: dict[str, None] = {}
-    level = list(meanings(normal(word)))
-    for _ in range(_DEPTH):
-        level = [up for synset in level if (up := _genus(synset)) is not None]
-        for synset in level:
-            general |= dict.fromkeys(normal(lemma) for lemma in _synsets()[synset].lemmas)
-    return tuple(lemma for lemma in general if lemma != normal(word))
+    """The words more general than a word's usual senses, in lower case, the nearest first: airliner -> airplane."""
+    steps: dict[str, int] = {}
+    for synset in usual(word):
+        for up, distance in ancestors(synset).items():
+            if 0 < distance <= GENERAL:
+                for lemma in map(_spelled, lemmas(up)):
+                    steps[lemma] = min(distance, steps.get(lemma, distance))
+    return tuple(sorted((lemma for lemma in steps if lemma not in _forms(word)), key=lambda lemma: steps[lemma]))
 
 
-@functools.cache
-def _genus(synset: int) -> int | None:
-    """The synset of the genus in a definition: the last noun before the part that distinguishes the word."""
-    text = _ENDS.split(_NOTE.sub(" ", _synsets()[synset].definition.casefold()).strip())[0]
-    for opener in _OPENERS:
-        text = text.removeprefix(f"{opener} ")
-    words, last, genus = _WORD.findall(text), -1, None
-    for i, word in enumerate(words):
-        if _STOPS.fullmatch(word) or (last == i - 1 >= 0 and word.endswith(("ed", "ing"))):
-            break
-        for phrase in (" ".join(words[max(i - 1, 0) : i + 1]), word):
-            others = sorted(meanings(normal(phrase)) - {synset})
-            if others and word not in ("a", "an", "the", "and", "or"):
-                last, genus = i, others[0]
-                break
-    return genus
+def leacock_chodorow(a: str, b: str) -> float:
+    """Similarity of two words in [0, 1]: -log(p / 2D), divided by its largest value, over their most similar senses.
+
+    p is the number of synsets on the shortest path over a common hypernym, both ends included, and D = 19 the depth of
+    the hierarchy. 1 for words with one normal form, otherwise 0 if WordNet lacks one of them.
+
+    Source: Leacock and Chodorow, "Combining local context and WordNet similarity", 1998.
+    """
+    if normal(a) == normal(b) != "":
+        return 1.0
+    paths = [
+        steps + others[up]
+        for x in senses(a)
+        for y in senses(b)
+        for others in [ancestors(y)]
+        for up, steps in ancestors(x).items()
+        if up in others
+    ]
+    return 1 - math.log(min(paths) + 1) / math.log(2 * DEPTH) if paths else 0.0
+
+
+def _parts(word: str) -> list[str]:
+    return _WORD.findall(_NOTE.sub(" ", word).replace("_", " ").casefold())
+
+
+def _spelled(word: str) -> str:
+    return " ".join(_parts(word))
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([_spelled(word), normal(word)]))
 
 
 @functools.cache
@@ -108,19 +174,37 @@ def _singular(word: str) -> str:
 
 
 @functools.cache
-def _synsets() -> tuple[Synset, ...]:
-    from timm.data.imagenet_info import ImageNetInfo
+def _columns() -> dict[str, Any]:
+    """The Arrow columns of the file; `cpp.naming.wordnet_build.SCHEMA` describes them."""
+    import pyarrow.parquet as pq
 
-    info = ImageNetInfo("imagenet-22k")
-    described = (info.label_name_to_description(name, detailed=True) for name in info.label_names())
-    parts = (text.partition(": ") for text in described)
-    return tuple(Synset(tuple(lemmas.split(", ")), definition) for lemmas, _, definition in parts)
+    table = pq.read_table(_FILE)
+    return {name: table[name].combine_chunks() for name in table.column_names}
 
 
 @functools.cache
-def _by_lemma() -> dict[str, list[int]]:
-    by_lemma: dict[str, list[int]] = {}
-    for number, synset in enumerate(_synsets()):
-        for lemma in synset.lemmas:
-            by_lemma.setdefault(normal(lemma), []).append(number)
-    return by_lemma
+def _rows() -> dict[int, int]:
+    """The row of every synset."""
+    return {synset: row for row, synset in enumerate(_columns()["synset"].to_pylist())}
+
+
+@functools.cache
+def _value(column: str, synset: int) -> Any:
+    return _columns()[column][_rows()[synset]].as_py()
+
+
+@functools.cache
+def _by_spelling() -> dict[str, list[tuple[int, int]]]:
+    """For every spelling its senses: their rank, from the most frequent, and their row."""
+    import pyarrow.compute as pc
+
+    columns = _columns()
+    lemmas = columns["lemmas"].flatten()
+    spelled = pc.utf8_lower(lemmas).to_pylist()
+    for i in pc.indices_nonzero(pc.match_substring_regex(lemmas, "[^A-Za-z0-9 ]")).to_pylist():  # 4 of 100
+        spelled[i] = _spelled(spelled[i])
+    ranks, rows = columns["senses"].flatten(), pc.list_parent_indices(columns["lemmas"])
+    index: dict[str, list[tuple[int, int]]] = {}
+    for form, rank, row in zip(spelled, ranks.to_pylist(), rows.to_pylist(), strict=True):
+        index.setdefault(form, []).append((rank, row))
+    return index
