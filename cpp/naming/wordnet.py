@@ -61,12 +61,12 @@ def meanings(word: str) -> frozenset[int]:
 def usual(word: str) -> tuple[int, ...]:
     """The senses that a word is likely to have as the name of a picture, the most frequent first.
 
-    If ImageNet has images of some senses, the others are left out, else those that are not concrete; so are individuals,
-    if some senses are none. Of these the most frequent sense remains, those that occur in Princeton's tagged texts, and
-    those whose first lemma is the word, except untagged senses as a person: "mouse" is a device, but no timid person.
+    If some senses are concrete, the others are left out; so are individuals, if some senses are none ("crane" is not
+    Stephen Crane). Of these the most frequent sense remains, those that occur in Princeton's tagged texts, and those
+    whose first lemma is the word, except untagged senses as a person: "mouse" is a device, but no timid person.
     """
     kept = senses(word)
-    kept = tuple(synset for synset in kept if _value("imagenet", synset)) or tuple(filter(concrete, kept)) or kept
+    kept = tuple(filter(concrete, kept)) or kept
     kept = tuple(synset for synset in kept if not _value("instance", synset)) or kept
     return tuple(synset for synset in kept if synset == kept[0] or _is_usual(synset, _forms(word)))
 
