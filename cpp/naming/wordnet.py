@@ -155,7 +155,8 @@ def leacock_chodorow(a: str, b: str) -> float:
 
 
 def _parts(word: str) -> list[str]:
-    return _WORD.findall(_NOTE.sub(" ", word).replace("_", " ").casefold())
+    parts: list[str] = _WORD.findall(_NOTE.sub(" ", word).replace("_", " ").casefold())
+    return parts
 
 
 def _spelled(word: str) -> str:
