@@ -35,6 +35,7 @@ from pipelines.stages import (
     evaluate,
     examples,
     fit,
+    namer,
     outliers,
     report,
     words,
@@ -143,6 +144,11 @@ def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]
         mined = CAPTIONS in c.vocabulary
         if encoders and (files["wordlists"] or files["named"] or mined):
             steps["words"] = stage(words.Words, c, encoder=encoders[c.embedding], captions=mined)
+        if c.namer:
+            steps["examples"] = stage(examples.Examples)
+            steps["centres"] = stage(namer.Centres, c)
+            steps["ask"] = stage(namer.Ask, c)
+            steps["check"] = stage(namer.Check, c, encoder=encoders.get(c.embedding))
         steps["vote"] = stage(naming.Vote, c)
         steps["label"] = stage(naming.Label, c, sure=c.min_confidence)
         steps["labels"] = stage(naming.Labels, c)

@@ -16,6 +16,7 @@ DOORS = {
     "pillow_heif": {"cpp.encoding.images"},
     "open_clip": {"cpp.encoding.encoder", "cpp.encoding.pretrained", "cpp.demo.clip"},
     "ray": {"pipelines.ray_backend.cluster", "pipelines.ray_backend.pool", "pipelines.ray_backend.train"},
+    "urllib3": {"cpp.naming.chat"},
     "webdataset": {"cpp.export.webdataset"},
 }
 FEATURES = {"cpp.files", "cpp.store", "cpp.sources", "cpp.encoding"}

@@ -35,12 +35,12 @@ class Vocabulary:
         them, with the mean of their vectors. ValueError if no word is left.
         """
         cleaned = [clean(word) for word in words]
-        excluded = _same_meaning(exclude)
+        excluded = same_meaning(exclude)
         entries: dict[int, list[int]] = {}  # the first row of an entry -> its rows
-        first: dict[str | int | None, int] = {}  # a spelling or synset -> the first row of its entry
+        first: dict[str | int, int] = {}  # a spelling or synset -> the first row of its entry
         for i, word in enumerate(cleaned):
             if word and not excluded(word):
-                marks = {_spelled(word), wordnet.one_meaning(word)} - {None}
+                marks = _marks(word)
                 entry = min((first[mark] for mark in marks if mark in first), default=i)
                 entries.setdefault(entry, []).append(i)
                 first |= {mark: entry for mark in marks if mark not in first}
@@ -56,6 +56,22 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def check_dimension(self, images: int) -> None:
+        """ValueError if vectors of images have another dimension than those of the words."""
+        if images != self.vectors.shape[1]:
+            raise ValueError(
+                f"the images have dimension {images}, the words {self.vectors.shape[1]}: label.vocabulary must come "
+                "from the text tower of the model that made the features"
+            )
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str | int, int]:
+        return {mark: i for i, word in reversed(list(enumerate(self.words))) for mark in _marks(word)}
+
+    def find(self, word: str) -> int | None:
+        """The number of the word that equals this one in meaning: in number and case, or as its synonym; or None."""
+        return min((self._numbers[mark] for mark in _marks(word) if mark in self._numbers), default=None)
 
     @functools.cached_property
     def above(self) -> tuple[tuple[int, ...], ...]:
@@ -77,11 +93,11 @@ class Vocabulary:
 
     def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which words, bool `[n_words]`, have the meaning of one of the names."""
-        matches = _same_meaning(names)
+        matches = same_meaning(names)
         return np.array([matches(word) for word in self.words], np.bool_)
 
 
-def _same_meaning(words: Iterable[str]) -> Callable[[str], bool]:
+def same_meaning(words: Iterable[str]) -> Callable[[str], bool]:
     """A test whether a word equals, or is a synonym of, one of these words."""
     words = list(words)
     spelled = {wordnet.normal(word) for word in words} - {""}
@@ -93,6 +109,12 @@ def clean(word: str) -> str:
     """A word in one line, without control characters; empty if it has more than `LONGEST` characters."""
     text = " ".join("".join(c if c.isprintable() else " " for c in word.replace("_", " ")).split())
     return text if len(text) <= LONGEST else ""
+
+
+def _marks(word: str) -> set[str | int]:
+    """What words that become one entry share: their spelling, and the one synset of common words."""
+    synset = wordnet.one_meaning(word)
+    return {_spelled(word)} if synset is None else {_spelled(word), synset}
 
 
 def _spelled(word: str) -> str:

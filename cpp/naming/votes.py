@@ -105,11 +105,7 @@ def vote(
     At most `batch` images are compared at a time, fewer with many words, so memory does not grow with their number.
     ValueError if the words have another dimension.
     """
-    if X_nd.shape[1] != vocabulary.vectors.shape[1]:
-        raise ValueError(
-            f"the images have dimension {X_nd.shape[1]}, the words {vocabulary.vectors.shape[1]}: "
-            "label.vocabulary must come from the text tower of the model that made the features"
-        )
+    vocabulary.check_dimension(X_nd.shape[1])
     text, top = vocabulary.vectors.to(device), min(top, len(vocabulary))
     present, index = np.unique(cluster_n, return_inverse=True)
     sums = SimilaritySums.zeros(len(present), X_nd.shape[1], len(vocabulary))

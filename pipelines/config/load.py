@@ -81,6 +81,17 @@ class Config(Section):
                 f"curate.outliers.captions is {outliers.captions!r}, and only a run with `encode` has a text tower: "
                 "set it to null, and similarity to a metadata column that says how well captions fit, if there is one"
             )
+        namer = self.label and self.label.namer
+        if namer and namer.pictures and not self.report.images:
+            raise ValueError(
+                f"label.namer.pictures is {namer.pictures}, which sends pictures to the model, and report.images is "
+                "false, for images that must not leave their shards: set one of them to 0 or true"
+            )
+        if namer and namer.pictures and self.import_ and not self.import_.images:
+            raise ValueError(
+                f"label.namer.pictures is {namer.pictures}, and this run has no images: set it to 0, or import.images "
+                "to the folder of their tars"
+            )
         if self.resources.ray_address and "://" not in self.root and not os.path.isabs(self.root):
             raise ValueError(
                 f"root is {self.root!r}, and nodes of a cluster (resources.ray_address) work in other folders: give "

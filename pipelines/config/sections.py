@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field_validator, model_validator
@@ -135,6 +136,30 @@ class Partition(Section):
         return self
 
 
+def _variable(name: str) -> str:
+    """ValueError for what cannot be the name of an environment variable; it may be a key, so it is not repeated."""
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+        raise ValueError(
+            "must be the name of an environment variable in capitals, such as OPENAI_API_KEY; the API key itself "
+            "belongs into that variable and into no file"
+        )
+    return name
+
+
+class Namer(Section):
+    url: str = Field(
+        pattern=r"^https?://[^\s?#]+$", description="OpenAI-compatible API that is asked, as http://localhost:11434/v1"
+    )
+    model: str = Field(description="name of the model there")
+    key: Annotated[str, AfterValidator(_variable)] | None = Field(
+        None, description="name of the environment variable with the API key; null: no key"
+    )
+    pictures: int = Field(0, ge=0, le=8, description="typical pictures of each cluster that are sent; 0: none")
+    budget: int | None = Field(
+        None, ge=1, description="maximum number of clusters to ask about, the largest first; null: all"
+    )
+
+
 class Label(Section):
     vocabulary: list[str] = Field(
         min_length=1,
@@ -156,6 +181,7 @@ class Label(Section):
     min_confidence: float = Field(
         0.5, ge=0, le=1, description="a name of lower confidence is null and its cluster unsure; 0 names all"
     )
+    namer: Namer | None = Field(None, description="a language model that proposes names; null: nothing is sent")
 
     @model_validator(mode="after")
     def _captions_named(self) -> Self:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,13 @@ from scipy import sparse
 
 from cpp.clustering.choose_k import Layers
 from cpp.clustering.partition import PARTS, FineGroups, Measured
+from cpp.encoding import text_cache
 from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import NO_VOTES, SimilaritySums, Votes
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.sources import vectors
+from cpp.store.results import fingerprint
 from pipelines.config import sections
 from pipelines.engine.stage import Context
 
@@ -40,7 +42,8 @@ ARRAYS = ("centroids", "basis", "repeated", "copy_reach")  # of fine groups
 FACTS = ("score", "pixels", "caption")  # the columns that decide which of a group of duplicates is kept
 LOST = "cpp.lost"  # in the footer of ASSIGNMENTS: by column, the number of metadata values without a place there
 NOT_METADATA = re.compile(rf"key|{tables.EMBEDDING}(_\d+)?")  # columns of FEATURES that ASSIGNMENTS does not repeat
-VOTES = ("votes", "likeness", "vocabulary", "words", "exclude")  # the inputs of `read_votes`
+WORDS = ("vocabulary", "words", "exclude")  # the inputs of a vocabulary that the user has given
+VOTES = ("votes", "likeness", "namer_words", *WORDS)  # the inputs of `read_votes`
 VOTES_HELD = 1 << 20  # rows of votes in memory until they are added up
 
 
@@ -195,17 +198,30 @@ def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Sim
 def read_vocabulary(context: Context) -> Vocabulary:
     """One vocabulary from folders of words with vectors and from encoded words, without the excluded words.
 
-    ValueError if the vectors have different dimensions.
+    Words of the namer are part of it once they exist. ValueError if the vectors have different dimensions.
     """
     parts = {folder: vectors.read_words(folder) for folder in context.whole.get("vocabulary", [])}
-    for path in context.files("words"):
-        table = tables.read(path)
-        parts["the encoder of this run"] = table["word"].to_pylist(), tables.matrix(table["embedding"])
+    for kind, place in (("words", "the encoder of this run"), ("namer_words", "the namer")):
+        for path in context.files(kind):
+            table = tables.read(path)
+            parts[place] = table["word"].to_pylist(), tables.matrix(table["embedding"])
     dims = {place: X.shape[1] for place, (_, X) in parts.items()}
     if len(set(dims.values())) > 1:
         raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
     words = [word for names, _ in parts.values() for word in names]
     return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]), context.whole.get("exclude", []))
+
+
+def word_table(words: Sequence[str], model: Model, templates: str | list[str], context: Context) -> pa.Table:
+    """Words with their text vectors, from the cache of the run folder as far as it has them."""
+    from cpp.encoding import encoder
+
+    tower, prompts = model.open(context.device), encoder.templates(templates)
+    identity, texts = tower.identity, encoder.template_texts(prompts)
+    space = fingerprint(identity.model, identity.sha256, model.precision, texts)
+    folder = context.cache / "text" / space if context.cache else None
+    X = text_cache.cached_vectors(words, lambda new: tower.words(new, prompts, context.image_batch), folder)
+    return pa.table({"word": list(words), "embedding": tables.matrix_column(X)})
 
 
 def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.csr_array]:

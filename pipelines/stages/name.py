@@ -32,7 +32,7 @@ class Vote(Stage):
     version = 4
     products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
     each = ("features", "assignments")
-    whole = ("tree", "vocabulary", "words", "exclude")
+    whole = ("tree", "namer_words", *artifacts.WORDS)
     gpu = True
     embedding: str
     top: int
@@ -125,7 +125,7 @@ class Labels(Stage):
     version = 1
     products = (Product("labels", rows="out"),)
     each = ("features", "assignments", "matches")
-    whole = ("clusters", "vocabulary", "words", "exclude")
+    whole = ("clusters", "namer_words", *artifacts.WORDS)
     embedding: str
 
     def open(self, context: Context) -> Work:

@@ -15,6 +15,7 @@ from cpp.curation.decisions import DROP, KEEP
 from cpp.curation.outliers import ODDITIES, OUTLIERS
 from cpp.files.tables import EMBEDDING, REJECTED
 from cpp.naming.cluster_table import CLUSTERS, LABELS
+from cpp.naming.namer import ASKED, VERDICTS
 from cpp.report.examples import EXAMPLES
 from cpp.report.thumbnails import THUMBNAILS
 
@@ -182,6 +183,36 @@ OUTPUTS = (
     Output("name_scores.json", "with `evaluate.names`: scores of the names, and the published vote"),
     Output("loss.parquet", "the training: step, warm-up, loss, R, R_c (nats), squared norm of the membership"),
     Output("mined.parquet, phrases/, captions/", "with `label.captions`: phrases of the captions and their counts"),
+    Output(
+        "namer.parquet",
+        "with `label.namer`: the answers of the namer, checked by CLIP",
+        VERDICTS,
+        {
+            "cluster": "number of the cluster in the main layer",
+            "guess": "its best word before",
+            "name": "the name in the answer; null if there is none",
+            "accepted": "whether the name became a word of the vocabulary",
+            "reason": "why it was accepted or refused",
+            "fit": "mean cosine of the name to the members, minus a quarter of that to all images; null if unknown",
+            "rival": "the best word of the vocabulary without the namer",
+            "rival_fit": "`fit` of `rival`",
+        },
+    ),
+    Output(
+        "asked.parquet",
+        "with `label.namer`: every question, with the answer as it came",
+        ASKED,
+        {
+            "cluster": "number of the cluster in the main layer",
+            "guess": "its best word before",
+            "question": "the text of the question",
+            "pictures": "names of the images that went with it",
+            "answer": "the answer; null beyond `label.namer.budget`",
+            "seconds": "time until the answer",
+            "tokens": "of question and answer, as the server counts them; null if unknown",
+        },
+    ),
+    Output("centres/, namer_words.parquet", "with `label.namer`: sums by cluster, and the accepted words"),
     Output("votes/, likeness/, matches/", "sums that names are made from, and the best word of every image"),
     Output("head.safetensors", "the head"),
     Output("groups.safetensors, moments.safetensors", "fine groups: centroids, noise; counts, sums, Gram matrices"),

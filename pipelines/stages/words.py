@@ -8,14 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cpp.encoding import text_cache
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming import caption_phrases, vocabulary, word_lists
 from cpp.sources import vectors
-from cpp.store.results import Product, fingerprint
+from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import Model, iter_captions, read_tree
+from pipelines.stages.artifacts import Model, iter_captions, read_tree, word_table
 
 
 class Phrases(Stage):
@@ -93,17 +92,10 @@ class Words(Stage):
     captions: bool  # whether mined phrases are words of the vocabulary
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        from cpp.encoding import encoder
-
         words = list(dict.fromkeys(word for raw in self._words(context) if (word := vocabulary.clean(raw))))
         if not words:
             raise ValueError(f"label.vocabulary: {', '.join(context.whole['wordlists'])} hold no words: add some")
-        model, templates = self.encoder.open(context.device), encoder.templates(self.templates)
-        identity, texts = model.identity, encoder.template_texts(templates)
-        space = fingerprint(identity.model, identity.sha256, self.encoder.precision, texts)
-        folder = context.cache / "text" / space if context.cache else None
-        X = text_cache.cached_vectors(words, lambda new: model.words(new, templates, context.image_batch), folder)
-        tables.write(pa.table({"word": words, "embedding": tables.matrix_column(X)}), out["words"])
+        tables.write(word_table(words, self.encoder, self.templates, context), out["words"])
         return Counts(len(words), len(words))
 
     def _words(self, context: Context) -> Iterator[str]:

@@ -8,6 +8,7 @@ import pytest
 from pipelines.config.load import load
 from pipelines.run import Run
 from pipelines.stages.schemas import MEANINGS, METADATA, OUTPUTS, Output
+from tests.support.chat_server import ChatServer, completion
 from tests.support.datasets import write_dataset
 
 TABLES = [output for output in OUTPUTS if output.schema is not None]
@@ -17,7 +18,9 @@ CURATE = "curate={duplicates: {threshold: 0.999, bytes: false}, outliers: {thres
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = write_dataset(tmp_path_factory.mktemp("schemas"))
-    assert Run(load(dataset.config, [CURATE, "partition.layers=[2]"]), local=True).go()
+    with ChatServer(lambda body: completion('{"name": "cloud"}')) as server:
+        namer = f"label.namer={{url: '{server.url}', model: small}}"
+        assert Run(load(dataset.config, [CURATE, namer, "partition.layers=[2]"]), local=True).go()
     return dataset.root
 
 

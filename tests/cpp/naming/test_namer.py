@@ -1,0 +1,162 @@
+"""The namer: its question, names in its answers, and the check of names against the members by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cpp.naming import namer, reply_cache
+from cpp.naming.chat import Reply
+from cpp.naming.namer import Centres, Evidence
+from cpp.naming.names import PRIOR
+from cpp.naming.vocabulary import Vocabulary
+
+EVIDENCE = Evidence(1234, ["sports car", "taxi"], ["red", "fast"], ["pickup", "van"])
+
+
+def test_a_question_has_the_evidence() -> None:
+    question = namer.prompt(EVIDENCE, 2)
+    for text in ("1,234 images", "sports car, taxi", "red, fast", "pickup, van", "2 typical images"):
+        assert text in question
+
+
+def test_a_question_leaves_out_what_is_unknown() -> None:
+    question = namer.prompt(EVIDENCE._replace(captions=[], nearest=[]), 0)
+    for text in ("captions", "similar", "attached"):
+        assert text not in question
+
+
+def test_messages_without_pictures_are_text_alone() -> None:
+    assert namer.messages("What?", [])[-1] == {"role": "user", "content": "What?"}
+
+
+def test_messages_carry_pictures_as_data_addresses() -> None:
+    text, image = namer.messages("What?", [b"\xff\xd8"])[-1]["content"]
+    assert text == {"type": "text", "text": "What?"}
+    assert image == {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,/9g="}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        ('{"name": "fishing boat"}', "fishing boat"),
+        ('```json\n{"name": " Fishing_boat. "}\n```', "Fishing boat"),
+        ('I think {so}. {"name": "raft"} or better {"name": "boat", "why": {"a": 1}} it is', "boat"),
+        ('{"name": "boat"} {"other": 1}', "boat"),
+        ('{"name": "two\\nlines\\u0007"}', "two lines"),
+        ('{"name": "<b>boat</b>"}', "<b>boat</b>"),  # the page escapes it
+        ("fishing boat", None),
+        ("", None),
+        ('{"name": ""}', None),
+        ('{"name": 3}', None),
+        ('{"name": ["boat"]}', None),
+        ('{"title": "boat"}', None),
+        ('{"name": "boat"', None),
+        ('{"name": "' + "a" * 101 + '"}', None),
+        ('{"a":' * 5000, None),
+    ],
+)
+def test_the_name_in_an_answer(answer: str, name: str | None) -> None:
+    assert namer.parse(answer) == name
+
+
+def test_centres_by_hand() -> None:
+    centres = Centres(np.array([2, 0, 1, 1]), np.array([[2.0, 0], [0, 0], [0, 1], [0.6, 0.8]]))
+    np.testing.assert_allclose(centres.mean_kd, [[1, 0], [0, 0], [0, 1], [0.6, 0.8]])
+    np.testing.assert_allclose(centres.overall_d, [0.65, 0.45])
+    np.testing.assert_allclose(centres.adjusted_kd[0], [1 - PRIOR * 0.65, -PRIOR * 0.45])
+    assert [order.tolist() for order in centres.nearest(2)][2] == [3, 0]
+    assert all(1 not in order for order in centres.nearest(3))  # an empty cluster is like no other
+
+
+def centres() -> Centres:
+    """Three clusters in the directions of three words."""
+    return Centres(np.array([1, 1, 1]), np.eye(4)[:3])
+
+
+def vocabulary() -> Vocabulary:
+    words = ["laptop", "teapot", "cloud", "sea"]
+    return Vocabulary.of(words, np.eye(4, dtype=np.float32) + 0.2)
+
+
+def near(k: int, share: float) -> np.ndarray:
+    """A unit vector: the direction of cluster k with this cosine, and of no other cluster."""
+    vector = np.zeros(4)
+    vector[[k, 3]] = share, (1 - share**2) ** 0.5
+    return vector
+
+
+def test_best_words_are_those_of_the_largest_value() -> None:
+    best = list(namer.best_words(centres(), vocabulary(), 2))
+    assert [int(order[0]) for order, _ in best] == [0, 1, 2]
+    text = vocabulary().vectors.numpy()
+    for k, (_, value) in enumerate(best):
+        assert value == pytest.approx((centres().adjusted_kd[k] @ text.T).max())
+
+
+def test_a_new_word_must_fit_better_than_every_word() -> None:
+    rival = (centres().adjusted_kd @ vocabulary().vectors.numpy().T).max(1)
+    names = {0: "gaming laptop", 1: "jug"}
+    vectors = {"gaming laptop": near(0, 0.99), "jug": near(1, 0.5)}
+    verdicts = namer.check(names, vectors, centres(), vocabulary(), [])
+    assert set(verdicts) == {0, 1}
+    assert verdicts[0].accepted
+    assert verdicts[0].fit == pytest.approx(0.99 * (1 - PRIOR / 3))
+    assert verdicts[0].rival_fit == pytest.approx(rival[0])
+    assert verdicts[0].reason == "it fits the images better than laptop"
+    assert not verdicts[1].accepted
+    assert verdicts[1][1:] == (
+        "teapot fits the images better",
+        pytest.approx(0.5 * (1 - PRIOR / 3)),
+        "teapot",
+        rival[1],
+    )
+
+
+def test_a_word_of_the_vocabulary_must_be_the_best() -> None:
+    verdicts = namer.check({0: "laptop computers", 1: "cloud"}, {}, centres(), vocabulary(), [])
+    assert verdicts[0].accepted  # a synonym
+    assert not verdicts[1].accepted
+    assert verdicts[1].reason == "teapot fits the images better"
+
+
+def test_without_a_text_vector_a_new_word_cannot_be_checked() -> None:
+    verdict = namer.check({0: "gaming laptop"}, {}, centres(), vocabulary(), [])[0]
+    assert not verdict.accepted
+    assert "no text tower" in verdict.reason
+
+
+def test_an_excluded_word_is_refused() -> None:
+    verdicts = namer.check({0: "Notebooks"}, {"Notebooks": near(0, 1)}, centres(), vocabulary(), ["notebook"])
+    assert verdicts[0][:2] == (False, "label.exclude removes this word")
+
+
+REQUEST = reply_cache.request_hash("http://a/v1", "small", namer.messages("What?", [b"x"]))
+
+
+def test_a_kept_reply_is_read_again(tmp_path: Path) -> None:
+    reply = Reply("dé", 0.5, None)
+    assert reply_cache.read(tmp_path / "new", REQUEST) is None
+    reply_cache.write(tmp_path / "new", REQUEST, "What?", reply)
+    assert reply_cache.read(tmp_path / "new", REQUEST) == reply
+    (file,) = (tmp_path / "new").iterdir()
+    assert json.loads(file.read_text())["question"] == "What?"
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"reply": 1}', '{"reply": {"answer": "a"}}'])
+def test_a_damaged_reply_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / f"{REQUEST}.json").write_text(text)
+    assert reply_cache.read(tmp_path, REQUEST) is None
+
+
+def test_a_request_is_another_with_another_model_question_or_picture() -> None:
+    other = [("http://b/v1", "small", "What?", b"x"), ("http://a/v1", "big", "What?", b"x")]
+    other += [("http://a/v1", "small", "Who?", b"x"), ("http://a/v1", "small", "What?", b"y")]
+    hashes = {reply_cache.request_hash(url, model, namer.messages(text, [jpeg])) for url, model, text, jpeg in other}
+    assert len(hashes | {REQUEST}) == 5
+
+
+def test_without_a_folder_nothing_is_kept() -> None:
+    reply_cache.write(None, REQUEST, "What?", Reply("a", 0.0, 1))
+    assert reply_cache.read(None, REQUEST) is None
