@@ -65,6 +65,17 @@ class Model(sections.Encoder):
             pretrained.register(self.configs)
         return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
 
+    def word_table(self, words: Sequence[str], templates: str | list[str], device: str, context: Context) -> pa.Table:
+        """Words with their text vectors, from the cache of the run folder as far as it has them."""
+        from cpp.encoding import encoder
+
+        tower, prompts = self.open(device), encoder.templates(templates)
+        identity, texts = tower.identity, encoder.template_texts(prompts)
+        space = fingerprint(identity.model, identity.sha256, self.precision, texts)
+        folder = context.cache / "text" / space if context.cache else None
+        X = text_cache.cached_vectors(words, lambda new: tower.words(new, prompts, context.image_batch), folder)
+        return pa.table({"word": list(words), "embedding": tables.matrix_column(X)})
+
 
 def read_metadata(path: str) -> pa.Table:
     """The metadata columns of a file of FEATURES, with `image_shard`."""
@@ -210,18 +221,6 @@ def read_vocabulary(context: Context) -> Vocabulary:
         raise ValueError(f"label.vocabulary: the dimensions differ, {dims}; all must come from one text tower")
     words = [word for names, _ in parts.values() for word in names]
     return Vocabulary.of(words, np.concatenate([X for _, X in parts.values()]), context.whole.get("exclude", []))
-
-
-def word_table(words: Sequence[str], model: Model, templates: str | list[str], context: Context) -> pa.Table:
-    """Words with their text vectors, from the cache of the run folder as far as it has them."""
-    from cpp.encoding import encoder
-
-    tower, prompts = model.open(context.device), encoder.templates(templates)
-    identity, texts = tower.identity, encoder.template_texts(prompts)
-    space = fingerprint(identity.model, identity.sha256, model.precision, texts)
-    folder = context.cache / "text" / space if context.cache else None
-    X = text_cache.cached_vectors(words, lambda new: tower.words(new, prompts, context.image_batch), folder)
-    return pa.table({"word": list(words), "embedding": tables.matrix_column(X)})
 
 
 def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.csr_array]:

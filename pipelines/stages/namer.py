@@ -216,7 +216,7 @@ class Check(Stage):
         dim = vocabulary.vectors.shape[1]
         words = pa.table({"word": pa.array([], pa.string()), "embedding": tables.matrix_column(np.empty((0, dim)))})
         if new and self.encoder:
-            words = artifacts.word_table(new, self.encoder, self.templates, context)
+            words = self.encoder.word_table(new, self.templates, context.device, context)
         vectors = dict(zip(words["word"].to_pylist(), tables.matrix(words["embedding"]), strict=True))
         centres, exclude = _read_centres(context, tree.main, vocabulary), context.whole.get("exclude", [])
         verdicts = namer.check(names, vectors, centres, vocabulary, exclude)

@@ -14,7 +14,7 @@ from cpp.naming import caption_phrases, vocabulary, word_lists
 from cpp.sources import vectors
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import Model, iter_captions, read_tree, word_table
+from pipelines.stages.artifacts import Model, iter_captions, read_tree
 
 
 class Phrases(Stage):
@@ -95,7 +95,7 @@ class Words(Stage):
         words = list(dict.fromkeys(word for raw in self._words(context) if (word := vocabulary.clean(raw))))
         if not words:
             raise ValueError(f"label.vocabulary: {', '.join(context.whole['wordlists'])} hold no words: add some")
-        tables.write(word_table(words, self.encoder, self.templates, context), out["words"])
+        tables.write(self.encoder.word_table(words, self.templates, context.device, context), out["words"])
         return Counts(len(words), len(words))
 
     def _words(self, context: Context) -> Iterator[str]:
