@@ -198,7 +198,19 @@ class Evaluate(Section):
     names: MetadataColumn | None = Field(
         None, description="column with the name of the true class, to score names of clusters"
     )
+    accepted: str | None = Field(
+        None, description="JSON file of the names that people accept for each class: {class: [name, ...]}"
+    )
     baseline_sample: int = Field(100_000, ge=1, description="maximum number of rows to train the k-means baseline on")
+
+    @model_validator(mode="after")
+    def _classes_named(self) -> Self:
+        if self.accepted and self.names is None:
+            raise ValueError(
+                f"evaluate.accepted is {self.accepted!r} and evaluate.names is null, so that no names are scored: set "
+                "evaluate.names to the metadata column with the names of the classes, or accepted to null"
+            )
+        return self
 
 
 class Duplicates(Section):

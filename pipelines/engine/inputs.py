@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from cpp.evaluation.accepted_names import read_accepted
 from cpp.files import credentials, filesystem
 from cpp.naming import word_lists
 from cpp.sources import shards as sources
@@ -26,6 +27,11 @@ def input_files(config: Config, counts: FileCounts | None = None) -> dict[str, M
     metadata.check_inputs(config, files)
     if config.label:
         files |= _vocabulary(config, config.label)
+    if config.evaluate and config.evaluate.accepted:
+        path = config.locate(config.evaluate.accepted)
+        with _config_errors("evaluate.accepted", config):
+            read_accepted(path)
+            files["accepted"] = {path: vectors.source_file(path, "")}
     # The report reads the event log for the times of the steps; the empty fingerprint keeps it from becoming stale.
     files["events"] = {WHOLE: File(f"{config.root.rstrip('/')}/events.jsonl", "")}
     return files

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from cpp.clustering import choose_k
-from cpp.evaluation import metrics, name_scores
+from cpp.evaluation import accepted_names, metrics, name_scores
+from cpp.evaluation.accepted_names import NO_LISTS, Accepted
+from cpp.evaluation.name_judgement import is_unknown
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming import names
@@ -55,41 +57,66 @@ class Evaluate(Stage):
 class EvaluateNames(Stage):
     """Score names and labels against a column of true class names, beside the published vote."""
 
-    version = 1
+    version = 2
     products = (Product("name_scores", ".json"),)
-    whole = ("assignments", "tree", "labels", *VOTES)
+    whole = ("assignments", "tree", "labels", "accepted", *VOTES)
     column: str
     method: names.Method
     sure: float
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        classes = metrics.labelled(context.whole["assignments"], self.column, context.prefetch)
-        known, true = classes.known, classes.label[classes.known]
-        columns = ["label", "confidence"]
+        rows = metrics.labelled(context.whole["assignments"], self.column, context.prefetch)
+        classes = rows._replace(cluster=rows.cluster[rows.known], label=rows.label[rows.known].astype(str))
+        kinds = np.unique(classes.label).tolist()
+        accepted = self._accepted(context, kinds)
+        clusters, own = self._clusters(context, classes, accepted)
+        general = np.array([name.status == "general" for name in own])[classes.cluster]
+        columns = ["label", "confidence", "agrees"]
         labels = pa.Table.from_batches(list(tables.batches(context.whole["labels"], columns, context.prefetch)))
-        label, confidence = (labels[column].to_numpy()[known] for column in columns)
+        label, confidence, agrees = (labels[column].to_numpy()[rows.known] for column in columns)
         scores = {
             "names": self.column,
-            "clusters": self._clusters(context, classes.cluster[known], true),
-            "labels": name_scores.label_scores(label, confidence, true),
+            "classes": len(kinds),
+            "classes_with_accepted_names": len(accepted),
+            "unknown_classes": sum(is_unknown(kind, accepted) for kind in kinds),
+            "clusters": clusters,
+            "labels": name_scores.label_scores(label, confidence, classes.label, agrees, general, accepted),
         }
         out["name_scores"].write_text(json.dumps(scores, indent=2) + "\n")
-        return Counts(len(known), len(known))
+        return Counts(len(rows.known), len(rows.known))
 
-    def _clusters(self, context: Context, cluster_n: NDArray[np.int32], true_n: NDArray[Any]) -> list[dict[str, Any]]:
-        """Scores of the names of the main layer and of the published vote, with and without the true names."""
+    def _accepted(self, context: Context, classes: Sequence[str]) -> Accepted:
+        """The lists of `evaluate.accepted`. ValueError if one is for a class that no image has."""
+        accepted = NO_LISTS
+        for path in context.whole.get("accepted", ()):
+            accepted = accepted_names.read_accepted(path)
+            try:
+                accepted_names.check_classes(accepted, classes)
+            except ValueError as error:
+                raise ValueError(f"evaluate.accepted: {path}, with evaluate.names {self.column!r}: {error}") from error
+        return accepted
+
+    def _clusters(
+        self, context: Context, classes: metrics.Labelled, accepted: Accepted
+    ) -> tuple[list[dict[str, Any]], list[names.Name]]:
+        """Scores of the names of the main layer and of the published vote, with and without the true names.
+
+        Also returns the names of the main layer.
+        """
         tree = read_tree(context)
         vocabulary, votes, sums = read_votes(context, tree)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         merged = votes.merge(into), sums.merge(into, tree.main), vocabulary
-        truth = name_scores.true_names(true_n, cluster_n, tree.main)
-        size = np.bincount(cluster_n, minlength=tree.main)
+        truth = name_scores.true_names(classes.label, classes.cluster, tree.main)
+        size = np.bincount(classes.cluster, minlength=tree.main)
         excluded = vocabulary.meaning(name for name in truth if name)
-        results = []
+        results, named_by = [], {}
         for suffix, exclude in (("", None), (", without the true names", excluded)):
             methods: dict[str, names.Method] = {"this run": self.method, "published vote": "paper"}
             for variant, method in methods.items():
                 named = names.names(*merged, method=method, sure=self.sure, exclude=exclude)
-                scores = name_scores.name_scores(named, truth, size, vocabulary)
+                scores = name_scores.name_scores(named, truth, size, vocabulary, accepted)
+                scores |= name_scores.semantic_accuracy(named, classes.cluster, classes.label)
                 results.append({"names": f"{variant}{suffix}", **scores})
-        return results
+                named_by[results[-1]["names"]] = named
+        return results, named_by["this run"]
