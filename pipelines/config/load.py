@@ -20,10 +20,10 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from cpp.files import credentials
 from cpp.files.tables import EMBEDDING
 from cpp.store.bucket_folder import check_writable
+from pipelines.config.curation import Curate
 from pipelines.config.errors import ConfigError
 from pipelines.config.sections import (
     RECIPES,
-    Curate,
     DiscriminantFit,
     Encode,
     Evaluate,
