@@ -25,8 +25,8 @@ THUMBNAILS = pa.schema(
     [
         ("image_shard", pa.string()),
         ("key", pa.string()),
-        ("large", pa.binary()),  # WebP; null if the pages do not show it or it cannot be read
-        ("small", pa.binary()),
+        ("large", pa.binary()),  # WebP; null if it cannot be read
+        ("small", pa.binary()),  # null too if the image is not on the map
         ("caption", pa.string()),
         ("reason", pa.string()),  # why the image was rejected, null for one that was not
     ]

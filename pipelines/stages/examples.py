@@ -54,9 +54,12 @@ class Map(Stage):
 
 
 class Thumbnails(Stage):
-    """A shard of ASSIGNMENTS and REJECTED -> thumbnails and captions of its images that are shown."""
+    """A shard of ASSIGNMENTS and REJECTED -> thumbnails and captions of its images that are shown.
 
-    version = 2
+    Images on the map alone, of which the page has small pictures, have large ones too, for notebooks: they are few.
+    """
+
+    version = 3
     products = (Product("thumbnails"),)
     each = ("assignments", "rejected")
     whole = ("examples", "map")
@@ -79,8 +82,7 @@ class Thumbnails(Stage):
             rejected = _rejected(files["rejected"], _image_shard(files["assignments"]))
             for place, reason in rejected.items():
                 rows.setdefault(place, {})["reason"] = reason
-            sizes = ("large", side, large | rejected.keys()), ("small", thumbnails.SMALL, small)
-            sides = {place: {name: size for name, size, places in sizes if place in places} for place in rows}
+            sides = {place: {"large": side} | ({"small": thumbnails.SMALL} if place in small else {}) for place in rows}
             pictures = thumbnails.read(sides if self.images else {}, context.threads, rejected)
             complete = [
                 {"image_shard": shard if self.images else None, "key": key, **row, **pictures.get((shard, key), {})}

@@ -131,7 +131,7 @@ OUTPUTS = (
         "WebP pictures of the images that the page shows",
         THUMBNAILS,
         {
-            "large": "the picture; null if it is not shown",
+            "large": "the picture; null if it cannot be read",
             "small": "a smaller picture for the map",
             "caption": "its caption, if there is one",
             "reason": "why the image was rejected; null for others",
