@@ -146,7 +146,7 @@ def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]
             steps["words"] = stage(words.Words, c, encoder=encoders[c.embedding], captions=mined)
         if c.namer:
             steps["examples"] = stage(examples.Examples)
-            steps["centres"] = stage(namer.Centres, c)
+            steps["cluster_means"] = stage(namer.ClusterMeans, c)
             steps["ask"] = stage(namer.Ask, c)
             steps["check"] = stage(namer.Check, c, encoder=encoders.get(c.embedding))
         steps["vote"] = stage(naming.Vote, c)

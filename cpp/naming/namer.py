@@ -1,8 +1,9 @@
 """The namer: a language model that proposes a name for a cluster, and the check of its answer against the members.
 
 The model gets what is known of a cluster as text, and pictures if they are allowed. Its answer is untrusted text: it
-becomes a word of the vocabulary only if it fits the members better than every word that is there already, by the rule
-that chooses among these (`cpp.naming.names`: mean similarity to the members minus `PRIOR` times that to all images).
+becomes a word of the vocabulary only if it fits the mean member better than every word that is there already. Vectors
+of both modalities are centred for that: `IMAGE_MEAN` of the mean of all images is subtracted from the mean member, and
+the mean of the vocabulary from the words.
 
 Knows no files and no HTTP. Shape suffixes: k clusters, w words, d dimensions.
 """
@@ -18,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp.naming.names import PRIOR
 from cpp.naming.vocabulary import Vocabulary, clean, same_meaning
 
 WORDS, NEAREST = 10, 3  # words of the vocabulary, and similar clusters, in a prompt
@@ -59,6 +59,7 @@ VERDICTS = pa.schema(
         "rival_fit": pa.float64(),
     }
 )
+IMAGE_MEAN = 0.6  # share of the mean of all images that is subtracted from the mean member
 _BLOCK = 2**24  # similarities of clusters and words at a time
 
 
@@ -109,7 +110,7 @@ def parse(answer: str) -> str | None:
     return clean(name or "").strip(" .\"'") or None
 
 
-class Centres(NamedTuple):
+class ClusterMeans(NamedTuple):
     """The number of images of each cluster, int64 `[k]`, and the sums of their unit vectors, float64 `[k, d]`."""
 
     count_k: NDArray[np.int64]
@@ -124,9 +125,9 @@ class Centres(NamedTuple):
         return np.asarray(self.sum_kd.sum(0) / max(int(self.count_k.sum()), 1))
 
     @property
-    def adjusted_kd(self) -> NDArray[np.float64]:
-        """Vectors whose product with that of a word is the value by which words are chosen."""
-        return self.mean_kd - PRIOR * self.overall_d
+    def centred_kd(self) -> NDArray[np.float64]:
+        """The centred mean members, whose product with the centred vector of a word is how well the word fits."""
+        return self.mean_kd - IMAGE_MEAN * self.overall_d
 
     def nearest(self, n: int) -> list[NDArray[np.intp]]:
         """The `n` clusters most similar to each, the nearest first: the cosine of their means about that of all."""
@@ -141,10 +142,18 @@ class Centres(NamedTuple):
         return order
 
 
-def best_words(centres: Centres, vocabulary: Vocabulary, n: int) -> Iterator[tuple[NDArray[np.intp], float]]:
-    """For each cluster the numbers of its `n` best words, the best first, and the value of the best."""
-    text = vocabulary.vectors.numpy().astype(np.float64)
-    rows = centres.adjusted_kd
+def centred_words(vectors: NDArray[np.floating], vocabulary: Vocabulary) -> NDArray[np.float64]:
+    """Word vectors minus the mean of the vocabulary, float64 unit vectors; those of a single word stay as they are."""
+    X = np.asarray(vectors, np.float64)
+    if len(vocabulary) > 1:
+        X = X - vocabulary.vectors.numpy().astype(np.float64).mean(0)
+    return np.asarray(X / np.linalg.norm(X, axis=-1, keepdims=True).clip(1e-12))
+
+
+def best_words(means: ClusterMeans, vocabulary: Vocabulary, n: int) -> Iterator[tuple[NDArray[np.intp], float]]:
+    """For each cluster the numbers of its `n` best words, the best first, and how well the best fits."""
+    text = centred_words(vocabulary.vectors.numpy(), vocabulary)
+    rows = means.centred_kd
     for block in np.array_split(rows, max(1, len(rows) * len(text) // _BLOCK)):
         for fit in block @ text.T:
             order = np.argsort(-fit, kind="stable")[:n]
@@ -152,7 +161,7 @@ def best_words(centres: Centres, vocabulary: Vocabulary, n: int) -> Iterator[tup
 
 
 class Verdict(NamedTuple):
-    """Whether an answer is used, and why. `fit` and `rival_fit` are the values of the answer and of the best word."""
+    """Whether an answer is used, and why. `fit` and `rival_fit` say how well it and the best word fit."""
 
     accepted: bool
     reason: str
@@ -164,7 +173,7 @@ class Verdict(NamedTuple):
 def check(
     names: Mapping[int, str],
     vectors: Mapping[str, NDArray[np.floating]],
-    centres: Centres,
+    means: ClusterMeans,
     vocabulary: Vocabulary,
     exclude: Iterable[str],
 ) -> dict[int, Verdict]:
@@ -172,8 +181,8 @@ def check(
 
     A name that is a word of the vocabulary, or its synonym, is accepted if that word is the best one.
     """
-    excluded, verdicts = same_meaning(exclude), dict[int, Verdict]()
-    for k, (order, rival_fit) in enumerate(best_words(centres, vocabulary, 1)):
+    excluded, centred_kd, verdicts = same_meaning(exclude), means.centred_kd, dict[int, Verdict]()
+    for k, (order, rival_fit) in enumerate(best_words(means, vocabulary, 1)):
         if k not in names:
             continue
         name, best = names[k], int(order[0])
@@ -186,7 +195,7 @@ def check(
             reason = "this run has no text tower, so CLIP can check words of the vocabulary only"
             verdicts[k] = Verdict(False, reason, None, rival, rival_fit)
         else:
-            fit = float(centres.adjusted_kd[k] @ vector.astype(np.float64))
+            fit = float(centred_kd[k] @ centred_words(vector, vocabulary))
             verdicts[k] = _compare(fit, rival, rival_fit, is_best=word == best)
     return verdicts
 

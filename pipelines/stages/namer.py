@@ -1,4 +1,4 @@
-"""The stages of the namer: centres of clusters, the questions to the model with its answers, and the check by CLIP.
+"""The stages of the namer: means of clusters, the questions to the model with its answers, and the check by CLIP.
 
 They come before the votes. Accepted answers become words of the vocabulary, so that all that follows treats them like
 the words that the user has given.
@@ -36,11 +36,11 @@ SIDE = 320  # pixels of the longer side of a picture that is sent
 FIRST = 3  # if none of the first answers has a name, no more are asked for
 
 
-class Centres(Stage):
+class ClusterMeans(Stage):
     """Count a shard's images and sum their vectors, by cluster of the main layer."""
 
     version = 1
-    products = (Product("centres"),)
+    products = (Product("cluster_means"),)
     each = ("features", "assignments")
     embedding: str
 
@@ -52,20 +52,20 @@ class Centres(Stage):
         np.add.at(total, index, X)
         sums = pa.FixedSizeListArray.from_arrays(pa.array(total.astype(np.float32).ravel()), X.shape[1])
         count, counts = np.bincount(index, minlength=len(present)), Counts(len(X), len(cluster))
-        tables.write(pa.table({"cluster": present, "count": count, "sum": sums}), out["centres"], counts)
+        tables.write(pa.table({"cluster": present, "count": count, "sum": sums}), out["cluster_means"], counts)
         return counts
 
 
-def _read_centres(context: Context, n_clusters: int, vocabulary: Vocabulary) -> namer.Centres:
+def _read_means(context: Context, n_clusters: int, vocabulary: Vocabulary) -> namer.ClusterMeans:
     dim = vocabulary.vectors.shape[1]
-    centres = namer.Centres(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, dim)))
-    for path in context.files("centres"):
+    means = namer.ClusterMeans(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, dim)))
+    for path in context.files("cluster_means"):
         part = tables.read(path)
         sums = tables.matrix(part["sum"])
         vocabulary.check_dimension(sums.shape[1])
-        centres.count_k[part["cluster"].to_numpy()] += part["count"].to_numpy()
-        centres.sum_kd[part["cluster"].to_numpy()] += sums
-    return centres
+        means.count_k[part["cluster"].to_numpy()] += part["count"].to_numpy()
+        means.sum_kd[part["cluster"].to_numpy()] += sums
+    return means
 
 
 class _Question(NamedTuple):
@@ -86,7 +86,7 @@ class Ask(Stage):
 
     version = 1
     products = (Product("asked"),)
-    whole = ("tree", "centres", "examples", "captions", "mined", *artifacts.WORDS)
+    whole = ("tree", "cluster_means", "examples", "captions", "mined", *artifacts.WORDS)
     namer: sections.Namer
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
@@ -155,20 +155,20 @@ class Ask(Stage):
 def _questions(context: Context, n_pictures: int, budget: int | None) -> list[_Question]:
     """The questions for the clusters of the main layer, the largest first; pictures for those within the budget."""
     tree, vocabulary = artifacts.read_tree(context), artifacts.read_vocabulary(context)
-    centres = _read_centres(context, tree.main, vocabulary)
-    best = [order for order, _ in namer.best_words(centres, vocabulary, namer.WORDS)]
+    means = _read_means(context, tree.main, vocabulary)
+    best = [order for order, _ in namer.best_words(means, vocabulary, namer.WORDS)]
     captions: list[list[tuple[str, float]]] = [[]] * tree.main
     if "captions" in context.whole:
         phrases, counts = artifacts.read_captions(context, tree.finest)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         captions = caption_phrases.distinctive(caption_phrases.merge(counts, into), phrases, CAPTION_WORDS)
-    order = np.argsort(-centres.count_k, kind="stable")[: np.count_nonzero(centres.count_k)].tolist()
-    pictures, nearest = _pictures(context, n_pictures, set(order[:budget])), centres.nearest(namer.NEAREST)
+    order = np.argsort(-means.count_k, kind="stable")[: np.count_nonzero(means.count_k)].tolist()
+    pictures, nearest = _pictures(context, n_pictures, set(order[:budget])), means.nearest(namer.NEAREST)
     questions = []
     for k in order:
         words, shown = [vocabulary.words[w] for w in best[k]], pictures.get(k, {})
         evidence = namer.Evidence(
-            size=int(centres.count_k[k]),
+            size=int(means.count_k[k]),
             words=words,
             captions=[word for word, _ in captions[k]],
             nearest=list(dict.fromkeys(vocabulary.words[best[other][0]] for other in nearest[k])),
@@ -203,7 +203,7 @@ class Check(Stage):
 
     version = 1
     products = (Product("namer"), Product("namer_words"))
-    whole = ("asked", "tree", "centres", *artifacts.WORDS)
+    whole = ("asked", "tree", "cluster_means", *artifacts.WORDS)
     gpu = True
     encoder: artifacts.Model | None
     templates: str | list[str]
@@ -218,8 +218,8 @@ class Check(Stage):
         if new and self.encoder:
             words = self.encoder.word_table(new, self.templates, context.device, context)
         vectors = dict(zip(words["word"].to_pylist(), tables.matrix(words["embedding"]), strict=True))
-        centres, exclude = _read_centres(context, tree.main, vocabulary), context.whole.get("exclude", [])
-        verdicts = namer.check(names, vectors, centres, vocabulary, exclude)
+        means, exclude = _read_means(context, tree.main, vocabulary), context.whole.get("exclude", [])
+        verdicts = namer.check(names, vectors, means, vocabulary, exclude)
         rows = [_verdict(row, names.get(row["cluster"]), verdicts.get(row["cluster"])) for row in asked]
         accepted = pa.array([row["name"] for row in rows if row["accepted"]], pa.string())
         tables.write(pa.Table.from_pylist(rows, namer.VERDICTS), out["namer"])

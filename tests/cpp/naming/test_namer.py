@@ -8,8 +8,7 @@ import pytest
 
 from cpp.naming import namer, reply_cache
 from cpp.naming.chat import Reply
-from cpp.naming.namer import Centres, Evidence
-from cpp.naming.names import PRIOR
+from cpp.naming.namer import IMAGE_MEAN, ClusterMeans, Evidence
 from cpp.naming.vocabulary import Vocabulary
 
 EVIDENCE = Evidence(1234, ["sports car", "taxi"], ["red", "fast"], ["pickup", "van"])
@@ -61,18 +60,18 @@ def test_the_name_in_an_answer(answer: str, name: str | None) -> None:
     assert namer.parse(answer) == name
 
 
-def test_centres_by_hand() -> None:
-    centres = Centres(np.array([2, 0, 1, 1]), np.array([[2.0, 0], [0, 0], [0, 1], [0.6, 0.8]]))
-    np.testing.assert_allclose(centres.mean_kd, [[1, 0], [0, 0], [0, 1], [0.6, 0.8]])
-    np.testing.assert_allclose(centres.overall_d, [0.65, 0.45])
-    np.testing.assert_allclose(centres.adjusted_kd[0], [1 - PRIOR * 0.65, -PRIOR * 0.45])
-    assert [order.tolist() for order in centres.nearest(2)][2] == [3, 0]
-    assert all(1 not in order for order in centres.nearest(3))  # an empty cluster is like no other
+def test_means_by_hand() -> None:
+    means = ClusterMeans(np.array([2, 0, 1, 1]), np.array([[2.0, 0], [0, 0], [0, 1], [0.6, 0.8]]))
+    np.testing.assert_allclose(means.mean_kd, [[1, 0], [0, 0], [0, 1], [0.6, 0.8]])
+    np.testing.assert_allclose(means.overall_d, [0.65, 0.45])
+    np.testing.assert_allclose(means.centred_kd[0], [1 - IMAGE_MEAN * 0.65, -IMAGE_MEAN * 0.45])
+    assert [order.tolist() for order in means.nearest(2)][2] == [3, 0]
+    assert all(1 not in order for order in means.nearest(3))  # an empty cluster is like no other
 
 
-def centres() -> Centres:
+def means() -> ClusterMeans:
     """Three clusters in the directions of three words."""
-    return Centres(np.array([1, 1, 1]), np.eye(4)[:3])
+    return ClusterMeans(np.array([1, 1, 1]), np.eye(4)[:3])
 
 
 def vocabulary() -> Vocabulary:
@@ -80,55 +79,51 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.of(words, np.eye(4, dtype=np.float32) + 0.2)
 
 
-def near(k: int, share: float) -> np.ndarray:
-    """A unit vector: the direction of cluster k with this cosine, and of no other cluster."""
-    vector = np.zeros(4)
-    vector[[k, 3]] = share, (1 - share**2) ** 0.5
-    return vector
+def word(*direction: float) -> np.ndarray:
+    """The vector of a word whose centred vector has this direction."""
+    return vocabulary().vectors.numpy().mean(0) + 0.5 * np.array(direction)
 
 
-def test_best_words_are_those_of_the_largest_value() -> None:
-    best = list(namer.best_words(centres(), vocabulary(), 2))
+def test_best_words_by_hand() -> None:
+    """The centred mean member of cluster 0 is (0.8, -0.2, -0.2, 0), the centred word (3, -1, -1, -1) / 12^0.5."""
+    best = list(namer.best_words(means(), vocabulary(), 2))
     assert [int(order[0]) for order, _ in best] == [0, 1, 2]
-    text = vocabulary().vectors.numpy()
-    for k, (_, value) in enumerate(best):
-        assert value == pytest.approx((centres().adjusted_kd[k] @ text.T).max())
+    assert [int(order[1]) for order, _ in best] == [3, 3, 3]
+    assert [value for _, value in best] == pytest.approx([2.8 / 12**0.5] * 3)
 
 
 def test_a_new_word_must_fit_better_than_every_word() -> None:
-    rival = (centres().adjusted_kd @ vocabulary().vectors.numpy().T).max(1)
-    names = {0: "gaming laptop", 1: "jug"}
-    vectors = {"gaming laptop": near(0, 0.99), "jug": near(1, 0.5)}
-    verdicts = namer.check(names, vectors, centres(), vocabulary(), [])
+    vectors = {"gaming laptop": word(0.8, -0.2, -0.2, 0), "jug": word(1, 1, 0, 0)}
+    verdicts = namer.check({0: "gaming laptop", 1: "jug"}, vectors, means(), vocabulary(), [])
     assert set(verdicts) == {0, 1}
-    assert verdicts[0].accepted
-    assert verdicts[0].fit == pytest.approx(0.99 * (1 - PRIOR / 3))
-    assert verdicts[0].rival_fit == pytest.approx(rival[0])
-    assert verdicts[0].reason == "it fits the images better than laptop"
-    assert not verdicts[1].accepted
-    assert verdicts[1][1:] == (
-        "teapot fits the images better",
-        pytest.approx(0.5 * (1 - PRIOR / 3)),
-        "teapot",
-        rival[1],
-    )
+    rival = pytest.approx(2.8 / 12**0.5)
+    better = "it fits the images better than laptop", pytest.approx(0.72**0.5), "laptop", rival
+    assert verdicts[0] == (True, *better)
+    assert verdicts[1] == (False, "teapot fits the images better", pytest.approx(0.6 / 2**0.5), "teapot", rival)
+
+
+def test_the_only_word_of_a_vocabulary_is_not_centred() -> None:
+    single = Vocabulary.of(["laptop"], np.eye(4)[:1])
+    assert [value for _, value in namer.best_words(means(), single, 1)] == pytest.approx([0.8, -0.2, -0.2])
 
 
 def test_a_word_of_the_vocabulary_must_be_the_best() -> None:
-    verdicts = namer.check({0: "laptop computers", 1: "cloud"}, {}, centres(), vocabulary(), [])
+    verdicts = namer.check({0: "laptop computers", 1: "cloud"}, {}, means(), vocabulary(), [])
     assert verdicts[0].accepted  # a synonym
     assert not verdicts[1].accepted
     assert verdicts[1].reason == "teapot fits the images better"
 
 
 def test_without_a_text_vector_a_new_word_cannot_be_checked() -> None:
-    verdict = namer.check({0: "gaming laptop"}, {}, centres(), vocabulary(), [])[0]
+    verdict = namer.check({0: "gaming laptop"}, {}, means(), vocabulary(), [])[0]
     assert not verdict.accepted
     assert "no text tower" in verdict.reason
 
 
 def test_an_excluded_word_is_refused() -> None:
-    verdicts = namer.check({0: "Notebooks"}, {"Notebooks": near(0, 1)}, centres(), vocabulary(), ["notebook"])
+    verdicts = namer.check(
+        {0: "Notebooks"}, {"Notebooks": word(0.8, -0.2, -0.2, 0)}, means(), vocabulary(), ["notebook"]
+    )
     assert verdicts[0][:2] == (False, "label.exclude removes this word")
 
 

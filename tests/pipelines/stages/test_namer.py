@@ -55,7 +55,7 @@ def table(dataset: Dataset, name: str) -> pd.DataFrame:
 
 
 def test_nothing_is_asked_by_default(dataset: Dataset) -> None:
-    assert not {"centres", "ask", "check"} & set(Run(load(dataset.config), local=True).stages)
+    assert not {"cluster_means", "ask", "check"} & set(Run(load(dataset.config), local=True).stages)
 
 
 def test_every_cluster_is_asked_about_once(dataset: Dataset, server: ChatServer) -> None:
@@ -94,22 +94,21 @@ def test_names_are_as_before_if_no_new_word_is_accepted(dataset: Dataset, server
     pd.testing.assert_frame_equal(table(dataset, "clusters"), with_namer)
 
 
-def test_an_accepted_word_names_as_if_it_were_in_the_vocabulary(pictures: Dataset) -> None:
-    assert Run(load(pictures.config), STEPS, local=True).go()
+def test_an_accepted_word_names_as_if_it_were_in_the_vocabulary(pictures: Dataset, server: ChatServer) -> None:
+    assert run(pictures, server).ok
     before, labels = table(pictures, "clusters"), pd.read_parquet(pictures.root / "labels")
-    guesses = [top[0]["word"] for top in before["top"]]
+    guesses = table(pictures, "namer")["guess"]
     word = guesses[0]
     (pictures.folder / "words.txt").write_text("\n".join(other for other in WORDS if other != word))
-    with ChatServer(lambda body: completion(json.dumps({"name": word}))) as server:
-        assert run(pictures, server).ok
+    server.answer = lambda body: completion(json.dumps({"name": word}))
+    assert run(pictures, server).ok
     verdicts = table(pictures, "namer")
-    assert verdicts["accepted"].tolist() == [guess == word for guess in guesses]
+    assert verdicts["accepted"].tolist() == (guesses == word).tolist()
     assert (verdicts["accepted"] == (verdicts["fit"] > verdicts["rival_fit"])).all()
     assert word not in verdicts["guess"].tolist()
     assert table(pictures, "namer_words")["word"].tolist() == [word]
-    after = table(pictures, "clusters")
-    columns = ["cluster", "name", "confidence", "share", "runner_up"]
-    pd.testing.assert_frame_equal(after[columns], before[columns])
+    columns = ["cluster", "name", "status", "confidence", "share", "runner_up"]
+    pd.testing.assert_frame_equal(table(pictures, "clusters")[columns], before[columns])
     pd.testing.assert_frame_equal(pd.read_parquet(pictures.root / "labels"), labels)
 
 
