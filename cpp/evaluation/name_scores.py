@@ -40,7 +40,7 @@ def true_names(classes_n: NDArray[Any], cluster_n: NDArray[np.integer], n_cluste
 def judge_answer(name: Name, kind: str, accepted: Accepted) -> Judgement:
     """Judge what a cluster is called, or its guess if it is unsure; wrong if it has neither."""
     general = name.status == "general"
-    word = name.name or name.guess
+    word = name.word or name.guess
     return judge(word, kind, accepted, general=general, agree=0 if general else name.agree) if word else WRONG
 
 

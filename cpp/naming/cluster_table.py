@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cpp.clustering.quality import Measures
-from cpp.naming.names import Name
+from cpp.naming.layer_titles import Layer
 
 EXAMPLES = 5  # keys of typical members per cluster
 # logistic regression of labels that are right for their image (tests/bench/names.py): weights of the log odds of the
@@ -24,9 +24,13 @@ CLUSTERS = pa.schema(
         ("cluster", pa.int32()),
         ("parent", pa.int32()),
         ("size", pa.int64()),
+        ("title", pa.string()),
         ("name", pa.string()),
         ("status", pa.string()),
         ("confidence", pa.float64()),
+        ("guess", pa.string()),
+        ("guess_confidence", pa.float64()),
+        ("general", pa.string()),
         ("share", pa.float64()),
         ("runner_up", pa.string()),
         ("margin", pa.float64()),
@@ -46,29 +50,29 @@ LABELS = pa.schema(
 def layer_table(
     *,
     main: bool,
-    size: NDArray[np.int64],
-    names: Sequence[Name] | None,
+    layer: Layer,
+    titles: Sequence[str],
     measures: Measures,
-    parent: Sequence[int | None],
     captions: Sequence[Sequence[tuple[str, float]]] | None,
     examples: Mapping[int, Sequence[str]],
     small_margin: Sequence[float | None],
 ) -> pa.Table:
     """The rows of a layer in `clusters.parquet`, from values by cluster number.
 
-    `names` is None without a vocabulary. `captions`, the words that set a cluster's captions apart with their scores,
-    is None without captions. `main` is true for the layer of the column `cluster` in ASSIGNMENTS; other layers are in
-    `cluster_{layer}`. `parent` is the cluster in the next coarser layer, `examples` the keys of typical members,
-    `small_margin` the share of members whose margin is small.
+    `titles` are those of `cpp.naming.layer_titles`. `captions`, the words that set a cluster's captions apart with
+    their scores, is None without captions. `main` is true for the layer of the column `cluster` in ASSIGNMENTS; other
+    layers are in `cluster_{layer}`. `examples` are the keys of typical members, `small_margin` is the share of members
+    whose margin is small.
     """
-    K = len(size)
-    evidence = ("name", "status", "confidence", "share", "runner_up", "margin", "agree")
+    K, names = len(layer.size), layer.names
+    evidence = CLUSTERS.names[CLUSTERS.names.index("name") : CLUSTERS.names.index("top")]
     columns = {
         "layer": [K] * K,
         "main": [main] * K,
         "cluster": range(K),
-        "parent": parent,
-        "size": size,
+        "parent": layer.parent,
+        "size": layer.size,
+        "title": titles,
         **{column: [getattr(name, column) for name in names] if names else [None] * K for column in evidence},
         "top": [[word._asdict() for word in name.top] for name in names] if names else [[]] * K,
         "captions": [[{"word": word, "score": score} for word, score in words] for words in captions or [()] * K],

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cpp.naming import titles
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import SimilaritySums, Votes
 
@@ -31,6 +32,7 @@ INTERCEPT, LEAD, STANDING = -4.9, 2.0, 0.48  # logistic regression of right name
 _BLOCK = 2**24  # similarities of clusters and words at a time
 
 Method = Literal["lift", "paper"]
+Status = Literal["named", "general", "unsure"]
 
 
 class Word(NamedTuple):
@@ -45,28 +47,34 @@ class Word(NamedTuple):
 class Name:
     """The name of a cluster and its evidence. Shares are those of all votes of the cluster.
 
-    `name` is None if the cluster is unsure or empty; `guess` is the best word all the same. `share` counts the votes
-    for the guess and the words below it, `agree` the members whose best word is one of these. `top` has the guess and
-    the next words.
+    `guess` is the best word, right with probability `guess_confidence`. `name` is the word shown: the guess of a
+    `named` cluster, the more general word `general` of a `general` one, None of an `unsure` one. Only `name` has what
+    is added to tell clusters of one name apart. `confidence` is the probability that `name` is right, or the guess of
+    an unsure cluster. `share` counts the votes for the guess and the words below it, `agree` the members whose best
+    word is one of these. `top` has the guess and the next words.
     """
 
     guess: str | None
+    guess_confidence: float
+    name: str | None
     confidence: float
+    status: Status
     share: float
     runner_up: str | None
     margin: float
     agree: float
     top: list[Word]
-    name: str | None = None
+    general: str | None = None
     lead: float = 0.0
     standing: float = 0.0
 
     @property
-    def status(self) -> str:
-        return "unsure" if self.name is None else "named"
+    def word(self) -> str | None:
+        """The name before it was made unique: what is right or wrong."""
+        return self.name and (self.general or self.guess)
 
 
-EMPTY = Name(None, 0.0, 0.0, None, 0.0, 0.0, [])
+EMPTY = Name(None, 0.0, None, 0.0, "unsure", 0.0, None, 0.0, 0.0, [])
 
 
 def names(
@@ -94,8 +102,11 @@ def names(
         guess = _by_lift if method == "lift" else _by_votes
         guesses.append(guess(own, lift, vocabulary, top) if size else EMPTY)
     least = sure if method == "lift" else 0.0  # the published vote is never silent
-    named = [replace(guess, name=guess.guess) if guess.confidence >= least else guess for guess in guesses]
-    return _make_unique(named, sums, vocabulary, excluded)
+    sure_guesses = [
+        replace(guess, name=guess.guess, status="named") if guess.guess and guess.guess_confidence >= least else guess
+        for guess in guesses
+    ]
+    return _make_unique(sure_guesses, sums, vocabulary, excluded)
 
 
 class _Lift(NamedTuple):
@@ -149,9 +160,13 @@ class _ClusterVotes:
         `runner_up` may be empty. The confidence is by default the share of the votes.
         """
         share = self.share(guess)
+        probability = share if confidence is None else confidence
         return Name(
             guess=vocabulary.words[guess[0]],
-            confidence=share if confidence is None else confidence,
+            guess_confidence=probability,
+            name=None,
+            confidence=probability,
+            status="unsure",
             share=share,
             runner_up=vocabulary.words[runner_up[0]] if runner_up else None,
             margin=share - self.share(runner_up),
@@ -199,7 +214,7 @@ def _by_votes(own: _ClusterVotes, lift: _Lift, vocabulary: Vocabulary, top: int)
 def _make_unique(
     names: list[Name], sums: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]
 ) -> list[Name]:
-    """Add the word that most distinguishes a cluster, in brackets, to names that several clusters share.
+    """Add the word that most distinguishes a cluster to names that several clusters share.
 
     Clusters for which no such word is left get a number instead, from 2.
     """
@@ -215,8 +230,8 @@ def _make_unique(
             distinct = text @ difference
             distinct[excluded] = distinct[number[name]] = -np.inf
             order = np.argsort(-distinct, kind="stable")
-            options = (f"{name} ({vocabulary.words[w]})" for w in order if np.isfinite(distinct[w]))
-            numbered = (f"{name} ({i})" for i in count(2))
+            options = (titles.with_addition(name, vocabulary.words[w]) for w in order if np.isfinite(distinct[w]))
+            numbered = (titles.numbered(name, i) for i in count(2))
             unique = next(option for option in chain(options, numbered) if option not in taken)
             result[k] = replace(names[k], name=unique)
             taken.add(unique)

@@ -1,7 +1,7 @@
 """Clusters as a page shows them: title, confidence, evidence, members and warnings.
 
-The input is rows of `clusters.parquet`, in which every column except number, size and layer may be missing. This module
-knows no HTML.
+The input is rows of `clusters.parquet`, in which every column except number, size, layer and title may be missing. This
+module knows no HTML.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from cpp.files.quantities import format_percent
-from cpp.naming.titles import row_title
 
 Row = Mapping[str, Any]
 
@@ -30,13 +29,13 @@ def cards(
 ) -> list[dict[str, Any]]:
     """The clusters of one layer in the order of `rows`, each row with further keys.
 
-    `title`; `part`, its share of all images; `unsure` and `named`; `sure`, the confidence or else the name's share of
+    `part`, its share of all images; `unsure` and `named`; `sure`, the confidence or else the name's share of
     the votes, None without names; `evidence` and `classes`, the best words and true classes with their shares;
     `captions`, the words of captions; `nearest_title`; `warnings`; `words`, the text that the search box matches;
     `members`. The arguments `members` and `classes` are by cluster number.
     """
     total = max(sum(row["size"] for row in rows), 1)
-    titles = {row["cluster"]: row_title(row) for row in rows}
+    titles = {row["cluster"]: row["title"] for row in rows}
     result = []
     for row in rows:
         k, title, confidence = row["cluster"], titles[row["cluster"]], row.get("confidence")
@@ -48,7 +47,6 @@ def cards(
         result.append(
             {
                 **row,
-                "title": title,
                 "part": row["size"] / total,
                 "unsure": unsure,
                 "named": bool(row.get("name")) and not unsure,
@@ -94,7 +92,7 @@ def members(examples: pa.Table, thumbnails: Mapping[tuple[str | None, str], Row]
 
 
 def layer_tree(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """The clusters of the coarsest layer, the largest first, each row with its `title` and its `parts`.
+    """The clusters of the coarsest layer, the largest first, each row with its `parts`.
 
     These are its clusters in the next finer layer, which have parts too. The list is empty if there is only one layer.
     """
@@ -105,5 +103,5 @@ def layer_tree(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for node in nodes:
             parts.setdefault(node["parent"], []).append(node)
         of_layer = sorted((row for row in rows if row["layer"] == layer), key=lambda row: -row["size"])
-        nodes = [{**row, "title": row_title(row), "parts": parts.get(row["cluster"], [])} for row in of_layer]
+        nodes = [{**row, "parts": parts.get(row["cluster"], [])} for row in of_layer]
     return nodes

@@ -17,7 +17,6 @@ from cpp.clustering.drift import Profile
 from cpp.curation.balance import effective_number
 from cpp.curation.outliers import PARTS
 from cpp.files.quantities import format_percent
-from cpp.naming.titles import title
 from cpp.report.charts import Chart, chart, cluster_sizes
 from cpp.report.html import fill, fixed
 
@@ -162,7 +161,7 @@ def appended(run: str, growth: Mapping[str, Any], old: Profile, new: Profile, cl
 
 def _row(row: Mapping[str, Any]) -> list[str | int | float | None]:
     return [
-        f"{row['cluster']} {title(row['name'], row['guess'], '')}".strip(),
+        f"{row['cluster']} {row['title']}",
         row["fitted"],
         row["appended"],
         fixed(row["fitted_score"], 3),

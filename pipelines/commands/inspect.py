@@ -9,7 +9,6 @@ from rich.table import Column, Table
 from cpp.clustering import choose_k
 from cpp.files import scratch, tables
 from cpp.naming import search
-from cpp.naming.titles import row_title
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.wordnet import synonyms
 from pipelines.commands.parts import finished, together
@@ -42,7 +41,7 @@ def names(config: Config, layer: int | None) -> Table:
     for row in sorted(shown, key=lambda row: -row["size"]):
         captions = [", ".join(word["word"] for word in row["captions"][:3])] if has_captions else []
         shares = [f"{row[key]:.0%}" if row[key] is not None else "" for key in ("confidence", "share", "agree")]
-        cells = [str(row["cluster"]), f"{row['size']:,}", row_title(row, ""), *shares, row["runner_up"] or ""]
+        cells = [str(row["cluster"]), f"{row['size']:,}", row["title"], *shares, row["runner_up"] or ""]
         table.add_row(*cells, ", ".join(row["examples"][:1]), *captions)
     return table
 
@@ -65,13 +64,13 @@ def nearest(config: Config, text: str, n: int) -> tuple[Table, Table]:
     rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):
-        clusters.add_row(str(k), row_title(rows[k], ""), f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
+        clusters.add_row(str(k), rows[k]["title"], f"{rows[k]['size']:,}", f"{cosine:.3f}", f"{above:+.3f}")
     images = Table("image", "cosine", "cluster", "name", "in", box=None, header_style="dim")
     features, assigned = ({**files[kind], **later.get(kind, {})} for kind in ("features", "assignments"))
     shards = [shard for shard in features if shard in assigned]
     paths, assigned_paths = ([files[shard].path for shard in shards] for files in (features, assigned))
     for image in search.nearest_images(paths, assigned_paths, config.label.embedding, text_d, n, PREFETCH):
-        cells = [str(image["in_cluster"]), row_title(rows[image["in_cluster"]], ""), image["image_shard"] or ""]
+        cells = [str(image["in_cluster"]), rows[image["in_cluster"]]["title"], image["image_shard"] or ""]
         images.add_row(image["key"], f"{image['cosine']:.3f}", *cells)
     return clusters, images
 

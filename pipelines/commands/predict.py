@@ -18,7 +18,6 @@ from rich.table import Table
 from cpp.export.tables import write_csv
 from cpp.files import credentials, filesystem, scratch, tables
 from cpp.naming.cluster_table import LABELS
-from cpp.naming.titles import row_title
 from cpp.rate_reduction.head import Head
 from cpp.sources import shards as sources
 from cpp.sources import vectors
@@ -50,7 +49,7 @@ def predict(config: Config, what: str) -> tuple[pa.Table, dict[int, str]]:
     """The clusters of an image, a folder of images, a tar, an .npy file of vectors or a folder in import's layout.
 
     Returns a row for each image, in the order of the input, with the columns of ASSIGNMENTS, of LABELS, and `reason`,
-    and the name or guess of each cluster. For a rejected image, all columns but `key` and `reason` are null.
+    and the title of each cluster. For a rejected image, all columns but `key` and `reason` are null.
 
     Raises UsageError if the input does not exist, does not fit the run or cannot be read, RunStateError if the run is
     not finished.
@@ -69,11 +68,11 @@ def predict(config: Config, what: str) -> tuple[pa.Table, dict[int, str]]:
         parts = [_rows(files, shard) for shard in next(iter(inputs.values()))]
     with scratch.local_copy(next(iter(fitted.files["clusters"].values())).path) as path:
         clusters = tables.read(path).to_pylist()
-    names = {row["cluster"]: row_title(row, "") for row in clusters if row["main"]}
-    return pa.concat_tables(parts, promote_options="permissive"), names
+    titles = {row["cluster"]: row["title"] for row in clusters if row["main"]}
+    return pa.concat_tables(parts, promote_options="permissive"), titles
 
 
-def table(rows: pa.Table, names: Mapping[int, str]) -> Table:
+def table(rows: pa.Table, titles: Mapping[int, str]) -> Table:
     """The first rows that `predict` returned, as a table for the terminal."""
     shown = rows.slice(0, SHOWN).to_pylist()
     sure = ["sure"] if "confidence" in rows.column_names else []
@@ -84,8 +83,8 @@ def table(rows: pa.Table, names: Mapping[int, str]) -> Table:
         if row[REASON]:
             cells = [""] * (len(result.columns) - 2) + [row[REASON]]
         else:
-            cells = [str(row["cluster"]), names[row["cluster"]], *(f"{row['confidence']:.0%}" for _ in sure)]
-            cells += [f"{row['score']:.3f}", f"{row['margin']:.3f}", names.get(row["second"], "")]
+            cells = [str(row["cluster"]), titles[row["cluster"]], *(f"{row['confidence']:.0%}" for _ in sure)]
+            cells += [f"{row['score']:.3f}", f"{row['margin']:.3f}", titles.get(row["second"], "")]
         result.add_row(row["key"], *cells)
     return result
 

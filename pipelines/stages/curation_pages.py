@@ -17,7 +17,6 @@ from cpp.curation.outliers import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
-from cpp.naming.titles import row_title
 from cpp.report import section_pages, thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
@@ -58,7 +57,7 @@ class OutliersPage(Stage):
 
     def _examples(self, highest: SmallestRows, context: Context) -> list[dict[str, Any]]:
         """The most unusual images of each kind with their pictures and the titles of their clusters."""
-        titles, kinds = [row_title(row) for row in read_main_clusters(context)], list(section_pages.OUTLIERS)
+        titles, kinds = [row["title"] for row in read_main_clusters(context)], list(section_pages.OUTLIERS)
         rows = []
         for number, of_kind in itertools.groupby(highest.rows(), key=itemgetter("cluster")):
             kind = kinds[number]
@@ -93,7 +92,7 @@ class BalancePage(Stage):
             chosen = np.flatnonzero(np.isin(cluster, shown))
             typical.add(-batch["score"].to_numpy()[chosen], pa.record_batch(columns).take(pa.array(chosen)))
         rows = _with_pictures([{**row, "cluster": row["of"]} for row in typical.rows()], self.images, context)
-        titles = [row_title(row) for row in clusters]
+        titles = [row["title"] for row in clusters]
         summary = json.loads(Path(context.file("curation")).read_text())
         page = section_pages.balance(self.title, summary, self.how, titles, before, after, rows, self.others)
         out["balance_page"].write_text(page, encoding="utf-8")

@@ -17,7 +17,6 @@ from cpp.clustering.drift import Profile
 from cpp.clustering.partition import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.naming.titles import best_word
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import section_pages
 from cpp.store.results import Product
@@ -52,7 +51,7 @@ class Fitted(Stage):
 class Growth(Stage):
     """Measure how well appended images fit: in numbers, by cluster, and as a page."""
 
-    version = 4
+    version = 5
     products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
     whole = (
         "fitted", "run_rejected", "codes", "assignments", "rejected", "groups", "tree", "moments", "clusters",
@@ -114,8 +113,7 @@ def _by_cluster(context: Context, old: Profile, new: Profile) -> pa.Table:
     return pa.table(
         {
             "cluster": pa.array(range(len(rows)), pa.int32()),
-            "name": pa.array([row["name"] for row in rows], pa.string()),
-            "guess": pa.array([best_word(row) for row in rows], pa.string()),
+            **{column: pa.array([row[column] for row in rows], pa.string()) for column in ("title", "name", "guess")},
             "fitted": old.size_K,
             "appended": new.size_K,
             "fitted_score": mean(old.score_K, old),

@@ -57,7 +57,7 @@ class Evaluate(Stage):
 class EvaluateNames(Stage):
     """Score names and labels against a column of true class names, beside the published vote."""
 
-    version = 2
+    version = 3
     products = (Product("name_scores", ".json"),)
     whole = ("assignments", "tree", "labels", "accepted", *VOTES)
     column: str
@@ -71,9 +71,10 @@ class EvaluateNames(Stage):
         accepted = self._accepted(context, kinds)
         clusters, own = self._clusters(context, classes, accepted)
         general = np.array([name.status == "general" for name in own])[classes.cluster]
-        columns = ["label", "confidence", "agrees"]
+        label = np.array([name.word for name in own], object)[classes.cluster]
+        columns = ["confidence", "agrees"]
         labels = pa.Table.from_batches(list(tables.batches(context.whole["labels"], columns, context.prefetch)))
-        label, confidence, agrees = (labels[column].to_numpy()[rows.known] for column in columns)
+        confidence, agrees = (labels[column].to_numpy()[rows.known] for column in columns)
         scores = {
             "names": self.column,
             "classes": len(kinds),

@@ -16,7 +16,9 @@ from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
 from cpp.naming import caption_phrases, cluster_table
 from cpp.naming import names as naming
-from cpp.naming.votes import vote
+from cpp.naming.layer_titles import Layer, layer_titles
+from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import SimilaritySums, Votes, vote
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts
@@ -60,7 +62,7 @@ class Vote(Stage):
 class Label(Stage):
     """Write `clusters.parquet`: sizes, names and quality of the clusters of every layer, from votes and moments."""
 
-    version = 5
+    version = 6
     products = (Product("clusters"),)
     whole = ("assignments", "tree", "moments", "captions", "mined", *artifacts.VOTES)
     method: naming.Method = "lift"
@@ -72,14 +74,11 @@ class Label(Stage):
         size, small_margin, typical = _count(context, tree)
         votes = artifacts.read_votes(context, tree) if "votes" in context.whole else None
         captions = artifacts.read_captions(context, tree.finest) if "captions" in context.whole else None
-        layers, coarser = [], None
-        for K, cluster in tree.clusters.items():
+        layers = self._layers(tree, size, votes)
+        tables_of_layers = []
+        for (K, cluster), layer, titles in zip(tree.clusters.items(), layers, layer_titles(layers), strict=True):
             into = choose_k.parents(tree.clusters[tree.finest], cluster)
-            names, phrases, examples = None, None, dict[int, list[str]]()
-            if votes:
-                vocabulary, by_word, sums = votes
-                merged = by_word.merge(into), sums.merge(into, K)
-                names = naming.names(*merged, vocabulary, self.top, self.method, self.sure)
+            phrases, examples = None, dict[int, list[str]]()
             if captions:
                 counts = caption_phrases.merge(captions[1], into)
                 phrases = caption_phrases.distinctive(counts, captions[0], self.top)
@@ -87,18 +86,32 @@ class Label(Stage):
                 examples.setdefault(int(into[row["cluster"]]), []).append(row["key"])
             table = cluster_table.layer_table(
                 main=tree.main == K,
-                size=np.bincount(into, size, K).astype(np.int64),
-                names=names,
+                layer=layer,
+                titles=titles,
                 measures=quality.measures(artifacts.read_cluster_moments(context, cluster), tree.metadata["e"]),
-                parent=[None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist(),
                 captions=phrases,
                 examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples.items()},
                 small_margin=small_margin if tree.main == K else [None] * K,
             )
-            layers.append(table)
-            coarser = cluster
-        tables.write(pa.concat_tables(layers), out["clusters"])
+            tables_of_layers.append(table)
+        tables.write(pa.concat_tables(tables_of_layers), out["clusters"])
         return Counts(int(size.sum()), int(size.sum()))
+
+    def _layers(
+        self, tree: artifacts.TreeFile, size: NDArray[np.int64], votes: tuple[Vocabulary, Votes, SimilaritySums] | None
+    ) -> list[Layer]:
+        """The sizes, parents and names of the clusters of every layer, the coarsest first."""
+        layers, coarser = [], None
+        for K, cluster in tree.clusters.items():
+            into, names = choose_k.parents(tree.clusters[tree.finest], cluster), None
+            if votes:
+                vocabulary, by_word, sums = votes
+                merged = by_word.merge(into), sums.merge(into, K)
+                names = naming.names(*merged, vocabulary, self.top, self.method, self.sure)
+            parent = [None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist()
+            layers.append(Layer(np.bincount(into, size, K).astype(np.int64), parent, names))
+            coarser = cluster
+        return layers
 
 
 def _count(context: Context, tree: artifacts.TreeFile) -> tuple[NDArray[np.int64], list[float], list[dict[str, Any]]]:
@@ -122,7 +135,7 @@ def _count(context: Context, tree: artifacts.TreeFile) -> tuple[NDArray[np.int64
 class Labels(Stage):
     """Label every image with the name of its cluster and the probability that this name is right for the image."""
 
-    version = 1
+    version = 2
     products = (Product("labels", rows="out"),)
     each = ("features", "assignments", "matches")
     whole = ("clusters", "namer_words", *artifacts.WORDS)
@@ -132,7 +145,7 @@ class Labels(Stage):
         vocabulary = artifacts.read_vocabulary(context)
         rows = artifacts.read_main_clusters(context)
         number = {word: i for i, word in enumerate(vocabulary.words)}
-        guess = np.array([number[row["top"][0]["word"]] if row["top"] else 0 for row in rows])
+        guess = np.array([number[row["guess"]] if row["guess"] else 0 for row in rows])
         agreeing = [{int(w), *vocabulary.below[w]} for w in guess]  # the guess and the more specific words
         confidence = np.array([row["confidence"] for row in rows])
         name = pa.array([row["name"] for row in rows], pa.string())

@@ -67,9 +67,15 @@ OUTPUTS = (
             "cluster": "number of the cluster in its layer",
             "parent": "its cluster in the next coarser layer; null in the coarsest",
             "size": "number of images",
-            "name": "its name, unique in its layer; null if the confidence is too low, or without a vocabulary",
-            "status": "`named` or `unsure`; null without a vocabulary. The guess of an unsure cluster is in `top`",
-            "confidence": "probability that the guess is right, 0 to 1: the measured share of right names",
+            "title": "the text that stands for it everywhere: `leopard`, `bird · lorikeet?` (a general name and the "
+            "guess), `lorikeet?` (only a guess), the names of its largest parts in a coarse layer, or `cluster 17`",
+            "name": "its name, unique in its layer; null if no word is sure, or without a vocabulary",
+            "status": "`named`: the name is the guess; `general`: the name is a more general word; `unsure`: there is "
+            "no name. Null without a vocabulary",
+            "confidence": "probability that `name` is right, 0 to 1; that of `guess` if the status is `unsure`",
+            "guess": "the best word; the name of a `named` cluster before a word or number that makes it unique",
+            "guess_confidence": "probability that `guess` is right, 0 to 1",
+            "general": "the general word of a `general` cluster, before a number that makes it unique; null for others",
             "share": "share of the cluster's votes for the guess, or for a more specific word, 0 to 1",
             "runner_up": "the next word with another meaning",
             "margin": "`share` minus the share of `runner_up`",

@@ -36,6 +36,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
         word = "guess" if k % 7 == 3 else text
         return {
             "layer": n, "main": True, "parent": k // 4, "cluster": k, "size": n - k + 5,
+            "title": "guess?" if k % 7 == 3 else f"{text} {k}",
             "name": None if k % 7 == 3 else f"{text} {k}", "status": "unsure" if k % 7 == 3 else "named",
             "confidence": (k % 10) / 10, "agree": 0.5, "coding_rate": 10.0,
             "nearest": (k + 1) % n, "overlap": 0.95 if k % 5 == 2 else 0.5,
@@ -49,7 +50,8 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
         }  # fmt: skip
 
     rows = [row(k) for k in range(n)]
-    above = [{"layer": n // 4 + 1, "main": False, "cluster": k, "parent": None, "size": 9, "name": text, "top": []}
+    above = [{"layer": n // 4 + 1, "main": False, "cluster": k, "parent": None, "size": 9, "title": text, "name": text,
+              "top": []}
              for k in range(n // 4 + 1)]  # fmt: skip
     members = {k: [member(k, kind, i) for kind, m in kinds.items() for i in range(m)] for k in range(n)}
     bits = np.concatenate([np.linspace(900, 0, n), np.linspace(5, 50, 6)])
@@ -87,7 +89,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
 def bare(cluster: int = 0, **member: Any) -> dict[str, Any]:
     """A card without a name, with one typical member."""
     row = {"kind": "typical", "rank": 0, "image_shard": "s", **member}
-    return cards([{"cluster": cluster, "size": 1}], {cluster: [row]}, {})[0]
+    return cards([{"cluster": cluster, "size": 1, "title": f"cluster {cluster}"}], {cluster: [row]}, {})[0]
 
 
 def written(page: dict[str, Any], folder: Path, beside: dict[str, Any] | None = None) -> Path:

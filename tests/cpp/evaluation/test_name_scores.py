@@ -7,18 +7,15 @@ import pytest
 
 from cpp.evaluation.accepted_names import accepted_names
 from cpp.evaluation.name_scores import label_scores, name_scores, semantic_accuracy, true_names
-from cpp.naming.names import Name
+from cpp.naming.names import EMPTY, Name
 from cpp.naming.vocabulary import Vocabulary
 
 WORDS = Vocabulary.of(["hedgehog", "leopard", "snow leopard", "dog", "cat"], np.eye(5, dtype=np.float32))
 
 
-class General(Name):
-    status = "general"
-
-
 def name(guess: str | None, confidence: float, agree: float = 0) -> Name:
-    return Name(guess, confidence, 0, None, 0, agree, [], guess if confidence >= 0.5 else None)
+    result = replace(EMPTY, guess=guess, guess_confidence=confidence, confidence=confidence, agree=agree)
+    return replace(result, name=guess, status="named") if guess and confidence >= 0.5 else result
 
 
 NAMES = [
@@ -62,7 +59,7 @@ def test_accepted_names_and_their_absence_decide() -> None:
 
 
 def test_three_answers_are_judged_by_what_they_say() -> None:
-    general = General(**vars(replace(name("airliner", 0.7), name="animal")))
+    general = replace(name("airliner", 0.7), name="animal 2", general="animal", status="general")
     names = [name("airliner", 0.7, agree=0.6), name("airliner", 0.7, agree=0.4), general, name("cat", 0.3)]
     s = name_scores(names, ["airplane", "airplane", "leopard", "dog"], np.array([1, 2, 3, 4]), WORDS)
     assert s["rules"]["special"] == pytest.approx(0.1)

@@ -100,7 +100,7 @@ def test_names_of_a_layer_are_unique() -> None:
     parts = [[1, 0.5, 0, 0, 0, 0], [1, 0, 0.5, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]]
     X, cluster = torch.tensor(parts).repeat_interleave(20, 0), [k for k in range(5) for _ in range(20)]
     results = names(*voted(X, cluster, vocabulary), vocabulary, sure=0)
-    assert [n.name for n in results] == ["cat (sofa)", "cat (garden)", "ship", "tree", "spoon"]
+    assert [n.name for n in results] == ["cat + sofa", "cat + garden", "ship", "tree", "spoon"]
     assert results[0].guess == results[1].guess == "cat"
     twins = axes("cat", "dog")
     X = torch.eye(2)[[0, 0, 0, 1]].repeat_interleave(5, 0)
@@ -160,5 +160,7 @@ def test_names_do_not_depend_on_the_order_of_clusters() -> None:
     straight = names(votes, sums, ZOO)
     for k, n in enumerate(straight):
         other = turned[order[k]]
-        assert other == replace(n, confidence=other.confidence, lead=other.lead, standing=other.standing)
+        assert other == replace(
+            n, confidence=other.confidence, guess_confidence=other.confidence, lead=other.lead, standing=other.standing
+        )
         assert other.confidence == pytest.approx(n.confidence)

@@ -6,12 +6,12 @@ import pytest
 from cpp.report.cards import cards, layer_tree, members, warnings
 from cpp.report.examples import EXAMPLES
 
-BARE = {"layer": 2, "cluster": 0, "size": 40}
+BARE = {"layer": 2, "cluster": 0, "size": 40, "title": "cluster 0"}
 FULL = {
     **BARE,
-    "name": "cat (tabby)", "status": "named", "confidence": 0.93, "agree": 0.8, "share": 0.5, "margin": 0.3,
-    "runner_up": "dog", "small_margin": 0.01, "coding_rate": 10.0, "effective_rank": 2.0, "rate_share": 0.5,
-    "nearest": 1, "overlap": 0.5,
+    "title": "cat + tabby", "name": "cat + tabby", "status": "named", "confidence": 0.93,
+    "agree": 0.8, "share": 0.5, "margin": 0.3, "runner_up": "dog",
+    "small_margin": 0.01, "coding_rate": 10.0, "effective_rank": 2.0, "rate_share": 0.5, "nearest": 1, "overlap": 0.5,
     "top": [{"word": "cat", "votes": 5.0, "share": 0.5}, {"word": "dog", "votes": 2.0, "share": 0.2},
             {"word": "axe", "votes": 0.1, "share": 0.005}],
     "captions": [{"word": "whiskers", "score": 2.0}],
@@ -32,10 +32,10 @@ def test_a_row_of_two_numbers_is_a_card() -> None:
 
 
 def test_a_row_with_everything() -> None:
-    other = {**BARE, "cluster": 1, "size": 60, "name": None, "status": "unsure", "top": FULL["top"], "confidence": 0.2,
-             "share": 0.5, "agree": None}  # fmt: skip
+    other = {**BARE, "cluster": 1, "size": 60, "title": "cat?", "name": None, "status": "unsure", "top": FULL["top"],
+             "confidence": 0.2, "share": 0.5, "agree": None}  # fmt: skip
     named, unsure = cards([FULL, other], {}, {0: [("tabby", 1.0)]})
-    assert (named["title"], named["named"], named["sure"], named["part"]) == ("cat (tabby)", True, 0.93, 0.4)
+    assert (named["title"], named["named"], named["sure"], named["part"]) == ("cat + tabby", True, 0.93, 0.4)
     assert named["evidence"] == [("cat", 0.5), ("dog", 0.2)]  # a word of half a percent is not worth a line
     assert named["captions"] == ["whiskers"]
     assert named["nearest_title"] == "cat?"
@@ -78,7 +78,7 @@ def test_members_are_in_order_with_their_pictures() -> None:
 
 def test_in_the_tree_of_layers_the_largest_cluster_comes_first_and_one_layer_is_no_tree() -> None:
     rows = [
-        {"layer": layer, "cluster": k, "parent": parent, "size": size}
+        {"layer": layer, "cluster": k, "parent": parent, "size": size, "title": "a"}
         for layer, k, parent, size in [(2, 0, None, 5), (2, 1, None, 7), (3, 0, 0, 5), (3, 1, 1, 3), (3, 2, 1, 4)]
     ]
     roots = layer_tree(rows)

@@ -117,7 +117,7 @@ def test_the_report_says_how_well_they_fit(dataset: Dataset) -> None:
     assert said["refit_due"] is False
     by_cluster = pq.read_table(dataset.root / "appended/growth_by_cluster.parquet").to_pylist()
     guesses = pq.read_table(dataset.root / "clusters.parquet", filters=[("main", "=", True)]).to_pylist()
-    assert [row["guess"] for row in by_cluster] == [row["top"][0]["word"] for row in guesses]
+    assert [row["guess"] for row in by_cluster] == [row["guess"] for row in guesses]
     for kind, score, small, root in (
         ("fitted", "fitted_score", "fitted_small_margin", dataset.root),
         ("appended", "score", "small_margin", dataset.root / "appended"),

@@ -1,0 +1,39 @@
+"""Titles of the clusters of nested layers: a coarse cluster without a sure name is called by its largest parts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpp.naming.names import EMPTY, Name
+from cpp.naming.titles import title
+
+
+class Layer(NamedTuple):
+    """By cluster: its number of images, its cluster in the next coarser layer, and its name, None without names."""
+
+    size: NDArray[np.integer]
+    parent: Sequence[int | None]
+    names: Sequence[Name] | None
+
+
+def layer_titles(layers: Sequence[Layer]) -> list[list[str]]:
+    """The titles of the clusters of every layer; `layers` and the result begin with the coarsest.
+
+    The parts of a cluster are its clusters in the next finer layer. A part without a sure name stands under the name of
+    its own largest part.
+    """
+    result: list[list[str]] = []
+    parts: dict[int | None, list[str]] = {}  # sure names by cluster, the largest first
+    for layer in reversed(layers):
+        names = layer.names or [EMPTY] * len(layer.size)
+        below = [list(dict.fromkeys(parts.get(k, ()))) for k in range(len(names))]
+        result.append([title(n.name, n.guess, n.status, f"cluster {k}", below[k]) for k, n in enumerate(names)])
+        parts = defaultdict(list)
+        for k in np.argsort(-layer.size, kind="stable").tolist():
+            parts[layer.parent[k]] += [name for name in (names[k].name, *below[k]) if name][:1]
+    return result[::-1]
