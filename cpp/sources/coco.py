@@ -69,17 +69,23 @@ def read_annotations(folder: str, files: tuple[tuple[str, str], ...]) -> dict[st
     """
     entries = {path: _read_file(path) for path, _ in files}
     places = place(folder, {path: [entry.file_name for entry in images] for path, images in entries.items()})
-    result: dict[str, dict[str, Any]] = {}
+    by_image = defaultdict[str, list[Entry]](list)
     for path, images in entries.items():
         for entry in images:
-            metadata = result.setdefault(places[path, entry.file_name], {})
-            merge_metadata(metadata, entry.fields)
-            if entry.captions:
-                metadata.setdefault("caption", entry.captions[0])
-                metadata["captions"] = [*metadata.get("captions", []), *entry.captions]
-            if entry.categories:
-                metadata["categories"] = list(dict.fromkeys([*metadata.get("categories", []), *entry.categories]))
-    return result
+            by_image[places[path, entry.file_name]].append(entry)
+    return {name: _metadata(of_image) for name, of_image in by_image.items()}
+
+
+def _metadata(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The fields of the entries of one image, then its captions and its distinct categories, if there are some."""
+    captions = [caption for entry in entries for caption in entry.captions]
+    categories = list(dict.fromkeys(category for entry in entries for category in entry.categories))
+    columns = {"caption": captions[0], "captions": captions} if captions else {}
+    columns |= {"categories": categories} if categories else {}
+    metadata: dict[str, Any] = {}
+    for fields in (*(entry.fields for entry in entries), columns):
+        merge_metadata(metadata, fields)
+    return metadata
 
 
 def place(folder: str, names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], str]:
@@ -129,6 +135,15 @@ def _read_file(path: str) -> list[Entry]:
             content = json.load(file)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file ({error}): correct images.annotations") from error
+    try:
+        return _entries(path, content)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{path}: {str(error.object)[:80]!r} is half of a surrogate pair, no text: correct it"
+        ) from error
+
+
+def _entries(path: str, content: Any) -> list[Entry]:
     images, by_id = [], dict[str, Entry]()
     for place_in_file, item in _items(path, content, "images", required=True):
         name = item.get("file_name") or item.get("coco_url")  # LVIS has only the URL
@@ -137,47 +152,68 @@ def _read_file(path: str) -> list[Entry]:
                 f"{path}: {place_in_file} with the id {item.get('id')} has neither `file_name` nor `coco_url`: "
                 "add one, or remove the image"
             )
-        fields = {"image_id" if field == "id" else field: to_column_value(item[field]) for field in item}
+        to_column_value(name)
+        fields = {
+            "image_id" if field == "id" else to_column_value(field): to_column_value(item[field]) for field in item
+        }
         fields.pop("file_name", None)
         images.append(Entry(name, fields, [], []))
-        if item.get("id") is not None and by_id.setdefault(str(item["id"]), images[-1]).file_name != name:
-            raise ValueError(
-                f"{path}: {place_in_file} has the id {item['id']} of another image, so the annotations of the two "
-                "cannot be told apart: number the images anew"
-            )
+        if item.get("id") is not None and by_id.setdefault(_id(item), images[-1]).file_name != name:
+            raise _repeated(path, place_in_file, item, "image")
     _add_annotations(path, content, by_id)
     return images
 
 
+def _id(item: Mapping[str, Any], field: str = "id") -> str:
+    """An id as text; 7, "7" and 7.0, as tools write them from tables, are one id."""
+    value = item.get(field)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _repeated(path: str, place_in_file: str, item: Mapping[str, Any], kind: str) -> ValueError:
+    return ValueError(
+        f"{path}: {place_in_file} has the id {item['id']} of another {kind}, so the annotations of the two cannot be "
+        "told apart: correct the ids"
+    )
+
+
 def _add_annotations(path: str, content: Mapping[str, Any], images: Mapping[str, Entry]) -> None:
     """Add captions and categories to the images by id. Prints how many annotations have an id that does not exist."""
-    categories = {
-        str(item.get("id")): str(item.get("name", item.get("id"))) for _, item in _items(path, content, "categories")
-    }
-    unknown = defaultdict[str, list[Any]](list)
-    for _, item in _items(path, content, "annotations"):
-        image = images.get(str(item.get("image_id")))
+    categories, unknown = dict[str, str](), defaultdict[str, list[Any]](list)
+    for place_in_file, item in _items(path, content, "categories"):
+        name = to_column_value(str(_id(item) if item.get("name") is None else item["name"]))
+        if categories.setdefault(_id(item), name) != name:
+            raise _repeated(path, place_in_file, item, "category")
+    for place_in_file, item in _items(path, content, "annotations"):
+        image = images.get(_id(item, "image_id"))
         if image is None:
             unknown["image_id"].append(item.get("image_id"))
             continue
         if item.get("caption") is not None:
             image.captions.append(to_column_value(str(item["caption"]).strip()))
-        for segment in item.get("segments_info") or [item]:  # a panoptic annotation has several categories
+        segments = _items(path, item, "segments_info", inside=f"{place_in_file}.")
+        for segment in [segment for _, segment in segments] or [item]:  # a panoptic annotation has several categories
             number = segment.get("category_id")
-            if str(number) in categories:
-                image.categories.append(categories[str(number)])
+            if (category := _id(segment, "category_id")) in categories:
+                image.categories.append(categories[category])
             elif number is not None:
                 unknown["category_id"].append(number)
     for field, ids in unknown.items():
         print(f"{path}: {len(ids)} annotations with an unknown {field}, such as {ids[0]}, are left out", flush=True)
 
 
-def _items(path: str, content: Any, field: str, required: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+def _items(
+    path: str, content: Any, field: str, *, required: bool = False, inside: str = ""
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a list of the file, each with its place as text. ValueError if it is not a list of objects."""
     items = content.get(field, None if required else []) if isinstance(content, dict) else None
     if not isinstance(items, list):
-        raise ValueError(f"{path} is not a COCO annotation file, it has no list `{field}`: correct images.annotations")
+        raise ValueError(
+            f"{path} is not a COCO annotation file, it has no list `{inside}{field}`: correct images.annotations"
+        )
     for number, item in enumerate(items):
         if not isinstance(item, dict):
-            raise ValueError(f"{path}: {field}[{number}] is {item!r}, not an object: correct images.annotations")
-        yield f"{field}[{number}]", item
+            raise ValueError(
+                f"{path}: {inside}{field}[{number}] is {item!r}, not an object: correct images.annotations"
+            )
+        yield f"{inside}{field}[{number}]", item

@@ -16,7 +16,7 @@ from braceexpand import braceexpand
 
 from cpp.files import credentials, filesystem
 from cpp.files.iterables import map_threads
-from cpp.sources.ignored import FOLDER, HIDDEN, RESULT, FileCounts, is_result
+from cpp.sources.ignored import FOLDER, HIDDEN, RESULT, SUB_FOLDER, FileCounts, is_result
 from cpp.store.results import fingerprint
 
 VERSIONS = ("ETag", "etag", "mtime", "LastModified", "updated")  # in a listing's entry; the first present counts
@@ -117,11 +117,14 @@ def _exists(path: str) -> bool:
 
 
 def _inside(folder: str, suffixes: Sequence[str], counts: FileCounts) -> Files:
-    """The files of a folder with one of the suffixes; none if it is no folder."""
+    """The files of a folder with one of the suffixes; none if it is no folder. Its sub-folders are ignored."""
     if not suffixes or folder.startswith(HTTP):
         return Files()
     infos = {_url(filesystem.connect(folder)[0], str(i["name"]), folder): i for i in _entries(folder.rstrip("/"))}
     names = sorted(name for name in infos if name.lower().endswith(tuple(suffixes)))
+    for name in sorted(infos.keys() - names):
+        if infos[name]["type"] == "directory" and not name.rpartition("/")[2].startswith("."):
+            counts.ignore(SUB_FOLDER, name)
     return {name: file_fingerprint(name, infos[name]) for name in names if _accepted(infos[name], name, "", counts)}
 
 

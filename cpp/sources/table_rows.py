@@ -122,7 +122,11 @@ def _read_csv(path: str, file: Any) -> tuple[list[str], Iterator[Values]]:
 
 
 def _read_tsv(path: str, file: Any) -> tuple[list[str], Iterator[Values]]:
-    return _split_header(path, (line.rstrip("\r\n").split("\t") for line in _lines(file)))
+    lines = (line.rstrip("\r\n") for line in _lines(file))
+    header, rows = _split_header(path, (line.split("\t") if line else [] for line in lines))
+    if any("\r" in name for name in header):
+        raise ValueError(f"{path}: its lines end with carriage returns alone: save it with line feeds")
+    return header, rows
 
 
 def _read_json_lines(path: str, file: Any) -> tuple[list[str], Iterator[Values]]:
@@ -139,8 +143,8 @@ def _read_json_lines(path: str, file: Any) -> tuple[list[str], Iterator[Values]]
 
 
 def _split_header(path: str, records: Iterator[list[str]]) -> tuple[list[str], Iterator[Values]]:
-    """The header, and the rows by column; empty lines are no rows."""
-    records = (record for record in records if record not in ([], [""]))
+    """The header, and the rows by column; empty lines are no rows, and have no fields."""
+    records = filter(None, records)
     header = next(records, None)
     if header is None or not _is_text("".join(header)):
         raise ValueError(f"{path} has no header: its first line must name the columns, in UTF-8")

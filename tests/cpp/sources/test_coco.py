@@ -96,6 +96,16 @@ def test_several_entries_of_one_image_are_one_row(tmp_path: Path) -> None:
     assert rows(tmp_path, "a.json")["1.jpg"].metadata == metadata
 
 
+def test_own_fields_of_an_image_with_names_of_annotations_are_kept(tmp_path: Path) -> None:
+    write_images(tmp_path / "im", ["1.jpg"])
+    images = [{"id": 0.0, "file_name": "1.jpg", "categories": "mine", "caption": "own"}]
+    annotations = [{"image_id": 0, "category_id": 1.0, "caption": "its"}]
+    write(tmp_path / "a.json", [], images=images, annotations=annotations, categories=[{"id": 1, "name": "cat"}])
+    metadata = {"image_id": 0.0, "categories": "mine", "caption": "own"}
+    metadata |= {"source_caption": "its", "captions": ["its"], "source_categories": ["cat"]}
+    assert rows(tmp_path, "a.json")["1.jpg"].metadata == metadata
+
+
 def test_ids_that_the_file_does_not_define_are_left_out_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +141,19 @@ def test_ids_that_the_file_does_not_define_are_left_out_and_reported(
         (
             '{"images": [{"id": 3, "file_name": "1.jpg"}, {"id": 3, "file_name": "2.jpg"}]}',
             r"a\.json: images\[1\] has the id 3 of another image",
+        ),
+        (
+            '{"images": [], "categories": [{"id": 3, "name": "a"}, {"id": 3.0, "name": "b"}]}',
+            r"a\.json: categories\[1\] has the id 3\.0 of another category",
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "segments_info": [5]}]}',
+            r"annotations\[0\]\.segments_info\[0\] is 5, not an object",
+        ),
+        ('{"images": [{"file_name": "\\ud800.jpg"}]}', r"a\.json: '\\ud800\.jpg' is half of a surrogate pair"),
+        (
+            '{"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [{"image_id": 1, "caption": "\\udfff"}]}',
+            r"a\.json: '\\udfff' is half of a surrogate pair",
         ),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 from cpp.sources import folder as folders
 from cpp.sources import shards as sources
 from cpp.sources import table_rows as rows
-from cpp.sources.ignored import FileCounts
+from cpp.sources.ignored import SUB_FOLDER, FileCounts
 from cpp.sources.samples import Reason, Sample
 from cpp.sources.shards import Images, iter_images, read_images, read_samples
 from cpp.sources.table import TableShard
@@ -200,6 +200,12 @@ def test_rows_that_cannot_be_read_are_rejected_in_their_place(tmp_path: Path, na
     assert [str(s.metadata["n"]) for s in found if s.reason is None] == ["1", "1", "1"]
 
 
+def test_an_empty_field_of_csv_is_a_row_and_an_empty_line_is_not(tmp_path: Path) -> None:
+    write_images(tmp_path, ["0.jpg"])
+    found = samples(tmp_path, "t.csv", b'path\n0.jpg\n\n""\r\n\r\n0.jpg\n')
+    assert [(s.key, s.reason) for s in found] == [("t/0", None), ("t/1", Reason.NO_IMAGE), ("t/2", None)]
+
+
 def test_json_lines_need_not_have_the_same_fields(tmp_path: Path) -> None:
     write_images(tmp_path, ["0.jpg", "1.jpg"])
     lines = [{"n": 1}, {"path": "0.jpg"}, {"path": "1.jpg", "n": 2.5, "tags": ["a", "b"], "id": 7}]
@@ -216,10 +222,11 @@ def test_tables_without_rows_are_ignored_if_another_has_some(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"the 1 tables of images\.path have no rows, the first is .*a\.csv"):
         only("table", f"{tmp_path}/a.csv", column="path")
     (tmp_path / "b.CSV").write_text("path\n0.jpg\n")
+    (tmp_path / "more tables").mkdir()
     counts = FileCounts()
     ((_, shard),) = sources.iter_shards(Images("table", (str(tmp_path),), column="path"), counts)
     assert shard.path.endswith("b.CSV#addresses=path&rows=0-1")
-    assert (counts.files, counts.ignored) == (2, {"table without rows": 1})
+    assert (counts.files, counts.ignored) == (3, {"table without rows": 1, SUB_FOLDER: 1})
 
 
 @pytest.mark.parametrize(
@@ -228,6 +235,8 @@ def test_tables_without_rows_are_ignored_if_another_has_some(tmp_path: Path) -> 
         ("t.csv", b"path,caption,caption\n0.jpg,a,b\n", r"t\.csv has several columns with the name 'caption': rename"),
         ("t.csv", b"", r"t\.csv has no header"),
         ("t.csv", "path\n0.jpg\n".encode("utf-16"), r"t\.csv has no header: .* in UTF-8"),
+        ("t.tsv", b"path\tcaption\r0.jpg\ta\r", r"t\.tsv: its lines end with carriage returns alone"),
+        ("t.csv", b"path\r0.jpg\r", r"t\.csv, line 1: new-line character seen in unquoted field"),
         ("t.csv", b"path;caption\n0.jpg;a\n", r"there are path;caption among path;caption"),
         ("t.jsonl", b'{"n": 1}\n', r"images\.column is 'path', .* there are none among n"),
     ],
