@@ -20,6 +20,7 @@ TRIES = 4  # attempts of one request
 BACKOFF = 1.0  # the second attempt follows at once, the n-th after BACKOFF * 2^(n-2) seconds
 MAX_WAIT = 60  # seconds that a server's Retry-After header can ask for
 TRANSIENT = frozenset({408, 429, 500, 502, 503, 504, 529})  # statuses after which a request is repeated
+REFUSED = frozenset({400, 413, 422})  # statuses that can be due to one question: too long, or its pictures not allowed
 TIMEOUT = Timeout(connect=10, read=600)  # seconds; a model on a CPU can take minutes for a picture
 MAX_BYTES = 1 << 20  # of an answer
 MAX_TOKENS = 1000  # of an answer; models that think aloud need most of them
@@ -41,11 +42,15 @@ class ChatError(RuntimeError):
 
 
 class Reply(NamedTuple):
-    """The answer as text, the seconds that it took, and the tokens of both prompt and answer; None if unknown."""
+    """The answer as text, the seconds that it took, and the tokens of question and answer; None if unknown.
 
-    answer: str
+    A question that the server refuses has no answer, and an `error` that names the setting, the status and the fix.
+    """
+
+    answer: str | None
     seconds: float
-    tokens: int | None
+    tokens: int | None = None
+    error: str | None = None
 
 
 class Chat:
@@ -60,7 +65,6 @@ class Chat:
         retries = Retry(
             total=TRIES - 1,
             read=1,  # a server that was silent for the whole timeout gets one more attempt
-            redirect=False,
             allowed_methods=None,  # a repeated POST changes nothing on the server
             status_forcelist=TRANSIENT,
             raise_on_status=False,
@@ -70,7 +74,10 @@ class Chat:
         self._pool = urllib3.PoolManager(maxsize=connections, block=True, retries=retries, timeout=TIMEOUT)
 
     def ask(self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> Reply:
-        """The answer to the messages; the server is asked to make it JSON of the schema. ChatError if there is none."""
+        """The reply to the messages; the server is asked to make the answer JSON of the schema.
+
+        ChatError if the server does not answer, or with an error that is not due to the question alone.
+        """
         body = {
             "model": self.model,
             "messages": messages,
@@ -96,9 +103,12 @@ class Chat:
                 f"label.namer.url: {self.url} does not answer ({reason}): start the server, or correct the address. "
                 f"{KEPT}"
             ) from None
+        seconds = time.perf_counter() - start
+        if response.status in REFUSED:
+            return Reply(None, seconds, error=self._error(response.status, data))
         if response.status != 200:
-            raise self._refusal(response.status, data)
-        return self._reply(data, time.perf_counter() - start)
+            raise ChatError(f"{self._error(response.status, data)}. {KEPT}")
+        return self._reply(data, seconds)
 
     def _reply(self, data: bytes, seconds: float) -> Reply:
         try:
@@ -116,7 +126,8 @@ class Chat:
                 f"{KEPT}"
             ) from None
 
-    def _refusal(self, status: int, data: bytes) -> ChatError:
+    def _error(self, status: int, data: bytes) -> str:
+        """What a status means: the setting, the status, the server's message and the fix."""
         if status in (401, 403) and self.key:
             fix = f"check the API key in the environment variable {self.key}"
         elif status in (401, 403):
@@ -126,9 +137,9 @@ class Chat:
         else:
             fix = _FIXES.get(status, "see the log of the server")
         tries = f" after {TRIES} attempts" if status in TRANSIENT else ""
-        return ChatError(
+        return (
             f"label.namer.url: {self.url} answers with status {status}{tries} for the model {self.model!r} "
-            f"({self._detail(data) or 'without a message'}): {fix}. {KEPT}"
+            f"({self._detail(data) or 'without a message'}): {fix}"
         )
 
     def _detail(self, data: bytes) -> str:

@@ -45,6 +45,7 @@ ASKED = pa.schema(
         "answer": pa.string(),
         "seconds": pa.float64(),
         "tokens": pa.int64(),
+        "error": pa.string(),
     }
 )
 VERDICTS = pa.schema(
@@ -95,9 +96,9 @@ def messages(question: str, pictures: Sequence[bytes]) -> list[dict[str, Any]]:
     return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": content}]
 
 
-def parse(answer: str) -> str | None:
+def parse(answer: str | None) -> str | None:
     """The cleaned name in an answer: JSON of the schema, alone or as the last object in other text. None without."""
-    answer, decoder, name = answer[-LONGEST_ANSWER:], json.JSONDecoder(), None
+    answer, decoder, name = (answer or "")[-LONGEST_ANSWER:], json.JSONDecoder(), None
     start = answer.find("{")
     while start >= 0:
         try:

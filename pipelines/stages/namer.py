@@ -144,11 +144,12 @@ class Ask(Stage):
             replies[request] = reply
             first = [namer.parse(other.answer) for other in replies.values()]
             if len(first) == min(FIRST, len(new)) and not any(first):
-                raise ChatError(
-                    f"label.namer: the first answers of {self.namer.model} are not JSON with a name, such as "
-                    f"{reply.answer[:SHOWN]!r}: use a model and a server that accept response_format json_schema. "
-                    f"{KEPT}"
+                shown = (reply.answer or "")[:SHOWN]
+                error = reply.error or (
+                    f"label.namer: the first answers of {self.namer.model} are not JSON with a name, such as {shown!r}"
+                    ": use a model and a server that accept response_format json_schema"
                 )
+                raise ChatError(f"{error}. {KEPT}")
         return replies
 
 
@@ -211,7 +212,7 @@ class Check(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         tree, vocabulary = artifacts.read_tree(context), artifacts.read_vocabulary(context)
         asked = tables.read(context.file("asked")).to_pylist()
-        names = {row["cluster"]: name for row in asked if row["answer"] and (name := namer.parse(row["answer"]))}
+        names = {row["cluster"]: name for row in asked if (name := namer.parse(row["answer"]))}
         new = list(dict.fromkeys(name for name in names.values() if vocabulary.find(name) is None))
         dim = vocabulary.vectors.shape[1]
         words = pa.table({"word": pa.array([], pa.string()), "embedding": tables.matrix_column(np.empty((0, dim)))})
@@ -224,8 +225,7 @@ class Check(Stage):
         accepted = pa.array([row["name"] for row in rows if row["accepted"]], pa.string())
         tables.write(pa.Table.from_pylist(rows, namer.VERDICTS), out["namer"])
         tables.write(words.filter(pc.is_in(words["word"], value_set=accepted)), out["namer_words"])
-        answers = sum(row["answer"] is not None for row in asked)
-        used = sum(row["accepted"] for row in rows)
+        answers, used = sum(row["answer"] is not None for row in asked), sum(row["accepted"] for row in rows)
         print(f"check: {used:,} of {answers:,} answers of the namer are accepted, see namer.parquet", flush=True)
         return Counts(len(rows), len(rows))
 
@@ -233,6 +233,6 @@ class Check(Stage):
 def _verdict(asked: Mapping[str, Any], name: str | None, verdict: namer.Verdict | None) -> dict[str, Any]:
     """A row of `namer.parquet`."""
     if verdict is None:
-        reason = "the answer is not JSON with a name" if asked["answer"] is not None else "beyond label.namer.budget"
-        verdict = namer.Verdict(False, reason)
+        beyond = "beyond label.namer.budget" if asked["answer"] is None else "the answer is not JSON with a name"
+        verdict = namer.Verdict(False, asked["error"] or beyond)
     return {"cluster": asked["cluster"], "guess": asked["guess"], "name": name, **verdict._asdict()}

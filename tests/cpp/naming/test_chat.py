@@ -74,7 +74,6 @@ def test_a_key_that_a_server_repeats_is_hidden(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("status", "fix"),
     [
-        (400, "use a model and a server that accept response_format json_schema"),
         (401, "set label.namer.key to the name of the environment variable"),
         (403, "set label.namer.key to the name of the environment variable"),
         (404, "check that label.namer.model is a model of this server"),
@@ -88,6 +87,16 @@ def test_a_refusal_names_the_setting_the_status_and_the_fix(status: int, fix: st
     assert "'small' (no such model)" in message
     assert fix in message
     assert "--set label.namer=null" in message
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", sorted(chat.REFUSED))
+def test_a_refused_question_has_an_error_in_place_of_an_answer(status: int) -> None:
+    with ChatServer(lambda body: failure(status, "too many pictures")) as server:
+        reply = ask(server)
+    assert reply.answer is None
+    assert f"status {status} for the model 'small' (too many pictures)" in (reply.error or "")
+    assert "accept response_format json_schema" in (reply.error or "") or status != 400
     assert len(server.requests) == 1
 
 

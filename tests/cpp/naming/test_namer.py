@@ -47,6 +47,7 @@ def test_messages_carry_pictures_as_data_addresses() -> None:
         ('{"name": "<b>boat</b>"}', "<b>boat</b>"),  # the page escapes it
         ("fishing boat", None),
         ("", None),
+        (None, None),
         ('{"name": ""}', None),
         ('{"name": 3}', None),
         ('{"name": ["boat"]}', None),
@@ -56,7 +57,7 @@ def test_messages_carry_pictures_as_data_addresses() -> None:
         ('{"a":' * 5000, None),
     ],
 )
-def test_the_name_in_an_answer(answer: str, name: str | None) -> None:
+def test_the_name_in_an_answer(answer: str | None, name: str | None) -> None:
     assert namer.parse(answer) == name
 
 

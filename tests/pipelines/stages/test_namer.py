@@ -205,6 +205,22 @@ def test_a_single_answer_outside_the_schema_is_refused_with_its_reason(dataset: 
     assert "Gladly!" in table(dataset, "asked")["answer"].tolist()
 
 
+def test_a_single_refused_question_leaves_its_cluster_to_the_words(dataset: Dataset) -> None:
+    answers = iter([failure(400, "not allowed"), *[None] * 3])
+    with ChatServer(lambda body: next(answers) or same_word(body)) as server:
+        assert run(dataset, server).ok
+    verdicts = table(dataset, "namer")
+    (refused,) = verdicts[~verdicts["accepted"]].to_dict("records")
+    assert "answers with status 400 for the model 'small' (not allowed)" in refused["reason"]
+
+
+def test_refused_questions_alone_are_an_error(dataset: Dataset) -> None:
+    with ChatServer(lambda body: failure(400, "no json_schema here")) as server:
+        (error,) = run(dataset, server).outcomes["ask"].failed
+    assert "status 400 for the model 'small' (no json_schema here)" in (error.error or "")
+    assert "--set label.namer=null" in (error.error or "")
+
+
 def test_the_api_key_is_in_no_file(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     key = "sk-do-not-write-this"
     monkeypatch.setenv("NAMER_KEY", key)
