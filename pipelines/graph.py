@@ -149,6 +149,8 @@ def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]
             steps["cluster_means"] = stage(namer.ClusterMeans, c)
             steps["ask"] = stage(namer.Ask, c)
             steps["check"] = stage(namer.Check, c, encoder=encoders.get(c.embedding))
+        if c.method == "centred":
+            steps["image_mean"] = stage(naming.ImageMean, c)
         steps["vote"] = stage(naming.Vote, c)
         steps["label"] = stage(naming.Label, c, sure=c.min_confidence)
         steps["labels"] = stage(naming.Labels, c)

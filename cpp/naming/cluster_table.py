@@ -12,9 +12,8 @@ from cpp.clustering.quality import Measures
 from cpp.naming.layer_titles import Layer
 
 EXAMPLES = 5  # keys of typical members per cluster
-# logistic regression of labels that are right for their image (tests/bench/names.py): weights of the log odds of the
-# cluster's name, of the margin and of the lag
-ODDS_WEIGHT, MARGIN_WEIGHT, LAG_WEIGHT = 0.93, 0.4, -40.0
+# logistic regression of labels that are right for their image (tests/bench/names.py)
+INTERCEPT, ODDS_WEIGHT, AGREE_WEIGHT = 0.0, 1.1, 0.7
 
 _WORD = pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())])
 CLUSTERS = pa.schema(
@@ -83,17 +82,12 @@ def layer_table(
     return pa.table(columns, schema=CLUSTERS)
 
 
-def confidence(
-    cluster_n: NDArray[np.floating], margin_n: NDArray[np.floating], lag_n: NDArray[np.floating]
-) -> NDArray[np.float32]:
+def confidence(cluster_n: NDArray[np.floating], agrees_n: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The probability that the cluster's name is right for each image, float32 `[n]`.
 
-    It follows from the confidence of the cluster's name, the margin of the image, and `lag`, the cosine of the image to
-    its own best word minus that to the name (0 if they are the same word).
+    It follows from the confidence of the cluster's name, and from whether the image's own best word agrees with it.
     """
     likely = cluster_n.clip(1e-6, 1 - 1e-6)
-    odds = np.log(likely / (1 - likely))
-    probability: NDArray[np.floating] = 1 / (
-        1 + np.exp(-(ODDS_WEIGHT * odds + MARGIN_WEIGHT * margin_n + LAG_WEIGHT * lag_n))
-    )
+    odds = ODDS_WEIGHT * np.log(likely / (1 - likely)) + AGREE_WEIGHT * agrees_n
+    probability: NDArray[np.floating] = 1 / (1 + np.exp(-INTERCEPT - odds))
     return probability.astype(np.float32)

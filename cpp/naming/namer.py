@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from cpp.naming.vocabulary import Vocabulary, clean, same_meaning
+from cpp.naming.votes import IMAGE_MEAN
 
 WORDS, NEAREST = 10, 3  # words of the vocabulary, and similar clusters, in a prompt
 SCHEMA = {
@@ -60,7 +62,6 @@ VERDICTS = pa.schema(
         "rival_fit": pa.float64(),
     }
 )
-IMAGE_MEAN = 0.6  # share of the mean of all images that is subtracted from the mean member
 _BLOCK = 2**24  # similarities of clusters and words at a time
 
 
@@ -143,17 +144,9 @@ class ClusterMeans(NamedTuple):
         return order
 
 
-def centred_words(vectors: NDArray[np.floating], vocabulary: Vocabulary) -> NDArray[np.float64]:
-    """Word vectors minus the mean of the vocabulary, float64 unit vectors; those of a single word stay as they are."""
-    X = np.asarray(vectors, np.float64)
-    if len(vocabulary) > 1:
-        X = X - vocabulary.vectors.numpy().astype(np.float64).mean(0)
-    return np.asarray(X / np.linalg.norm(X, axis=-1, keepdims=True).clip(1e-12))
-
-
 def best_words(means: ClusterMeans, vocabulary: Vocabulary, n: int) -> Iterator[tuple[NDArray[np.intp], float]]:
     """For each cluster the numbers of its `n` best words, the best first, and how well the best fits."""
-    text = centred_words(vocabulary.vectors.numpy(), vocabulary)
+    text = vocabulary.centred.numpy().astype(np.float64)
     rows = means.centred_kd
     for block in np.array_split(rows, max(1, len(rows) * len(text) // _BLOCK)):
         for fit in block @ text.T:
@@ -196,7 +189,8 @@ def check(
             reason = "this run has no text tower, so CLIP can check words of the vocabulary only"
             verdicts[k] = Verdict(False, reason, None, rival, rival_fit)
         else:
-            fit = float(centred_kd[k] @ centred_words(vector, vocabulary))
+            centred = vocabulary.centre(torch.from_numpy(np.asarray(vector, np.float32)[None]))[0].numpy()
+            fit = float(centred_kd[k] @ centred.astype(np.float64))
             verdicts[k] = _compare(fit, rival, rival_fit, is_best=word == best)
     return verdicts
 

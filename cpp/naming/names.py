@@ -1,37 +1,37 @@
-"""Names of clusters, and the confidence of each name, both computed from sums over images (`cpp.naming.votes`).
+"""Names of clusters and their confidence, both from the votes of images for words (`cpp.naming.votes`).
 
-The name is the word whose mean similarity to the members most exceeds its mean similarity to all images. That is the
-mean member against the text: one product for any number of images. If the members disagree below a more general
-word, the name is that word. The confidence comes from two numbers without a unit, so that it means the same with
-another encoder: `lead`, the number of standard deviations (of a word's similarity over all images) by which the name,
-or a more specific word, leads the best word with another meaning; and `standing`, the number of standard deviations
-(over all words) by which it stands out.
+The guess for a cluster is the word with most votes. Its confidence follows from the share of the votes for it and the
+words alike in meaning: those whose centred text vectors have a cosine above `LIKE`. The confidence of a more general
+word follows from the share of the votes for all words below it. A cluster gets one of three answers: its guess, if that
+is sure (`named`); else a general word that is (`general`); else none (`unsure`).
 
 Knows no files. The published vote, for comparison: Chu et al., arXiv 2306.05272, section 3.4.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count, pairwise
-from typing import Literal, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.naming import titles
+from cpp.naming.general_words import GeneralWords
+from cpp.naming.unique_names import unique_names
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import SimilaritySums, Votes
+from cpp.naming.votes import Votes
 
-PRIOR = 0.25  # share of a word's mean similarity to all images that is subtracted
-MAJORITY = 0.5  # a more general word is tried if a word and those below it have a smaller share of the votes
-OWN_VOTES = 0.03  # a more general word needs a larger share of the votes for itself
-INTERCEPT, LEAD, STANDING = -4.9, 2.0, 0.48  # logistic regression of right names (tests/bench/names.py)
-_BLOCK = 2**24  # similarities of clusters and words at a time
+LIKE = 0.5  # cosine of centred text vectors from which two words are alike
+# logistic regressions of right names on the log odds of the share of the votes (tests/bench/names.py)
+GUESS_INTERCEPT, GUESS_SLOPE = -0.32, 1.09
+GENERAL_INTERCEPT, GENERAL_SLOPE = -0.49, 1.20
+SPECIFIC = 0.65  # a guess that is less sure gives way to a general word that is sure
+MAJORITY = 0.5  # least share of the votes for a general word
 
-Method = Literal["lift", "paper"]
+Method = Literal["centred", "paper"]
 Status = Literal["named", "general", "unsure"]
 
 
@@ -48,10 +48,11 @@ class Name:
     """The name of a cluster and its evidence. Shares are those of all votes of the cluster.
 
     `guess` is the best word, right with probability `guess_confidence`. `name` is the word shown: the guess of a
-    `named` cluster, the more general word `general` of a `general` one, None of an `unsure` one. Only `name` has what
-    is added to tell clusters of one name apart. `confidence` is the probability that `name` is right, or the guess of
-    an unsure cluster. `share` counts the votes for the guess and the words below it, `agree` the members whose best
-    word is one of these. `top` has the guess and the next words.
+    `named` cluster, the more general word `general` of a `general` one, None of an `unsure` one; what is added to tell
+    clusters of one name apart is part of `name` alone. `confidence` is the probability
+    that `name` is right, or the guess of an unsure cluster. `share` counts the votes for the guess and words alike,
+    `agree` the members whose best word is one of these. `runner_up` is the best word that is not alike, `margin` its
+    distance in shares. `top` has the words with most votes, the guess first.
     """
 
     guess: str | None
@@ -65,8 +66,6 @@ class Name:
     agree: float
     top: list[Word]
     general: str | None = None
-    lead: float = 0.0
-    standing: float = 0.0
 
     @property
     def word(self) -> str | None:
@@ -79,160 +78,120 @@ EMPTY = Name(None, 0.0, None, 0.0, "unsure", 0.0, None, 0.0, 0.0, [])
 
 def names(
     votes: Votes,
-    sums: SimilaritySums,
+    size_k: NDArray[np.integer],
     vocabulary: Vocabulary,
     top: int = 5,
-    method: Method = "lift",
+    method: Method = "centred",
     sure: float = 0.5,
     exclude: NDArray[np.bool_] | None = None,
 ) -> list[Name]:
-    """The name of every cluster of `sums`, None if the confidence is below `sure`. No two names are equal.
+    """The name of every cluster, of `size_k` images each. No two names are equal.
 
-    `method` paper takes the word with the most votes, and its share as the confidence. `exclude` `[n_words]` marks
-    words that are not used.
+    A word is a name if its confidence is at least `sure`. `method` paper takes the word with most votes, and its share
+    as the confidence, and names every cluster. `exclude` `[n_words]` marks words that are not used.
     """
-    excluded = np.zeros(len(vocabulary), bool) if exclude is None else exclude
-    if excluded.all() or not sums.count_k.any():
-        return [EMPTY] * len(sums.count_k)
-    votes = votes.select(~excluded[votes.word])
-    starts = np.searchsorted(votes.cluster, np.arange(len(sums.count_k) + 1))
-    guesses = []
-    for (low, high), size, lift in zip(pairwise(starts), sums.count_k, _lifts(sums, vocabulary, excluded), strict=True):
-        own = _ClusterVotes(votes.select(slice(low, high)), int(size))
-        guess = _by_lift if method == "lift" else _by_votes
-        guesses.append(guess(own, lift, vocabulary, top) if size else EMPTY)
-    least = sure if method == "lift" else 0.0  # the published vote is never silent
-    sure_guesses = [
-        replace(guess, name=guess.guess, status="named") if guess.guess and guess.guess_confidence >= least else guess
-        for guess in guesses
+    if exclude is not None:
+        votes = votes.select(~exclude[votes.word])
+    general = GeneralWords.of(vocabulary.words) if method == "centred" else None
+    starts = np.searchsorted(votes.cluster, np.arange(len(size_k) + 1))
+    evidence = [
+        _Evidence(votes.select(slice(low, high)), int(size), vocabulary)
+        for (low, high), size in zip(pairwise(starts), size_k, strict=True)
     ]
-    return _make_unique(sure_guesses, sums, vocabulary, excluded)
+    results = [_name(cluster, general, top, sure) for cluster in evidence]
+    # what fits the members better than a general word is only a guess: such names get numbers
+    shares = [{} if name.general else cluster.shares for name, cluster in zip(results, evidence, strict=True)]
+    unique = unique_names([name.name for name in results], shares, size_k)
+    return [replace(name, name=text) for name, text in zip(results, unique, strict=True)]
 
 
-class _Lift(NamedTuple):
-    """How much the similarity of every word to a cluster exceeds its similarity to all images, `[n_words]` each.
+class Agreement:
+    """Whether words agree with the names of clusters, given as rows of `clusters.parquet`.
 
-    `plain_w` is the word's mean similarity to the members minus `PRIOR` times its mean similarity to all images,
-    `raised_w` the same with a factor of 1, and `z_w` is `raised_w` in standard deviations of the word over all images.
+    A word agrees with a general word that covers it, otherwise with a guess that it is alike.
     """
 
-    plain_w: NDArray[np.float64]
-    raised_w: NDArray[np.float64]
-    z_w: NDArray[np.float64]
+    def __init__(self, rows: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> None:
+        number = {word: i for i, word in enumerate(vocabulary.words)}
+        general = GeneralWords.of(vocabulary.words)
+        self._text, self._covers = vocabulary.centred.numpy(), general.covers
+        self._guess_k = np.array([number.get(row["guess"], -1) for row in rows])
+        self._general_k = np.array([general.words.index(row["general"]) if row["general"] else -1 for row in rows])
+
+    def __call__(self, cluster_n: NDArray[np.integer], word_n: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether the word of each image agrees with the name of its cluster, `[n]`; False without a guess."""
+        guess_n, general_n = self._guess_k[cluster_n], self._general_k[cluster_n]
+        cosine = np.einsum("nd,nd->n", self._text[word_n], self._text[guess_n])
+        alike = (guess_n >= 0) & ((cosine > LIKE) | (word_n == guess_n))
+        agrees: NDArray[np.bool_] = np.where(general_n >= 0, self._covers[word_n, general_n], alike)
+        return agrees
 
 
-def _lifts(sums: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]) -> Iterator[_Lift]:
-    n = sums.count_k.sum()
-    overall = sums.similarity_w / n
-    deviation = np.sqrt(np.maximum(sums.squared_w / n - overall**2, 0)).clip(1e-6)
-    text = vocabulary.vectors.numpy().astype(np.float64)
-    means = sums.sum_kd / sums.count_k.clip(1)[:, None]
-    for rows in np.array_split(means, max(1, len(means) * len(text) // _BLOCK)):
-        for similarity in rows @ text.T:
-            plain, z = similarity - PRIOR * overall, (similarity - overall) / deviation
-            plain[excluded] = z[excluded] = -np.inf
-            yield _Lift(plain, similarity - overall, z)
+class _Evidence:
+    """The votes of one cluster, as shares, the most first; of words with equal votes the first in the vocabulary."""
 
+    def __init__(self, votes: Votes, images: int, vocabulary: Vocabulary) -> None:
+        order = np.lexsort((votes.word, -votes.vote))
+        self.word, self.vote = votes.word[order], votes.vote[order]
+        self.share = self.vote / max(self.vote.sum(), 1e-30)
+        self._first, self._images, self._vocabulary = votes.first[order], images, vocabulary
 
-class _ClusterVotes:
-    """The votes of one cluster and its images by their best word, as shares."""
+    @property
+    def shares(self) -> dict[str, float]:
+        """The share of the votes of every word with votes."""
+        return dict(zip((self._vocabulary.words[w] for w in self.word), self.share.tolist(), strict=True))
 
-    def __init__(self, votes: Votes, images: int) -> None:
-        self.votes = dict(zip(votes.word.tolist(), votes.vote.tolist(), strict=True))
-        self._first = dict(zip(votes.word.tolist(), votes.first.tolist(), strict=True))
-        self._total, self._images = max(sum(self.votes.values()), 1e-30), images
-
-    def share(self, words: Iterable[int]) -> float:
-        return float(sum(self.votes.get(w, 0.0) for w in words) / self._total)
-
-    def name(
-        self,
-        vocabulary: Vocabulary,
-        top: int,
-        *,
-        guess: Sequence[int],
-        runner_up: Sequence[int],
-        order: Sequence[int],
-        confidence: float | None = None,
-    ) -> Name:
-        """`guess` and `runner_up` begin with the word itself; the words below it, whose votes count for it, follow.
-
-        `runner_up` may be empty. The confidence is by default the share of the votes.
-        """
-        share = self.share(guess)
-        probability = share if confidence is None else confidence
-        return Name(
-            guess=vocabulary.words[guess[0]],
-            guess_confidence=probability,
-            name=None,
-            confidence=probability,
-            status="unsure",
+    def guess(self, top: int, like: float) -> Name:
+        """The guess, with its share of the votes as the confidence; words of a cosine above `like` count for it."""
+        if not len(self.word):
+            return EMPTY
+        words, text = self._vocabulary.words, self._vocabulary.centred.numpy()
+        alike = text[self.word] @ text[self.word[0]] > like
+        alike[0] = True
+        others = np.flatnonzero(~alike)
+        share = float(self.share[alike].sum())
+        return replace(
+            EMPTY,
+            guess=words[self.word[0]],
+            guess_confidence=share,
+            confidence=share,
             share=share,
-            runner_up=vocabulary.words[runner_up[0]] if runner_up else None,
-            margin=share - self.share(runner_up),
-            agree=float(sum(self._first.get(w, 0) for w in guess) / self._images),
+            runner_up=words[self.word[others[0]]] if len(others) else None,
+            margin=share - float(self.share[others[0]] if len(others) else 0),
+            agree=float(self._first[alike].sum() / self._images),
             top=[
-                Word(vocabulary.words[w], self.votes.get(w, 0.0), self.share([w]))
-                for w in list(dict.fromkeys([guess[0], *order]))[:top]
+                Word(words[w], float(v), float(s))
+                for w, v, s in zip(self.word[:top], self.vote[:top], self.share[:top], strict=True)
             ],
         )
 
 
-def _by_lift(own: _ClusterVotes, lift: _Lift, vocabulary: Vocabulary, top: int) -> Name:
-    order = np.argsort(-lift.plain_w, kind="stable")
-    order = order[np.isfinite(lift.plain_w[order])]
-    guess = _general_word(int(order[0]), own, vocabulary)
-    meaning = [guess, *vocabulary.below[guess]]
-    rivals = lift.z_w.copy()
-    rivals[[*meaning, *vocabulary.above[guess]]] = -np.inf
-    runner_up = next(([int(w), *vocabulary.below[w]] for w in order if np.isfinite(rivals[w])), [])
-    lead = float(lift.z_w[meaning].max()) - (float(rivals.max()) if runner_up else 0.0)
-    standing = float(lift.raised_w[meaning].max()) / max(float(lift.raised_w.std()), 1e-6)
-    confidence = float(1 / (1 + np.exp(-(INTERCEPT + LEAD * lead + STANDING * standing))))
-    candidates = order[: top + 1].tolist()
-    name = own.name(vocabulary, top, guess=meaning, runner_up=runner_up, order=candidates, confidence=confidence)
-    return replace(name, lead=lead, standing=standing)
+def _name(cluster: _Evidence, general: GeneralWords | None, top: int, sure: float) -> Name:
+    """The answer for one cluster; without general words that of the published vote."""
+    if general is None:
+        guess = cluster.guess(top, like=1.0)
+        return guess if guess.guess is None else replace(guess, name=guess.guess, status="named")
+    guess = cluster.guess(top, LIKE)
+    if guess.guess is None:
+        return guess
+    shares = cluster.share @ general.covers[cluster.word]
+    candidates = {
+        general.words[i]: _probability(shares[i], GENERAL_INTERCEPT, GENERAL_SLOPE)
+        for i in np.flatnonzero(shares > MAJORITY)
+    }
+    confidence = _probability(guess.share, GUESS_INTERCEPT, GUESS_SLOPE)
+    confidence = max(confidence, candidates.pop(guess.guess.casefold(), 0.0))  # the guess may be a general word itself
+    guess = replace(guess, guess_confidence=confidence, confidence=confidence)
+    if confidence >= max(sure, SPECIFIC):
+        return replace(guess, name=guess.guess, status="named")
+    for least in (max(sure, SPECIFIC), sure):
+        for word, probability in candidates.items():  # the narrowest first
+            if probability >= least:
+                return replace(guess, name=word, general=word, confidence=probability, status="general")
+    return replace(guess, name=guess.guess, status="named") if confidence >= sure else guess
 
 
-def _general_word(word: int, own: _ClusterVotes, vocabulary: Vocabulary) -> int:
-    """The word, or the first word above it that, with the words below it, has half of the votes."""
-    while (share := own.share([word, *vocabulary.below[word]])) < MAJORITY:
-        candidates = (up for up in vocabulary.above[word] if own.share([up]) > OWN_VOTES)
-        wider = next((up for up in candidates if own.share([up, *vocabulary.below[up]]) > share), None)
-        if wider is None:
-            return word
-        word = wider
-    return word
-
-
-def _by_votes(own: _ClusterVotes, lift: _Lift, vocabulary: Vocabulary, top: int) -> Name:
-    """The published rule: the word with the most votes; of equal ones the first in the vocabulary."""
-    order = sorted(own.votes, key=lambda w: (-own.votes[w], w))
-    return own.name(vocabulary, top, guess=order[:1], runner_up=order[1:2], order=order) if order else EMPTY
-
-
-def _make_unique(
-    names: list[Name], sums: SimilaritySums, vocabulary: Vocabulary, excluded: NDArray[np.bool_]
-) -> list[Name]:
-    """Add the word that most distinguishes a cluster to names that several clusters share.
-
-    Clusters for which no such word is left get a number instead, from 2.
-    """
-    shared = {name for name, times in Counter(n.name for n in names).items() if name and times > 1}
-    taken = {n.name for n in names} - shared
-    text, number = vocabulary.vectors.numpy(), {word: i for i, word in enumerate(vocabulary.words)}
-    result = list(names)
-    for name in sorted(shared):
-        members = [k for k, n in enumerate(names) if n.name == name]
-        means = sums.sum_kd[members] / sums.count_k[members, None]
-        others = (means.sum(0) - means) / (len(members) - 1)
-        for k, difference in zip(members, means - others, strict=True):
-            distinct = text @ difference
-            distinct[excluded] = distinct[number[name]] = -np.inf
-            order = np.argsort(-distinct, kind="stable")
-            options = (titles.with_addition(name, vocabulary.words[w]) for w in order if np.isfinite(distinct[w]))
-            numbered = (titles.numbered(name, i) for i in count(2))
-            unique = next(option for option in chain(options, numbered) if option not in taken)
-            result[k] = replace(names[k], name=unique)
-            taken.add(unique)
-    return result
+def _probability(share: float, intercept: float, slope: float) -> float:
+    """The probability that a word with this share of the votes is right."""
+    share = min(max(float(share), 0.01), 0.99)
+    return 1 / (1 + math.exp(-intercept - slope * math.log(share / (1 - share))))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cpp.files.tables import align_batches, batches, matrix
 from cpp.files.top_rows import SmallestRows
-from cpp.naming.votes import SimilaritySums
+from cpp.naming.votes import ClusterSums
 
 
 def nearest_images(
@@ -43,7 +43,7 @@ def nearest_images(
     return least.rows()
 
 
-def nearest_clusters(sums: SimilaritySums, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
+def nearest_clusters(sums: ClusterSums, text_d: NDArray[np.floating], n: int) -> list[tuple[int, float, float]]:
     """The `n` clusters with the largest mean cosine to a unit vector: number, mean cosine of the images, and the same
     minus the mean cosine of all images."""
     filled = np.flatnonzero(sums.count_k)

@@ -74,22 +74,13 @@ class Vocabulary:
         return min((self._numbers[mark] for mark in _marks(word) if mark in self._numbers), default=None)
 
     @functools.cached_property
-    def above(self) -> tuple[tuple[int, ...], ...]:
-        """For each word the more general words of the vocabulary, the nearest first."""
-        numbers: dict[str, list[int]] = {}
-        for i, word in enumerate(self.words):
-            numbers.setdefault(wordnet.normal(word), []).append(i)
-        general = ((j for up in wordnet.above(word) for j in numbers.get(up, ())) for word in self.words)
-        return tuple(tuple(j for j in dict.fromkeys(words) if j != i) for i, words in enumerate(general))
+    def centred(self) -> Tensor:
+        """The vectors minus their mean, normalised again, `[n_words, d]`; a single word keeps its vector."""
+        return self.centre(self.vectors)
 
-    @functools.cached_property
-    def below(self) -> tuple[tuple[int, ...], ...]:
-        """For each word the more specific words of the vocabulary."""
-        specific: list[list[int]] = [[] for _ in self.words]
-        for i, general in enumerate(self.above):
-            for j in general:
-                specific[j].append(i)
-        return tuple(map(tuple, specific))
+    def centre(self, vectors: Tensor) -> Tensor:
+        """Unit vectors of words, here or not, minus the mean of those here, normalised again."""
+        return normalize(vectors - self.vectors.mean(0)) if len(self) > 1 else vectors
 
     def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:
         """Which words, bool `[n_words]`, have the meaning of one of the names."""

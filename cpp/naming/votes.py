@@ -1,4 +1,4 @@
-"""Votes of images for words, best words and similarities, all as sums over shards.
+"""Votes of images for words and best words of images, as sums over shards.
 
 Knows no files. Shape suffixes: n images, w words, k clusters, d dimensions.
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from cpp.naming.vocabulary import Vocabulary
 
 TEMPERATURE = 100.0  # CLIP's logit scale, as in the paper
+IMAGE_MEAN = 0.6  # share of the mean image vector that is subtracted (tests/bench/RESULTS.md, names)
 _BLOCK = 2**25  # similarities of images and words in memory
 
 
@@ -52,77 +53,82 @@ class Votes(NamedTuple):
 NO_VOTES = Votes(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0), np.empty(0, np.int64))
 
 
-class SimilaritySums(NamedTuple):
-    """Similarities of images and words, as sums over images.
-
-    By cluster: the number of images `count_k` int64 and the sum of their unit vectors `sum_kd` float64. By word, over
-    all images: the sum of the similarities and of their squares, `similarity_w` and `squared_w` float64.
-    """
+class ClusterSums(NamedTuple):
+    """By cluster: the number of images `count_k` int64 and the sum of their unit vectors `sum_kd` float64."""
 
     count_k: NDArray[np.int64]
     sum_kd: NDArray[np.float64]
-    similarity_w: NDArray[np.float64]
-    squared_w: NDArray[np.float64]
 
-    def merge(self, into: NDArray[np.integer], n_clusters: int) -> SimilaritySums:
+    def merge(self, into: NDArray[np.integer], n_clusters: int) -> ClusterSums:
         """The sums of coarser clusters; cluster k is part of cluster `into[k]`."""
-        sums = np.zeros((n_clusters, self.sum_kd.shape[1]))
-        np.add.at(sums, into, self.sum_kd)
-        count = np.bincount(into, weights=self.count_k, minlength=n_clusters).astype(np.int64)
-        return self._replace(count_k=count, sum_kd=sums)
+        total = ClusterSums.zeros(n_clusters, self.sum_kd.shape[1])
+        total.add_(into, self)
+        return total
 
-    def add_(self, cluster: NDArray[np.integer], part: SimilaritySums) -> None:
-        """Add the sums of a part of the images in place; its clusters have the distinct numbers `cluster` here."""
-        self.count_k[cluster] += part.count_k
-        self.sum_kd[cluster] += part.sum_kd
-        self.similarity_w[:] += part.similarity_w
-        self.squared_w[:] += part.squared_w
+    def add_(self, cluster: NDArray[np.integer], part: ClusterSums) -> None:
+        """Add the sums of a part of the images in place; its clusters have the numbers `cluster` here."""
+        np.add.at(self.count_k, cluster, part.count_k)
+        np.add.at(self.sum_kd, cluster, part.sum_kd)
 
     @classmethod
-    def zeros(cls, n_clusters: int, d: int, n_words: int) -> SimilaritySums:
+    def zeros(cls, n_clusters: int, d: int) -> ClusterSums:
         """The sums of no images."""
-        return cls(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, d)), *np.zeros((2, n_words)))
+        return cls(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, d)))
 
 
 class VoteResult(NamedTuple):
-    """The votes and similarities of one shard. `present` are the numbers of the clusters in `sums`, in order.
+    """The votes and sums of one shard. `present` are the numbers of the clusters in `sums`, in order.
 
-    `word` int32 and `similarity` float32, `[n]` each, are the best word of every image and its cosine.
+    `word` int32 `[n]` is the best word of every image.
     """
 
     votes: Votes
     present: NDArray[np.int32]
-    sums: SimilaritySums
+    sums: ClusterSums
     word: NDArray[np.int32]
-    similarity: NDArray[np.float32]
+
+
+def similarities(X_nd: Tensor, vocabulary: Vocabulary, mean_d: Tensor | None) -> Tensor:
+    """Similarities of images and words, float32 `[n, n_words]`, on the device of `X_nd`.
+
+    With the mean image vector `mean_d`, the vectors of both modalities are centred: `IMAGE_MEAN` of that mean is
+    subtracted from the images, and the mean of all words from the words, which are normalised again. CLIP's images and
+    texts lie in two narrow cones, so that means dominate plain cosines (Liang et al., "Mind the gap", arXiv 2203.02053;
+    Bhalla et al., SpLiCE, arXiv 2402.10376, section 4). Without it, the cosine.
+    """
+    X = X_nd.to(torch.float32)
+    if mean_d is None:
+        return X @ vocabulary.vectors.to(X.device).T
+    return (X - IMAGE_MEAN * mean_d.to(X)) @ vocabulary.centred.to(X.device).T
 
 
 def vote(
-    X_nd: Tensor, cluster_n: NDArray[np.int32], vocabulary: Vocabulary, top: int, batch: int, device: str
+    X_nd: Tensor,
+    cluster_n: NDArray[np.int32],
+    vocabulary: Vocabulary,
+    mean_d: Tensor | None,
+    top: int,
+    batch: int,
+    device: str,
 ) -> VoteResult:
-    """Let unit features `[n, d]` vote: the `top` largest values of softmax(100 x image . text), summed by cluster.
+    """Let unit features `[n, d]` vote: the `top` largest values of softmax(100 x similarity), summed by cluster.
 
     At most `batch` images are compared at a time, fewer with many words, so memory does not grow with their number.
     ValueError if the words have another dimension.
     """
     vocabulary.check_dimension(X_nd.shape[1])
-    text, top = vocabulary.vectors.to(device), min(top, len(vocabulary))
+    top = min(top, len(vocabulary))
     present, index = np.unique(cluster_n, return_inverse=True)
-    sums = SimilaritySums.zeros(len(present), X_nd.shape[1], len(vocabulary))
+    sums = ClusterSums.zeros(len(present), X_nd.shape[1])
     parts = [NO_VOTES]
-    words, similarities = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
+    best = [torch.empty(0, dtype=torch.int64)]
     for block in torch.arange(len(X_nd)).split(max(1, min(batch, _BLOCK // len(vocabulary)))):
         rows, clusters = X_nd[block].to(device, torch.float32), cluster_n[block]
-        cosine = rows @ text.T
-        value, word = (TEMPERATURE * cosine).softmax(dim=1).topk(top, dim=1)
+        value, word = (TEMPERATURE * similarities(rows, vocabulary, mean_d)).softmax(dim=1).topk(top, dim=1)
         flat, weight = word.cpu().numpy().ravel().astype(np.int32), value.cpu().numpy().ravel().astype(np.float64)
         first = np.tile(np.arange(top) == 0, len(block)).astype(np.int64)
         parts.append(Votes.total([Votes(np.repeat(clusters, top), flat, weight, first)]))
-        words.append(word[:, 0].cpu())
-        similarities.append(cosine.gather(1, word[:, :1])[:, 0].cpu())
+        best.append(word[:, 0].cpu())
         torch.from_numpy(sums.sum_kd).index_add_(0, torch.from_numpy(index)[block], rows.cpu().to(torch.float64))
-        sums.similarity_w[:] += cosine.sum(0, dtype=torch.float64).cpu().numpy()
-        sums.squared_w[:] += cosine.square().sum(0, dtype=torch.float64).cpu().numpy()
     sums.count_k[:] = np.bincount(index, minlength=len(present))
-    word_n, similarity_n = torch.cat(words).numpy().astype(np.int32), torch.cat(similarities).numpy()
-    return VoteResult(Votes.total(parts), present, sums, word_n, similarity_n)
+    return VoteResult(Votes.total(parts), present, sums, torch.cat(best).numpy().astype(np.int32))

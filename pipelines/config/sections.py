@@ -173,8 +173,9 @@ class Label(Section):
     )
     embedding: str = Field(EMBEDDING, description="column of vectors to compare with the words")
     top: int = Field(5, ge=1, description="words that an image votes for, and that are kept for a cluster")
-    method: Literal["lift", "paper"] = Field(
-        "lift", description="lift: similarity above that to all images; paper: the published vote"
+    method: Literal["centred", "paper"] = Field(
+        "centred",
+        description="centred: votes without the means of images and words; paper: the published vote",
     )
     min_confidence: float = Field(
         0.5, ge=0, le=1, description="a name of lower confidence is null and its cluster unsure; 0 names all"

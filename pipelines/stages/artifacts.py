@@ -21,13 +21,14 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
+from torch import Tensor
 
 from cpp.clustering.choose_k import Layers
 from cpp.clustering.partition import PARTS, FineGroups, Measured
 from cpp.encoding import text_cache
 from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import NO_VOTES, SimilaritySums, Votes
+from cpp.naming.votes import NO_VOTES, ClusterSums, Votes
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.sources import vectors
 from cpp.store.results import fingerprint
@@ -189,8 +190,8 @@ def _metadata(path: str, key: str) -> dict[str, Any]:
     return metadata
 
 
-def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, SimilaritySums]:
-    """The vocabulary, and the votes and similarities of all images for its words, by cluster of the finest layer."""
+def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, ClusterSums]:
+    """The vocabulary, the votes of all images for its words, and sums of images, by cluster of the finest layer."""
     vocabulary = read_vocabulary(context)
     parts, rows = [NO_VOTES], 0
     for batch in tables.batches(context.whole["votes"], Votes._fields, context.prefetch):
@@ -198,12 +199,17 @@ def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Sim
         rows += len(batch)
         if rows > VOTES_HELD:
             parts, rows = [Votes.total(parts)], 0
-    sums = SimilaritySums.zeros(tree.finest, vocabulary.vectors.shape[1], len(vocabulary))
+    sums = ClusterSums.zeros(tree.finest, vocabulary.vectors.shape[1])
     for path in context.files("likeness"):
         part = load_file(path)
         present = part.pop("present")
-        sums.add_(present, SimilaritySums(**part))
+        sums.add_(present, ClusterSums(**part))
     return vocabulary, Votes.total(parts), sums
+
+
+def read_image_mean(context: Context) -> Tensor | None:
+    """The mean vector of the images `[d]`, float32; None for a run whose votes are not centred."""
+    return torch.from_numpy(load_file(context.file("image_mean"))["mean"]) if "image_mean" in context.whole else None
 
 
 def read_vocabulary(context: Context) -> Vocabulary:

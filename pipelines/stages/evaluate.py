@@ -55,9 +55,9 @@ class Evaluate(Stage):
 
 
 class EvaluateNames(Stage):
-    """Score names and labels against a column of true class names, beside the published vote."""
+    """Score names and labels against a column of true class names."""
 
-    version = 3
+    version = 4
     products = (Product("name_scores", ".json"),)
     whole = ("assignments", "tree", "labels", "accepted", *VOTES)
     column: str
@@ -100,24 +100,18 @@ class EvaluateNames(Stage):
     def _clusters(
         self, context: Context, classes: metrics.Labelled, accepted: Accepted
     ) -> tuple[list[dict[str, Any]], list[names.Name]]:
-        """Scores of the names of the main layer and of the published vote, with and without the true names.
-
-        Also returns the names of the main layer.
-        """
+        """Scores of the names of the main layer, with all words and without those of the true names; and the names."""
         tree = read_tree(context)
         vocabulary, votes, sums = read_votes(context, tree)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
-        merged = votes.merge(into), sums.merge(into, tree.main), vocabulary
+        merged, size_k = votes.merge(into), sums.merge(into, tree.main).count_k
         truth = name_scores.true_names(classes.label, classes.cluster, tree.main)
-        size = np.bincount(classes.cluster, minlength=tree.main)
+        known_k = np.bincount(classes.cluster, minlength=tree.main)
         excluded = vocabulary.meaning(name for name in truth if name)
-        results, named_by = [], {}
-        for suffix, exclude in (("", None), (", without the true names", excluded)):
-            methods: dict[str, names.Method] = {"this run": self.method, "published vote": "paper"}
-            for variant, method in methods.items():
-                named = names.names(*merged, method=method, sure=self.sure, exclude=exclude)
-                scores = name_scores.name_scores(named, truth, size, vocabulary, accepted)
-                scores |= name_scores.semantic_accuracy(named, classes.cluster, classes.label)
-                results.append({"names": f"{variant}{suffix}", **scores})
-                named_by[results[-1]["names"]] = named
-        return results, named_by["this run"]
+        results, answers = [], []
+        for words, exclude in (("all words", None), ("without the true names", excluded)):
+            answers.append(names.names(merged, size_k, vocabulary, method=self.method, sure=self.sure, exclude=exclude))
+            scores = name_scores.name_scores(answers[-1], truth, known_k, vocabulary, accepted)
+            scores |= name_scores.semantic_accuracy(answers[-1], classes.cluster, classes.label)
+            results.append({"names": words, **scores})
+        return results, answers[0]

@@ -18,42 +18,61 @@ from cpp.naming import caption_phrases, cluster_table
 from cpp.naming import names as naming
 from cpp.naming.layer_titles import Layer, layer_titles
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import SimilaritySums, Votes, vote
+from cpp.naming.votes import ClusterSums, Votes, vote
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts
 
+MEAN_SHARDS, MEAN_ROWS = 100, 100_000  # the mean of the images is that of at most as many shards and rows
+
+
+class ImageMean(Stage):
+    """Compute the mean vector of the images, which is subtracted before images and words are compared."""
+
+    version = 1
+    products = (Product("image_mean", ".safetensors"),)
+    whole = ("features",)
+    embedding: str
+    seed: int
+
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        features = context.whole["features"]
+        spread = [features[i] for i in np.unique(np.linspace(0, len(features) - 1, MEAN_SHARDS).astype(int))]
+        rows = tables.sample_rows(spread, [self.embedding], MEAN_ROWS, self.seed, context.prefetch)
+        save_file({"mean": rows.mean(0, dtype=np.float64).astype(np.float32)}, out["image_mean"])
+        return Counts(len(rows), len(rows))
+
 
 class Vote(Stage):
-    """Sum the votes and similarities of a shard's images for words, by cluster of the finest layer.
+    """Sum the votes of a shard's images for words, and their vectors, by cluster of the finest layer.
 
     `matches` has the best word of every image. Sums of vectors are written as float32, which represents sums of a few
     float16 vectors exactly.
     """
 
-    version = 4
+    version = 5
     products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
     each = ("features", "assignments")
-    whole = ("tree", "namer_words", *artifacts.WORDS)
+    whole = ("tree", "image_mean", "namer_words", *artifacts.WORDS)
     gpu = True
     embedding: str
     top: int
 
     def open(self, context: Context) -> Work:
         vocabulary, tree = artifacts.read_vocabulary(context), artifacts.read_tree(context)
+        mean = artifacts.read_image_mean(context)
         finest = tree.column(tree.finest)
 
         def work(files: Inputs, out: Outputs) -> Counts:
             features = tables.read(files["features"], columns=["key", self.embedding])
             X = torch.from_numpy(tables.matrix(features[self.embedding]))
             cluster = tables.read(files["assignments"], columns=[finest])[finest].to_numpy()
-            voted = vote(X, cluster, vocabulary, self.top, context.batch, context.device)
+            voted = vote(X, cluster, vocabulary, mean, self.top, context.batch, context.device)
             counts = Counts(len(X), len(cluster))
             tables.write(pa.table(voted.votes._asdict()), out["votes"], counts)
             sums = voted.sums._asdict() | {"sum_kd": voted.sums.sum_kd.astype(np.float32)}
             save_file({"present": voted.present, **sums}, out["likeness"])
-            matches = {"key": features["key"], "word": voted.word, "similarity": voted.similarity}
-            tables.write(pa.table(matches), out["matches"], counts)
+            tables.write(pa.table({"key": features["key"], "word": voted.word}), out["matches"], counts)
             return counts
 
         return work
@@ -65,7 +84,7 @@ class Label(Stage):
     version = 6
     products = (Product("clusters"),)
     whole = ("assignments", "tree", "moments", "captions", "mined", *artifacts.VOTES)
-    method: naming.Method = "lift"
+    method: naming.Method = "centred"
     top: int = 5
     sure: float = 0.5
 
@@ -98,7 +117,7 @@ class Label(Stage):
         return Counts(int(size.sum()), int(size.sum()))
 
     def _layers(
-        self, tree: artifacts.TreeFile, size: NDArray[np.int64], votes: tuple[Vocabulary, Votes, SimilaritySums] | None
+        self, tree: artifacts.TreeFile, size: NDArray[np.int64], votes: tuple[Vocabulary, Votes, ClusterSums] | None
     ) -> list[Layer]:
         """The sizes, parents and names of the clusters of every layer, the coarsest first."""
         layers, coarser = [], None
@@ -106,8 +125,8 @@ class Label(Stage):
             into, names = choose_k.parents(tree.clusters[tree.finest], cluster), None
             if votes:
                 vocabulary, by_word, sums = votes
-                merged = by_word.merge(into), sums.merge(into, K)
-                names = naming.names(*merged, vocabulary, self.top, self.method, self.sure)
+                size_k = sums.merge(into, K).count_k
+                names = naming.names(by_word.merge(into), size_k, vocabulary, self.top, self.method, self.sure)
             parent = [None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist()
             layers.append(Layer(np.bincount(into, size, K).astype(np.int64), parent, names))
             coarser = cluster
@@ -137,36 +156,28 @@ class Labels(Stage):
 
     version = 2
     products = (Product("labels", rows="out"),)
-    each = ("features", "assignments", "matches")
+    each = ("assignments", "matches")
     whole = ("clusters", "namer_words", *artifacts.WORDS)
-    embedding: str
 
     def open(self, context: Context) -> Work:
-        vocabulary = artifacts.read_vocabulary(context)
-        rows = artifacts.read_main_clusters(context)
-        number = {word: i for i, word in enumerate(vocabulary.words)}
-        guess = np.array([number[row["guess"]] if row["guess"] else 0 for row in rows])
-        agreeing = [{int(w), *vocabulary.below[w]} for w in guess]  # the guess and the more specific words
+        vocabulary, rows = artifacts.read_vocabulary(context), artifacts.read_main_clusters(context)
+        agreement = naming.Agreement(rows, vocabulary)
         confidence = np.array([row["confidence"] for row in rows])
         name = pa.array([row["name"] for row in rows], pa.string())
 
         def work(files: Inputs, out: Outputs) -> Counts:
-            features = tables.read(files["features"], columns=["key", self.embedding])
-            assignments = tables.read(files["assignments"], columns=["cluster", "margin"])
-            matches = tables.read(files["matches"], columns=["word", "similarity"])
-            cluster, word = assignments["cluster"].to_numpy(), matches["word"].to_numpy()
-            X, text = tables.matrix(features[self.embedding]).astype(np.float32), vocabulary.vectors.numpy()
-            agrees = np.array([w in agreeing[k] for w, k in zip(word.tolist(), cluster.tolist(), strict=True)], bool)
-            fit = np.einsum("nd,nd->n", X, text[guess[cluster]])
-            lag = np.where(agrees, 0, (matches["similarity"].to_numpy() - fit).clip(0))
+            assignments = tables.read(files["assignments"], columns=["key", "cluster"])
+            word = tables.read(files["matches"], columns=["word"])["word"].to_numpy()
+            cluster = assignments["cluster"].to_numpy()
+            agrees = agreement(cluster, word)
             labels = {
-                "key": features["key"],
+                "key": assignments["key"],
                 "label": name.take(pa.array(cluster)),
-                "confidence": cluster_table.confidence(confidence[cluster], assignments["margin"].to_numpy(), lag),
+                "confidence": cluster_table.confidence(confidence[cluster], agrees),
                 "word": pa.array(vocabulary.words).take(pa.array(word)),
                 "agrees": agrees,
             }
-            counts = Counts(len(features), len(cluster))
+            counts = Counts(len(assignments), len(cluster))
             tables.write(pa.table(labels, schema=cluster_table.LABELS), out["labels"], counts)
             return counts
 

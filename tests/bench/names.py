@@ -1,15 +1,18 @@
-"""How good the names of clusters are, and where the numbers of the confidence come from: `make bench-names`.
+"""How good the names of clusters are, and where the numbers of their confidence come from: `make bench-names`.
 
-Clusterings of the two sets of real vectors that have class names (CPP_TEST_DATA), by our recipe with several K, named
-with the words of ImageNet-1k and LVIS. Prints how often names are right, by ours and by the published vote, and the
-logistic regressions that `cpp.naming.names` and `cpp.naming.cluster_table` have their constants from: fitted on one
-set, tried on the other.
+Clusterings of the five sets of real vectors (CPP_TEST_DATA) by our recipe with several K, and their true classes, are
+named with the words of ImageNet-1k and LVIS. Words are judged by lists of accepted names: that beside the data for
+caltech101, and ours in `tests/bench/accepted` for the others, each written by one person. Each set is scored with a
+confidence that was fitted on the other four, with all words and without those of the true names. The last lines are the
+regressions on all sets, the constants of `cpp.naming.names`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +21,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp.clustering.partition import centroids, partition
-from cpp.evaluation.name_scores import calibration_error, name_scores, true_names
-from cpp.naming import cluster_table, wordnet
+from cpp.evaluation.accepted_names import Accepted, accepted_names
+from cpp.evaluation.name_judgement import is_right
+from cpp.evaluation.name_scores import calibration_error, true_names
 from cpp.naming import names as naming
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import vote
+from cpp.naming.votes import VoteResult, vote
 from cpp.nearest import Nearest
 from cpp.rate_reduction.fit import fit
 from cpp.rate_reduction.recipes import Discriminant
@@ -30,77 +34,162 @@ from cpp.sources.vectors import read_words
 from tests.bench import heading
 from tests.bench.head import SETS, read
 
-TRIED = {"caltech101": (50, 100, 200), "oxford_pets": (20, 37, 74)}
+CLUSTERS = {
+    "caltech101": (50, 100, 200),
+    "oxford_pets": (20, 37, 74),
+    "dtd": (24, 47, 94),
+    "sun397": (69, 200, 397),
+    "fgvc": (20, 50, 100),
+}
 WORDS = ("imagenet1k", "lvis1203")
+NEVER = 2.0  # a confidence that no guess reaches
 Floats = NDArray[np.floating[Any]]
 
 
 class Case(NamedTuple):
-    """One clustering: by cluster the two numbers, the images, and the share of them whose class is the guess; by image
-    the confidence of its cluster, its margin, its lag, and whether the guess is its class."""
+    """A clustering: the votes of its images, its true names, and the words that are left out."""
 
     set: str
-    cluster: Floats  # [K, 2]
-    size: NDArray[np.int64]
-    share: Floats
-    image: Floats  # [n, 3]
-    right: NDArray[np.bool_]
+    clusters: str
+    excluded: bool
+    cluster: NDArray[np.int32]
+    votes: VoteResult
+    truth: list[str | None]
+    classes: NDArray[np.str_]
+    accepted: Accepted
+    exclude: NDArray[np.bool_] | None
 
 
-def case(data: Path, name: str, K: int, vocabulary: Vocabulary) -> Case:
-    """Also prints the scores of the names."""
-    X, _ = read(data / SETS[name])
+class Answer(NamedTuple):
+    """The name of a cluster, and whether its guess and its general word are right."""
+
+    set: str
+    clusters: str
+    excluded: bool
+    size: int
+    name: naming.Name
+    guess_right: bool
+    general_right: bool
+
+
+def class_names(data: Path, name: str) -> tuple[NDArray[np.str_], Accepted]:
+    """The class of every image of a set, and the accepted names."""
     folder = data / SETS[name] / "metadata"
-    files = [folder / f"metadata_{i}.parquet" for i in range(len(list(folder.glob("*.parquet"))))]
-    classes = np.concatenate([pq.read_table(file)["class"].to_numpy() for file in files]).astype(str)
-    codes = fit(X, Discriminant(), K, 0)[0].project(X, 8192)
-    group = partition(codes, K, "auto", 0.1, 8192, 0).group
-    found = Nearest(centroids(codes.Z, group, K))(codes.Z.numpy(), 8192)
-    said = vote(X, found.cluster, vocabulary, 5, 8192, "cpu")
-    size = np.bincount(found.cluster, minlength=K)
-    truth = true_names(classes, found.cluster, K)
-    for method in ("lift", "paper"):
-        names = naming.names(said.votes, said.sums, vocabulary, method=method)
-        s = name_scores(names, truth, size, vocabulary)
-        right = [s["right"][level] for level in ("exact", "synonym", "head")]
-        cells = [*right, s["named"], s["right_of_named"] or 0, s["right_or_rightly_silent"], s["calibration_error"]]
-        print(f"| {name} | {K} | {method} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |", flush=True)
-    names = naming.names(said.votes, said.sums, vocabulary)
-    at = {word: i for i, word in enumerate(vocabulary.words)}
-    guess = np.array([at[n.guess or ""] for n in names])
-    same = {(g, c): wordnet.synonyms(vocabulary.words[g], c) for g in set(guess.tolist()) for c in set(classes)}
-    right_n = np.array([same[g, c] for g, c in zip(guess[found.cluster].tolist(), classes, strict=True)])
-    means = [{int(g), *vocabulary.below[g]} for g in guess]
-    agrees = np.array([w in means[k] for w, k in zip(said.word.tolist(), found.cluster.tolist(), strict=True)])
-    lag = said.similarity - (X * vocabulary.vectors[guess[found.cluster]]).sum(1).numpy()
-    sure = np.array([n.confidence for n in names])[found.cluster].clip(1e-6, 1 - 1e-6)
-    image = np.stack([np.log(sure / (1 - sure)), found.margin, np.where(agrees, 0, lag.clip(0))], 1)
-    share = np.bincount(found.cluster, right_n, K) / size.clip(1)
-    return Case(name, np.array([[n.lead, n.standing] for n in names]), size, share, image, right_n)
+    table = [pq.read_table(folder / f"metadata_{i}.parquet") for i in range(len(list(folder.glob("*.parquet"))))]
+    own = Path(__file__).parent / "accepted" / f"{name}.json"
+    lists = json.loads((own if own.exists() else data.parent / "caltech101-accepted-names.json").read_text())
+    if "class" in table[0].column_names:
+        return np.concatenate([part["class"].to_numpy() for part in table]).astype(str), accepted_names(lists)
+    label = np.concatenate([part["label"].to_numpy() for part in table])
+    return np.array(list(lists))[np.minimum(label, len(lists) - 1)], accepted_names(lists)
 
 
-def regression(cases: list[Case], of: str) -> Any:
-    """Every clustering counts the same; a cluster by the square root of its images."""
+def cases(data: Path, name: str, vocabulary: Vocabulary) -> Iterator[Case]:
+    X, y = read(data / SETS[name])
+    classes, accepted = class_names(data, name)
+    for K in (None, *CLUSTERS[name]):
+        cluster = y.astype(np.int32)
+        if K:
+            codes = fit(X, Discriminant(), K, 0)[0].project(X, 8192)
+            group = partition(codes, K, "auto", 0.1, 8192, 0).group
+            cluster = Nearest(centroids(codes.Z, group, K))(codes.Z.numpy(), 8192).cluster
+        votes = vote(X, cluster, vocabulary, X.mean(0), 5, 8192, "cpu")
+        truth = true_names(classes, cluster, int(cluster.max()) + 1)
+        for excluded in (False, True):
+            exclude = vocabulary.meaning(kind for kind in truth if kind) if excluded else None
+            yield Case(name, str(K or "true"), excluded, cluster, votes, truth, classes, accepted, exclude)
+
+
+def answers(case: Case, vocabulary: Vocabulary, method: naming.Method = "centred", **constants: float) -> list[Answer]:
+    """The names of a case, judged, by the rule in use with other constants."""
+    before = {key: getattr(naming, key) for key in constants}
+    vars(naming).update(constants)
+    sure = 0.0 if constants.get("SPECIFIC") == NEVER else 0.5
+    size = np.bincount(case.cluster)
+    names = naming.names(case.votes.votes, size, vocabulary, method=method, sure=sure, exclude=case.exclude)
+    vars(naming).update(before)
+    return [
+        Answer(
+            case.set,
+            case.clusters,
+            case.excluded,
+            int(n),
+            name,
+            name.guess is not None and is_right(name.guess, kind or "", case.accepted),
+            name.general is not None and is_right(name.general, kind or "", case.accepted, general=True),
+        )
+        for n, name, kind in zip(size, names, case.truth, strict=True)
+    ]
+
+
+def regression(rows: Floats, right: NDArray[np.bool_], weight: Floats) -> list[float]:
+    """Intercept and coefficients of a logistic regression."""
     from sklearn.linear_model import LogisticRegression
 
-    X, y, weight = [], [], []
-    for c in cases:
-        rows, right = (c.cluster, c.share) if of == "cluster" else (c.image, c.right.astype(float))
-        mass = np.sqrt(c.size) if of == "cluster" else np.ones(len(rows))
-        X += [rows, rows]
-        y += [np.ones(len(rows)), np.zeros(len(rows))]
-        weight += [mass * right / mass.sum(), mass * (1 - right) / mass.sum()]
-    return LogisticRegression(C=1e3).fit(
-        np.concatenate(X), np.concatenate(y), sample_weight=500 * np.concatenate(weight)
-    )
+    model = LogisticRegression(C=1e3).fit(rows, right, sample_weight=weight / weight.sum() * len(rows))
+    return [float(model.intercept_[0]), *map(float, model.coef_[0])]
 
 
-def tried(model: Any, c: Case, of: str) -> str:
-    """Right or rightly silent at a confidence of one half, and the calibration error, in percent of the images."""
-    rows, right, mass = (c.cluster, c.share, c.size) if of == "cluster" else (c.image, c.right, np.ones(len(c.image)))
-    sure, weight = model.predict_proba(rows)[:, 1], mass / mass.sum()
-    good = weight @ np.where(sure >= 0.5, right, 1 - right)
-    return f"{100 * good:.1f}, {100 * calibration_error(sure, right, weight):.1f}"
+def constants(evidence: Sequence[Answer]) -> dict[str, float]:
+    """The constants of the confidence. Every set counts the same, a cluster by the square root of its images."""
+    share = np.array([answer.name.guess_confidence for answer in evidence])
+    general = np.array([answer.name.confidence for answer in evidence])
+    with_general = np.array([answer.name.general is not None for answer in evidence])
+    weight = np.sqrt([answer.size for answer in evidence])
+    for name in CLUSTERS:
+        rows = np.array([answer.set == name for answer in evidence])
+        if rows.any():
+            weight[rows] /= weight[rows].sum()
+    guess = regression(log_odds(share)[:, None], np.array([a.guess_right for a in evidence]), weight)
+    right = np.array([a.general_right for a in evidence])[with_general]
+    above = regression(log_odds(general)[with_general, None], right, weight[with_general])
+    names = ("GUESS_INTERCEPT", "GUESS_SLOPE", "GENERAL_INTERCEPT", "GENERAL_SLOPE")
+    return dict(zip(names, [*guess, *above], strict=True))
+
+
+def image_constants(every: Sequence[Case], vocabulary: Vocabulary) -> dict[str, float]:
+    """The constants of the confidence of a label, from images of named and unnamed clusters with all words."""
+    rows, right, weight = [], [], []
+    for case in every:
+        if case.excluded:
+            continue
+        names = [answer.name for answer in answers(case, vocabulary)]
+        agreement = naming.Agreement([vars(name) for name in names], vocabulary)
+        shown = np.array([name.general or name.guess or "" for name in names])[case.cluster]
+        general = np.array([name.general is not None for name in names])[case.cluster]
+        pairs = set(zip(shown.tolist(), case.classes.tolist(), general.tolist(), strict=True))
+        hits = {pair for pair in pairs if is_right(*pair[:2], case.accepted, general=pair[2])}
+        right.append([pair in hits for pair in zip(shown, case.classes, general, strict=True)])
+        odds = log_odds(np.array([name.confidence for name in names]))[case.cluster]
+        rows.append(np.stack([odds, agreement(case.cluster, case.votes.word)], 1))
+        weight.append(np.full(len(odds), 1 / len(odds)))
+    fitted = regression(np.concatenate(rows), np.concatenate(right), np.concatenate(weight))
+    return dict(zip(("INTERCEPT", "ODDS_WEIGHT", "AGREE_WEIGHT"), fitted, strict=True))
+
+
+def log_odds(share: Floats) -> Floats:
+    share = share.clip(0.01, 0.99)
+    return np.log(share / (1 - share))
+
+
+def row(results: Sequence[Answer]) -> str:
+    """Percent of the images: right guesses, named, general; right of these; right or rightly silent; wrong; ECE."""
+    weight = np.array([a.size for a in results]) / sum(a.size for a in results)
+    status = np.array([a.name.status for a in results])
+    guess = np.array([a.guess_right for a in results])
+    right = np.where(status == "general", [a.general_right for a in results], guess)
+    shown = status != "unsure"
+    sure = np.array([a.name.confidence for a in results])
+    cells = [
+        weight[guess].sum(),
+        weight[status == "named"].sum(),
+        weight[status == "general"].sum(),
+        weight[shown & right].sum() / max(weight[shown].sum(), 1e-9),
+        weight[np.where(shown, right, ~guess)].sum(),
+        weight[shown & ~right].sum(),
+        calibration_error(sure, right, weight),
+    ]
+    return " | ".join(f"{100 * cell:.1f}" for cell in cells)
 
 
 def main() -> None:
@@ -108,24 +197,19 @@ def main() -> None:
     parts = [read_words(str(data / "clip-b32-text" / words)) for words in WORDS]
     vocabulary = Vocabulary.of([w for words, _ in parts for w in words], np.concatenate([X for _, X in parts]))
     print(f"{heading()}; shares of the images in percent\n")
-    print(
-        "| set | K | names | exact | synonym | head | named | right of named | right or rightly silent | calibration |"
-    )
-    print("|---" * 10 + "|")
-    cases = [case(data, name, K, vocabulary) for name, several in TRIED.items() for K in several]
-    for of in ("cluster", "image"):
-        print(
-            f"\nregression of each {of}: fitted on | intercept, coefficients | right or rightly silent, calibration\n"
-        )
-        for fitted in (*TRIED, "both"):
-            model = regression([c for c in cases if fitted in (c.set, "both")], of)
-            others = [c for c in cases if fitted != c.set]
-            numbers = ", ".join(f"{value:.2f}" for value in (*model.intercept_, *model.coef_[0]))
-            print(f"{fitted} | {numbers} | {'; '.join(f'{c.set} {tried(model, c, of)}' for c in others)}", flush=True)
-    print(
-        f"\nin use: {naming.INTERCEPT, naming.LEAD, naming.STANDING}; "
-        f"{cluster_table.ODDS_WEIGHT, cluster_table.MARGIN_WEIGHT, cluster_table.LAG_WEIGHT}"
-    )
+    every = [case for name in CLUSTERS for case in cases(data, name, vocabulary)]
+    identity = {"GUESS_INTERCEPT": 0.0, "GUESS_SLOPE": 1.0, "GENERAL_INTERCEPT": 0.0, "GENERAL_SLOPE": 1.0}
+    evidence = [a for case in every for a in answers(case, vocabulary, **identity, SPECIFIC=NEVER)]
+    print("| set | K | words | constants | guess | named | general | right of these | right or silent | wrong | ECE |")
+    print("|---" * 11 + "|")
+    for case in every:
+        words = "without the true names" if case.excluded else "all"
+        others = constants([a for a in evidence if a.set != case.set])
+        for fitted, values in (("other sets", others), ("in use", {})):
+            print(f"| {case.set} | {case.clusters} | {words} | {fitted} | {row(answers(case, vocabulary, **values))} |")
+    print("\nfitted on all sets:", {key: round(value, 2) for key, value in constants(evidence).items()})
+    print("labels:", {key: round(value, 2) for key, value in image_constants(every, vocabulary).items()})
+    print("in use:", {key: getattr(naming, key) for key in identity})
 
 
 if __name__ == "__main__":

@@ -55,11 +55,11 @@ def test_name_columns_are_null_without_a_vocabulary() -> None:
 
 
 def test_confidence_of_a_label_increases_with_its_evidence() -> None:
-    base = confidence(np.array([0.8]), np.array([0.2]), np.array([0.0]))
+    no, yes = np.array([False]), np.array([True])
+    base = confidence(np.array([0.8]), no)
     assert base.dtype == np.float32
-    assert confidence(np.array([0.9]), np.array([0.2]), np.array([0.0])) > base
-    assert confidence(np.array([0.8]), np.array([0.5]), np.array([0.0])) > base
-    assert confidence(np.array([0.8]), np.array([0.2]), np.array([0.05])) < base
-    ends = confidence(np.array([0.0, 1.0]), np.zeros(2), np.zeros(2))
+    assert confidence(np.array([0.9]), no) > base
+    assert confidence(np.array([0.8]), yes) > base
+    ends = confidence(np.array([0.0, 1.0]), np.array([False, True]))
     assert 0 <= ends[0] < 0.01
     assert 0.99 < ends[1] <= 1

@@ -8,8 +8,9 @@ import pytest
 
 from cpp.naming import namer, reply_cache
 from cpp.naming.chat import Reply
-from cpp.naming.namer import IMAGE_MEAN, ClusterMeans, Evidence
+from cpp.naming.namer import ClusterMeans, Evidence
 from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import IMAGE_MEAN
 
 EVIDENCE = Evidence(1234, ["sports car", "taxi"], ["red", "fast"], ["pickup", "van"])
 

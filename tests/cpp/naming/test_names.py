@@ -1,6 +1,6 @@
-"""Names: hand-worked examples, unsure clusters, and unique names."""
+"""Names: hand-worked examples, the three answers, and unique names."""
 
-from dataclasses import replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -8,21 +8,28 @@ import torch
 from torch.nn.functional import normalize
 
 from cpp.naming import names as naming
-from cpp.naming.names import names
+from cpp.naming.names import Agreement, names
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import SimilaritySums, VoteResult, Votes, vote
+from cpp.naming.votes import Votes, vote
+
+BIRDS = ("robin", "ostrich", "pelican", "flamingo", "penguin")
 
 
 def axes(*words: str) -> Vocabulary:
     return Vocabulary.of(words, np.eye(len(words), dtype=np.float32))
 
 
-def voted(X: torch.Tensor, cluster: list[int], vocabulary: Vocabulary, top: int = 5) -> tuple[Votes, SimilaritySums]:
-    n_clusters = max(cluster) + 1
-    result: VoteResult = vote(normalize(X), np.array(cluster, np.int32), vocabulary, top, 8, "cpu")
-    total = SimilaritySums.zeros(n_clusters, X.shape[1], len(vocabulary))
-    total.add_(result.present, result.sums)
-    return result.votes, total
+ZOO = axes("cat", "dog", "car", "ship", "tree", "chair", "piano", "spoon")
+MIXED = axes(*BIRDS, "piano", "spoon", "car")
+
+
+def votes(*shares: dict[str, float], vocabulary: Vocabulary = MIXED, images: int = 10) -> tuple[Votes, np.ndarray]:
+    """Votes of clusters of ten images each, from the share of each word."""
+    number = {word: i for i, word in enumerate(vocabulary.words)}
+    rows = [(k, number[word], share * images) for k, part in enumerate(shares) for word, share in part.items()]
+    cluster, word, vote = (np.array(column) for column in zip(*sorted(rows), strict=True))
+    parts = Votes(cluster.astype(np.int32), word.astype(np.int32), vote.astype(float), vote.round().astype(np.int64))
+    return parts, np.full(len(shares), images)
 
 
 def blobs(K: int, per: int = 20, noise: float = 0.05) -> tuple[torch.Tensor, list[int]]:
@@ -31,40 +38,72 @@ def blobs(K: int, per: int = 20, noise: float = 0.05) -> tuple[torch.Tensor, lis
     return torch.eye(K)[cluster] + noise * torch.randn(K * per, K, generator=torch.Generator().manual_seed(0)), cluster
 
 
-ZOO = axes("cat", "dog", "car", "ship", "tree", "chair", "piano", "spoon")
+def voted(X: torch.Tensor, cluster: list[int], vocabulary: Vocabulary) -> tuple[Votes, np.ndarray]:
+    unit = normalize(X)
+    result = vote(unit, np.array(cluster, np.int32), vocabulary, unit.mean(0), 5, 8, "cpu")
+    return result.votes, np.bincount(cluster)
+
+
+def probability(share: float, intercept: float, slope: float) -> float:
+    return float(1 / (1 + np.exp(-intercept - slope * np.log(share / (1 - share)))))
 
 
 def test_clusters_around_words_are_named_with_high_confidence() -> None:
     results = names(*voted(*blobs(8), ZOO), ZOO)
     assert [n.name for n in results] == list(ZOO.words)
     assert min(n.confidence for n in results) > 0.9
-    assert all(n.agree == 1 and n.top[0].word == n.name and n.status == "named" for n in results)
+    assert all(n.agree == 1 and n.top[0].word == n.name == n.guess and n.status == "named" for n in results)
 
 
-def test_lead_and_standing_by_hand() -> None:
-    # two clusters of one image each on two axes: similarities are 1 and 0, mean 1/2 and deviation 1/2 of every word
-    vocabulary = axes("cat", "ship")
-    first, _ = names(*voted(torch.eye(2), [0, 1], vocabulary), vocabulary)
-    assert first.lead == pytest.approx((0.5 - (-0.5)) / 0.5)
-    assert first.standing == pytest.approx(0.5 / 0.5)
-    odds = naming.INTERCEPT + naming.LEAD * 2 + naming.STANDING * 1
-    assert first.confidence == pytest.approx(1 / (1 + np.exp(-odds)))
+def test_a_sure_guess_is_the_name_with_its_evidence_by_hand() -> None:
+    (named,) = names(*votes({"robin": 0.8, "piano": 0.15, "spoon": 0.05}), MIXED)
+    assert (named.name, named.status, named.general) == ("robin", "named", None)
+    assert named.share == pytest.approx(0.8)
+    assert named.confidence == named.guess_confidence
+    assert named.confidence == pytest.approx(probability(0.8, naming.GUESS_INTERCEPT, naming.GUESS_SLOPE))
+    assert (named.runner_up, named.agree) == ("piano", 0.8)
+    assert named.margin == pytest.approx(0.65)
+    assert [(word.word, word.share) for word in named.top] == [
+        ("robin", pytest.approx(0.8)), ("piano", pytest.approx(0.15)), ("spoon", pytest.approx(0.05)),
+    ]  # fmt: skip
 
 
-def test_images_that_fit_no_word_are_unsure_and_keep_their_guess() -> None:
-    X, cluster = blobs(8)
-    X[:20] = torch.randn(20, 8, generator=torch.Generator().manual_seed(1))
-    unsure, *others = names(*voted(X, cluster, ZOO), ZOO)
-    assert (unsure.name, unsure.status) == (None, "unsure")
-    assert unsure.guess == unsure.top[0].word
-    assert all(n.name for n in others)
+def test_several_kinds_of_birds_are_birds() -> None:
+    shares = {"robin": 0.3, "ostrich": 0.25, "pelican": 0.2, "flamingo": 0.2, "piano": 0.05}
+    (birds,) = names(*votes(shares), MIXED)
+    assert (birds.name, birds.general, birds.status, birds.guess) == ("bird", "bird", "general", "robin")
+    assert birds.confidence == pytest.approx(probability(0.95, naming.GENERAL_INTERCEPT, naming.GENERAL_SLOPE))
+    assert birds.guess_confidence < 0.5 < birds.confidence
 
 
-def test_threshold_zero_names_every_cluster() -> None:
-    X = torch.randn(40, 8, generator=torch.Generator().manual_seed(1))
-    evidence = voted(X, [0] * 20 + [1] * 20, ZOO)
-    assert [n.name for n in names(*evidence, ZOO)] == [None, None]
-    assert all(n.name for n in names(*evidence, ZOO, sure=0))
+def test_the_narrowest_sure_general_word_is_the_answer() -> None:
+    vocabulary = axes(*BIRDS, "tiger", "rabbit", "spoon")
+    (animals,) = names(
+        *votes({"robin": 0.3, "ostrich": 0.25, "tiger": 0.25, "rabbit": 0.2}, vocabulary=vocabulary), vocabulary
+    )
+    assert animals.name == "animal"  # 55% are birds, which is not sure
+
+
+def test_a_guess_that_is_a_general_word_counts_the_words_below_it() -> None:
+    vocabulary = axes("bird", *BIRDS[:3], "spoon")
+    (birds,) = names(*votes({"bird": 0.4, "robin": 0.3, "ostrich": 0.3}, vocabulary=vocabulary), vocabulary)
+    assert (birds.name, birds.status) == ("bird", "named")
+
+
+def test_votes_for_unlike_words_leave_a_cluster_unsure_with_its_guess() -> None:
+    (unsure,) = names(*votes({"robin": 0.3, "piano": 0.25, "spoon": 0.25, "car": 0.2}), MIXED)
+    assert (unsure.name, unsure.status, unsure.guess) == (None, "unsure", "robin")
+    assert unsure.confidence == unsure.guess_confidence < 0.5
+    assert names(*votes({"robin": 0.3, "piano": 0.25, "spoon": 0.25, "car": 0.2}), MIXED, sure=0)[0].name == "robin"
+
+
+def test_words_alike_in_meaning_count_for_the_guess() -> None:
+    text = np.eye(4, dtype=np.float32)
+    text[1] = 0.9 * text[0] + 0.1 * text[1]  # a second word for nearly the same
+    vocabulary = Vocabulary.of(["mug", "teacup holder", "zither", "xylophone"], text)
+    (cup,) = names(*votes({"mug": 0.45, "teacup holder": 0.4, "zither": 0.15}, vocabulary=vocabulary), vocabulary)
+    assert (cup.name, cup.runner_up) == ("mug", "zither")
+    assert cup.share == pytest.approx(0.85)
 
 
 def test_a_word_near_every_image_names_no_cluster() -> None:
@@ -72,48 +111,33 @@ def test_a_word_near_every_image_names_no_cluster() -> None:
     text = torch.eye(5)
     text[4] = normalize(torch.tensor([1.0, 1, 1, 1, 1]), dim=0)
     vocabulary = Vocabulary.of(["cat", "dog", "ship", "tree", "photograph"], text.numpy())
-    X = torch.eye(5)[[0] * 20 + [1] * 20 + [2] * 20 + [3] * 20] + 0.55 * text[4]
-    evidence = voted(X, [k for k in range(4) for _ in range(20)], vocabulary)
-    assert [n.guess for n in names(*evidence, vocabulary)] == ["cat", "dog", "ship", "tree"]
-    assert "photograph" in [
-        n.guess for n in names(*voted(X + text[4], [0] * 80, vocabulary), vocabulary, method="paper")
-    ]
+    cluster = [k for k in range(4) for _ in range(20)]
+    X = normalize(torch.eye(5)[cluster] + 1.2 * text[4])
+    centred = names(*voted(X, cluster, vocabulary), vocabulary)
+    assert [n.guess for n in centred] == ["cat", "dog", "ship", "tree"]
+    plain = vote(X, np.array(cluster, np.int32), vocabulary, None, 5, 8, "cpu").votes
+    published = names(plain, np.bincount(cluster), vocabulary, method="paper")
+    assert {n.guess for n in published} == {"photograph"}
 
 
-def test_members_that_disagree_get_the_more_general_word() -> None:
-    vocabulary = axes("airliner", "jet plane", "airplane", "dog", "tree", "spoon")
-    X = torch.eye(6)[[0] * 40 + [1] * 38 + [2] * 20 + [3] * 40 + [4] * 40 + [5] * 40]
-    cluster = [0] * 98 + [1] * 40 + [2] * 40 + [3] * 40
-    votes, sums = voted(X, cluster, vocabulary)
-    plane = names(votes, sums, vocabulary, sure=0)[0]
-    assert plane.name == "airplane"
-    assert plane.agree == 1  # an airliner is one, too
-    assert plane.share == pytest.approx(1)
-    assert plane.runner_up in ("dog", "tree", "spoon")  # not a word below it
-    same = [0] * 60 + [1] * 38
-    X = torch.eye(6)[same + [3] * 40 + [4] * 40 + [5] * 40]
-    assert names(*voted(X, cluster, vocabulary), vocabulary, sure=0)[0].name == "airliner"  # more than half agree
+def test_additions_to_equal_names_fit_their_cluster_and_no_other() -> None:
+    first, second, third = names(
+        *votes({"robin": 0.9, "spoon": 0.1}, {"robin": 0.75, "piano": 0.25}, {"robin": 0.9, "spoon": 0.1}), MIXED
+    )
+    assert [n.name for n in (first, second, third)] == ["robin", "robin + piano", "robin 2"]
+    assert first.guess == second.guess == third.guess == "robin"
 
 
-def test_names_of_a_layer_are_unique() -> None:
-    vocabulary = axes("cat", "sofa", "garden", "ship", "tree", "spoon")
-    parts = [[1, 0.5, 0, 0, 0, 0], [1, 0, 0.5, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]]
-    X, cluster = torch.tensor(parts).repeat_interleave(20, 0), [k for k in range(5) for _ in range(20)]
-    results = names(*voted(X, cluster, vocabulary), vocabulary, sure=0)
-    assert [n.name for n in results] == ["cat + sofa", "cat + garden", "ship", "tree", "spoon"]
-    assert results[0].guess == results[1].guess == "cat"
-    twins = axes("cat", "dog")
-    X = torch.eye(2)[[0, 0, 0, 1]].repeat_interleave(5, 0)
-    named = names(*voted(X, [k for k in range(4) for _ in range(5)], twins), twins, sure=0)
-    assert len({n.name for n in named}) == 4
+def test_equal_general_names_are_numbered() -> None:
+    results = names(*votes({"robin": 0.5, "ostrich": 0.5}, {"pelican": 0.5, "flamingo": 0.5}), MIXED)
+    assert [(n.name, n.general) for n in results] == [("bird", "bird"), ("bird 2", "bird")]
 
 
 def test_the_published_vote_by_hand_is_never_silent() -> None:
-    votes = Votes(
+    parts = Votes(
         np.array([0, 0, 2], np.int32), np.array([1, 2, 0], np.int32), np.array([3.0, 1.0, 5.0]), np.array([3, 1, 5])
     )
-    sums = SimilaritySums(np.array([4, 0, 5]), np.ones((3, 8)), np.ones(8), np.ones(8))
-    first, empty, alone = names(votes, sums, ZOO, method="paper")
+    first, empty, alone = names(parts, np.array([4, 0, 5]), ZOO, method="paper")
     assert (first.name, first.runner_up, first.share, first.margin) == ("dog", "car", 0.75, 0.5)
     assert [tuple(word) for word in first.top] == [("dog", 3.0, 0.75), ("car", 1.0, 0.25)]
     assert first.agree == 0.75
@@ -122,22 +146,21 @@ def test_the_published_vote_by_hand_is_never_silent() -> None:
 
 
 def test_the_published_vote_names_clusters_of_low_confidence() -> None:
-    votes = Votes(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.array([4.0, 3.0, 3.0]), np.ones(3, np.int64))
-    sums = SimilaritySums(np.array([3]), np.ones((1, 8)), np.ones(8), np.ones(8))
-    (named,) = names(votes, sums, ZOO, method="paper")
+    parts = Votes(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.array([4.0, 3.0, 3.0]), np.ones(3, np.int64))
+    (named,) = names(parts, np.array([3]), ZOO, method="paper")
     assert (named.name, named.confidence) == ("cat", 0.4)
 
 
-def test_equal_votes_go_to_the_earlier_word() -> None:
-    votes = Votes(np.array([0, 0], np.int32), np.array([0, 2], np.int32), np.ones(2), np.ones(2, np.int64))
-    sums = SimilaritySums(np.array([2]), np.ones((1, 8)), np.ones(8), np.ones(8))
-    assert names(votes, sums, ZOO, method="paper")[0].name == "cat"
+@pytest.mark.parametrize("method", ["centred", "paper"])
+def test_equal_votes_go_to_the_earlier_word(method: naming.Method) -> None:
+    parts = Votes(np.array([0, 0], np.int32), np.array([0, 2], np.int32), np.ones(2), np.ones(2, np.int64))
+    assert names(parts, np.array([2]), ZOO, method=method)[0].guess == "cat"
 
 
 def test_excluded_words_are_neither_names_nor_evidence() -> None:
     evidence = voted(*blobs(8), ZOO)
     barred = np.array([word == "cat" for word in ZOO.words])
-    for method in ("lift", "paper"):
+    for method in ("centred", "paper"):
         first, second, *_ = names(*evidence, ZOO, method=method, exclude=barred)
         assert first.guess != "cat"
         assert second.guess == "dog"
@@ -149,18 +172,22 @@ def test_one_word_and_one_cluster_work() -> None:
     one = axes("cat")
     assert names(*voted(torch.ones(3, 1), [0, 0, 0], one), one)[0].guess == "cat"
     X, _ = blobs(8)
-    alone = names(*voted(X, [0] * len(X), ZOO), ZOO)[0]
-    assert alone.status == "unsure"  # nothing sets all images apart from all images
+    assert names(*voted(X, [0] * len(X), ZOO), ZOO)[0].status == "unsure"  # eight things of equal weight
 
 
 def test_names_do_not_depend_on_the_order_of_clusters() -> None:
-    votes, sums = voted(*blobs(8), ZOO)
+    parts, size = voted(*blobs(8), ZOO)
     order = np.random.default_rng(0).permutation(8)
-    turned = names(votes.merge(order), sums.merge(order, 8), ZOO)
-    straight = names(votes, sums, ZOO)
-    for k, n in enumerate(straight):
-        other = turned[order[k]]
-        assert other == replace(
-            n, confidence=other.confidence, guess_confidence=other.confidence, lead=other.lead, standing=other.standing
-        )
-        assert other.confidence == pytest.approx(n.confidence)
+    turned, straight = names(parts.merge(order), size, ZOO), names(parts, size, ZOO)
+    assert [turned[order[k]] for k in range(8)] == straight
+
+
+def test_words_agree_with_a_like_guess_or_a_general_word_above_them() -> None:
+    results = names(
+        *votes({"robin": 0.9, "spoon": 0.1}, {"pelican": 0.5, "ostrich": 0.5}, {"piano": 0.4, "car": 0.6}), MIXED
+    )
+    agreement = Agreement([*map(asdict, results), {"guess": None, "general": None}], MIXED)
+    number = {word: i for i, word in enumerate(MIXED.words)}
+    pairs = [(0, "robin"), (0, "ostrich"), (1, "flamingo"), (1, "car"), (2, "car"), (2, "piano"), (3, "robin")]
+    agrees = agreement(np.array([k for k, _ in pairs]), np.array([number[word] for _, word in pairs]))
+    assert agrees.tolist() == [True, False, True, False, True, False, False]

@@ -8,7 +8,7 @@ import pytest
 
 from cpp.files.tables import matrix_column, write
 from cpp.naming.search import nearest_clusters, nearest_images
-from cpp.naming.votes import SimilaritySums
+from cpp.naming.votes import ClusterSums
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -35,7 +35,7 @@ def test_a_search_over_files_equals_a_search_of_all_rows(tmp_path: Path) -> None
 
 
 def test_nearest_clusters_by_hand() -> None:
-    sums = SimilaritySums(np.array([2, 0, 1]), np.array([[2.0, 0], [0, 0], [0, 1]]), np.zeros(1), np.zeros(1))
+    sums = ClusterSums(np.array([2, 0, 1]), np.array([[2.0, 0], [0, 0], [0, 1]]))
     (first, second) = nearest_clusters(sums, np.array([0.0, 1.0]), 5)
     assert first == pytest.approx((2, 1.0, 1 - 1 / 3))
     assert second == pytest.approx((0, 0.0, -1 / 3))

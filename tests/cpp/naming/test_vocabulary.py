@@ -40,10 +40,12 @@ def test_an_empty_vocabulary_is_an_error_with_its_cause() -> None:
         axes("cat", exclude=("cats",))
 
 
-def test_above_is_ordered_from_near_to_far_and_below_is_its_inverse() -> None:
-    vocabulary = axes("airliner", "vehicle", "plane", "strawberry")
-    assert vocabulary.above == ((2, 1), (), (1,), ())
-    assert vocabulary.below == ((), (0, 2), (0,), ())
+def test_centred_vectors_have_no_mean_direction() -> None:
+    vocabulary = axes("airliner", "vehicle", "strawberry")
+    root = np.sqrt(1.5)
+    expected = [[2 / 3, -1 / 3, -1 / 3], [-1 / 3, 2 / 3, -1 / 3], [-1 / 3, -1 / 3, 2 / 3]]
+    np.testing.assert_allclose(vocabulary.centred, root * np.array(expected), rtol=1e-5)
+    assert axes("airliner").centred.tolist() == [[1.0]]  # a single word would vanish
 
 
 def test_words_in_other_scripts_are_kept() -> None:

@@ -29,10 +29,10 @@ def stale(dataset: Dataset, *overrides: str) -> set[str]:
 
 def test_steps_in_order_and_their_shards(dataset: Dataset) -> None:
     steps = plan(load(dataset.config))
-    one = ["columns", "fit", "partition", "measure", "layers", "label", "evaluate"]
+    one = ["columns", "fit", "partition", "measure", "layers", "image_mean", "label", "evaluate"]
     once = dict.fromkeys((*one, *SHOWN), 1) | {"thumbnails": 3}
     making = ["import", "columns", "fit", "project", "partition", "measure", "layers", "assign"]
-    names = [*making, "vote", "label", "labels", "evaluate", *SHOWN]
+    names = [*making, "image_mean", "vote", "label", "labels", "evaluate", *SHOWN]
     assert [step.name for step in steps] == names
     assert {step.name: len(step.tasks) for step in steps} == dict.fromkeys(names, 3) | once
     assert not any(step.done for step in steps)
@@ -114,7 +114,7 @@ def test_upstream_of_named_steps(dataset: Dataset) -> None:
     steps = {step.name: step.stage for step in plan(load(dataset.config))}
     assert upstream(["project"], steps) == ["import", "fit", "project"]
     making = ["import", "columns", "fit", "project", "partition", "measure", "layers", "assign"]
-    assert upstream(["label"], steps) == [*making, "vote", "label"]
+    assert upstream(["label"], steps) == [*making, "image_mean", "vote", "label"]
     assert upstream([], steps) == list(steps)
     with pytest.raises(ConfigError, match="there is no step 'projct' in this run; its steps are import, columns, fit"):
         upstream(["projct"], steps)

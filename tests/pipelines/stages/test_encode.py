@@ -39,7 +39,7 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert run.outcomes["encode"].counts == Counts(160, 160, 0)
     assert list(run.outcomes) == [
         "encode", "columns", "fit", "project", "partition", "measure", "layers", "assign",
-        "words", "vote", "label", "labels", "evaluate",
+        "words", "image_mean", "vote", "label", "labels", "evaluate",
         "examples", "map", "thumbnails", "confusion", "report", "plots",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")

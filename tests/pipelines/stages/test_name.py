@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import torch
 
 from cpp.files.tables import matrix
 from cpp.naming import cluster_table
 from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import similarities
 from cpp.sources.vectors import read_words
 from pipelines.config.load import load
 from pipelines.run import Run
@@ -29,26 +31,22 @@ def test_labels_say_the_cluster_s_name_the_own_best_word_and_how_sure(dataset: D
     assert Run(load(dataset.config, ["label.min_confidence=0.3"]), local=True).go()
     root = dataset.root
     clusters = pd.read_parquet(root / "clusters.parquet").query("main").set_index("cluster")
-    words, vectors = read_words(str(dataset.folder / "words"))
-    vocabulary = Vocabulary.of(words, vectors)
-    text = vocabulary.vectors.numpy()
-    for path in sorted((root / "labels").iterdir()):
-        found = pq.read_table(path)
-        assert found.schema.equals(cluster_table.LABELS)
-        labels = found.to_pandas()
-        rows = pd.read_parquet(root / "assignments" / path.name)
-        X = matrix(pq.read_table(root / "features" / path.name)["embedding"]).astype(np.float32)
+    vocabulary = Vocabulary.of(*read_words(str(dataset.folder / "words")))
+    paths = sorted((root / "labels").iterdir())
+    features = {path.name: pq.read_table(root / "features" / path.name)["embedding"] for path in paths}
+    X = {name: torch.from_numpy(matrix(column).astype(np.float32)) for name, column in features.items()}
+    centre = torch.cat([*X.values()]).mean(0)
+    for path in paths:
+        table = pq.read_table(path)
+        assert table.schema.equals(cluster_table.LABELS)
+        labels, rows = table.to_pandas(), pd.read_parquet(root / "assignments" / path.name)
         assert labels["key"].tolist() == rows["key"].tolist()
-        mine = clusters.loc[rows["cluster"]]
-        assert (
-            labels["label"].where(labels["label"].notna(), None).tolist()
-            == mine["name"].where(mine["name"].notna(), None).tolist()
-        )
-        cosine = X @ text.T
-        assert labels["word"].tolist() == [vocabulary.words[i] for i in cosine.argmax(1)]
-        guess = mine["top"].map(lambda top: top[0]["word"])
-        assert labels["agrees"].tolist() == (labels["word"].to_numpy() == guess.to_numpy()).tolist()
-        at = [vocabulary.words.index(word) for word in guess]
-        lag = cosine.max(1) - cosine[np.arange(len(at)), at]
-        expected = cluster_table.confidence(mine["confidence"].to_numpy(), rows["margin"].to_numpy(), lag)
-        np.testing.assert_allclose(labels["confidence"], expected, atol=1e-3)
+        cluster = clusters.loc[rows["cluster"]]
+        names = cluster["name"].where(cluster["name"].notna(), None).tolist()
+        assert labels["label"].where(labels["label"].notna(), None).tolist() == names
+        best = similarities(X[path.name], vocabulary, centre).argmax(1)
+        assert labels["word"].tolist() == [vocabulary.words[i] for i in best]
+        agrees = labels["word"].to_numpy() == cluster["guess"].to_numpy()
+        assert labels["agrees"].tolist() == agrees.tolist()
+        expected = cluster_table.confidence(cluster["confidence"].to_numpy(), agrees)
+        np.testing.assert_allclose(labels["confidence"], expected, atol=1e-6)

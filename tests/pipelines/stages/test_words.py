@@ -81,7 +81,7 @@ def test_captions_are_mined_vote_and_are_a_vocabulary(pictures: Dataset, said: S
     nouns = {"red balloon", "green frog", "blue whale", "yellow banana"}
     assert set(words_of(pictures.root)) == nouns
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
-    assert {name.partition(" (")[0] for name in clusters["name"]} <= nouns
+    assert set(clusters["guess"]) <= nouns
     main = clusters[clusters["main"]]["captions"]
     assert sorted(word["word"] for words in main for word in words) == sorted(nouns)
     paths = {
