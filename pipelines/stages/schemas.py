@@ -220,7 +220,10 @@ OUTPUTS = (
         },
     ),
     Output("cluster_means/, namer_words.parquet", "with `label.namer`: sums by cluster, and the accepted words"),
-    Output("votes/, likeness/, matches/", "sums that names are made from, and the best word of every image"),
+    Output(
+        "votes/, likeness/, matches/, image_mean.safetensors",
+        "sums that names are made from, the best word of every image, and the mean of all images",
+    ),
     Output("head.safetensors", "the head"),
     Output("groups.safetensors, moments.safetensors", "fine groups: centroids, noise; counts, sums, Gram matrices"),
     Output("tree.safetensors", "the merges, the coding length of every K, and the layers"),
