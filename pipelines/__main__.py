@@ -178,6 +178,20 @@ def names(
 
 
 @app.command()
+def ask(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Ask about the ten pairs of clusters that are least certain: same or different? Answers change the next cut."""
+    from pipelines.commands import ask
+
+    def prompt(question: str) -> str:
+        try:
+            return str(typer.prompt(question, default="", show_default=False))
+        except typer.Abort:  # the end of the input
+            return "q"
+
+    terminal.print_lines(ask.ask(load(config, overrides or ()), prompt, lambda line: terminal.print_lines([line])))
+
+
+@app.command()
 def search(
     config: ConfigFile,
     text: Annotated[str, typer.Argument(help="A sentence; without a text tower, a word of the vocabulary.")],

@@ -35,6 +35,7 @@ from pipelines.stages import (
     evaluate,
     examples,
     fit,
+    links,
     namer,
     outliers,
     report,
@@ -126,6 +127,7 @@ def _clusters(config: Config) -> dict[str, Stage]:
         "project": stage(fit.Project),
         "partition": stage(cluster.Partition, p),
         "measure": stage(cluster.Measure),
+        **({"links": stage(links.Links)} if p.answers else {}),
         "layers": stage(cluster.Layers, p),
         "assign": stage(cluster.Assign),
     }

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpp.clustering.merge_tree import Tree, grow
+from cpp.clustering.answers import NO_LINKS, Links, cut
+from cpp.clustering.merge_tree import Tree, grow, least_certain
 from cpp.clustering.partition import PARTS, FineGroups
 from cpp.rate_reduction.coding_rate import Moments
 
 FLAT = 2.0  # ratio of the interval's ends above which the data do not determine K
 APART = 1.25  # least ratio of the K of two minima that are reported separately
 FACTOR = 4  # approximate number of clusters that merge into one cluster of the next layer
+UNCERTAIN = 10  # pairs of clusters that a person is asked about
 FEWEST = 3  # approximate least number of clusters in a layer
 
 
@@ -33,23 +35,32 @@ class Choice(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """`clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first; `main` is one of these K."""
+    """`clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first; `main` is one of these K.
+
+    `uncertain` are the pairs of clusters of the main layer that are least certain to be two, with the change of the
+    coding length in bits if they were one.
+    """
 
     tree: Tree
     replicates: list[Tree]
     choice: Choice
     main: int
     clusters: dict[int, NDArray[np.int64]]
+    uncertain: list[tuple[int, int, float]]
 
 
 def build_layers(
-    groups: FineGroups, parts: Moments, n_clusters: int | None, requested: Sequence[int] | Literal["auto"]
+    groups: FineGroups,
+    parts: Moments,
+    n_clusters: int | None,
+    requested: Sequence[int] | Literal["auto"],
+    links: Links = NO_LINKS,
 ) -> Layers:
     """Build the merge tree of fine groups from their moments, by part, and cut it into layers.
 
     The K of the main layer is `n_clusters`, or the candidate that `fine_groups` chose, or the K of least coding length.
-    Groups without a row are in cluster 0 of every layer. ValueError if a layer has more clusters than there are groups
-    with rows.
+    Groups without a row are in cluster 0 of every layer. `links` change the cuts, so a layer may have more or fewer
+    clusters. ValueError if a layer has more clusters than there are groups with rows, or as in `answers.cut`.
     """
     moments = parts.merge_runs(PARTS)
     filled = moments.count_K > 0
@@ -61,11 +72,21 @@ def build_layers(
     choice = choose_k(tree, replicates)
     candidate = len(filled) if groups.candidates else None
     main = min(n_clusters or candidate or choice.best, tree.n_groups)
+    links = links.among(filled.numpy())
+    cuts = {K: cut(tree, K, links) for K in layers(tree, main, requested)}
+    into = torch.from_numpy(cuts[main])
+    merged, answered = (
+        moments[filled].merge(into, int(into.max()) + 1),
+        {frozenset(into[[*p]].tolist()) for p in links.different},
+    )
+    pairs = least_certain(merged, tree.e, UNCERTAIN + len(answered))
+    uncertain = [pair for pair in pairs if {*pair[:2]} not in answered][:UNCERTAIN]
     clusters = {}
-    for K in layers(tree, main, requested):
+    for within in cuts.values():
+        K = int(within.max()) + 1
         clusters[K] = np.zeros(len(filled), np.int64)
-        clusters[K][filled.numpy()] = tree.cut(K)
-    return Layers(tree, replicates, choice, main, clusters)
+        clusters[K][filled.numpy()] = within
+    return Layers(tree, replicates, choice, int(into.max()) + 1, clusters, uncertain)
 
 
 def leave_one_out(parts: Moments) -> Iterator[tuple[Moments, Moments]]:

@@ -80,6 +80,18 @@ def grow(moments: Moments, e: float, refine: bool = False) -> Tree:
         torch.set_num_threads(threads)
 
 
+def least_certain(moments: Moments, e: float, n: int) -> list[tuple[int, int, float]]:
+    """The `n` pairs of neighbouring clusters whose merge changes the coding length least, with the change in bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        merging = _Merging(moments, e)
+        merging._push(sorted(set(merging._nearest(range(len(moments.count_K)))) if len(moments.count_K) > 1 else []))
+    finally:
+        torch.set_num_threads(threads)
+    return [(a, b, cost) for _, cost, a, b in sorted(merging.heap, key=lambda entry: abs(entry[1]))[:n]]
+
+
 def affinity(moments: Moments) -> Tensor:
     """Cosine between the Gram matrices of every two groups, `[K, K]`: the similarity of their directions."""
     products = _products(moments)

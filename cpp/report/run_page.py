@@ -33,7 +33,8 @@ def render(page: Mapping[str, Any]) -> str:
     """The HTML of the main page, smaller than 25 MB for any run: it shows fewer pictures if necessary.
 
     `page` has the values of `report.html`: the `title`; the `cards` of `cpp.report.cards` and the `tree` of layers;
-    `k`, the choice of K with its `sentence` and its interval from `low` to `high`, and whether it `was_set`;
+    `k`, the choice of K with its `sentence`, its interval from `low` to `high`, the `uncertain` pairs of clusters with
+    the change of the coding length in bits if they were one, and whether it `was_set`;
     `copies`, the numbers of `rows` and of `copies` among them; `partition`, its method and candidates; `encoders`,
     settings by column of vectors; `rejected`, for each reason the number of `images` and `examples`; `warnings`; the
     chart `coding_length` or None; the `map` of `tsne_map` with the `key` and the picture `small` of each point; the
@@ -45,12 +46,17 @@ def render(page: Mapping[str, Any]) -> str:
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]
     room = ROOM - len(page["settings"]) - PER_CLUSTER * (1 if paged else 3) * len(largest)
     points = _points(page, room // 3)
+    shown = fit(largest, room - len(points), small=paged)
+    of_cluster = {card["cluster"]: card for card in shown}
     missing = sum(p["image_shard"] is not None and not p.get("large") for card in cards for p in card["members"])
     return html.fill(
         "report.html",
         page=page,
         paged=paged,
-        cards=fit(largest, room - len(points), small=paged),
+        cards=shown,
+        pairs=[
+            (of_cluster[a], of_cluster[b], bits) for a, b, bits in page["k"]["uncertain"] if {a, b} <= {*of_cluster}
+        ],
         points=points,
         images=sum(card["size"] for card in cards),
         unreadable=missing if page["pictures_allowed"] else 0,

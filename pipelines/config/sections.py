@@ -119,6 +119,9 @@ class Partition(Section):
     distortion: float | None = Field(
         None, gt=0, description="squared distortion e of coding lengths; null: measured from the codes"
     )
+    answers: str | None = Field(
+        None, description="YAML file of answers to `ask`, whether pairs of clusters are the same, which change the cut"
+    )
 
     @model_validator(mode="after")
     def _enough_groups(self) -> Self:

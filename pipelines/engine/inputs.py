@@ -11,7 +11,8 @@ from cpp.naming import word_lists
 from cpp.sources import shards as sources
 from cpp.sources import vectors
 from cpp.sources.ignored import FileCounts
-from cpp.store.results import WHOLE, File
+from cpp.store.results import WHOLE, File, fingerprint
+from pipelines.config import answers
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Label
@@ -32,9 +33,18 @@ def input_files(config: Config, counts: FileCounts | None = None) -> dict[str, M
         with _config_errors("evaluate.accepted", config):
             read_accepted(path)
             files["accepted"] = {path: vectors.source_file(path, "")}
+    if config.partition.answers:
+        files["answers"] = {WHOLE: _answers(config, config.partition.answers)}
     # The report reads the event log for the times of the steps; the empty fingerprint keeps it from becoming stale.
     files["events"] = {WHOLE: File(f"{config.root.rstrip('/')}/events.jsonl", "")}
     return files
+
+
+def _answers(config: Config, path: str) -> File:
+    """The file of answers, identified by its answers. ConfigError if it cannot be used."""
+    path = config.locate(path)
+    with _config_errors("partition.answers", config):
+        return File(path, fingerprint(*(answer.model_dump() for answer in answers.read(path))))
 
 
 def _vocabulary(config: Config, label: Label) -> dict[str, Mapping[str, File]]:

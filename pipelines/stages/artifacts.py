@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from torch import Tensor
 
+from cpp.clustering.answers import NO_LINKS, Links
 from cpp.clustering.choose_k import Layers
 from cpp.clustering.partition import PARTS, FineGroups, Measured
 from cpp.encoding import text_cache
@@ -137,11 +138,20 @@ def read_cluster_moments(context: Context, cluster: NDArray[np.int64]) -> Moment
     return read_part_moments(context).merge(into, int(cluster.max()) + 1)
 
 
+def read_links(context: Context) -> Links:
+    """The links between fine groups that answers ask for; none in a run without answers."""
+    if "links" not in context.whole:
+        return NO_LINKS
+    content = json.loads(Path(context.file("links")).read_text())
+    return Links(**{name: [(a, b) for a, b in pairs] for name, pairs in content.items()})
+
+
 @dataclass(frozen=True)
 class TreeFile:
     """The merge tree and its layers. `clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first.
 
-    `metadata` has the main K, the choice of K with its interval and its sentence, and the distortion e. `bits` are the
+    `metadata` has the main K, the choice of K with its interval and its sentence, the distortion e and the `uncertain`
+    pairs of clusters. `bits` are the
     coding lengths by K, `draws` those of the jackknife replicates, NaN where a replicate has fewer groups.
     """
 
@@ -174,6 +184,7 @@ def write_tree(built: Layers, path: Path) -> None:
         "clusters": np.stack(list(built.clusters.values())),
     }
     metadata = {"main": built.main, "layers": list(built.clusters), "e": built.tree.e, **built.choice._asdict()}
+    metadata["uncertain"] = built.uncertain
     save_file(arrays, path, metadata={"tree": json.dumps(metadata)})
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from cpp.clustering.answers import NO_LINKS
 from cpp.clustering.choose_k import build_layers
 from cpp.clustering.partition import Method, fine_groups
 from cpp.files import tables
@@ -94,20 +95,27 @@ class Measure(Stage):
 
 
 class Layers(Stage):
-    """Build the merge tree from the moments, choose K with its interval, and cut the tree into layers."""
+    """Build the merge tree from the moments, choose K with its interval, and cut the tree into layers.
 
-    version = 1
+    Links between fine groups, from answers about pairs of clusters, change the cuts.
+    """
+
+    version = 2
     products = (Product("tree", ".safetensors"),)
-    whole = ("groups", "moments")
+    whole = ("groups", "moments", "links")
     n_clusters: int | None
     layers: list[int] | Literal["auto"]
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         moments = artifacts.read_part_moments(context)
-        built = build_layers(artifacts.read_groups(context), moments, self.n_clusters, self.layers)
+        links = artifacts.read_links(context)
+        built = build_layers(artifacts.read_groups(context), moments, self.n_clusters, self.layers, links)
         artifacts.write_tree(built, out["tree"])
         print(f"layers: {built.choice.sentence}", flush=True)
-        if self.n_clusters and built.main < self.n_clusters:
+        if links != NO_LINKS:
+            pairs = f"{len(links.same):,} pairs that are the same, {len(links.different):,} that are different"
+            print(f"layers: {built.main:,} clusters with the answers about {pairs}", flush=True)
+        elif self.n_clusters and built.main < self.n_clusters:
             shortage = (
                 f"partition.n_clusters is {self.n_clusters:,}, but only {built.main:,} groups have different rows"
             )

@@ -227,5 +227,6 @@ OUTPUTS = (
     Output("head.safetensors", "the head"),
     Output("groups.safetensors, moments.safetensors", "fine groups: centroids, noise; counts, sums, Gram matrices"),
     Output("tree.safetensors", "the merges, the coding length of every K, and the layers"),
+    Output("answers.yaml", "answers to `ask`, by keys of typical images; `partition.answers` makes a run follow them"),
     Output("run.json, run.log, events.jsonl, failed/", "configuration, versions, times, events and tracebacks"),
 )

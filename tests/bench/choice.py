@@ -1,8 +1,8 @@
 """How well K is chosen by coding length, as Markdown tables: `python -m tests.bench.choice real size`.
 
-`real` chooses K of every labelled set of real vectors
-(CPP_TEST_DATA) by our and by other measures, `seeds` by ours at three seeds; `size` times the tree of ten thousand
-groups.
+`real` chooses K of every labelled set of real vectors (CPP_TEST_DATA) by our and by other measures, `peers` by
+`cpp.CPP` and other packages alone, `seeds` by ours at three seeds; `size` times the tree of ten thousand groups. EVoC
+and PLSCAN are no dependencies: `pip install evoc fast-plscan` adds them, and without them the table goes without.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from unittest.mock import patch
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cpp import CPP
 from cpp.clustering import merge_tree
 from cpp.clustering.choose_k import build_layers
 from cpp.clustering.coding_length import Bits, evidence_bits, lossy_bits
@@ -64,6 +66,22 @@ def hdbscan(rows: Tensor, least: int) -> Numbers:
     return found + 1
 
 
+def evoc(rows: Tensor) -> Numbers:
+    """EVoC's layer of largest persistence, with its defaults (Tutte Institute, PyPI `evoc`)."""
+    from evoc import EVoC
+
+    found: Numbers = EVoC(random_state=0).fit_predict(np.ascontiguousarray(rows.numpy()))
+    return found + 1
+
+
+def plscan(rows: Tensor) -> Numbers:
+    """PLSCAN's clusters, with its defaults (Bot et al., PyPI `fast-plscan`)."""
+    from fast_plscan import PLSCAN
+
+    found = PLSCAN(num_threads=torch.get_num_threads()).fit_predict(rows.numpy())
+    return np.asarray(found, np.int64) + 1
+
+
 def silhouette_choice(rows: Tensor) -> Numbers:
     """Of 25 cuts of Ward's tree, the one of the largest silhouette by cosine."""
     from scipy.cluster.hierarchy import cut_tree, linkage
@@ -78,7 +96,14 @@ def silhouette_choice(rows: Tensor) -> Numbers:
 
 
 def other_choices(X: Tensor, codes: Tensor) -> Iterator[tuple[str, Callable[[], Numbers]]]:
+    """Other ways to choose K, on the vectors and on our codes; noise counts as one cluster."""
+    packages = {name: find_spec(module) for name, module in (("EVoC", "evoc"), ("PLSCAN", "fast_plscan"))}
     for name, rows in (("raw", X), ("codes", codes)):
+        for package, choice in (("EVoC", evoc), ("PLSCAN", plscan)):
+            if packages[package]:
+                yield f"{package}, {name}", functools.partial(choice, rows)
+            elif name == "raw":
+                print(f"{package} is not installed: the table goes without it", file=sys.stderr)
         for least in (5, 15):
             yield f"HDBSCAN, at least {least}, {name}", functools.partial(hdbscan, rows, least)
         yield f"silhouette on Ward's tree, {name}", functools.partial(silhouette_choice, rows)
@@ -103,6 +128,22 @@ def real(sets: list[str]) -> None:
             K, cluster = choose(codes, factor, bits)
             line(rows, way, K, cluster, classes, made + time.perf_counter() - start)
         for way, choice in other_choices(X, codes.Z):
+            start = time.perf_counter()
+            cluster = choice()
+            line(rows, way, str(len(np.unique(cluster))), cluster, classes, time.perf_counter() - start)
+
+
+def peers(sets: list[str]) -> None:
+    """`cpp.CPP` with its defaults, all of it timed, beside the other packages."""
+    data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
+    print("| set (classes) | K chosen by | K (interval) | ARI | AMI | seconds |\n|---|---|---|---|---|---|")
+    for name in sets:
+        X, classes = read(Path(data) / SETS[name])
+        rows, start = f"{name} ({len(np.unique(classes))})", time.perf_counter()
+        model = CPP(None, random_state=0).fit(X)
+        K = f"{model.n_clusters_} ({model.choice_.low} to {model.choice_.high})"
+        line(rows, "CPP (ours)", K, model.labels_, classes, time.perf_counter() - start)
+        for way, choice in other_choices(X, torch.from_numpy(model.transform(X))):
             start = time.perf_counter()
             cluster = choice()
             line(rows, way, str(len(np.unique(cluster))), cluster, classes, time.perf_counter() - start)
@@ -154,13 +195,15 @@ def size(groups: int, d: int = 128, rows: int = 12) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["real", "size"], help="real, seeds, size")
+    parser.add_argument("parts", nargs="*", default=["real", "size"], help="real, peers, seeds, size")
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--groups", type=int, default=10_000)
     options = parser.parse_args()
     print(f"{heading()}\n")
     if "real" in options.parts:
         real(options.sets)
+    if "peers" in options.parts:
+        peers(options.sets)
     if "seeds" in options.parts:
         seeds(options.sets)
     if "size" in options.parts:

@@ -59,7 +59,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
     rejected = {"key": text, "image_shard": None, "caption": None, "large": None}
     return {
         "title": text,
-        "k": {"low": 1, "high": n, "sentence": text, "was_set": False},
+        "k": {"low": 1, "high": n, "sentence": text, "uncertain": [[0, 1, 12.5]] if n > 1 else [], "was_set": False},
         "copies": {"rows": 1375, "copies": 0},
         "partition": {"method": "kmeans", "candidates": {}},
         "encoders": {"embedding": {"model": text, "pretrained": text, "sha256": text}},

@@ -16,7 +16,7 @@ def summary(**changes: Any) -> str:
     page = {
         **made(4),
         "rejected": rejected,
-        "k": {"low": 2, "high": 1_005, "sentence": "", "was_set": True},
+        "k": {"low": 2, "high": 1_005, "sentence": "", "uncertain": [], "was_set": True},
         "encoders": {"embedding": ENCODER},
         "steps": [dict(zip(("name", "seconds", "rows", "shards"), step, strict=True)) for step in steps],
     }
@@ -39,7 +39,9 @@ def test_a_run_in_one_paragraph() -> None:
 
 def test_the_paragraph_leaves_out_what_is_unknown() -> None:
     cards = [{**card, "evidence": []} for card in made(1)["cards"]]
-    assert summary(cards=cards, rejected=[], k={"sentence": "", "was_set": False}, encoders={}, steps=[]) == (
+    assert summary(
+        cards=cards, rejected=[], k={"sentence": "", "uncertain": [], "was_set": False}, encoders={}, steps=[]
+    ) == (
         "The run read 6 images: 6 were clustered and none rejected. "
         "The coding length chose 1 cluster. "
         "The vectors were imported, not computed by this run. "
@@ -55,7 +57,7 @@ def test_sure_names_are_counted() -> None:
 
 def test_the_range_of_k_is_one_number_if_all_replicates_agree() -> None:
     assert "the coding length alone would choose 5." in summary(
-        k={"low": 5, "high": 5, "sentence": "", "was_set": True}
+        k={"low": 5, "high": 5, "sentence": "", "uncertain": [], "was_set": True}
     )
 
 

@@ -77,7 +77,7 @@ def test_images_that_must_not_leave_do_not(dataset: Dataset) -> None:
     assert "data:image/webp;base64,Ukl" not in html
     assert "UklGR" not in html
     assert "Pictures are left out" in html
-    assert html.count('class="none"') == 4 * 16
+    assert html.count('class="none"') == 4 * 16 + 6 * 2 * 4  # also in the six pairs of clusters
     assert sorted(p.name for p in (dataset.root / "plots").iterdir()) == ["curve.svg", "map.svg", "sizes.svg"]
     assert all(b"WEBP" not in p.read_bytes() for p in (dataset.root / "cache").rglob("*.parquet"))
 
@@ -129,7 +129,7 @@ def test_a_real_browser_shows_a_run_without_errors_or_requests(finished: Dataset
         for image in tab.page.locator("img").all():
             image.scroll_into_view_if_needed()
         tab.until("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
-        assert tab.page.locator("img").count() == 4 * 16
+        assert tab.page.locator("img").count() == 4 * 16 + 6 * 2 * 4  # also in the six pairs of clusters
         tab.page.locator(".tree a, p a").first.click()
         tab.page.wait_for_url("**#cluster-*")
     assert tab.said == tab.asked == []

@@ -1,0 +1,58 @@
+"""Cut the merge tree as a person wants it: pairs of fine groups that belong together or apart. Knows no files."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpp.clustering.merge_tree import Tree
+
+Pairs = list[tuple[int, int]]
+
+
+class Links(NamedTuple):
+    """Pairs of fine groups that must be in the `same` cluster, and pairs that must be in `different` ones."""
+
+    same: Pairs
+    different: Pairs
+
+    def among(self, filled: NDArray[np.bool_]) -> Links:
+        """The links between groups with rows, which are numbered among themselves; `filled` is bool `[F]`."""
+        number = np.cumsum(filled) - 1
+        kept = ([(int(number[a]), int(number[b])) for a, b in pairs if filled[a] and filled[b]] for pairs in self)
+        return Links(*kept)
+
+
+NO_LINKS = Links([], [])
+
+
+def cut(tree: Tree, n_clusters: int, links: Links) -> NDArray[np.int64]:
+    """The cluster of each fine group, `[F]`, numbered by its first group: the cut at `n_clusters`, changed by `links`.
+
+    Linked groups are joined first. The merges of the tree follow in order, without those that would join groups of
+    different clusters. So every link can change the number of clusters by one, and cuts at different K are nested.
+    ValueError if the links contradict each other.
+    """
+    if links == NO_LINKS:
+        return tree.cut(n_clusters)
+    cluster = np.arange(tree.n_groups)
+
+    def joins_different(a: int, b: int) -> bool:
+        return any({cluster[x], cluster[y]} == {cluster[a], cluster[b]} for x, y in links.different)
+
+    for a, b in links.same:
+        if joins_different(a, b):
+            raise ValueError(
+                "partition.answers: some images are the same by one answer and different by others: correct the file"
+            )
+        cluster[cluster == cluster[b]] = cluster[a]
+    first = list(range(tree.n_groups))  # a fine group of each node of the tree
+    for left, right in tree.merged[: tree.n_groups - n_clusters].tolist():
+        a, b = first[left], first[right]
+        first.append(a)
+        if cluster[a] != cluster[b] and not joins_different(a, b):
+            cluster[cluster == cluster[b]] = cluster[a]
+    _, lowest, of = np.unique(cluster, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(lowest))[of]
