@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cpp.files import filesystem
-from cpp.naming.titles import row_title
 from cpp.store.object_store import open_store
 from pipelines.commands.parts import finished
 from pipelines.config.answers import Answer, dump, parse
@@ -41,7 +40,7 @@ def ask(config: Config, prompt: Callable[[str], str], tell: Callable[[str], None
         if typed == "q":
             break
         if typed:
-            names = [row_title(a), row_title(b)]
+            names = [a["title"], b["title"]]
             answers.append(Answer(same=SAME[typed], a=a["examples"], b=b["examples"], names=names))
             _save(config, answers)
     if not pairs:
@@ -53,7 +52,7 @@ def ask(config: Config, prompt: Callable[[str], str], tell: Callable[[str], None
 
 def _describe(row: dict[str, Any]) -> str:
     """A cluster in one line."""
-    return f"  {row_title(row)} ({row['size']:,} images): {', '.join(row['examples'][:5])}"
+    return f"  {row['title']} ({row['size']:,} images): {', '.join(row['examples'][:5])}"
 
 
 def _next(config: Config, path: str) -> Iterator[str]:
