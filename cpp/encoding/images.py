@@ -37,6 +37,7 @@ BLANK = 250  # a picture whose every channel is at least this is blank
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NO_PIXELS = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}  # chunks of a PNG that its pixels do not depend on
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT, _DNG = 258, 262, 339, 50706  # tags of TIFF
+_WEBP_ANIMATED, _WEBP_ALPHA = 0x02, 0x10  # flags in the header of an extended WebP
 _UNSIGNED = 1  # the default value of _SAMPLE_FORMAT
 
 
@@ -182,7 +183,9 @@ def _grey(image: Image.Image) -> Image.Image:
 def open_image(data: bytes) -> Image.Image:
     """Open an image in one of `FORMATS` without decoding its pixels. UnidentifiedImageError for any other bytes."""
     _load_plugins()  # Pillow tries only formats whose plugins are loaded
-    return Image.open(io.BytesIO(_without_text(data)), formats=[name for name in FORMATS if name in Image.OPEN])
+    return Image.open(
+        io.BytesIO(_with_alpha(_without_text(data))), formats=[name for name in FORMATS if name in Image.OPEN]
+    )
 
 
 @cache
@@ -205,6 +208,15 @@ def _without_text(data: bytes) -> bytes:
             kept.append(data[at:stop])
         at = stop
     return b"".join(kept)
+
+
+def _with_alpha(data: bytes) -> bytes:
+    """An animated WebP marked as transparent, since its frames may leave parts of it free; other bytes unchanged.
+
+    Without the mark, which encoders set only if a frame has transparent pixels, Pillow paints these parts black.
+    """
+    is_animated = data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and data[20:21] and data[20] & _WEBP_ANIMATED
+    return data[:20] + bytes([data[20] | _WEBP_ALPHA]) + data[21:] if is_animated else data
 
 
 def _unidentified(head: bytes) -> Reason:

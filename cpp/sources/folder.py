@@ -6,6 +6,7 @@ Knows no tables of addresses.
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import posixpath
@@ -136,8 +137,9 @@ def _read(address: str, max_bytes: int) -> bytes | Reason:
     except ImportError:
         raise
     except Exception as error:  # aiohttp has many kinds of errors, and web addresses die
-        if protocol in ("http", "https"):
-            return Reason.UNREADABLE
+        leads_to_itself = isinstance(error, OSError) and error.errno == errno.ELOOP
+        if leads_to_itself or protocol in ("http", "https"):
+            return Reason.MISSING if leads_to_itself else Reason.UNREADABLE
         raise OSError(f"{address} cannot be read: {error}") from error
 
 
@@ -159,21 +161,34 @@ def read_tables(folder: str, tables: tuple[tuple[str, str], ...]) -> dict[str, d
             if not isinstance(file := row.pop("file_name", None), str):
                 raise ValueError(f"{folder}/{table}: row {number} has no text in file_name: correct or remove it")
             name = posixpath.normpath(posixpath.join(inside, file))
-            merge_metadata(rows.setdefault(name, {}), {to_column_value(k): to_column_value(v) for k, v in row.items()})
+            try:
+                to_column_value(name)
+                values = {to_column_value(k): to_column_value(v) for k, v in row.items()}
+            except UnicodeEncodeError as error:
+                text = str(error.object)[:80]
+                raise ValueError(
+                    f"{folder}/{table}: row {number} has {text!r}, half of a surrogate pair and no text: correct it"
+                ) from error
+            merge_metadata(rows.setdefault(name, {}), values)
     return rows
 
 
 def _records(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The numbered rows of a JSONL or CSV file; none if the first has no `file_name`."""
+    """The numbered rows of a JSONL or CSV file; none if the first has no `file_name`, which is printed."""
     with filesystem.open_file(path) as file:
         lines, number = io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), 0
         is_csv = path.endswith(".csv")
         try:
             read = csv.DictReader(lines, strict=True) if is_csv else map(json.loads, filter(str.strip, lines))
+            if isinstance(read, csv.DictReader) and len(header := read.fieldnames or ()) > len(set(header)):
+                raise ValueError("several columns have one name")
             for record in read:
-                if not isinstance(record, dict) or None in record:
-                    raise ValueError("it has more fields than the header" if is_csv else "it is no JSON object")
+                if not isinstance(record, dict):
+                    raise ValueError("it is no JSON object")
+                if is_csv and (None in record or None in record.values()):
+                    raise ValueError("it has more or fewer fields than the header")
                 if not number and "file_name" not in record:
+                    print(f"{path} has no column file_name and is left out", flush=True)
                     return
                 number += 1
                 yield number, record

@@ -61,15 +61,19 @@ class TarShard:
     def read(self, max_bytes: int) -> Iterator[Sample]:
         """Samples as `group_samples` orders them. `.txt` becomes `caption`, `.cls` `label`, and `.json` its fields.
 
-        Columns of the table that a sample lacks are added, by `key`. A sample with two images is two rows with one key;
-        a sample without an image or with damaged metadata is a rejected row. Hidden files and `__meta__` are skipped.
-        `DamagedTarError` if the tar is damaged, after the samples before the damage.
+        Columns of the table that a sample lacks are added by `key`, at the end of the tar. A sample with two images is
+        two rows with one key; a sample without an image or with damaged metadata is a rejected row. Hidden files and
+        `__meta__` are skipped. `DamagedTarError` if the tar is damaged, after the samples before the damage.
         """
         table = _Parquet.open(self.parquet) if self.parquet else None
+        metadata = list[tuple[str, dict[str, Any]]]()
         for sample in group_samples(_members(self.path, max_bytes)):
             if table is not None and sample.reason is None:
-                table.add(sample)
+                metadata.append((sample.key, sample.metadata))
             yield sample
+        if table is not None:  # texts may lie anywhere before the end
+            for key, of_sample in metadata:
+                table.add(key, of_sample)
 
 
 def is_tar(path: str) -> bool:
@@ -209,18 +213,19 @@ class _Parquet:
         names = _parquet(path, pq.read_schema).names
         return cls(path, [name for name in names if name != "key"]) if "key" in names else None
 
-    def add(self, sample: Sample) -> None:
-        missing = [name for name in self.names if name not in sample.metadata]
+    def add(self, key: str, metadata: dict[str, Any]) -> None:
+        """Add the columns that the metadata of a sample lacks, in place."""
+        missing = [name for name in self.names if name not in metadata]
         if not missing:
             return
         if self.table is None or self.rows is None:
             self.table = _parquet(self.path, pq.read_table)
             keys = enumerate(self.table["key"].to_pylist())
             self.rows = {str(key): row for row, key in keys if isinstance(key, str | int)}
-        row = self.rows.get(sample.key.rpartition("/")[2])
+        row = self.rows.get(key.rpartition("/")[2])
         if row is not None:
             values = self.table.select(missing).slice(row, 1).to_pylist()[0]
-            sample.metadata.update({name: to_column_value(value) for name, value in values.items()})
+            metadata.update({name: to_column_value(value) for name, value in values.items()})
 
 
 def _parquet(path: str, read: Any) -> Any:

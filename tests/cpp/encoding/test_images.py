@@ -88,6 +88,17 @@ def test_transparent_pixels_are_white(mode: str) -> None:
     assert pixels[20, 20] == (255 if mode in ("RGB", "L") else 0)
 
 
+def test_parts_of_an_animated_webp_without_a_frame_are_white() -> None:
+    icon = Image.new("RGBA", (24, 24))
+    icon.paste((200, 30, 30, 255), (6, 6, 18, 18))  # of which libwebp stores this square alone, without transparency
+    another = Image.new("RGBA", (24, 24), "blue")
+    data = encoded(icon, "WEBP", save_all=True, append_images=[another], lossless=True)
+    decoded = decode(data, Limits())
+    assert [decoded.getpixel(place) for place in ((0, 0), (12, 12))] == [(255, 255, 255), (200, 30, 30)]
+    opaque = encoded(another, "WEBP", save_all=True, append_images=[icon], lossless=True)
+    assert decode(opaque, Limits()).getpixel((0, 0)) == (0, 0, 255)
+
+
 def test_white_icons_lie_on_black_and_empty_pictures_on_white() -> None:
     image = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
     assert decode(encoded(image), Limits()).getpixel((0, 0)) == (255, 255, 255)

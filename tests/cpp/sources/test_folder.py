@@ -84,6 +84,43 @@ def test_a_table_of_something_else_is_no_metadata_and_a_damaged_one_is_named(tmp
         rows(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "metadata.csv",
+            "file_name,a\n1.jpg\n",
+            "cannot be read after row 0 .it has more or fewer fields than the header",
+        ),
+        ("metadata.csv", "file_name,a,a\n1.jpg,1,2\n", "cannot be read after row 0 .several columns have one name"),
+        (
+            "metadata.jsonl",
+            '{"file_name": "1.jpg", "a": "\\ud800"}\n',
+            r"row 1 has '\\ud800', half of a surrogate pair",
+        ),
+        ("metadata.jsonl", '{"file_name": "\\ud800.jpg"}\n', r"row 1 has '\\ud800\.jpg', half of a surrogate pair"),
+    ],
+)
+def test_rows_of_tables_that_cannot_be_read_are_errors(tmp_path: Path, name: str, text: str, message: str) -> None:
+    write_images(tmp_path, ["1.jpg"])
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        rows(tmp_path)
+
+
+def test_a_table_without_file_names_is_left_out_with_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(tmp_path, ["1.jpg"])
+    (tmp_path / "metadata.csv").write_text("file_name;a\n1.jpg;1\n")
+    assert rows(tmp_path) == {"1.jpg": (None, {})}
+    assert capsys.readouterr().out == f"{tmp_path}/metadata.csv has no column file_name and is left out\n"
+
+
+def test_a_link_to_itself_is_a_missing_image(tmp_path: Path) -> None:
+    write_images(tmp_path, ["1.jpg"])
+    (tmp_path / "2.jpg").symlink_to("2.jpg")
+    assert rows(tmp_path) == {"1.jpg": (None, {}), "2.jpg": (Reason.MISSING, {})}
+
+
 def test_a_changed_text_changes_the_shard_of_its_image(tmp_path: Path) -> None:
     write_images(tmp_path, [f"{i}.jpg" for i in range(9)])
     images = Images("folder", (str(tmp_path),), shard_size=3)

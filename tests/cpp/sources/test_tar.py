@@ -105,6 +105,14 @@ def test_the_table_beside_a_tar_adds_what_the_samples_lack(tmp_path: Path) -> No
     assert before.fingerprint != shard.fingerprint
 
 
+def test_texts_far_from_their_image_come_before_the_table(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "0.tar", [("a.jpg", JPEG), ("b.jpg", JPEG), ("a.txt", b"own"), ("b.txt", b"own too")])
+    table = {"key": ["a", "b"], "caption": ["other", None], "n": [1, 2]}
+    pq.write_table(pa.table(table), tmp_path / "0.parquet")
+    expected = [("a", {"caption": "own", "n": 1}), ("b", {"caption": "own too", "n": 2})]
+    assert about(read_samples(only("webdataset", tar))) == expected
+
+
 @pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning", "ignore::UserWarning")
 def test_a_shard_with_every_kind_of_damage_gives_the_undamaged_rows_and_a_reason_for_each_other(tmp_path: Path) -> None:
     hidden: Files = [("a/.DS_Store", b"x"), ("._whole.jpg", b"x"), ("__meta__/x.json", b"x")]
