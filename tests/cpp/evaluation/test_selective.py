@@ -12,7 +12,7 @@ EIGHTH = np.full(8, 1 / 8)
 def test_confidence_that_is_true_has_no_calibration_error() -> None:
     assert calibration_error(SURE, RIGHT, EIGHTH) == pytest.approx(0)
     assert calibration_error(1 - SURE, RIGHT, EIGHTH) == pytest.approx(0.5)
-    assert calibration_error(np.array([1, 0.9]), np.array([True, False]), np.ones(2)) == pytest.approx(0.45)  # one bin
+    assert calibration_error(np.array([1, 0.9]), np.array([False, True]), np.ones(2)) == pytest.approx(0.45)  # one bin
 
 
 def test_risk_falls_with_coverage() -> None:
