@@ -109,6 +109,11 @@ def _marks(word: str) -> set[str | int]:
 
 
 def _spelled(word: str) -> str:
-    """A form that spellings in another case, number or hyphenation share; a note in brackets is kept."""
+    """A form that spellings in another case, number or hyphenation share; a note in brackets is kept.
+
+    "Painting" is no form of "paint", nor "gardening" of "garden".
+    """
     bare, bracket, note = word.partition("(")
-    return f"{wordnet.normal(bare) or bare.casefold()}{bracket}{note.casefold()}"
+    form = wordnet.spelled(bare)
+    form = form if form.endswith("ing") else wordnet.normal(bare)
+    return f"{form or bare.casefold()}{bracket}{note.casefold()}"

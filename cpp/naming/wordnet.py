@@ -35,6 +35,11 @@ def normal(word: str) -> str:
     return " ".join([*parts[:-1], _singular(parts[-1])]) if parts else ""
 
 
+def spelled(word: str) -> str:
+    """A word in lower case, without a note in brackets and without punctuation."""
+    return " ".join(_parts(word))
+
+
 def nouns() -> list[str]:
     """The first lemma of every synset that ImageNet has images of, in the order of the synsets, each once."""
     columns = _columns()
@@ -72,10 +77,10 @@ def usual(word: str) -> tuple[int, ...]:
 
 
 def _is_usual(synset: int, forms: tuple[str, ...]) -> bool:
-    spelled = [_spelled(lemma) for lemma in lemmas(synset)]
-    if any(n for form, n in zip(spelled, _value("counts", synset), strict=True) if form in forms):
+    words = [spelled(lemma) for lemma in lemmas(synset)]
+    if any(n for word, n in zip(words, _value("counts", synset), strict=True) if word in forms):
         return True
-    return spelled[0] in forms and PERSON not in ancestors(synset)
+    return words[0] in forms and PERSON not in ancestors(synset)
 
 
 def synonyms(a: str, b: str) -> bool:
@@ -128,7 +133,7 @@ def above(word: str) -> tuple[str, ...]:
     for synset in usual(word):
         for up, distance in ancestors(synset).items():
             if 0 < distance <= GENERAL:
-                for lemma in map(_spelled, lemmas(up)):
+                for lemma in map(spelled, lemmas(up)):
                     steps[lemma] = min(distance, steps.get(lemma, distance))
     return tuple(sorted((lemma for lemma in steps if lemma not in _forms(word)), key=lambda lemma: steps[lemma]))
 
@@ -159,12 +164,8 @@ def _parts(word: str) -> list[str]:
     return parts
 
 
-def _spelled(word: str) -> str:
-    return " ".join(_parts(word))
-
-
 def _forms(word: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([_spelled(word), normal(word)]))
+    return tuple(dict.fromkeys([spelled(word), normal(word)]))
 
 
 @functools.cache
@@ -201,11 +202,11 @@ def _by_spelling() -> dict[str, list[tuple[int, int]]]:
 
     columns = _columns()
     lemmas = columns["lemmas"].flatten()
-    spelled = pc.utf8_lower(lemmas).to_pylist()
+    words = pc.utf8_lower(lemmas).to_pylist()
     for i in pc.indices_nonzero(pc.match_substring_regex(lemmas, "[^A-Za-z0-9 ]")).to_pylist():  # 4 of 100
-        spelled[i] = _spelled(spelled[i])
+        words[i] = spelled(words[i])
     ranks, rows = columns["senses"].flatten(), pc.list_parent_indices(columns["lemmas"])
     index: dict[str, list[tuple[int, int]]] = {}
-    for form, rank, row in zip(spelled, ranks.to_pylist(), rows.to_pylist(), strict=True):
+    for form, rank, row in zip(words, ranks.to_pylist(), rows.to_pylist(), strict=True):
         index.setdefault(form, []).append((rank, row))
     return index

@@ -46,9 +46,13 @@ encode:
 """
 LABEL = """\
 label:
-  vocabulary: [imagenet1k]     # words for names; also wordnet, coco, or a .txt file
+  vocabulary: [photographs]    # 8,500 words for names; or objects, scenes, imagenet1k, a .txt file and others
 """
-LABEL_CAPTIONS = "  captions: {}            # the metadata column with captions, which tell clusters apart\n"
+LABEL_WITH_CAPTIONS = """\
+label:
+  vocabulary: [photographs, captions]   # 8,500 words for names, and phrases of the captions
+  captions: {}          # the metadata column with captions
+"""
 LABEL_OF_VECTORS = """\
 # Names need words with text vectors of the same model: a folder with names.txt and embeddings.npy.
 # label:
@@ -179,8 +183,8 @@ def _first(names: Iterable[str], candidates: Iterable[str]) -> str | None:
 
 def render(name: str, inputs: Inputs) -> str:
     """The YAML file."""
-    captions = LABEL_CAPTIONS.format(json.dumps(inputs.captions)) if inputs.captions else ""
-    encode, label = (ENCODE, LABEL + captions) if "images" in inputs.section else ("", LABEL_OF_VECTORS)
+    label = LABEL_WITH_CAPTIONS.format(json.dumps(inputs.captions)) if inputs.captions else LABEL
+    encode, label = (ENCODE, label) if "images" in inputs.section else ("", LABEL_OF_VECTORS)
     return CONFIG.format(
         name="".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "images",
         sentence=" ".join(inputs.sentence.split()),

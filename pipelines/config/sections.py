@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field
 
 from cpp.files import credentials
 from cpp.files.tables import EMBEDDING
+from cpp.naming.word_lists import PHOTOGRAPHS
 from cpp.rate_reduction import recipes
 from cpp.sources.samples import RESERVED
 
@@ -162,15 +163,17 @@ class Namer(Section):
 
 
 class Label(Section):
-    vocabulary: list[str] = Field(
-        min_length=1,
-        description="folders with names.txt and embeddings.npy; with `encode` also .txt files of words, imagenet1k, "
-        "wordnet, coco, and captions: the phrases of the data set's own captions",
-    )
-    exclude: list[str] = Field([], description="words, or .txt files of words, to remove with their synonyms")
     captions: MetadataColumn | None = Field(
         None, description="metadata column with captions, a text or a list of texts"
     )
+    vocabulary: list[str] = Field(
+        default_factory=lambda before: [PHOTOGRAPHS, CAPTIONS] if before.get("captions") else [PHOTOGRAPHS],
+        min_length=1,
+        description="folders with names.txt and embeddings.npy; with `encode` also .txt files of words, photographs, "
+        "its parts objects, people, scenes, actions, materials and styles, imagenet1k, wordnet, coco, and captions: "
+        "phrases of the data set's own captions; by default photographs and, with `captions` set, captions",
+    )
+    exclude: list[str] = Field([], description="words, or .txt files of words, to remove with their synonyms")
     templates: str | list[str] = Field(
         "openai_imagenet", description="an open_clip set of prompts, or texts with {}, for words without vectors"
     )

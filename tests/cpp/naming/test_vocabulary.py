@@ -19,6 +19,15 @@ def test_spellings_that_differ_in_case_spacing_number_or_hyphens_are_one_entry()
     torch.testing.assert_close(vocabulary.vectors, expected)
 
 
+def test_a_gerund_is_no_form_of_its_verb() -> None:
+    assert axes("paint", "painting", "paints", "gardening", "garden").words == (
+        "paint",
+        "painting",
+        "gardening",
+        "garden",
+    )
+
+
 def test_common_words_of_one_synset_are_one_entry() -> None:
     assert axes("laptop", "cat", "laptop computer").words == ("laptop", "cat")
     assert axes("blimp", "sausage").words == ("blimp", "sausage")

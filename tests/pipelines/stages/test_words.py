@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from numpy.typing import NDArray
 
 from cpp.encoding import encoder
 from cpp.files.tables import matrix
-from cpp.naming import caption_phrases, wordnet
+from cpp.naming import caption_phrases, word_lists, wordnet
 from cpp.naming.vocabulary import Vocabulary
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
@@ -95,6 +96,25 @@ def test_captions_are_mined_vote_and_are_a_vocabulary(pictures: Dataset, said: S
     assert counts.sum() == 160
     everything = pd.read_parquet(pictures.root / "phrases").groupby("phrase")["images"].sum()
     assert everything[["red balloon", "balloon", "red"]].tolist() == [40, 40, 40]
+
+
+def test_by_default_the_words_are_for_photographs_and_from_captions(
+    pictures: Dataset, encoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(word_lists, "PARTS", {"photographs": ("scenes", "actions")})  # fewer, for speed
+    caption(pictures, [f"{text} of zorblax" for text in SAID])
+    config = yaml.safe_load(pictures.config.read_text())
+    del config["label"]["vocabulary"]
+    pictures.config.write_text(yaml.safe_dump(config))
+    assert run(pictures, "label.captions=said", names=["words"]).ok
+    words = words_of(pictures.root)
+    assert {"coral reef", "playing football", "red balloon", "zorblax"} <= {*words}
+    assert sorted(encoded) == sorted(words)
+    encoded.clear()
+    assert run(pictures, names=["words"]).ok
+    assert encoded == []  # all are in the cache
+    assert "coral reef" in words_of(pictures.root)
+    assert "zorblax" not in words_of(pictures.root)
 
 
 def test_captions_tell_clusters_apart_without_a_text_tower(dataset: Dataset) -> None:
@@ -195,7 +215,7 @@ def test_vocabularies_that_cannot_be_had_are_named(pictures: Dataset, override: 
         plan(load(pictures.config, [override]))
 
 
-@pytest.mark.parametrize("word", ["wordnet", "coco", "imagenet1k", "captions"])
+@pytest.mark.parametrize("word", ["photographs", "scenes", "wordnet", "coco", "imagenet1k", "captions"])
 def test_words_without_vectors_need_a_text_tower(dataset: Dataset, word: str) -> None:
     with pytest.raises(
         ConfigError, match=f"label.vocabulary: {word} is a list of words, which only a run with `encode`"
