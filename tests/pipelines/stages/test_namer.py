@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,6 +175,25 @@ def test_answers_survive_a_failure_in_the_middle(dataset: Dataset, monkeypatch: 
         assert run(dataset, server).ok
         assert len(server.requests) == 2
     assert not set(answered) & set(map(question, server.requests))
+
+
+def test_answers_survive_an_interruption(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.stages.namer.AT_ONCE", 1)
+    main = threading.get_ident()
+
+    def interrupt(body: dict[str, Any]) -> Answer:
+        if len(server.requests) == 3:
+            signal.pthread_kill(main, signal.SIGINT)
+        return same_word(body)
+
+    with ChatServer(interrupt) as server:
+        with pytest.raises(KeyboardInterrupt):
+            run(dataset, server)
+        assert len(server.requests) == 3
+        server.requests.clear()
+        server.answer = same_word
+        assert run(dataset, server).ok
+        assert len(server.requests) == 1
 
 
 def test_without_the_namer_a_failed_run_goes_on_with_the_words(dataset: Dataset) -> None:
