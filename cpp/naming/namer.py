@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cpp.naming.vocabulary import Vocabulary, clean, same_meaning
-from cpp.naming.votes import IMAGE_MEAN
+from cpp.naming.votes import IMAGE_MEAN, ClusterSums
 
 WORDS, NEAREST = 10, 3  # words of the vocabulary, and similar clusters, in a prompt
 SCHEMA = {
@@ -112,43 +112,30 @@ def parse(answer: str | None) -> str | None:
     return clean(name or "").strip(" .\"'") or None
 
 
-class ClusterMeans(NamedTuple):
-    """The number of images of each cluster, int64 `[k]`, and the sums of their unit vectors, float64 `[k, d]`."""
-
-    count_k: NDArray[np.int64]
-    sum_kd: NDArray[np.float64]
-
-    @property
-    def mean_kd(self) -> NDArray[np.float64]:
-        return np.asarray(self.sum_kd / self.count_k.clip(1)[:, None])
-
-    @property
-    def overall_d(self) -> NDArray[np.float64]:
-        return np.asarray(self.sum_kd.sum(0) / max(int(self.count_k.sum()), 1))
-
-    @property
-    def centred_kd(self) -> NDArray[np.float64]:
-        """The centred mean members, whose product with the centred vector of a word is how well the word fits."""
-        return self.mean_kd - IMAGE_MEAN * self.overall_d
-
-    def nearest(self, n: int) -> list[NDArray[np.intp]]:
-        """The `n` clusters most similar to each, the nearest first: the cosine of their means about that of all."""
-        centred = self.mean_kd - self.overall_d
-        centred /= np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
-        order = []
-        for k, row in enumerate(centred):
-            cosine = np.where(self.count_k > 0, centred @ row, -np.inf)
-            cosine[k] = -np.inf
-            best = np.argsort(-cosine, kind="stable")[:n]
-            order.append(best[np.isfinite(cosine[best])])
-        return order
+def mean_members(sums: ClusterSums, share: float) -> NDArray[np.float64]:
+    """The mean members of clusters minus this share of the mean of all images, `[k, d]`."""
+    overall_d = sums.sum_kd.sum(0) / max(int(sums.count_k.sum()), 1)
+    return np.asarray(sums.sum_kd / sums.count_k.clip(1)[:, None] - share * overall_d)
 
 
-def best_words(means: ClusterMeans, vocabulary: Vocabulary, n: int) -> Iterator[tuple[NDArray[np.intp], float]]:
+def nearest(sums: ClusterSums, n: int) -> list[NDArray[np.intp]]:
+    """The `n` clusters most similar to each, the nearest first: the cosine of their means about that of all images."""
+    centred = mean_members(sums, 1.0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True).clip(1e-12)
+    order = []
+    for k, row in enumerate(centred):
+        cosine = np.where(sums.count_k > 0, centred @ row, -np.inf)
+        cosine[k] = -np.inf
+        best = np.argsort(-cosine, kind="stable")[:n]
+        order.append(best[np.isfinite(cosine[best])])
+    return order
+
+
+def best_words(sums: ClusterSums, vocabulary: Vocabulary, n: int) -> Iterator[tuple[NDArray[np.intp], float]]:
     """For each cluster the numbers of its `n` best words, the best first, and how well the best fits."""
     text = vocabulary.centred.numpy().astype(np.float64)
-    rows = means.centred_kd
-    for block in np.array_split(rows, max(1, len(rows) * len(text) // _BLOCK)):
+    members = mean_members(sums, IMAGE_MEAN)
+    for block in np.array_split(members, max(1, len(members) * len(text) // _BLOCK)):
         for fit in block @ text.T:
             order = np.argsort(-fit, kind="stable")[:n]
             yield order, float(fit[order[0]])
@@ -166,31 +153,29 @@ class Verdict(NamedTuple):
 
 def check(
     names: Mapping[int, str],
-    vectors: Mapping[str, NDArray[np.floating]],
-    means: ClusterMeans,
+    centred: Mapping[str, Tensor],
+    sums: ClusterSums,
     vocabulary: Vocabulary,
     exclude: Iterable[str],
 ) -> dict[int, Verdict]:
-    """Verdicts on the proposed names of clusters. `vectors` has the unit text vectors of those that could be encoded.
+    """Verdicts on the proposed names of clusters. `centred` has the centred text vectors of names that are no words.
 
     A name that is a word of the vocabulary, or its synonym, is accepted if that word is the best one.
     """
-    excluded, centred_kd, verdicts = same_meaning(exclude), means.centred_kd, dict[int, Verdict]()
-    for k, (order, rival_fit) in enumerate(best_words(means, vocabulary, 1)):
+    excluded, members, verdicts = same_meaning(exclude), mean_members(sums, IMAGE_MEAN), dict[int, Verdict]()
+    for k, (order, rival_fit) in enumerate(best_words(sums, vocabulary, 1)):
         if k not in names:
             continue
         name, best = names[k], int(order[0])
-        rival = vocabulary.words[best]
-        word = vocabulary.find(name)
-        vector = vocabulary.vectors[word].numpy() if word is not None else vectors.get(name)
+        rival, word = vocabulary.words[best], vocabulary.find(name)
+        vector = centred.get(name) if word is None else vocabulary.centred[word]
         if excluded(name):
             verdicts[k] = Verdict(False, "label.exclude removes this word", None, rival, rival_fit)
         elif vector is None:
             reason = "this run has no text tower, so CLIP can check words of the vocabulary only"
             verdicts[k] = Verdict(False, reason, None, rival, rival_fit)
         else:
-            centred = vocabulary.centre(torch.from_numpy(np.asarray(vector, np.float32)[None]))[0].numpy()
-            fit = float(centred_kd[k] @ centred.astype(np.float64))
+            fit = float(members[k] @ vector.numpy().astype(np.float64))
             verdicts[k] = _compare(fit, rival, rival_fit, is_best=word == best)
     return verdicts
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from PIL import Image
 
 from cpp.clustering import choose_k
@@ -24,6 +25,7 @@ from cpp.files.tables import Counts
 from cpp.naming import caption_phrases, namer, reply_cache
 from cpp.naming.chat import KEPT, SHOWN, Chat, ChatError, Reply
 from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import ClusterSums
 from cpp.report import thumbnails
 from cpp.store.results import Product
 from pipelines.config import sections
@@ -48,24 +50,22 @@ class ClusterMeans(Stage):
         X = tables.matrix(tables.read(files["features"], columns=[self.embedding])[self.embedding])
         cluster = tables.read(files["assignments"], columns=["cluster"])["cluster"].to_numpy()
         present, index = np.unique(cluster, return_inverse=True)
-        total = np.zeros((len(present), X.shape[1]))
-        np.add.at(total, index, X)
-        sums = pa.FixedSizeListArray.from_arrays(pa.array(total.astype(np.float32).ravel()), X.shape[1])
-        count, counts = np.bincount(index, minlength=len(present)), Counts(len(X), len(cluster))
-        tables.write(pa.table({"cluster": present, "count": count, "sum": sums}), out["cluster_means"], counts)
+        sums = ClusterSums.zeros(len(present), X.shape[1])
+        sums.add_(index, ClusterSums(np.ones(len(X), np.int64), X.astype(np.float64)))
+        sum_kd = pa.FixedSizeListArray.from_arrays(pa.array(sums.sum_kd.astype(np.float32).ravel()), X.shape[1])
+        counts = Counts(len(X), len(cluster))
+        tables.write(pa.table({"cluster": present, "count": sums.count_k, "sum": sum_kd}), out["cluster_means"], counts)
         return counts
 
 
-def _read_means(context: Context, n_clusters: int, vocabulary: Vocabulary) -> namer.ClusterMeans:
-    dim = vocabulary.vectors.shape[1]
-    means = namer.ClusterMeans(np.zeros(n_clusters, np.int64), np.zeros((n_clusters, dim)))
+def _read_sums(context: Context, n_clusters: int, vocabulary: Vocabulary) -> ClusterSums:
+    sums = ClusterSums.zeros(n_clusters, vocabulary.vectors.shape[1])
     for path in context.files("cluster_means"):
         part = tables.read(path)
-        sums = tables.matrix(part["sum"])
-        vocabulary.check_dimension(sums.shape[1])
-        means.count_k[part["cluster"].to_numpy()] += part["count"].to_numpy()
-        means.sum_kd[part["cluster"].to_numpy()] += sums
-    return means
+        sum_kd = tables.matrix(part["sum"])
+        vocabulary.check_dimension(sum_kd.shape[1])
+        sums.add_(part["cluster"].to_numpy(), ClusterSums(part["count"].to_numpy(), sum_kd.astype(np.float64)))
+    return sums
 
 
 class _Question(NamedTuple):
@@ -156,20 +156,20 @@ class Ask(Stage):
 def _questions(context: Context, n_pictures: int, budget: int | None) -> list[_Question]:
     """The questions for the clusters of the main layer, the largest first; pictures for those within the budget."""
     tree, vocabulary = artifacts.read_tree(context), artifacts.read_vocabulary(context)
-    means = _read_means(context, tree.main, vocabulary)
-    best = [order for order, _ in namer.best_words(means, vocabulary, namer.WORDS)]
+    sums = _read_sums(context, tree.main, vocabulary)
+    best = [order for order, _ in namer.best_words(sums, vocabulary, namer.WORDS)]
     captions: list[list[tuple[str, float]]] = [[]] * tree.main
     if "captions" in context.whole:
         phrases, counts = artifacts.read_captions(context, tree.finest)
         into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         captions = caption_phrases.distinctive(caption_phrases.merge(counts, into), phrases, CAPTION_WORDS)
-    order = np.argsort(-means.count_k, kind="stable")[: np.count_nonzero(means.count_k)].tolist()
-    pictures, nearest = _pictures(context, n_pictures, set(order[:budget])), means.nearest(namer.NEAREST)
+    order = np.argsort(-sums.count_k, kind="stable")[: np.count_nonzero(sums.count_k)].tolist()
+    pictures, nearest = _pictures(context, n_pictures, set(order[:budget])), namer.nearest(sums, namer.NEAREST)
     questions = []
     for k in order:
         words, shown = [vocabulary.words[w] for w in best[k]], pictures.get(k, {})
         evidence = namer.Evidence(
-            size=int(means.count_k[k]),
+            size=int(sums.count_k[k]),
             words=words,
             captions=[word for word, _ in captions[k]],
             nearest=list(dict.fromkeys(vocabulary.words[best[other][0]] for other in nearest[k])),
@@ -218,9 +218,10 @@ class Check(Stage):
         words = pa.table({"word": pa.array([], pa.string()), "embedding": tables.matrix_column(np.empty((0, dim)))})
         if new and self.encoder:
             words = self.encoder.word_table(new, self.templates, context.device, context)
-        vectors = dict(zip(words["word"].to_pylist(), tables.matrix(words["embedding"]), strict=True))
-        means, exclude = _read_means(context, tree.main, vocabulary), context.whole.get("exclude", [])
-        verdicts = namer.check(names, vectors, means, vocabulary, exclude)
+        centred = vocabulary.centre(torch.from_numpy(tables.matrix(words["embedding"]).astype(np.float32)))
+        vectors = dict(zip(words["word"].to_pylist(), centred, strict=True))
+        sums, exclude = _read_sums(context, tree.main, vocabulary), context.whole.get("exclude", [])
+        verdicts = namer.check(names, vectors, sums, vocabulary, exclude)
         rows = [_verdict(row, names.get(row["cluster"]), verdicts.get(row["cluster"])) for row in asked]
         accepted = pa.array([row["name"] for row in rows if row["accepted"]], pa.string())
         tables.write(pa.Table.from_pylist(rows, namer.VERDICTS), out["namer"])

@@ -20,6 +20,7 @@ import pandas as pd
 from cpp.evaluation.accepted_names import read_accepted
 from cpp.naming import namer, wordnet
 from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import IMAGE_MEAN, ClusterSums
 from cpp.sources.vectors import read_words
 
 DRAWS, RANDOM = 20, 5
@@ -37,17 +38,18 @@ def main() -> None:
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     tables = [pd.read_parquet(path, columns=["class"]) for path in sorted((folder / "metadata").glob("*.parquet"))]
     classes, label = np.unique(pd.concat(tables)["class"].astype(str), return_inverse=True)
-    means = namer.ClusterMeans(np.bincount(label), np.stack([X[label == k].sum(0) for k in range(len(classes))]))
+    sums = ClusterSums(np.bincount(label), np.stack([X[label == k].sum(0) for k in range(len(classes))]))
     lists = read_accepted(str(data.parent / "caltech101-accepted-names.json"))
     right = [{number[name] for name in lists[wordnet.normal(kind)] if name in number} for kind in classes]
-    nearest, generator = means.nearest(namer.NEAREST), np.random.default_rng(0)
+    members = namer.mean_members(sums, IMAGE_MEAN)
+    nearest, generator = namer.nearest(sums, namer.NEAREST), np.random.default_rng(0)
     accepted: dict[tuple[str, bool], list[bool]] = defaultdict(list)
     for _ in range(DRAWS):
         is_held = generator.random(len(everything)) < 0.5
         kept = np.flatnonzero(~is_held)
         vocabulary = Vocabulary(tuple(everything.words[w] for w in kept), everything.vectors[kept])
-        text = namer.centred_words(everything.vectors.numpy(), vocabulary)
-        for k, (order, fit) in enumerate(namer.best_words(means, vocabulary, 1)):
+        text = vocabulary.centre(everything.vectors).numpy()
+        for k, (order, fit) in enumerate(namer.best_words(sums, vocabulary, 1)):
             proposals = {
                 "right": right[k],
                 "similar": set().union(*(right[other] for other in nearest[k])) - right[k],
@@ -55,7 +57,7 @@ def main() -> None:
             }
             is_right = int(kept[order[0]]) in right[k]
             for kind, numbers in proposals.items():
-                values = [bool(means.centred_kd[k] @ text[w] > fit) for w in numbers if is_held[w]]
+                values = [bool(members[k] @ text[w] > fit) for w in numbers if is_held[w]]
                 accepted[kind, is_right] += values
     for (kind, is_right), values in sorted(accepted.items()):
         guess = "right" if is_right else "wrong"

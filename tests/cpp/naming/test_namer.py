@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from cpp.naming import namer, reply_cache
 from cpp.naming.chat import Reply
-from cpp.naming.namer import ClusterMeans, Evidence
+from cpp.naming.namer import Evidence
 from cpp.naming.vocabulary import Vocabulary
-from cpp.naming.votes import IMAGE_MEAN
+from cpp.naming.votes import ClusterSums
 
 EVIDENCE = Evidence(1234, ["sports car", "taxi"], ["red", "fast"], ["pickup", "van"])
 
@@ -62,18 +65,17 @@ def test_the_name_in_an_answer(answer: str | None, name: str | None) -> None:
     assert namer.parse(answer) == name
 
 
-def test_means_by_hand() -> None:
-    means = ClusterMeans(np.array([2, 0, 1, 1]), np.array([[2.0, 0], [0, 0], [0, 1], [0.6, 0.8]]))
-    np.testing.assert_allclose(means.mean_kd, [[1, 0], [0, 0], [0, 1], [0.6, 0.8]])
-    np.testing.assert_allclose(means.overall_d, [0.65, 0.45])
-    np.testing.assert_allclose(means.centred_kd[0], [1 - IMAGE_MEAN * 0.65, -IMAGE_MEAN * 0.45])
-    assert [order.tolist() for order in means.nearest(2)][2] == [3, 0]
-    assert all(1 not in order for order in means.nearest(3))  # an empty cluster is like no other
+def test_mean_members_and_nearest_clusters_by_hand() -> None:
+    sums = ClusterSums(np.array([2, 0, 1, 1]), np.array([[2.0, 0], [0, 0], [0, 1], [0.6, 0.8]]))
+    np.testing.assert_allclose(namer.mean_members(sums, 0.0), [[1, 0], [0, 0], [0, 1], [0.6, 0.8]])
+    np.testing.assert_allclose(namer.mean_members(sums, 0.6)[0], [1 - 0.6 * 0.65, -0.6 * 0.45])
+    assert [order.tolist() for order in namer.nearest(sums, 2)][2] == [3, 0]
+    assert all(1 not in order for order in namer.nearest(sums, 3))  # an empty cluster is like no other
 
 
-def means() -> ClusterMeans:
+def sums() -> ClusterSums:
     """Three clusters in the directions of three words."""
-    return ClusterMeans(np.array([1, 1, 1]), np.eye(4)[:3])
+    return ClusterSums(np.array([1, 1, 1]), np.eye(4)[:3])
 
 
 def vocabulary() -> Vocabulary:
@@ -81,22 +83,22 @@ def vocabulary() -> Vocabulary:
     return Vocabulary.of(words, np.eye(4, dtype=np.float32) + 0.2)
 
 
-def word(*direction: float) -> np.ndarray:
-    """The vector of a word whose centred vector has this direction."""
-    return vocabulary().vectors.numpy().mean(0) + 0.5 * np.array(direction)
+def direction(*values: float) -> Tensor:
+    """The centred vector of a word, float32."""
+    return normalize(torch.tensor(values, dtype=torch.float32), dim=0)
 
 
 def test_best_words_by_hand() -> None:
     """The centred mean member of cluster 0 is (0.8, -0.2, -0.2, 0), the centred word (3, -1, -1, -1) / 12^0.5."""
-    best = list(namer.best_words(means(), vocabulary(), 2))
+    best = list(namer.best_words(sums(), vocabulary(), 2))
     assert [int(order[0]) for order, _ in best] == [0, 1, 2]
     assert [int(order[1]) for order, _ in best] == [3, 3, 3]
     assert [value for _, value in best] == pytest.approx([2.8 / 12**0.5] * 3)
 
 
 def test_a_new_word_must_fit_better_than_every_word() -> None:
-    vectors = {"gaming laptop": word(0.8, -0.2, -0.2, 0), "jug": word(1, 1, 0, 0)}
-    verdicts = namer.check({0: "gaming laptop", 1: "jug"}, vectors, means(), vocabulary(), [])
+    vectors = {"gaming laptop": direction(0.8, -0.2, -0.2, 0), "jug": direction(1, 1, 0, 0)}
+    verdicts = namer.check({0: "gaming laptop", 1: "jug"}, vectors, sums(), vocabulary(), [])
     assert set(verdicts) == {0, 1}
     rival = pytest.approx(2.8 / 12**0.5)
     better = "it fits the images better than laptop", pytest.approx(0.72**0.5), "laptop", rival
@@ -106,25 +108,25 @@ def test_a_new_word_must_fit_better_than_every_word() -> None:
 
 def test_the_only_word_of_a_vocabulary_is_not_centred() -> None:
     single = Vocabulary.of(["laptop"], np.eye(4)[:1])
-    assert [value for _, value in namer.best_words(means(), single, 1)] == pytest.approx([0.8, -0.2, -0.2])
+    assert [value for _, value in namer.best_words(sums(), single, 1)] == pytest.approx([0.8, -0.2, -0.2])
 
 
 def test_a_word_of_the_vocabulary_must_be_the_best() -> None:
-    verdicts = namer.check({0: "laptop computers", 1: "cloud"}, {}, means(), vocabulary(), [])
+    verdicts = namer.check({0: "laptop computers", 1: "cloud"}, {}, sums(), vocabulary(), [])
     assert verdicts[0].accepted  # a synonym
     assert not verdicts[1].accepted
     assert verdicts[1].reason == "teapot fits the images better"
 
 
 def test_without_a_text_vector_a_new_word_cannot_be_checked() -> None:
-    verdict = namer.check({0: "gaming laptop"}, {}, means(), vocabulary(), [])[0]
+    verdict = namer.check({0: "gaming laptop"}, {}, sums(), vocabulary(), [])[0]
     assert not verdict.accepted
     assert "no text tower" in verdict.reason
 
 
 def test_an_excluded_word_is_refused() -> None:
     verdicts = namer.check(
-        {0: "Notebooks"}, {"Notebooks": word(0.8, -0.2, -0.2, 0)}, means(), vocabulary(), ["notebook"]
+        {0: "Notebooks"}, {"Notebooks": direction(0.8, -0.2, -0.2, 0)}, sums(), vocabulary(), ["notebook"]
     )
     assert verdicts[0][:2] == (False, "label.exclude removes this word")
 
