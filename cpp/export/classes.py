@@ -22,12 +22,15 @@ RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])", re.IGNORECASE) 
 class Class(NamedTuple):
     """One class. `name` is None if the cluster has no sure name; `title` is then `cluster-17`.
 
-    `number` is the place of the folder among the sorted folders, as in torchvision's ImageFolder.
+    `status` and `guess` are those of `clusters.parquet`; a general name is a name like any other. `number` is the place
+    of the folder among the sorted folders, as in torchvision's ImageFolder.
     """
 
     number: int
     cluster: int
     name: str | None
+    status: str | None
+    guess: str | None
     title: str
     folder: str
 
@@ -46,10 +49,12 @@ def classes(rows: Sequence[Mapping[str, Any]], only: Collection[int] | None = No
         name, plain = row["name"], f"cluster-{row['cluster']}"
         title = name or plain
         if times[title] > 1 or title.strip().casefold() in NULLS:
-            title = f"{title} ({plain})"
+            title = f"{title} + {plain}"
         title = _unused(title, titles)
-        entries.append((row["cluster"], name, title, _unused(folder(title) or plain, folders)))
-    entries.sort(key=lambda entry: entry[3])
+        entries.append(
+            (row["cluster"], name, row["status"], row["guess"], title, _unused(folder(title) or plain, folders))
+        )
+    entries.sort(key=lambda entry: entry[-1])
     return [Class(number, *entry) for number, entry in enumerate(entries)]
 
 

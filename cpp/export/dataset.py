@@ -32,7 +32,7 @@ from cpp.files.tables import Counts
 from cpp.sources.shards import MAX_BYTES
 from cpp.store.results import Product
 
-VERSION = 1  # increased by every change of the code that changes the files
+VERSION = 2  # increased by every change of the code that changes the files
 LISTS = Product("lists")
 LEFT_OUT = "cpp.left_out"  # in the metadata of a shard's list: the number of images left out, by reason
 IMAGEFOLDER = frozenset({"jpg", "png", "ppm", "bmp", "tif", "webp"})  # what torchvision's ImageFolder reads

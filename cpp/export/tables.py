@@ -38,11 +38,11 @@ def write_csv(path: Path, parts: Sequence[str], columns: Mapping[str, str]) -> N
 
 
 def write_classes(path: Path, classes: Sequence[Class]) -> None:
-    """Write the cluster and the name of each number and folder; the name is empty if it is not sure."""
+    """Write the cluster and the answer for each number and folder; the name is empty if it is not sure."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["number", "cluster", "name", "class_name", "folder"])
-        writer.writerows([c.number, c.cluster, c.name, c.title, c.folder] for c in classes)
+        writer.writerow(["number", "cluster", "name", "status", "guess", "class_name", "folder"])
+        writer.writerows([c.number, c.cluster, c.name, c.status, c.guess, c.title, c.folder] for c in classes)
 
 
 def write_fiftyone(path: Path, parts: Sequence[str], classes: Sequence[Class], layer: Layer) -> None:

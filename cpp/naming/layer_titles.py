@@ -28,12 +28,12 @@ def layer_titles(layers: Sequence[Layer]) -> list[list[str]]:
     its own largest part.
     """
     result: list[list[str]] = []
-    parts: dict[int | None, list[str]] = {}  # sure names by cluster, the largest first
+    parts: dict[int | None, list[str | None]] = {}  # by cluster, the largest first
     for layer in reversed(layers):
         names = layer.names or [EMPTY] * len(layer.size)
         below = [list(dict.fromkeys(parts.get(k, ()))) for k in range(len(names))]
         result.append([title(n.name, n.guess, n.status, f"cluster {k}", below[k]) for k, n in enumerate(names)])
         parts = defaultdict(list)
         for k in np.argsort(-layer.size, kind="stable").tolist():
-            parts[layer.parent[k]] += [name for name in (names[k].name, *below[k]) if name][:1]
+            parts[layer.parent[k]].append(next(filter(None, (names[k].name, *below[k])), None))
     return result[::-1]

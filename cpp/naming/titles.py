@@ -11,16 +11,19 @@ from collections.abc import Sequence
 PARTS = 3  # parts of a coarse cluster that its title lists
 
 
-def title(name: str | None, guess: str | None, status: str | None, otherwise: str, parts: Sequence[str] = ()) -> str:
+def title(
+    name: str | None, guess: str | None, status: str | None, otherwise: str, parts: Sequence[str | None] = ()
+) -> str:
     """The title of a cluster with this name, guess and status (`cpp.naming.names.Name`).
 
     It is `leopard` if it is named, `bird · lorikeet?` if only the general word is sure, `lorikeet?` if nothing is. The
-    names of the `parts` of a coarse cluster, the largest first, say more than its guess: `animal · leopard, flamingo`.
-    A cluster without a guess has the title `otherwise`.
+    sure names of the `parts` of a coarse cluster, the largest first, say more than its guess: `animal · cat, owl …`.
+    A part is None if it has no sure name. A cluster without a guess has the title `otherwise`.
     """
     if name and status != "general":
         return name
-    listed = ", ".join(parts[:PARTS]) + (" …" if len(parts) > PARTS else "")
+    sure = [part for part in parts if part][:PARTS]
+    listed = ", ".join(sure) + (" …" if sure and len(parts) > len(sure) else "")
     doubtful = listed or (f"{guess}?" if guess else "")
     return " · ".join(filter(None, (name, doubtful))) or otherwise
 

@@ -29,7 +29,7 @@ def cards(
 ) -> list[dict[str, Any]]:
     """The clusters of one layer in the order of `rows`, each row with further keys.
 
-    `part`, its share of all images; `unsure` and `named`; `sure`, the confidence or else the name's share of
+    `part`, its share of all images; `status`, None without names; `sure`, the confidence or else the name's share of
     the votes, None without names; `evidence` and `classes`, the best words and true classes with their shares;
     `captions`, the words of captions; `nearest_title`; `warnings`; `words`, the text that the search box matches;
     `members`. The arguments `members` and `classes` are by cluster number.
@@ -39,8 +39,8 @@ def cards(
     result = []
     for row in rows:
         k, title, confidence = row["cluster"], titles[row["cluster"]], row.get("confidence")
-        unsure = row.get("status") == "unsure"
-        evidence = _shown((word["word"], word["share"]) for word in row.get("top") or [])
+        top = sorted(row.get("top") or [], key=lambda word: -float(word["share"]))  # the guess may have fewer votes
+        evidence = _shown((word["word"], word["share"]) for word in top)
         captions = [word["word"] for word in (row.get("captions") or [])[:WORDS]]
         of_cluster = _shown(classes.get(k, ()))
         words = dict.fromkeys([title, f"#{k}", *(w for w, _ in evidence), *captions, *(c for c, _ in of_cluster)])
@@ -48,8 +48,7 @@ def cards(
             {
                 **row,
                 "part": row["size"] / total,
-                "unsure": unsure,
-                "named": bool(row.get("name")) and not unsure,
+                "status": row.get("status") if evidence else None,
                 "sure": confidence if confidence is not None else (row.get("share") if evidence else None),
                 "evidence": evidence,
                 "captions": captions,
@@ -78,7 +77,7 @@ def warnings(row: Row) -> list[str]:
         sentences.append(f"{format_percent(undecided)} of its images are almost as close to another cluster.")
     if (overlap := row.get("overlap")) is not None and overlap > ALIKE:
         sentences.append(f"It is nearly the same as cluster {row['nearest']} (cosine {overlap:.2f}).")
-    if row.get("name") and (agree := row.get("agree")) is not None and agree < DISAGREE:
+    if row.get("status") == "named" and (agree := row.get("agree")) is not None and agree < DISAGREE:
         sentences.append(f"The name is the best word for only {format_percent(agree)} of its images.")
     return sentences
 

@@ -33,12 +33,14 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
     kinds = {"typical": 8, "borderline": 4, "odd": 4}
 
     def row(k: int) -> dict[str, Any]:
-        word = "guess" if k % 7 == 3 else text
+        status = {3: "unsure", 5: "general"}.get(k % 7, "named")
+        word = "guess" if status == "unsure" else text
         return {
             "layer": n, "main": True, "parent": k // 4, "cluster": k, "size": n - k + 5,
-            "title": "guess?" if k % 7 == 3 else f"{text} {k}",
-            "name": None if k % 7 == 3 else f"{text} {k}", "status": "unsure" if k % 7 == 3 else "named",
-            "confidence": (k % 10) / 10, "agree": 0.5, "coding_rate": 10.0,
+            "title": "guess?" if status == "unsure" else f"{text} {k}",
+            "name": None if status == "unsure" else f"{text} {k}", "status": status,
+            "confidence": (k % 10) / 10, "guess": word, "guess_confidence": (k % 10) / 20,
+            "agree": 0.5, "coding_rate": 10.0,
             "nearest": (k + 1) % n, "overlap": 0.95 if k % 5 == 2 else 0.5,
             "top": [{"word": word, "share": 0.5}, {"word": "other", "share": 0.25}], "captions": [{"word": text}],
         }  # fmt: skip

@@ -36,7 +36,7 @@
     words: node.dataset.words,
     size: Number(node.dataset.size),
     sure: Number(node.dataset.sure),
-    unsure: "unsure" in node.dataset,
+    status: node.dataset.status,
     wary: "wary" in node.dataset,
   }));
   const byId = new Map(cards.map((card) => [card.id, card]));
@@ -52,14 +52,14 @@
     asked.words.every((word) => card.words.includes(word)) &&
     card.size >= asked.least &&
     (asked.most >= 100 || 100 * card.sure <= asked.most) &&
-    (!asked.unsure || card.unsure) &&
+    (!asked.status || card.status === asked.status) &&
     (!asked.wary || card.wary);
   const update = () => {
     const asked = {
       words: $("search").value.toLowerCase().split(/\s+/).filter(Boolean),
       least: Number($("least").value),
       most: $("most").value === "" ? 100 : Number($("most").value),
-      unsure: Boolean($("unsure")?.checked),
+      status: $("status")?.value,
       wary: Boolean($("wary")?.checked),
     };
     shown = cards.filter(fits(asked)).sort(orders[$("sort").value]);

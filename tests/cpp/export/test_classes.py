@@ -15,7 +15,10 @@ HOSTILE = [
 
 
 def rows(*names: str | None, size: int = 1) -> list[dict[str, object]]:
-    return [{"cluster": k, "name": name, "size": size} for k, name in enumerate(names)]
+    return [
+        {"cluster": k, "name": name, "size": size, "status": "general", "guess": "lorikeet"}
+        for k, name in enumerate(names)
+    ]
 
 
 def test_every_name_is_one_folder_below_and_each_its_own(tmp_path: Path) -> None:
@@ -47,6 +50,11 @@ def test_numbers_are_the_order_of_the_folders() -> None:
     assert [c.cluster for c in found] == [3, 1, 0, 2]
 
 
+def test_a_general_name_is_a_name_with_its_guess_beside_it() -> None:
+    (bird,) = classes(rows("bird 2"))
+    assert bird == (0, 0, "bird 2", "general", "lorikeet", "bird 2", "bird 2")
+
+
 def test_a_cluster_that_is_not_sure_is_a_class_by_its_number_and_has_no_name() -> None:
     found = classes(rows(None, "cluster-0"))
     assert {c.cluster: (c.name, c.title) for c in found} == {0: (None, "cluster-0"), 1: ("cluster-0", "cluster-0 2")}
@@ -54,12 +62,12 @@ def test_a_cluster_that_is_not_sure_is_a_class_by_its_number_and_has_no_name() -
 
 @pytest.mark.parametrize("name", ["null", "NA", "nan", "None", "n/a"])
 def test_no_title_reads_as_a_missing_value(name: str) -> None:
-    assert classes(rows(name))[0][2:4] == (name, f"{name} (cluster-0)")
+    assert classes(rows(name))[0].title == f"{name} + cluster-0"
 
 
 def test_names_that_repeat_are_told_apart() -> None:
     assert {c.cluster: c.title for c in classes(rows("cat", "dog", "cat"))} == {
-        0: "cat (cluster-0)", 1: "dog", 2: "cat (cluster-2)",
+        0: "cat + cluster-0", 1: "dog", 2: "cat + cluster-2",
     }  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def exported(
 ) -> list[dict[str, object]]:
     """Export all shards; the rows that ought to be there, from the inputs alone, with the bytes of their images."""
     wanted = Filter(**filters)  # type: ignore[arg-type]
-    rows = [{"cluster": k, "name": name, "size": 4} for k, name in enumerate(NAMES)]
+    rows = [{"cluster": k, "name": name, "size": 4, "status": None, "guess": None} for k, name in enumerate(NAMES)]
     whole = Export(Format(format), LAYER, tuple(classes(rows, wanted.clusters)), wanted)
     target = whole.target(str(to))
     lists = []

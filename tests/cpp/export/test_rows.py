@@ -15,7 +15,12 @@ from tests.support.tars import write_tar
 
 MAIN = Layer("cluster", ("cluster", "cluster_2"), main=True)
 COARSE = Layer("cluster_2", ("cluster", "cluster_2"), main=False)
-NAMES = classes([{"cluster": 0, "name": "cat", "size": 2}, {"cluster": 1, "name": None, "size": 1}])
+NAMES = classes(
+    [
+        {"cluster": 0, "name": "cat", "size": 2, "status": "named", "guess": "cat"},
+        {"cluster": 1, "name": None, "size": 1, "status": "unsure", "guess": "dog"},
+    ]
+)
 
 
 def shard(folder: Path, keys: list[str], labels: bool = True, **more: list[object]) -> Shard:

@@ -59,17 +59,24 @@ def test_a_float_is_never_written_as_a_whole_number(tmp_path: Path) -> None:
 
 
 def test_classes_lead_back(tmp_path: Path) -> None:
-    found = [Class(0, 3, 'a,"b"/c', 'a,"b"/c', "a,_b__c"), Class(1, 7, None, "cluster-7", "cluster-7")]
+    found = [
+        Class(0, 3, 'a,"b"/c', "general", "b", 'a,"b"/c', "a,_b__c"),
+        Class(1, 7, None, "unsure", "cat", "cluster-7", "cluster-7"),
+    ]
     write_classes(tmp_path / "c", found)
     rows = list(csv.DictReader(io.StringIO((tmp_path / "c").read_text())))
-    assert [(int(r["number"]), int(r["cluster"]), r["name"] or None, r["class_name"], r["folder"]) for r in rows] == [
-        tuple(c) for c in found
+    assert list(rows[0]) == ["number", "cluster", "name", "status", "guess", "class_name", "folder"]
+    assert [tuple(row.values()) for row in rows] == [
+        tuple(str(value or "") if value != 0 else "0" for value in c) for c in found
     ]
 
 
 def test_fiftyone_labels_are_as_its_documentation_has_them(tmp_path: Path) -> None:
     """https://docs.voxel51.com, FiftyOneImageClassificationDataset: the uuid is the path below data/, no extension."""
-    found = [Class(0, 0, "cat", "cat", "cat"), Class(1, 1, None, "cluster-7", "cluster-7")]
+    found = [
+        Class(0, 0, "cat", "named", "cat", "cat", "cat"),
+        Class(1, 1, None, "unsure", "dog", "cluster-7", "cluster-7"),
+    ]
     write_fiftyone(tmp_path / "l", [part(tmp_path / "1", 3, [0.5, None, 1.0])], found, LAYER)
     said = json.loads((tmp_path / "l").read_text())
     assert said["classes"] == ["cat", "cluster-7"]

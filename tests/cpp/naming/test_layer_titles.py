@@ -34,20 +34,20 @@ FINE = Layer(
 def test_a_cluster_without_a_sure_name_is_called_by_its_largest_sure_parts() -> None:
     coarse = Layer(np.array([25, 9, 2]), [None] * 3, [guessed("lycaenid"), guessed("vase"), guessed("hawk")])
     first, second = layer_titles([coarse, FINE])
-    assert first == ["leopard, flamingo, bonsai …", "cup", "hawk?"]
+    assert first == ["leopard, flamingo, bonsai …", "cup …", "hawk?"]
     assert second == ["bonsai", "leopard", "flamingo", "anchor", "mug?", "cup", "owl?"]
 
 
 def test_a_sure_name_stays_and_a_general_one_is_followed_by_parts() -> None:
     general = replace(EMPTY, guess="cat", name="animal", status="general")
     coarse = Layer(np.array([25, 9, 2]), [None] * 3, [named("cat"), general, general])
-    assert layer_titles([coarse, FINE])[0] == ["cat", "animal · cup", "animal · cat?"]
+    assert layer_titles([coarse, FINE])[0] == ["cat", "animal · cup …", "animal · cat?"]
 
 
 def test_a_part_without_a_name_stands_under_its_own_largest_part() -> None:
     middle = Layer(np.array([25, 9, 2]), [0, 0, 0], [guessed("x"), named("dishes"), guessed("y")])
     top = Layer(np.array([36]), [None], [guessed("z")])
-    assert layer_titles([top, middle, FINE])[0] == ["leopard, dishes"]
+    assert layer_titles([top, middle, FINE])[0] == ["leopard, dishes …"]
 
 
 def test_parts_of_one_name_are_listed_once() -> None:

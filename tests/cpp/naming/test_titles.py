@@ -29,6 +29,8 @@ def test_parts_say_more_than_a_guess_and_less_than_a_name() -> None:
     parts = ["leopard", "flamingo", "bonsai"]
     assert title(None, "lycaenid", "unsure", "cluster 7", parts) == "leopard, flamingo, bonsai"
     assert title(None, "lycaenid", "unsure", "cluster 7", [*parts, "anchor"]) == "leopard, flamingo, bonsai …"
+    assert title(None, "lycaenid", "unsure", "cluster 7", [None, "bonsai"]) == "bonsai …"
+    assert title(None, "lycaenid", "unsure", "cluster 7", [None]) == "lycaenid?"
     assert title("animal", "lycaenid", "general", "cluster 7", parts[:2]) == "animal · leopard, flamingo"
     assert title("cat", "cat", "named", "cluster 7", parts) == "cat"
 

@@ -20,12 +20,12 @@ FULL = {
 
 def test_a_row_of_two_numbers_is_a_card() -> None:
     (card,) = cards([BARE], {}, {})
-    assert (card["title"], card["size"], card["part"], card["sure"], card["unsure"]) == (
+    assert (card["title"], card["size"], card["part"], card["sure"], card["status"]) == (
         "cluster 0",
         40,
         1.0,
         None,
-        False,
+        None,
     )
     assert (card["evidence"], card["captions"], card["warnings"], card["nearest_title"]) == ([], [], [], None)
     assert "#0" in card["words"]
@@ -35,14 +35,20 @@ def test_a_row_with_everything() -> None:
     other = {**BARE, "cluster": 1, "size": 60, "title": "cat?", "name": None, "status": "unsure", "top": FULL["top"],
              "confidence": 0.2, "share": 0.5, "agree": None}  # fmt: skip
     named, unsure = cards([FULL, other], {}, {0: [("tabby", 1.0)]})
-    assert (named["title"], named["named"], named["sure"], named["part"]) == ("cat + tabby", True, 0.93, 0.4)
+    assert (named["title"], named["status"], named["sure"], named["part"]) == ("cat + tabby", "named", 0.93, 0.4)
     assert named["evidence"] == [("cat", 0.5), ("dog", 0.2)]  # a word of half a percent is not worth a line
     assert named["captions"] == ["whiskers"]
     assert named["nearest_title"] == "cat?"
     assert named["classes"] == [("tabby", 1.0)]
     assert {"whiskers", "dog", "tabby", "#0"} <= set(named["words"].split())
     assert {**named, "captions": FULL["captions"]}.items() >= FULL.items()
-    assert (unsure["title"], unsure["unsure"], unsure["named"], unsure["sure"]) == ("cat?", True, False, 0.2)
+    assert (unsure["title"], unsure["status"], unsure["sure"]) == ("cat?", "unsure", 0.2)
+
+
+def test_words_are_in_the_order_of_their_shares() -> None:
+    top = [{"word": "cat", "share": 0.25}, {"word": "dog", "share": 0.34}, {"word": "cow", "share": 0.3}]
+    (card,) = cards([{**FULL, "top": top}], {}, {})
+    assert card["evidence"] == [("dog", 0.34), ("cow", 0.3), ("cat", 0.25)]
 
 
 def test_without_a_confidence_the_share_of_the_votes_says_how_sure() -> None:
@@ -59,7 +65,8 @@ def test_without_a_confidence_the_share_of_the_votes_says_how_sure() -> None:
         ({"small_margin": 0.25}, ["25\u202f% of its images are almost as close to another cluster."]),
         ({"overlap": 0.95}, ["It is nearly the same as cluster 1 (cosine 0.95)."]),
         ({"agree": 0.2}, ["The name is the best word for only 20\u202f% of its images."]),
-        ({"agree": 0.2, "name": None}, []),
+        ({"agree": 0.2, "name": None, "status": "unsure"}, []),
+        ({"agree": 0.2, "name": "animal", "status": "general"}, []),
     ],
 )
 def test_warnings(change: dict[str, object], said: list[str]) -> None:

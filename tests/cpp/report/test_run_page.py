@@ -74,11 +74,14 @@ def test_search_sort_and_filters(tmp_path: Path) -> None:
         assert shown() == []
         page.click("#reset")
         assert len(shown()) == 40
-        page.check("#unsure")
-        assert shown() == [k for k in range(40) if k % 7 == 3]
+        for status, rest in (("general", 5), ("unsure", 3)):
+            page.select_option("#status", status)
+            assert shown() == [k for k in range(40) if k % 7 == rest]
         page.check("#wary")
         assert shown() == [k for k in range(40) if k % 7 == 3 and k % 5 == 2]
-        page.uncheck("#unsure")
+        page.select_option("#status", "named")
+        assert shown() == [k for k in range(40) if k % 7 not in (3, 5) and k % 5 == 2]
+        page.select_option("#status", "")
         page.uncheck("#wary")
         page.fill("#least", "40")
         assert shown() == list(range(6))
@@ -279,10 +282,18 @@ def test_where_there_is_little_room_every_cluster_keeps_its_first_pictures() -> 
 def test_a_card_has_the_numbers_that_its_row_has() -> None:
     html = render(made(1))
     assert re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html) == [
-        ("confidence of the name", "0\u202f%"),
-        ("members that agree with it", "50\u202f%"),
+        ("confidence", "0\u202f%"),
+        ("members that agree with the guess", "50\u202f%"),
         ("coding rate", "10.0 nats"),
     ]
+
+
+def test_a_card_says_what_is_sure_and_what_is_guessed() -> None:
+    html = render(made(7))
+    assert html.count('no sure name; best guess: <span dir="auto">guess</span> (15\u202f%)') == 1
+    assert html.count('general name; best guess: <span dir="auto">thing</span> (25\u202f%)') == 1
+    assert "5 of 7 clusters have a name, 1 a general one, 1 none." in " ".join(html.split())
+    assert "measured with CLIP ViT-B/32" in html
 
 
 def test_the_page_allows_its_own_script_and_nothing_else() -> None:

@@ -30,7 +30,7 @@ def test_a_run_in_one_paragraph() -> None:
     assert summary() == (
         "The run read 1,375 images: 30 were clustered and 1,345 rejected. "
         "The configuration asks for 4 clusters; the coding length alone would choose between 2 and 1,005. "
-        "1 of 4 clusters has no sure name. "
+        "3 of 4 clusters have a name, 1 none. "
         "The encoder is ViT-L-14 with weights openai (SHA-256 0123456789ab…). "
         "The steps took 2 min of work; the slowest was encode (2 min, 123 images/s). "
         "The sample was partitioned by k-means."
@@ -38,7 +38,7 @@ def test_a_run_in_one_paragraph() -> None:
 
 
 def test_the_paragraph_leaves_out_what_is_unknown() -> None:
-    cards = [{**card, "evidence": []} for card in made(1)["cards"]]
+    cards = [{**card, "evidence": [], "status": None} for card in made(1)["cards"]]
     assert summary(
         cards=cards, rejected=[], k={"sentence": "", "uncertain": [], "was_set": False}, encoders={}, steps=[]
     ) == (
@@ -52,7 +52,12 @@ def test_the_paragraph_leaves_out_what_is_unknown() -> None:
 def test_sure_names_are_counted() -> None:
     cards = made(4)["cards"]
     assert "Every cluster has a name." in summary(cards=cards[:3])
-    assert "2 of 4 clusters have no sure name." in summary(cards=[{**cards[0], "named": False}, *cards[1:]])
+    assert "2 of 4 clusters have a name, 1 a general one, 1 none." in summary(
+        cards=[{**cards[0], "status": "general"}, *cards[1:]]
+    )
+    assert "None of 2 clusters have a name, 2 a general one." in summary(
+        cards=[{**card, "status": "general"} for card in cards[:2]]
+    )
 
 
 def test_the_range_of_k_is_one_number_if_all_replicates_agree() -> None:
