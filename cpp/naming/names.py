@@ -2,7 +2,8 @@
 
 The guess for a cluster is the word with most votes. Its confidence follows from the share of the votes for it and the
 words alike in meaning: those whose centred text vectors have a cosine above `LIKE`. The confidence of a more general
-word follows from the share of the votes for all words below it. A cluster gets one of three answers: its guess, if that
+word follows from the share of the votes for all words below it, and from how well the vocabulary fits the images: the
+mean share of the votes for a guess. A cluster gets one of three answers: its guess, if that
 is sure (`named`); else a general word that is (`general`); else none (`unsure`).
 
 Knows no files. The published vote, for comparison: Chu et al., arXiv 2306.05272, section 3.4.
@@ -27,7 +28,7 @@ from cpp.naming.votes import Votes
 LIKE = 0.5  # cosine of centred text vectors from which two words are alike
 # logistic regressions of right names on the log odds of the share of the votes (tests/bench/names.py)
 GUESS_INTERCEPT, GUESS_SLOPE = -0.32, 1.09
-GENERAL_INTERCEPT, GENERAL_SLOPE = -0.49, 1.20
+GENERAL_INTERCEPT, GENERAL_SLOPE, GENERAL_FIT = 1.34, 0.79, 2.4
 SPECIFIC = 0.65  # a guess that is less sure gives way to a general word that is sure
 MAJORITY = 0.5  # least share of the votes for a general word
 
@@ -84,11 +85,13 @@ def names(
     method: Method = "centred",
     sure: float = 0.5,
     exclude: NDArray[np.bool_] | None = None,
+    fit: float | None = None,
 ) -> list[Name]:
     """The name of every cluster, of `size_k` images each. No two names are equal.
 
     A word is a name if its confidence is at least `sure`. `method` paper takes the word with most votes, and its share
-    as the confidence, and names every cluster. `exclude` `[n_words]` marks words that are not used.
+    as the confidence, and names every cluster. `exclude` `[n_words]` marks words that are not used. `fit` is that of
+    the vocabulary (`vocabulary_fit`), by default to these clusters; coarser layers take that to the main clusters.
     """
     if exclude is not None:
         votes = votes.select(~exclude[votes.word])
@@ -98,11 +101,20 @@ def names(
         _Evidence(votes.select(slice(low, high)), int(size), vocabulary)
         for (low, high), size in zip(pairwise(starts), size_k, strict=True)
     ]
-    results = [_name(cluster, general, top, sure) for cluster in evidence]
+    fit = vocabulary_fit(votes, size_k) if fit is None else fit
+    results = [_name(cluster, general, top, sure, fit) for cluster in evidence]
     # what fits the members better than a general word is only a guess: such names get numbers
     shares = [{} if name.general else cluster.shares for name, cluster in zip(results, evidence, strict=True)]
     unique = unique_names([name.name for name in results], shares, size_k)
     return [replace(name, name=text) for name, text in zip(results, unique, strict=True)]
+
+
+def vocabulary_fit(votes: Votes, size_k: NDArray[np.integer]) -> float:
+    """How well the words fit clusters of `size_k` images: the mean over images of the share of the best word."""
+    best, total = np.zeros(len(size_k)), np.zeros(len(size_k))
+    np.maximum.at(best, votes.cluster, votes.vote)
+    np.add.at(total, votes.cluster, votes.vote)
+    return float(size_k @ (best / total.clip(1e-30)) / max(size_k.sum(), 1))
 
 
 class Agreement:
@@ -166,7 +178,7 @@ class _Evidence:
         )
 
 
-def _name(cluster: _Evidence, general: GeneralWords | None, top: int, sure: float) -> Name:
+def _name(cluster: _Evidence, general: GeneralWords | None, top: int, sure: float, fit: float) -> Name:
     """The answer for one cluster; without general words that of the published vote."""
     if general is None:
         guess = cluster.guess(top, like=1.0)
@@ -176,10 +188,12 @@ def _name(cluster: _Evidence, general: GeneralWords | None, top: int, sure: floa
         return guess
     shares = cluster.share @ general.covers[cluster.word]
     candidates = {
-        general.words[i]: _probability(shares[i], GENERAL_INTERCEPT, GENERAL_SLOPE)
+        general.words[i]: _logistic(
+            GENERAL_INTERCEPT + GENERAL_SLOPE * log_odds(shares[i]) + GENERAL_FIT * log_odds(fit)
+        )
         for i in np.flatnonzero(shares > MAJORITY)
     }
-    confidence = _probability(guess.share, GUESS_INTERCEPT, GUESS_SLOPE)
+    confidence = _logistic(GUESS_INTERCEPT + GUESS_SLOPE * log_odds(guess.share))
     confidence = max(confidence, candidates.pop(guess.guess.casefold(), 0.0))  # the guess may be a general word itself
     guess = replace(guess, guess_confidence=confidence, confidence=confidence)
     if confidence >= max(sure, SPECIFIC):
@@ -191,7 +205,11 @@ def _name(cluster: _Evidence, general: GeneralWords | None, top: int, sure: floa
     return replace(guess, name=guess.guess, status="named") if confidence >= sure else guess
 
 
-def _probability(share: float, intercept: float, slope: float) -> float:
-    """The probability that a word with this share of the votes is right."""
+def log_odds(share: float) -> float:
+    """The log odds of a share, which is kept within 1% and 99%: rare events are beyond what was measured."""
     share = min(max(float(share), 0.01), 0.99)
-    return 1 / (1 + math.exp(-intercept - slope * math.log(share / (1 - share))))
+    return math.log(share / (1 - share))
+
+
+def _logistic(odds: float) -> float:
+    return 1 / (1 + math.exp(-odds))

@@ -120,13 +120,16 @@ class Label(Stage):
         self, tree: artifacts.TreeFile, size: NDArray[np.int64], votes: tuple[Vocabulary, Votes, ClusterSums] | None
     ) -> list[Layer]:
         """The sizes, parents and names of the clusters of every layer, the coarsest first."""
-        layers, coarser = [], None
+        layers, coarser, fit = [], None, None
+        if votes:
+            main = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
+            fit = naming.vocabulary_fit(votes[1].merge(main), np.bincount(main, size, tree.main).astype(np.int64))
         for K, cluster in tree.clusters.items():
             into, names = choose_k.parents(tree.clusters[tree.finest], cluster), None
             if votes:
                 vocabulary, by_word, sums = votes
                 size_k = sums.merge(into, K).count_k
-                names = naming.names(by_word.merge(into), size_k, vocabulary, self.top, self.method, self.sure)
+                names = naming.names(by_word.merge(into), size_k, vocabulary, self.top, self.method, self.sure, fit=fit)
             parent = [None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist()
             layers.append(Layer(np.bincount(into, size, K).astype(np.int64), parent, names))
             coarser = cluster

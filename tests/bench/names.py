@@ -70,6 +70,7 @@ class Answer(NamedTuple):
     name: naming.Name
     guess_right: bool
     general_right: bool
+    fit: float  # of the vocabulary to the clustering
 
 
 def class_names(data: Path, name: str) -> tuple[NDArray[np.str_], Accepted]:
@@ -105,8 +106,9 @@ def answers(case: Case, vocabulary: Vocabulary, method: naming.Method = "centred
     before = {key: getattr(naming, key) for key in constants}
     vars(naming).update(constants)
     sure = 0.0 if constants.get("SPECIFIC") == NEVER else 0.5
-    size = np.bincount(case.cluster)
-    names = naming.names(case.votes.votes, size, vocabulary, method=method, sure=sure, exclude=case.exclude)
+    size, votes = np.bincount(case.cluster), case.votes.votes
+    fit = naming.vocabulary_fit(votes if case.exclude is None else votes.select(~case.exclude[votes.word]), size)
+    names = naming.names(votes, size, vocabulary, method=method, sure=sure, exclude=case.exclude)
     vars(naming).update(before)
     return [
         Answer(
@@ -117,6 +119,7 @@ def answers(case: Case, vocabulary: Vocabulary, method: naming.Method = "centred
             name,
             name.guess is not None and is_right(name.guess, kind or "", case.accepted),
             name.general is not None and is_right(name.general, kind or "", case.accepted, general=True),
+            fit,
         )
         for n, name, kind in zip(size, names, case.truth, strict=True)
     ]
@@ -142,8 +145,9 @@ def constants(evidence: Sequence[Answer]) -> dict[str, float]:
             weight[rows] /= weight[rows].sum()
     guess = regression(log_odds(share)[:, None], np.array([a.guess_right for a in evidence]), weight)
     right = np.array([a.general_right for a in evidence])[with_general]
-    above = regression(log_odds(general)[with_general, None], right, weight[with_general])
-    names = ("GUESS_INTERCEPT", "GUESS_SLOPE", "GENERAL_INTERCEPT", "GENERAL_SLOPE")
+    rows = np.stack([log_odds(general), log_odds(np.array([answer.fit for answer in evidence]))], 1)
+    above = regression(rows[with_general], right, weight[with_general])
+    names = ("GUESS_INTERCEPT", "GUESS_SLOPE", "GENERAL_INTERCEPT", "GENERAL_SLOPE", "GENERAL_FIT")
     return dict(zip(names, [*guess, *above], strict=True))
 
 
@@ -198,7 +202,8 @@ def main() -> None:
     vocabulary = Vocabulary.of([w for words, _ in parts for w in words], np.concatenate([X for _, X in parts]))
     print(f"{heading()}; shares of the images in percent\n")
     every = [case for name in CLUSTERS for case in cases(data, name, vocabulary)]
-    identity = {"GUESS_INTERCEPT": 0.0, "GUESS_SLOPE": 1.0, "GENERAL_INTERCEPT": 0.0, "GENERAL_SLOPE": 1.0}
+    identity = {"GUESS_INTERCEPT": 0.0, "GUESS_SLOPE": 1.0}
+    identity |= {"GENERAL_INTERCEPT": 0.0, "GENERAL_SLOPE": 1.0, "GENERAL_FIT": 0.0}
     evidence = [a for case in every for a in answers(case, vocabulary, **identity, SPECIFIC=NEVER)]
     print("| set | K | words | constants | guess | named | general | right of these | right or silent | wrong | ECE |")
     print("|---" * 11 + "|")

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cpp.naming import names as naming
-from cpp.naming.names import Agreement, names
+from cpp.naming.names import Agreement, names, vocabulary_fit
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import Votes, vote
 
@@ -44,8 +44,12 @@ def voted(X: torch.Tensor, cluster: list[int], vocabulary: Vocabulary) -> tuple[
     return result.votes, np.bincount(cluster)
 
 
-def probability(share: float, intercept: float, slope: float) -> float:
-    return float(1 / (1 + np.exp(-intercept - slope * np.log(share / (1 - share)))))
+def odds(share: float) -> float:
+    return float(np.log(share / (1 - share)))
+
+
+def probability(odds: float) -> float:
+    return float(1 / (1 + np.exp(-odds)))
 
 
 def test_clusters_around_words_are_named_with_high_confidence() -> None:
@@ -60,7 +64,7 @@ def test_a_sure_guess_is_the_name_with_its_evidence_by_hand() -> None:
     assert (named.name, named.status, named.general) == ("robin", "named", None)
     assert named.share == pytest.approx(0.8)
     assert named.confidence == named.guess_confidence
-    assert named.confidence == pytest.approx(probability(0.8, naming.GUESS_INTERCEPT, naming.GUESS_SLOPE))
+    assert named.confidence == pytest.approx(probability(naming.GUESS_INTERCEPT + naming.GUESS_SLOPE * odds(0.8)))
     assert (named.runner_up, named.agree) == ("piano", 0.8)
     assert named.margin == pytest.approx(0.65)
     assert [(word.word, word.share) for word in named.top] == [
@@ -70,10 +74,18 @@ def test_a_sure_guess_is_the_name_with_its_evidence_by_hand() -> None:
 
 def test_several_kinds_of_birds_are_birds() -> None:
     shares = {"robin": 0.3, "ostrich": 0.25, "pelican": 0.2, "flamingo": 0.2, "piano": 0.05}
-    (birds,) = names(*votes(shares), MIXED)
+    (birds,) = names(*votes(shares), MIXED, fit=0.5)
     assert (birds.name, birds.general, birds.status, birds.guess) == ("bird", "bird", "general", "robin")
-    assert birds.confidence == pytest.approx(probability(0.95, naming.GENERAL_INTERCEPT, naming.GENERAL_SLOPE))
+    expected = naming.GENERAL_INTERCEPT + naming.GENERAL_SLOPE * odds(0.95)
+    assert birds.confidence == pytest.approx(probability(expected))
     assert birds.guess_confidence < 0.5 < birds.confidence
+    assert names(*votes(shares), MIXED, fit=0.1)[0].status == "unsure"  # the words fit no cluster of the run
+
+
+def test_the_fit_of_a_vocabulary_is_the_mean_share_of_the_best_word_over_images() -> None:
+    parts, _ = votes({"robin": 0.6, "piano": 0.4}, {"spoon": 1.0})
+    assert vocabulary_fit(parts, np.array([30, 10])) == pytest.approx((30 * 0.6 + 10 * 1.0) / 40)
+    assert vocabulary_fit(parts.select(slice(0, 0)), np.array([30, 10])) == 0
 
 
 def test_the_narrowest_sure_general_word_is_the_answer() -> None:
