@@ -19,7 +19,6 @@ import regex
 
 DEPTH = 19  # edges from the root to the deepest noun
 COMMON = 2  # first lemmas of a synset that count as synonyms; the others are often unusual
-GENERAL = 7  # steps up the hierarchy in which a more general word still describes a picture
 PHYSICAL, PERSON = 1930, 7846  # the synsets "physical entity" and "person"
 _FILE = Path(__file__).parent / "data" / "wordnet-nouns.parquet"
 _NOTE = re.compile(r"\([^)]*\)")
@@ -55,11 +54,6 @@ def senses(word: str) -> tuple[int, ...]:
     index, numbers = _by_spelling(), _columns()["synset"]
     rows = (row for form in _forms(word) for _, row in sorted(index.get(form, ())))
     return tuple(numbers[row].as_py() for row in dict.fromkeys(rows))
-
-
-def meanings(word: str) -> frozenset[int]:
-    """All synsets of a word; see `senses`."""
-    return frozenset(senses(word))
 
 
 @functools.cache
@@ -124,18 +118,6 @@ def ancestors(synset: int) -> dict[int, int]:
 def concrete(synset: int) -> bool:
     """Whether a picture can show a synset: it is a physical entity, or ImageNet has images of it ("street sign")."""
     return PHYSICAL in ancestors(synset) or bool(_value("imagenet", synset))
-
-
-@functools.cache
-def above(word: str) -> tuple[str, ...]:
-    """The words more general than a word's usual senses, in lower case, the nearest first: airliner -> airplane."""
-    steps: dict[str, int] = {}
-    for synset in usual(word):
-        for up, distance in ancestors(synset).items():
-            if 0 < distance <= GENERAL:
-                for lemma in map(spelled, lemmas(up)):
-                    steps[lemma] = min(distance, steps.get(lemma, distance))
-    return tuple(sorted((lemma for lemma in steps if lemma not in _forms(word)), key=lambda lemma: steps[lemma]))
 
 
 def leacock_chodorow(a: str, b: str) -> float:
