@@ -92,8 +92,9 @@ def name_scores(
 def semantic_accuracy(names: Sequence[Name], cluster_n: NDArray[np.integer], classes_n: NDArray[Any]) -> dict[str, Any]:
     """`sacc` and `soft_sacc` in [0, 1] of the guesses for the images' clusters, each against the image's own class.
 
-    Names count as equal in their normal forms. The similarity is divided by its largest value, so that it is 1 for
-    equal names; it is 0 for words that WordNet lacks.
+    Three details are ours, not the paper's: names count as equal in their normal forms, the most similar senses are
+    compared, and the similarity is divided by its largest value, so that it is 1 for equal names. It is 0 for words
+    that WordNet lacks.
 
     Source: Han et al., "What's in a name? Beyond class indices for image recognition", arXiv 2304.02364.
     """
