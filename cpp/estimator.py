@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -19,9 +20,13 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch.nn.functional import normalize
 
 from cpp.clustering.choose_k import build_layers
 from cpp.clustering.partition import BATCH, HALF_STEPS, Method, fine_groups
+from cpp.naming.names import Name, names
+from cpp.naming.vocabulary import Vocabulary
+from cpp.naming.votes import vote
 from cpp.nearest import Nearest
 from cpp.rate_reduction import fit, recipes
 from cpp.rate_reduction.copies import distinct_rows
@@ -125,6 +130,30 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         """The doubly stochastic membership `[n, n]` among the rows, at the temperature `eta`."""
         Pi: NDArray[np.float32] = membership(self._codes(X).C, self.eta, HALF_STEPS)[0].numpy()
         return Pi
+
+    def name(
+        self, words: Sequence[str], word_vectors: Any, X: Any, *, min_confidence: float = 0.5, top: int = 5
+    ) -> list[Name]:
+        """The name of each cluster, by cluster number, from the rows `X` `[n, D]` of images, such as those of `fit`.
+
+        `word_vectors` `[n_words, D]` are the vectors of `words` by the text tower of the model that made the rows. The
+        answer for a cluster is a name, a more general name or a guess (`cpp.naming.names.Name`), as in a run with the
+        settings `label.min_confidence` and `label.top`. A cluster without a row has none. ValueError if words and
+        vectors are not of one number, or the vectors have another dimension than the rows.
+        """
+        check_is_fitted(self)
+        vectors = np.asarray(word_vectors, np.float32)
+        if vectors.shape != (len(words), self.n_features_in_):
+            raise ValueError(
+                f"word_vectors has the shape {vectors.shape}, must be ({len(words)}, {self.n_features_in_}): a row for "
+                "each of the words, with as many columns as the feature rows"
+            )
+        vocabulary, rows = Vocabulary.of(words, vectors), self._rows(X, reset=False)
+        cluster, unit = self._nearest(self.head_.project(rows, BATCH)).astype(np.int32), normalize(rows)
+        mean = unit.mean(0, dtype=torch.float64).to(torch.float32)
+        votes = vote(unit, cluster, vocabulary, mean, top, BATCH, self.device).votes
+        size = np.bincount(cluster, minlength=int(self.center_labels_.max()) + 1)
+        return names(votes, size, vocabulary, top, sure=min_confidence)
 
     def save(self, folder: str | Path) -> None:
         """Save the head, the centres and the parameters for `load`, without `labels_` and `loss_`."""

@@ -40,7 +40,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "cpp.report": FEATURES | CLUSTERS | {"cpp.naming"},
     "cpp.export": FEATURES | CLUSTERS,
     "cpp.demo": FEATURES,
-    "cpp.estimator": CLUSTERS,
+    "cpp.estimator": CLUSTERS | {"cpp.naming"},
     "pipelines": set(),
     "pipelines.config": LIBRARY,
     "pipelines.engine": LIBRARY | {"pipelines.config"},

@@ -143,3 +143,20 @@ def test_edges_of_size_have_an_answer() -> None:
     assert scores(group, CPP(None, random_state=0).fit_predict(wide)).ari == 1
     with pytest.raises(ValueError, match="1 sample"):
         CPP(1).fit(wide[:1])
+
+
+def test_names_by_hand_and_of_a_loaded_model(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    X = torch.eye(8).repeat_interleave(30, 0) + 0.05 * torch.randn(240, 8, generator=generator)
+    words = ["cat", "dog", "car", "ship", "tree", "chair", "piano", "spoon"]
+    model = CPP(8, random_state=0).fit(X)
+    answers = model.name(words, np.eye(8), 3 * X)  # rows need not have unit length
+    assert [name.name for name in answers] == [words[int(X[model.labels_ == k].mean(0).argmax())] for k in range(8)]
+    assert {name.status for name in answers} == {"named"}
+    model.save(tmp_path)
+    assert CPP.load(tmp_path).name(words, np.eye(8), 3 * X) == answers
+    assert {name.status for name in model.name(words, np.eye(8), X, min_confidence=1.0)} == {"unsure"}
+    without = model.name(words, np.eye(8), X[model.labels_ != 0])
+    assert (without[0].guess, len(without)) == (None, 8)
+    with pytest.raises(ValueError, match=re.escape("word_vectors has the shape (8, 7), must be (8, 8)")):
+        model.name(words, np.eye(8)[:, :7], X)

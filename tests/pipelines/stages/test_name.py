@@ -5,6 +5,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
+from cpp import CPP
 from cpp.files.tables import matrix
 from cpp.naming import cluster_table
 from cpp.naming.vocabulary import Vocabulary
@@ -50,3 +51,16 @@ def test_labels_say_the_cluster_s_name_the_own_best_word_and_how_sure(dataset: D
         assert labels["agrees"].tolist() == agrees.tolist()
         expected = cluster_table.confidence(cluster["confidence"].to_numpy(), agrees)
         np.testing.assert_allclose(labels["confidence"], expected, atol=1e-6)
+
+
+def test_the_estimator_gives_the_answers_of_a_run_on_the_same_rows(dataset: Dataset) -> None:
+    assert Run(load(dataset.config), ["label"], local=True).go()
+    features = [pq.read_table(path)["embedding"] for path in sorted((dataset.root / "features").iterdir())]
+    X = np.concatenate([matrix(column) for column in features]).astype(np.float32)
+    answers = CPP(4, random_state=0).fit(X).name(*read_words(str(dataset.folder / "words")), X)
+    clusters = pd.read_parquet(dataset.root / "clusters.parquet").query("main").sort_values("guess")
+    answers.sort(key=lambda name: str(name.guess))
+    for column in ("status", "name", "guess", "runner_up"):
+        assert clusters[column].tolist() == [getattr(name, column) for name in answers]
+    for column in ("confidence", "guess_confidence", "share", "margin", "agree"):
+        np.testing.assert_allclose(clusters[column], [getattr(name, column) for name in answers], atol=1e-3)
