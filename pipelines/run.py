@@ -129,16 +129,19 @@ class Run:
                 self._record(state, started)
         return self.ok
 
-    def _step(self, name: str, stage: Stage, retry: bool = False) -> Outcome:
-        """Execute a step. `retry` is true if its files were damaged and have been removed."""
+    def _step(self, name: str, stage: Stage, retry: bool = False, again: Sequence[str] = ()) -> Outcome:
+        """Execute a step. `retry` is true if its files were damaged and have been removed.
+
+        Shards whose rejected rows could be accepted now are read `again`.
+        """
         if waits_for := self._incomplete(stage):
             return Outcome(waits_for=waits_for)
-        planned = plan_step(name, stage, self.files, self.store)
+        planned = plan_step(name, stage, self.files, self.store, again)
         outcome = Outcome(len(planned.names), reused=len(planned.done))
         errors: dict[str, Result] = {}
         if not planned.complete:
             errors = self._execute(planned)
-            planned = plan_step(name, stage, self.files, self.store)
+            planned = plan_step(name, stage, self.files, self.store, again)
         outcome.done = len(planned.done)
         outcome.failed = [errors[task.shard] for task in planned.todo]
         for result in outcome.failed:
@@ -153,7 +156,10 @@ class Run:
             for product, path, reason in error.files:
                 self.progress.line(f"{name}: {path} is damaged ({reason}) and will be computed again")
                 self.store.remove(product, [os.path.basename(path)])
-            return self._step(name, stage, retry=True)
+            return self._step(name, stage, retry=True, again=again)
+        if (outdated := self._accounting.outdated) and not again:
+            self.progress.line(f"{name}: {len(outdated):,} shards have rejected pictures that can be read now")
+            return self._step(name, stage, again=outdated)
         self.files |= planned.results()
         return outcome
 

@@ -210,6 +210,12 @@ def _without_text(data: bytes) -> bytes:
     return b"".join(kept)
 
 
+def reads_heif() -> bool:
+    """Whether HEIC pictures can be read: the package pillow-heif is installed."""
+    _load_plugins()
+    return "HEIF" in Image.OPEN
+
+
 def _with_alpha(data: bytes) -> bytes:
     """An animated WebP marked as transparent, since its frames may leave parts of it free; other bytes unchanged.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.store.local import Store
-from cpp.store.results import WHOLE, File, fingerprint
+from cpp.store.results import WHOLE, File, Product, fingerprint
 from pipelines.config.errors import ConfigError
 from pipelines.engine.shard_index import (
     FilePaths,
@@ -95,8 +95,11 @@ class Step:
         return {name: ShardFiles(done, files.numbers[self.exists], files.path) for name, files in self.outputs.items()}
 
 
-def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
-    """Plan a stage over existing files: its shards are those that all its `each` inputs have."""
+def plan_step(name: str, stage: Stage, files: Files, store: Store, again: Collection[str] = ()) -> Step:
+    """Plan a stage over existing files: its shards are those that all its `each` inputs have.
+
+    Results of shards that are to be read `again` have another fingerprint, as have later steps that depend on them.
+    """
     each = {kind: files[kind] for kind in stage.each if files.get(kind)}
     whole = {kind: digest(files[kind]) for kind in stage.whole if files.get(kind)}
     base = fingerprint(name, stage.version, stage.settings(), whole)
@@ -107,12 +110,29 @@ def plan_step(name: str, stage: Stage, files: Files, store: Store) -> Step:
         for shard, *marks in zip(names, *inputs, strict=True)
     )
     prints = np.fromiter(numbers, np.uint64, len(names))
+    if stage.reads_again:
+        prints = _second_readings(prints, names, stage.products[0], store, again)
     outputs = {p.name: ShardFiles(names, prints, functools.partial(store.path, p)) for p in stage.products}
     exists = np.ones(len(names), bool)
     for product in stage.products:
-        finished, paths = store.listing(product), FilePaths(outputs[product.name])
-        exists &= np.fromiter((path.rpartition("/")[2] in finished for path in paths), bool, len(names))
+        exists &= _exist(product, outputs[product.name], store)
     return Step(name, stage, names, prints, exists, each, outputs)
+
+
+def _second_readings(
+    prints: Fingerprints, names: ShardNames, product: Product, store: Store, again: Collection[str]
+) -> Fingerprints:
+    """The fingerprints, with other ones for the shards that were read a second time or are to be read `again`."""
+    numbers = (int(fingerprint(fingerprint_text(number), "again"), 16) for number in prints.tolist())
+    second = np.fromiter(numbers, np.uint64, len(names))
+    were_read = _exist(product, ShardFiles(names, second, functools.partial(store.path, product)), store)
+    return np.where(were_read | np.isin(names.raw, ShardNames(again).raw), second, prints)
+
+
+def _exist(product: Product, files: ShardFiles, store: Store) -> NDArray[np.bool_]:
+    """Which files of a product exist."""
+    finished = store.listing(product)
+    return np.fromiter((path.rpartition("/")[2] in finished for path in FilePaths(files)), bool, len(files))
 
 
 def upstream(names: Collection[str], steps: Mapping[str, Stage]) -> list[str]:

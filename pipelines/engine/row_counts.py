@@ -35,11 +35,13 @@ class DamagedError(AccountingError):
 class RowAccounting:
     """Checks the steps of a run in order, and remembers the output rows of each shard for the steps that follow.
 
-    `reasons` has the number of rejected rows for each reason by step.
+    `reasons` has the number of rejected rows for each reason by step, `outdated` the shards of the last step that
+    another reading may give more rows.
     """
 
     def __init__(self) -> None:
         self.reasons: dict[str, Counter[str]] = {}
+        self.outdated: list[str] = []
         self._rows_out: dict[str, tuple[ShardNames, NDArray[np.int64]]] = {}  # product -> shards and their output rows
 
     def check(self, step: Step) -> Counts | None:
@@ -57,6 +59,7 @@ class RowAccounting:
         """Read and check the counts of every shard `[shards, 3]`, which the footers of all its tables repeat."""
         results, counts, damaged = step.results(), [], []
         reasons = self.reasons[step.name] = Counter[str]()
+        self.outdated = []
         rows_in = {kind: self._rows_in(kind, step.done) for kind in step.stage.each if kind in self._rows_out}
         for product in step.stage.products:
             files, has_counts = results[product.name], bool(step.stage.each) and product.suffix == ".parquet"
@@ -69,6 +72,7 @@ class RowAccounting:
                 elif footer is not None:
                     rows[i], n_rows, of_shard = footer
                     reasons.update(of_shard)
+                    self.outdated += [step.done[i]] if step.stage.is_outdated(of_shard) else []
                     source = {kind: int(column[i]) for kind, column in rows_in.items()}
                     if problem := _imbalance(product, footer.counts, n_rows, source):
                         raise AccountingError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, dataclass_transform
@@ -74,6 +74,7 @@ class Stage:
     Increase `version` when a change of the code changes the results. `each` names the inputs that are read shard by
     shard (if empty, the stage runs once), `whole` those that every worker reads whole. `gpu` is true if the stage
     computes on `context.device`; only such stages get GPUs. A stage defines `work`, or `open` if it loads something.
+    `reads_again` is true if another reading of a shard may accept rows that were rejected (`is_outdated`).
     """
 
     version: ClassVar[int]
@@ -81,6 +82,7 @@ class Stage:
     each: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[tuple[str, ...]] = ()
     gpu: ClassVar[bool] = False
+    reads_again: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)
@@ -92,6 +94,10 @@ class Stage:
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         """Process a shard, with nothing loaded before."""
         raise NotImplementedError
+
+    def is_outdated(self, reasons: Collection[str]) -> bool:
+        """Whether rows that were rejected for one of the reasons could be accepted on this machine now."""
+        return False
 
     def settings(self) -> dict[str, Any]:
         """The settings as JSON values. They are part of the fingerprint, and `plan` prints them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -48,10 +48,15 @@ class Encode(Stage):
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
     each = ("images",)
     gpu = True
+    reads_again = True
     encoders: dict[str, Model]  # by column
     max_bytes: int
     max_pixels: int
     max_aspect: float
+
+    def is_outdated(self, reasons: Collection[str]) -> bool:
+        """Whether pictures were rejected for lack of a package that is installed now."""
+        return Reason.HEIC in reasons and images.reads_heif()
 
     def open(self, context: Context) -> Work:
         from cpp.encoding import encoder

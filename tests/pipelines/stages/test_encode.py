@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cpp.encoding import encoder
+from cpp.encoding import encoder, images
 from cpp.files import tables
 from cpp.files.tables import Counts, matrix
 from cpp.rate_reduction.head import Head
@@ -130,6 +130,32 @@ def test_pictures_in_tables_are_on_the_page(pictures: Dataset, format: str, key:
     for row in made:
         pixel = Image.open(io.BytesIO(row["large"])).resize((1, 1)).getpixel((0, 0))
         assert np.abs(np.subtract(pixel, COLOURS[label[row["key"]]])).max() < 12
+
+
+def test_heic_pictures_are_read_again_once_their_package_is_installed(
+    pictures: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pillow_heif")
+    assert images.reads_heif()
+    for i in range(4):
+        Image.new("RGB", (64, 64), COLOURS[i % 2]).save(pictures.folder / f"{i}.{'heic' if i == 3 else 'png'}")
+    config = load(pictures.config, ["images={format: folder, path: [.], shard_size: 2}", "evaluate=null"])
+    with monkeypatch.context() as without_package:
+        without_package.delitem(Image.OPEN, "HEIF")
+        run = Run(config, ["columns"], local=True)
+        assert run.go()
+        assert run.sources["rejected_reasons"] == {Reason.HEIC: 1}
+        assert Run(config, ["columns"], local=True).go()
+    before = {step.name: len(step.done) for step in plan(config, ["columns"])}
+    assert before == {"encode": 2, "columns": 1}  # nothing is lost for those who read the results
+    run = Run(config, ["columns"], local=True)
+    assert run.go()
+    assert run.outcomes["encode"].counts == Counts(4, 4, 0)
+    assert run.outcomes["columns"].reused == 0
+    log = (pictures.root / "run.log").read_text()
+    assert "encode: 1 shards have rejected pictures that can be read now" in log
+    assert log.count(" encode 00000: ") == 1  # the shard without HEIC is not read again
+    assert all(step.complete for step in plan(config, ["columns"]))
 
 
 def test_a_vector_that_is_not_finite_is_rejected(pictures: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
