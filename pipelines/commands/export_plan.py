@@ -57,7 +57,8 @@ def describe(config: Config, wanted: Wanted, files: Files) -> Export:
     """The export that the options ask for. UsageError names an option that does not fit the run."""
     (clusters,) = files["clusters"].values()
     with local_copy(clusters.path) as path:
-        rows = tables.read(path, columns=["layer", "main", "cluster", "size", "name"]).to_pylist()
+        names = ["layer", "main", "cluster", "size", "name", "status", "guess"]
+        rows = tables.read(path, columns=names).to_pylist()
     main = next(row["layer"] for row in rows if row["main"])
     layers = sorted({row["layer"] for row in rows})
     K = main if wanted.layer is None else wanted.layer
