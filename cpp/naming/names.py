@@ -29,7 +29,7 @@ LIKE = 0.5  # cosine of centred text vectors from which two words are alike
 # logistic regressions of right names on the log odds of the share of the votes (tests/bench/names.py)
 GUESS_INTERCEPT, GUESS_SLOPE = -0.23, 1.12
 GENERAL_INTERCEPT, GENERAL_SLOPE, GENERAL_FIT = 1.57, 1.04, 2.66
-SPECIFIC = 0.65  # a guess that is less sure gives way to a general word that is sure
+SPECIFIC = 0.75  # a guess that is less sure gives way to a general word that is sure
 MAJORITY = 0.5  # least share of the votes for a general word
 
 Method = Literal["centred", "paper"]
