@@ -55,6 +55,14 @@ def test_parts_of_one_name_are_listed_once() -> None:
     assert layer_titles([Layer(np.array([5]), [None], [guessed("z")]), fine])[0] == ["cat"]
 
 
+def test_parts_stand_under_plain_names_other_than_the_general_word_above_them() -> None:
+    birds = replace(EMPTY, guess="owl", name="bird 2", general="bird", status="general")
+    animals = replace(EMPTY, guess="cat", name="animal 3", general="animal", status="general")
+    top = replace(EMPTY, guess="cat", name="animal", general="animal", status="general")
+    fine = Layer(np.array([4, 3, 2]), [0, 0, 0], [animals, birds, replace(named("cat"), name="cat + owl")])
+    assert layer_titles([Layer(np.array([9]), [None], [top]), fine])[0] == ["animal · bird, cat"]
+
+
 def test_clusters_without_names_have_numbers() -> None:
     assert layer_titles([Layer(np.array([5]), [None], None), Layer(np.array([3, 2]), [0, 0], None)]) == [
         ["cluster 0"],
