@@ -142,8 +142,8 @@ class Ask(Stage):
         replies: dict[str, Reply] = {}
         for request, reply in map_threads(ask, new.items(), AT_ONCE, AT_ONCE):
             replies[request] = reply
-            first = [namer.parse(other.answer) for other in replies.values()]
-            if len(first) == min(FIRST, len(new)) and not any(first):
+            at_first = len(replies) == min(FIRST, len(new))
+            if at_first and not any(namer.parse(other.answer) for other in replies.values()):
                 shown = (reply.answer or "")[:SHOWN]
                 error = reply.error or (
                     f"label.namer: the first answers of {self.namer.model} are not JSON with a name, such as {shown!r}"

@@ -114,6 +114,17 @@ def test_an_accepted_word_names_as_if_it_were_in_the_vocabulary(pictures: Datase
     pd.testing.assert_frame_equal(pd.read_parquet(pictures.root / "labels"), labels)
 
 
+def test_a_refused_word_is_no_word_of_the_vocabulary(pictures: Dataset, server: ChatServer) -> None:
+    assert run(pictures, server).ok
+    guesses = table(pictures, "namer")["guess"].tolist()
+    word = next(word for word in WORDS if word not in guesses)
+    (pictures.folder / "words.txt").write_text("\n".join(other for other in WORDS if other != word))
+    server.answer = lambda body: completion(json.dumps({"name": word}))
+    assert run(pictures, server).ok
+    assert not table(pictures, "namer")["accepted"].any()
+    assert table(pictures, "namer_words").empty
+
+
 def test_pictures_are_sent_only_where_they_are_allowed(pictures: Dataset, server: ChatServer) -> None:
     assert run(pictures, server).ok
     assert all(isinstance(body["messages"][-1]["content"], str) for body in server.requests)
@@ -212,7 +223,8 @@ def test_a_model_that_never_answers_in_the_schema_is_an_error(dataset: Dataset) 
         assert "accept response_format json_schema" in (error.error or "")
         assert len(server.requests) <= 4
         server.answer = same_word
-        assert run(dataset, server).ok  # such answers are not kept
+        assert run(dataset, server).ok
+    assert table(dataset, "namer")["accepted"].all()  # the first answers were not kept
 
 
 def test_a_single_answer_outside_the_schema_is_refused_with_its_reason(dataset: Dataset) -> None:
