@@ -13,7 +13,7 @@ from cpp.naming.layer_titles import Layer
 
 EXAMPLES = 5  # keys of typical members per cluster
 # logistic regression of labels that are right for their image (tests/bench/names.py)
-INTERCEPT, ODDS_WEIGHT, AGREE_WEIGHT = -0.34, 1.15, 0.61
+INTERCEPT, ODDS_WEIGHT, AGREE_WEIGHT = -0.58, 1.06, 0.55
 
 _WORD = pa.struct([("word", pa.string()), ("votes", pa.float64()), ("share", pa.float64())])
 CLUSTERS = pa.schema(
