@@ -22,7 +22,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.nn.functional import normalize
 
-from cpp.clustering.choose_k import build_layers
+from cpp.clustering.estimate_k import estimate_k
+from cpp.clustering.layers import build_layers
 from cpp.clustering.partition import BATCH, HALF_STEPS, Method, fine_groups
 from cpp.naming.names import Name, names
 from cpp.naming.vocabulary import Vocabulary
@@ -43,16 +44,16 @@ DIRECTIONS = 32  # principal directions of the codes in which coding lengths are
 class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clustering via the principle of rate reduction (Chu et al., arXiv 2306.05272) of feature rows.
 
-    Parameters: `n_clusters` is K; None chooses the K of least coding length. `recipe` is "discriminant", the linear map
-    in closed form, or "paper", the published training; `settings` are fields of the recipe
-    (`cpp.rate_reduction.recipes.Discriminant` or `Paper`), such as {"epochs": 5}. `method`, `eta` and `landmarks` are
-    those of `cpp.clustering.partition.partition`. `device` is "cpu" or "cuda". `random_state` seeds all random draws.
+    Parameters: `n_clusters` is K; None estimates it. `recipe` is "discriminant", the linear map in closed form, or
+    "paper", the published training; `settings` are fields of the recipe (`cpp.rate_reduction.recipes.Discriminant` or
+    `Paper`), such as {"epochs": 5}. `method`, `eta` and `landmarks` are those of `cpp.clustering.partition.partition`.
+    `device` is "cpu" or "cuda". `random_state` seeds all random draws.
 
     Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]`, float32 unit rows in the
-    space of codes, and `center_labels_` `[F]`, the cluster of each centre: one centre per cluster if K was given,
-    several otherwise; `n_copies_`, the number of rows that are copies of others and do not count in the choice of K
-    (`cpp.rate_reduction.copies`); `choice_`, the choice of K; `tree_`, the merge tree of the centres, whose `cut(K)`
-    gives `center_labels_` for another K; `head_`, `loss_` (the record of the training), `n_features_in_`.
+    space of codes, and `center_labels_` `[F]`, the cluster of each centre; `n_copies_`, the number of rows that are
+    copies of others and do not count in the estimate of K (`cpp.rate_reduction.copies`); `choice_`, this estimate
+    (`cpp.clustering.estimate_k`), None if K was given; `tree_`, the merge tree of the centres, whose `cut(K)` gives
+    `center_labels_` for a smaller K; `head_`, `loss_` (the record of the training), `n_features_in_`.
     """
 
     def __init__(
@@ -89,6 +90,11 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         seed = int(check_random_state(self.random_state).randint(2**31))
         K = None if self.n_clusters is None else int(self.n_clusters)
         distinct = distinct_rows(rows, self.device == "cuda")
+        self.choice_, isolated = None, K is not None
+        if K is None:
+            discriminant = settings if isinstance(settings, recipes.Discriminant) else recipes.Discriminant()
+            self.choice_ = estimate_k(rows, discriminant, seed, self.device, distinct)
+            K = self.choice_.best
         self.head_, self.loss_ = fit.fit(rows, settings, K, seed, self.device, distinct=distinct)
         codes = self.head_.project(rows, BATCH)
         groups = fine_groups(
@@ -99,16 +105,17 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             eta=self.eta,
             landmarks=self.landmarks,
             directions=DIRECTIONS,
+            isolated=isolated,
             seed=seed,
             gpu=self.device == "cuda",
         )
         measured = groups.moments([codes.Z.numpy()], BATCH, self.device == "cuda")
         layers = build_layers(groups, measured.moments, K, [])
         self.n_copies_ = measured.copies
-        self.tree_, self.choice_, self.n_clusters_ = layers.tree, layers.choice, layers.main
+        self.tree_, self.n_clusters_ = layers.tree, layers.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, layers.clusters[layers.main]
         self.labels_ = self._nearest(codes)
-        if K is not None and self.n_clusters_ < K:
+        if self.n_clusters_ < K:
             warnings.warn(
                 f"n_clusters is {K}, but the {len(rows)} rows have only {self.n_clusters_} groups of different codes: "
                 "reduce n_clusters, or remove copies from the rows",

@@ -12,6 +12,7 @@ import yaml
 from cpp.encoding.weights import SUFFIXES
 from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
+from cpp.rate_reduction import recipes
 from cpp.report import section_pages
 from cpp.sources import vectors
 from cpp.sources.ignored import FileCounts
@@ -122,7 +123,12 @@ def _clusters(config: Config) -> dict[str, Stage]:
     """FEATURES to CODES, fine groups, K, layers and ASSIGNMENTS."""
     stage, p = functools.partial(_stage, config), config.partition
     n_clusters = p.n_clusters if config.fit.recipe == "discriminant" else None
-    return {
+    steps: dict[str, Stage] = {}
+    if p.n_clusters is None and not p.candidates:
+        given = config.fit if isinstance(config.fit, recipes.Discriminant) else recipes.Discriminant()
+        discriminant = recipes.Discriminant(**given.model_dump(include={*recipes.Discriminant.model_fields}))
+        steps["estimate_k"] = stage(fit.EstimateK, config.fit, discriminant=discriminant)
+    return steps | {
         "fit": stage(fit.Fit, fit=config.fit, n_clusters=n_clusters),
         "project": stage(fit.Project),
         "partition": stage(cluster.Partition, p),
@@ -209,8 +215,7 @@ def _display(config: Config) -> dict[str, Stage]:
         steps["confusion"] = stage(report.Confusion, config.evaluate)
     settings = config.dump(exclude={"resources", "root"}, exclude_none=True)
     about = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    asked = config.partition.n_clusters is not None
-    steps["report"] = stage(report.Report, about=about, asked=asked, beside=_pages(config))
+    steps["report"] = stage(report.Report, about=about, beside=_pages(config))
     steps["plots"] = stage(report.Plots)
     return steps
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.clustering.choose_k import leave_one_out
 from cpp.clustering.coding_length import coding_length
+from cpp.clustering.layers import leave_one_out
 from cpp.clustering.quality import SMALL
 from cpp.rate_reduction.coding_rate import Moments
 

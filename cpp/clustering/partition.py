@@ -26,7 +26,7 @@ from cpp.rate_reduction.copies import Distinct
 from cpp.rate_reduction.head import Codes
 from cpp.rate_reduction.sinkhorn import membership
 
-PARTS = 5  # into which the rows of each group are dealt out; each jackknife replicate leaves out one of them
+PARTS = 5  # into which the rows of each group are dealt out, so that each can be left out
 HELD = 2**25  # floats of rows that are collected before their moments are added
 REACH = 0.001  # share of the grouped rows whose cosine to their centroid is below `reach`
 HALF = 1e-4  # error of the cosine of a unit row that is read as float16
@@ -128,16 +128,16 @@ def fine_groups(
     landmarks: int = 8192,
     directions: int | None = None,
     distortion: float | None = None,
+    isolated: bool = True,
     seed: int,
     gpu: bool = False,
 ) -> FineGroups:
-    """Partition unit rows into `n_clusters` groups by `partition`, or into `fine` groups from which K is chosen later.
+    """Partition unit rows by `partition` into `n_clusters` groups, or into `fine` groups that are merged later.
 
-    Copies count once: only the rows in `distinct` are partitioned, and there are never more groups than these. Fine
-    groups leave out isolated rows, because each would be a cluster by itself. The others form `fine` groups, or one for
-    eight rows and at most 2,048, by k-means if `method` is "auto". With `candidates`, the number of groups is the
-    candidate whose partition of all rows has the least published length. `distortion` replaces the measured noise.
-    ValueError as in `partition`.
+    Copies count once: only the rows in `distinct` are partitioned, and there are never more groups than these. Without
+    `isolated`, and in `fine` groups, isolated rows are left out, because each would be a group by itself; `fine` groups
+    are made by k-means if `method` is "auto". With `candidates`, the number of groups is the candidate whose partition
+    of all rows has the least published length. `distortion` replaces the measured noise. ValueError as in `partition`.
     """
     if n_clusters is not None and not 1 <= n_clusters <= len(codes.Z):
         raise ValueError(
@@ -149,17 +149,14 @@ def fine_groups(
     basis = principal_directions(codes.Z, directions)
     kept, noise = exclude_isolated(codes.Z @ basis, gpu)
     e, lengths = distortion or noise, dict[int, float]()
-    n_groups = None if fine else n_clusters
-    if n_groups is None and candidates:
-        for K in sorted({min(K, len(codes.Z)) for K in candidates}):
-            group = torch.from_numpy(split(codes, K, method).group)
-            lengths[K] = coding_length(Moments.of(codes.Z @ basis, group, K), e, lossy_bits)
-        n_groups = min(lengths, key=lengths.__getitem__)
-    if n_groups is None:
+    for K in sorted({min(K, len(codes.Z)) for K in candidates}):
+        group = torch.from_numpy(split(codes, K, method).group)
+        lengths[K] = coding_length(Moments.of(codes.Z @ basis, group, K), e, lossy_bits)
+    if fine or not isolated:
         codes = codes.rows(kept)
-        n_groups = fine or max(1, min(len(codes.Z) // 8, 2048))
-        method = "kmeans" if method == "auto" else method
-    n_groups = min(n_groups, len(codes.Z))
+    if fine and method == "auto":
+        method = "kmeans"
+    n_groups = min(fine or n_clusters or min(lengths, key=lengths.__getitem__), len(codes.Z))
     grouping = split(codes, n_groups, method)
     centres = centroids(codes.Z, grouping.group, n_groups)
     reach = _reach(centres, codes.Z, gpu) if len(codes.Z) < len(kept) else -1.0

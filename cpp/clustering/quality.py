@@ -56,11 +56,10 @@ def measures(moments: Moments, e: float) -> Measures:
     return Measures(*(measure.numpy() for measure in (rate, rank, share, nearest, overlap)))
 
 
-def warnings(moments: Moments, sizes: Sequence[int], high: int | None = None) -> list[str]:
-    """Sentences about collapsed codes, and about clusters that are too large, too many or empty.
+def warnings(moments: Moments, sizes: Sequence[int]) -> list[str]:
+    """Sentences about collapsed codes, and about clusters that are too large or empty.
 
-    `moments` are those of the clusters, `sizes` their numbers of images; `high` is the largest K that the coding length
-    supports.
+    `moments` are those of the clusters, `sizes` their numbers of images.
     """
     total, K, d = sum(sizes), len(sizes), moments.gram_Kdd.shape[-1]
     sentences = []
@@ -74,11 +73,6 @@ def warnings(moments: Moments, sizes: Sequence[int], high: int | None = None) ->
         sentences.append(
             f"Cluster {max(range(K), key=sizes.__getitem__)} holds {max(sizes) / total:.0%} of the images: "
             "the others are small. Try partition.method kmeans, or a larger partition.eta."
-        )
-    if high is not None and 1.1 * high < K:
-        sentences.append(
-            f"The coding length supports at most {high} clusters: about {K - high} of the {K} split a larger cluster. "
-            "Lower partition.n_clusters, or add a coarser layer to partition.layers."
         )
     if empty := sum(size == 0 for size in sizes):
         sentences.append(f"{empty} of {K} clusters are empty: lower partition.n_clusters.")

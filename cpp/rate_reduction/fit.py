@@ -60,6 +60,15 @@ def fit(
     those of `distinct_rows`; the paper's recipe trains on all. ValueError for fewer than two rows, non-finite rows or
     equal rows.
     """
+    check_rows(X_nD)
+    if isinstance(settings, Paper):
+        return train(X_nD, settings, seed, device, on_step)
+    distinct = distinct or distinct_rows(X_nD, device == "cuda")
+    return solve(X_nD[distinct.rows], settings, n_clusters, seed, device, on_step)
+
+
+def check_rows(X_nD: Tensor) -> None:
+    """ValueError for fewer than two feature rows, non-finite rows or equal rows."""
     if len(X_nD) < 2:
         raise ValueError(f"training needs at least 2 rows, got {len(X_nD)}")
     if bad := int((~torch.isfinite(X_nD).all(1)).sum()):
@@ -70,10 +79,6 @@ def fit(
             f"the {len(X_nD)} rows of features are all equal, or differ by less than 1e-5 of their largest value, "
             "so they cannot be clustered: check how they were computed, or subtract their mean"
         )
-    if isinstance(settings, Paper):
-        return train(X_nD, settings, seed, device, on_step)
-    distinct = distinct or distinct_rows(X_nD, device == "cuda")
-    return solve(X_nD[distinct.rows], settings, n_clusters, seed, device, on_step)
 
 
 def solve(

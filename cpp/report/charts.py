@@ -1,4 +1,4 @@
-"""Charts as SVG, drawn by matplotlib: cluster sizes, coding length, loss, curves, histograms and the map.
+"""Charts as SVG, drawn by matplotlib: cluster sizes, the number of clusters, loss, curves, histograms and the map.
 
 This module knows no run and no page. Equal input gives equal bytes.
 """
@@ -97,38 +97,36 @@ def cluster_sizes(sizes: Sequence[int], kept: Sequence[int] | None = None) -> Ch
     )
 
 
-def coding_length(bits: NDArray[np.float64], draws: NDArray[np.float64], main: int) -> Chart | None:
-    """Coding length against K: `bits[K - 1]` of the sample and `draws[b, K - 1]` of its subsamples.
+def number_of_clusters(K: NDArray[np.int64], scores: NDArray[np.float64], best: int) -> Chart | None:
+    """What cuts into `K` clusters lose, ascending, from `scores` `[samples, len(K)]` in nats, which are large if good.
 
-    A draw is NaN where it has fewer than K groups. Each curve is shown by its excess over its minimum, in bits. None if
-    there is only one K.
+    The loss of each sample is that above its least. None if there is only one K near `best`.
     """
-    best = int(bits.argmin()) + 1
-    K = np.arange(max(1, int(min(best, main) / K_RANGE)), min(len(bits), int(max(best, main) * K_RANGE)) + 1)
-    if len(K) < 2:
+    shown = (best / K_RANGE <= K) & (best * K_RANGE >= K)
+    if shown.sum() < 2:
         return None
-    curves = np.vstack([bits, draws]) if draws.size else bits[None]
-    excess = (curves - np.nanmin(curves, axis=1, keepdims=True))[:, K - 1]
-    top = max(float(excess[0].max()), 1e-12)
-    axes = _axes("number of clusters, logarithmic", "bits above minimum")
+    K, loss = K[shown], (scores.max(1, keepdims=True) - scores)[:, shown]
+    mean = scores.mean(0)
+    line = (mean.max() - mean)[shown]
+    top = max(float(line.max()), 1e-12)
+    axes = _axes("number of clusters, logarithmic", "nats lost")
     axes.set_xscale("log")
     axes.set(xlim=(K[0], K[-1]), ylim=(0, top))
-    if draws.size:
-        low, high = (np.minimum(edge(excess, axis=0), top) for edge in (np.nanmin, np.nanmax))
-        # A polygon: `fill_between` would define its path once and refer to it by an id, which pages do not keep.
-        band = np.concatenate([K, K[::-1]]), np.concatenate([low, high[::-1]])
-        axes.fill(*band, color=ACCENT, alpha=0.18, linewidth=0, clip_on=False)
-    axes.plot(K, excess[0], color=ACCENT, linewidth=2, clip_on=False)
+    low, high = (np.minimum(edge(loss, axis=0), top) for edge in (np.min, np.max))
+    # A polygon: `fill_between` would define its path once and refer to it by an id, which pages do not keep.
+    band = np.concatenate([K, K[::-1]]), np.concatenate([low, high[::-1]])
+    axes.fill(*band, color=ACCENT, alpha=0.18, linewidth=0, clip_on=False)
+    axes.plot(K, line, color=ACCENT, linewidth=2, clip_on=False)
     axes.axvline(best, **DASHED)
-    if main != best:
-        axes.axvline(main, **{**DASHED, "color": ACCENT})
     ticks = np.unique(np.geomspace(K[0], K[-1], 6).round().astype(int)).tolist()
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.set_yticks([0, top], ["0", f"{top:,.0f}"])
+    axes.set_yticks([0, top], ["0", f"{top:.2g}"])
     axes.minorticks_off()
-    range_of_draws = " The band shows the range of the subsamples." if draws.size else ""
-    own = f"; the coloured one marks the {main:,} clusters of this run" if main != best else ""
-    return _chart(axes, f"The dashed line marks the minimum, {best:,} cluster{'s' * (best != 1)}{own}.{range_of_draws}")
+    return _chart(
+        axes,
+        f"The loss of cuts into more or fewer clusters: what they say about an image, in nats, less than the best cut. "
+        f"The dashed line marks {best:,} cluster{'s' * (best != 1)}; the band is the range of samples of the images.",
+    )
 
 
 def loss_curve(values: Sequence[float], warmup: int, description: str) -> Chart:

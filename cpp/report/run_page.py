@@ -33,11 +33,11 @@ def render(page: Mapping[str, Any]) -> str:
     """The HTML of the main page, smaller than 25 MB for any run: it shows fewer pictures if necessary.
 
     `page` has the values of `report.html`: the `title`; the `cards` of `cpp.report.cards` and the `tree` of layers;
-    `k`, the choice of K with its `sentence`, its interval from `low` to `high`, the `uncertain` pairs of clusters with
-    the change of the coding length in bits if they were one, and whether it `was_set`;
+    `k`, the estimate of K with its `sentence` and the K of the `rounds`, or None if K was set; the `uncertain` pairs of
+    clusters with the change of the coding length in bits if they were one;
     `copies`, the numbers of `rows` and of `copies` among them; `partition`, its method and candidates; `encoders`,
     settings by column of vectors; `rejected`, for each reason the number of `images` and `examples`; `warnings`; the
-    chart `coding_length` or None; the `map` of `tsne_map` with the `key` and the picture `small` of each point; the
+    chart `k_curve` or None; the `map` of `tsne_map` with the `key` and the picture `small` of each point; the
     contents `scores` and `name_scores` of these files and the `confusion`, each or None; the columns of the `loss`
     record; `steps` with `seconds`, `rows` and `shards`; `settings` as text; `versions` by package; `pictures_allowed`;
     and `curation_pages`, titles by file name.
@@ -54,9 +54,7 @@ def render(page: Mapping[str, Any]) -> str:
         page=page,
         paged=paged,
         cards=shown,
-        pairs=[
-            (of_cluster[a], of_cluster[b], bits) for a, b, bits in page["k"]["uncertain"] if {a, b} <= {*of_cluster}
-        ],
+        pairs=[(of_cluster[a], of_cluster[b], bits) for a, b, bits in page["uncertain"] if {a, b} <= {*of_cluster}],
         points=points,
         images=sum(card["size"] for card in cards),
         unreadable=missing if page["pictures_allowed"] else 0,

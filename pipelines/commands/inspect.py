@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Column, Table
 
-from cpp.clustering import choose_k
+from cpp.clustering.layers import parents
 from cpp.files import scratch, tables
 from cpp.naming import search
 from cpp.naming.vocabulary import Vocabulary
@@ -60,7 +60,7 @@ def nearest(config: Config, text: str, n: int) -> tuple[Table, Table]:
     tree = read_tree(context)
     vocabulary, _, sums = read_votes(context, tree)
     text_d = _vector(fitted.stages.get("words"), text, vocabulary)
-    merged = sums.merge(choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
+    merged = sums.merge(parents(tree.clusters[tree.finest], tree.clusters[tree.main]), tree.main)
     rows = {row["cluster"]: row for row in tables.read(context.file("clusters")).to_pylist() if row["main"]}
     clusters = Table("cluster", "name", "images", "cosine", "above the mean", box=None, header_style="dim")
     for k, cosine, above in search.nearest_clusters(merged, text_d, n):

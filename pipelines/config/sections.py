@@ -100,16 +100,14 @@ Fit = Annotated[
 
 
 class Partition(Section):
-    n_clusters: int | None = Field(None, ge=1, description="K; null: the K with the least coding length")
+    n_clusters: int | None = Field(None, ge=1, description="K; null estimates it")
     layers: list[Annotated[int, Field(ge=1)]] | Literal["auto"] = Field(
         [], description="K of further, nested layers; auto: the coarser layers that the merge tree shows"
     )
     candidates: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="K to compare by a partition each, the published way, in place of the merge tree"
     )
-    fine: int | None = Field(
-        None, ge=1, description="fine groups to merge clusters from; null: n_clusters, or one per 8 rows, at most 2048"
-    )
+    fine: int | None = Field(None, ge=1, description="fine groups to merge clusters from; null: as many as clusters")
     method: Literal["auto", "kmeans", "spectral"] = Field(
         "auto", description="kmeans on the codes, spectral on their membership; auto: the one of larger silhouette"
     )

@@ -24,7 +24,8 @@ from scipy import sparse
 from torch import Tensor
 
 from cpp.clustering.answers import NO_LINKS, Links
-from cpp.clustering.choose_k import Layers
+from cpp.clustering.estimate_k import Estimate
+from cpp.clustering.layers import Layers
 from cpp.clustering.partition import PARTS, FineGroups, Measured
 from cpp.encoding import text_cache
 from cpp.files import tables
@@ -150,14 +151,11 @@ def read_links(context: Context) -> Links:
 class TreeFile:
     """The merge tree and its layers. `clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first.
 
-    `metadata` has the main K, the choice of K with its interval and its sentence, the distortion e and the `uncertain`
-    pairs of clusters. `bits` are the
-    coding lengths by K, `draws` those of the jackknife replicates, NaN where a replicate has fewer groups.
+    `metadata` has the main K, the distortion e and the `uncertain` pairs of clusters. `bits` are the coding lengths by K.
     """
 
     metadata: Mapping[str, Any]
     bits: NDArray[np.float64]
-    draws: NDArray[np.float64]
     clusters: Mapping[int, NDArray[np.int64]]
 
     @property
@@ -174,17 +172,12 @@ class TreeFile:
 
 
 def write_tree(built: Layers, path: Path) -> None:
-    draws = np.full((len(built.replicates), built.tree.n_groups), np.nan)
-    for row, draw in zip(draws, built.replicates, strict=True):
-        row[: draw.n_groups] = draw.bits
     arrays = {
         "merged": built.tree.merged,
         "bits": built.tree.bits,
-        "draws": draws,
         "clusters": np.stack(list(built.clusters.values())),
     }
-    metadata = {"main": built.main, "layers": list(built.clusters), "e": built.tree.e, **built.choice._asdict()}
-    metadata["uncertain"] = built.uncertain
+    metadata = {"main": built.main, "layers": list(built.clusters), "e": built.tree.e, "uncertain": built.uncertain}
     save_file(arrays, path, metadata={"tree": json.dumps(metadata)})
 
 
@@ -192,7 +185,20 @@ def read_tree(context: Context) -> TreeFile:
     path = context.file("tree")
     arrays, metadata = load_file(path), _metadata(path, "tree")
     clusters = dict(zip(metadata["layers"], arrays["clusters"], strict=True))
-    return TreeFile(metadata, arrays["bits"], arrays["draws"], clusters)
+    return TreeFile(metadata, arrays["bits"], clusters)
+
+
+def write_estimate(estimate: Estimate, path: Path) -> None:
+    values = estimate._asdict() | {"K": estimate.K.tolist(), "scores": estimate.scores.tolist()}
+    path.write_text(json.dumps(values) + "\n", encoding="utf-8")
+
+
+def read_estimate(context: Context) -> Estimate | None:
+    """The estimate of K; None in a run whose configuration gives K."""
+    if "estimate" not in context.whole:
+        return None
+    values = json.loads(Path(context.file("estimate")).read_text(encoding="utf-8"))
+    return Estimate(**values | {"K": np.array(values["K"]), "scores": np.array(values["scores"])})
 
 
 def _metadata(path: str, key: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from cpp.clustering.answers import NO_LINKS
-from cpp.clustering.choose_k import build_layers
+from cpp.clustering.layers import build_layers
 from cpp.clustering.partition import Method, fine_groups
 from cpp.files import tables
 from cpp.files.common_schema import conform
@@ -26,9 +26,9 @@ from pipelines.stages import artifacts, schemas
 class Partition(Stage):
     """Partition the codes of a sample of FEATURES, without copies, into fine groups, and measure their noise."""
 
-    version = 4
+    version = 5
     products = (Product("groups", ".safetensors"),)
-    whole = ("features", "head")
+    whole = ("features", "head", "estimate")
     gpu = True
     n_clusters: int | None
     fine: int | None
@@ -45,11 +45,11 @@ class Partition(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         head = Head.load(context.file("head"), context.device)
-        rows, gpu = torch.from_numpy(X), context.device == "cuda"
+        rows, gpu, estimate = torch.from_numpy(X), context.device == "cuda", artifacts.read_estimate(context)
         groups = fine_groups(
             head.project(rows, context.batch),
             distinct_rows(rows, gpu),
-            n_clusters=self.n_clusters,
+            n_clusters=estimate.best if estimate else self.n_clusters,
             fine=self.fine,
             candidates=self.candidates,
             method=self.method,
@@ -57,6 +57,7 @@ class Partition(Stage):
             landmarks=self.landmarks,
             directions=self.directions,
             distortion=self.distortion,
+            isolated=estimate is None,
             seed=self.seed,
             gpu=gpu,
         )
@@ -95,23 +96,25 @@ class Measure(Stage):
 
 
 class Layers(Stage):
-    """Build the merge tree from the moments, choose K with its interval, and cut the tree into layers.
+    """Build the merge tree from the moments, and cut it into layers.
 
     Links between fine groups, from answers about pairs of clusters, change the cuts.
     """
 
-    version = 2
+    version = 3
     products = (Product("tree", ".safetensors"),)
-    whole = ("groups", "moments", "links")
+    whole = ("groups", "moments", "links", "estimate")
     n_clusters: int | None
     layers: list[int] | Literal["auto"]
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         moments = artifacts.read_part_moments(context)
-        links = artifacts.read_links(context)
-        built = build_layers(artifacts.read_groups(context), moments, self.n_clusters, self.layers, links)
+        links, estimate = artifacts.read_links(context), artifacts.read_estimate(context)
+        n_clusters = estimate.best if estimate else self.n_clusters
+        built = build_layers(artifacts.read_groups(context), moments, n_clusters, self.layers, links)
         artifacts.write_tree(built, out["tree"])
-        print(f"layers: {built.choice.sentence}", flush=True)
+        if estimate:
+            print(f"layers: {estimate.sentence}", flush=True)
         if links != NO_LINKS:
             pairs = f"{len(links.same):,} pairs that are the same, {len(links.different):,} that are different"
             print(f"layers: {built.main:,} clusters with the answers about {pairs}", flush=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp.clustering.choose_k import parents
+from cpp.clustering.layers import parents
 from cpp.curation import balance, decisions
 from cpp.curation.decisions import Reason
 from cpp.files import tables

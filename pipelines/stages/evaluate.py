@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cpp.clustering import choose_k
+from cpp.clustering.layers import parents
 from cpp.evaluation import accepted_names, metrics, name_scores
 from cpp.evaluation.accepted_names import NO_LISTS, Accepted
 from cpp.evaluation.name_judgement import is_unknown
@@ -103,7 +103,7 @@ class EvaluateNames(Stage):
         """Scores of the names of the main layer, with all words and without those of the true names; and the names."""
         tree = read_tree(context)
         vocabulary, votes, sums = read_votes(context, tree)
-        into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
+        into = parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         merged, size_k = votes.merge(into), sums.merge(into, tree.main).count_k
         truth = name_scores.true_names(classes.label, classes.cluster, tree.main)
         known_k = np.bincount(classes.cluster, minlength=tree.main)

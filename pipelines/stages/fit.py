@@ -1,4 +1,4 @@
-"""The stages `fit` and `project`: train the head on a sample, and apply it to all FEATURES."""
+"""The stages `estimate_k`, `fit` and `project`: estimate K and train the head on a sample, project all FEATURES."""
 
 from __future__ import annotations
 
@@ -7,32 +7,56 @@ import time
 import pyarrow as pa
 import torch
 
+from cpp.clustering.estimate_k import SAMPLE, estimate_k
 from cpp.files import tables
 from cpp.files.tables import Counts
+from cpp.rate_reduction import recipes
 from cpp.rate_reduction.fit import StepRecord, fit
 from cpp.rate_reduction.head import Head
 from cpp.store.results import Product
 from pipelines.config import sections
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages import schemas
+from pipelines.stages import artifacts, schemas
+
+
+class EstimateK(Stage):
+    """Estimate the number of clusters on a sample of FEATURES, in which copies count once."""
+
+    version = 1
+    products = (Product("estimate", ".json"),)
+    whole = ("features",)
+    gpu = True
+    discriminant: recipes.Discriminant
+    embeddings: list[str]
+    max_samples: int
+    seed: int
+
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        features, n_rows = context.whole["features"], min(self.max_samples, 4 * SAMPLE)
+        rows = tables.sample_rows(features, self.embeddings, n_rows, self.seed, context.prefetch)
+        estimate = estimate_k(torch.from_numpy(rows), self.discriminant, self.seed, context.device)
+        artifacts.write_estimate(estimate, out["estimate"])
+        print(f"estimate_k: {estimate.sentence}", flush=True)
+        return Counts(len(rows), len(rows))
 
 
 class Fit(Stage):
     """Train the head on a sample of FEATURES."""
 
-    version = 2
+    version = 3
     products = (Product("head", ".safetensors"), Product("loss"))
-    whole = ("features",)
+    whole = ("features", "estimate")
     gpu = True
     fit: sections.DiscriminantFit | sections.PaperFit
-    n_clusters: int | None  # None if the recipe does not use it
+    n_clusters: int | None  # None if it is estimated, or if the recipe does not use it
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         features = context.whole["features"]
         rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, context.prefetch)
-        log = _ProgressLog()
-        head, record = fit(torch.from_numpy(rows), self.fit, self.n_clusters, self.seed, context.device, log)
+        log, estimate = _ProgressLog(), artifacts.read_estimate(context)
+        n_clusters = estimate.best if estimate else self.n_clusters
+        head, record = fit(torch.from_numpy(rows), self.fit, n_clusters, self.seed, context.device, log)
         head.save(out["head"])
         loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
         tables.write(pa.table(loss), out["loss"])

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from cpp.clustering import choose_k, quality
+from cpp.clustering import quality
+from cpp.clustering.layers import parents
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
@@ -96,7 +97,7 @@ class Label(Stage):
         layers = self._layers(tree, size, votes)
         tables_of_layers = []
         for (K, cluster), layer, titles in zip(tree.clusters.items(), layers, layer_titles(layers), strict=True):
-            into = choose_k.parents(tree.clusters[tree.finest], cluster)
+            into = parents(tree.clusters[tree.finest], cluster)
             phrases, examples = None, dict[int, list[str]]()
             if captions:
                 counts = caption_phrases.merge(captions[1], into)
@@ -122,15 +123,15 @@ class Label(Stage):
         """The sizes, parents and names of the clusters of every layer, the coarsest first."""
         layers, coarser, fit = [], None, None
         if votes:
-            main = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
+            main = parents(tree.clusters[tree.finest], tree.clusters[tree.main])
             fit = naming.vocabulary_fit(votes[1].merge(main), np.bincount(main, size, tree.main).astype(np.int64))
         for K, cluster in tree.clusters.items():
-            into, names = choose_k.parents(tree.clusters[tree.finest], cluster), None
+            into, names = parents(tree.clusters[tree.finest], cluster), None
             if votes:
                 vocabulary, by_word, sums = votes
                 size_k = sums.merge(into, K).count_k
                 names = naming.names(by_word.merge(into), size_k, vocabulary, self.top, self.method, self.sure, fit=fit)
-            parent = [None] * K if coarser is None else choose_k.parents(cluster, coarser).tolist()
+            parent = [None] * K if coarser is None else parents(cluster, coarser).tolist()
             layers.append(Layer(np.bincount(into, size, K).astype(np.int64), parent, names))
             coarser = cluster
         return layers

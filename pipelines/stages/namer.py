@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from cpp.clustering import choose_k
+from cpp.clustering.layers import parents
 from cpp.files import tables
 from cpp.files.iterables import map_threads
 from cpp.files.tables import Counts
@@ -161,7 +161,7 @@ def _questions(context: Context, n_pictures: int, budget: int | None) -> list[_Q
     captions: list[list[tuple[str, float]]] = [[]] * tree.main
     if "captions" in context.whole:
         phrases, counts = artifacts.read_captions(context, tree.finest)
-        into = choose_k.parents(tree.clusters[tree.finest], tree.clusters[tree.main])
+        into = parents(tree.clusters[tree.finest], tree.clusters[tree.main])
         captions = caption_phrases.distinctive(caption_phrases.merge(counts, into), phrases, CAPTION_WORDS)
     order = np.argsort(-sums.count_k, kind="stable")[: np.count_nonzero(sums.count_k)].tolist()
     pictures, nearest = _pictures(context, n_pictures, set(order[:budget])), namer.nearest(sums, namer.NEAREST)

@@ -11,15 +11,24 @@ from typing import Any
 import numpy as np
 
 from cpp.clustering import quality
+from cpp.clustering.estimate_k import Estimate
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import cards, charts, confusion, html, plots, run_page, thumbnails, tsne_map
+from cpp.report.charts import Chart
 from cpp.report.thumbnails import Place
 from cpp.store.results import Product
 from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import read_cluster_moments, read_copies, read_groups, read_main_clusters, read_tree
+from pipelines.stages.artifacts import (
+    read_cluster_moments,
+    read_copies,
+    read_estimate,
+    read_groups,
+    read_main_clusters,
+    read_tree,
+)
 
 REJECTED = 8  # rejected images that are shown for each reason
 Pictures = dict[Place, dict[str, Any]]  # rows of THUMBNAILS by shard and key
@@ -46,15 +55,14 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 8
+    version = 9
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
-        "clusters", "groups", "moments", "tree", "features", "rejected", "loss", "scores", "name_scores",
+        "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
         "examples", "map", "thumbnails", "confusion", "events",
     )  # fmt: skip
     title: str
     about: str
-    asked: bool
     images: bool
     beside: Mapping[str, str]
 
@@ -68,7 +76,7 @@ class Report(Stage):
         return Counts(images, images)
 
     def _page(self, context: Context) -> dict[str, Any]:
-        tree = read_tree(context)
+        tree, estimate = read_tree(context), read_estimate(context)
         rows = tables.read(context.file("clusters")).to_pylist()
         pictures, rejected_pictures = _thumbnails(context)
         counts = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
@@ -80,7 +88,8 @@ class Report(Stage):
         moments = read_cluster_moments(context, tree.clusters[tree.main])
         return {
             "title": self.title,
-            "k": {**tree.metadata, "was_set": self.asked},
+            "k": estimate._asdict() | {"sentence": estimate.sentence} if estimate else None,
+            "uncertain": tree.metadata["uncertain"],
             "copies": read_copies(context),
             "partition": read_groups(context)._asdict(),
             "encoders": _encoders(context),
@@ -89,8 +98,8 @@ class Report(Stage):
                 {"reason": reason, "images": images, "examples": rejected_pictures.get(reason, [])}
                 for reason, images in reasons.most_common()
             ],
-            "warnings": quality.warnings(moments, [row["size"] for row in main], tree.metadata["high"]),
-            "coding_length": charts.coding_length(tree.bits, tree.draws, tree.main),
+            "warnings": quality.warnings(moments, [row["size"] for row in main]),
+            "k_curve": _k_curve(estimate),
             "tree": cards.layer_tree([row for row in rows if row["layer"] <= html.LISTED]),
             "map": _map(context, pictures),
             "scores": _read_json(context, "scores"),
@@ -103,6 +112,10 @@ class Report(Stage):
             "pictures_allowed": self.images,
             "curation_pages": self.beside,
         }
+
+
+def _k_curve(estimate: Estimate | None) -> Chart | None:
+    return estimate and charts.number_of_clusters(estimate.K, estimate.scores, estimate.best)
 
 
 def _thumbnails(context: Context) -> tuple[Pictures, dict[str, list[dict[str, Any]]]]:
@@ -146,19 +159,18 @@ def _encoders(context: Context) -> dict[str, dict[str, str]]:
 
 
 class Plots(Stage):
-    """Coding length, sizes and map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
+    """The estimate of K, sizes and map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
 
-    version = 3
+    version = 4
     products = (Product("plots", ""),)
-    whole = ("clusters", "tree", "examples", "map", "thumbnails")
+    whole = ("clusters", "estimate", "examples", "map", "thumbnails")
     title: str
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        tree = read_tree(context)
         pictures, _ = _thumbnails(context)
         all_cards = cards.cards(read_main_clusters(context), _members(context, pictures), {})
         out["plots"].mkdir()
-        curve = charts.coding_length(tree.bits, tree.draws, tree.main)
+        curve = _k_curve(read_estimate(context))
         for name, data in plots.draw(self.title, all_cards, curve, _map(context, pictures)).items():
             (out["plots"] / name).write_bytes(data)
         return Counts(len(all_cards), len(all_cards))

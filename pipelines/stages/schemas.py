@@ -175,7 +175,7 @@ OUTPUTS = (
     ),
     Output("report.html", "the page of the run"),
     Output("pages/", "further pages with every picture, if there are more than 500 clusters"),
-    Output("plots/", "`curve.svg`, `sizes.svg`, `map.svg` and `contact-sheet.png`"),
+    Output("plots/", "`curve.svg` if K is estimated, `sizes.svg`, `map.svg` and `contact-sheet.png`"),
     Output("duplicates_page.html, outliers_page.html, balance_page.html", "with `curate`: what curation found"),
     Output("duplicates/SHARD.parquet", "with `curate`: `key`, `group`, `kept`, `similarity`, `kind` of every image"),
     Output("duplicate_curve.parquet", "with `curate`: images dropped and groups at each threshold"),
@@ -187,6 +187,10 @@ OUTPUTS = (
     Output("confusion.parquet", "with `evaluate`: images of each class in each cluster"),
     Output("scores.json", "with `evaluate`: agreement with the true classes, and the k-means baseline"),
     Output("name_scores.json", "with `evaluate.names`: scores of the names, and the published vote"),
+    Output(
+        "estimate.json",
+        "without `partition.n_clusters`: the estimate of K, its interval, its rounds and the scores by K",
+    ),
     Output("loss.parquet", "the training: step, warm-up, loss, R, R_c (nats), squared norm of the membership"),
     Output("mined.parquet, phrases/, captions/", "with `label.captions`: phrases of the captions and their counts"),
     Output(

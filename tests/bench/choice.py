@@ -1,4 +1,4 @@
-"""How well K is chosen by coding length, as Markdown tables: `python -m tests.bench.choice real size`.
+"""How well K is chosen, as Markdown tables: `python -m tests.bench.choice real size`.
 
 `real` chooses K of every labelled set of real vectors (CPP_TEST_DATA) by our and by other measures, `peers` by
 `cpp.CPP` and other packages alone, `seeds` by ours at three seeds; `size` times the tree of ten thousand groups. EVoC
@@ -26,7 +26,6 @@ from torch.nn.functional import normalize
 
 from cpp import CPP
 from cpp.clustering import merge_tree
-from cpp.clustering.choose_k import build_layers
 from cpp.clustering.coding_length import Bits, evidence_bits, lossy_bits
 from cpp.clustering.partition import PARTS, fine_groups
 from cpp.evaluation.metrics import scores
@@ -42,21 +41,23 @@ Numbers = NDArray[np.int64]
 LANDMARKS = 8192
 
 
-def choose(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
-    """K with its interval, and the cluster of every row, as the estimator has them; at `factor` times the noise."""
-    found = fine_groups(codes, landmarks=LANDMARKS, directions=32, seed=seed)
-    parts = found.moments([codes.Z.numpy()], LANDMARKS).moments
-    if bits is evidence_bits and factor == 1:
-        built = build_layers(found, parts, None, [])
-        said, group = f"{built.main} ({built.choice.low} to {built.choice.high})", built.clusters[built.main]
-    else:
-        moments = parts.merge_runs(PARTS)
-        there = moments.count_K > 0
-        with patch.object(merge_tree, "evidence_bits", bits):
-            tree = merge_tree.grow(moments[there], factor * found.e)
-        said, group = str(tree.best), np.zeros(len(there), np.int64)
-        group[there.numpy()] = tree.cut(tree.best)
-    return said, Nearest(found.centroids, cluster=group)(codes.Z.numpy(), LANDMARKS).cluster.astype(np.int64)
+def choose(X: Tensor, seed: int = 0) -> tuple[str, Numbers]:
+    """K with its interval, and the cluster of every row, by the estimator."""
+    model = CPP(None, random_state=seed).fit(X)
+    return f"{model.n_clusters_} ({model.choice_.low} to {model.choice_.high})", model.labels_
+
+
+def shortest(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
+    """K of least coding length, the way before the estimate, at `factor` times the noise; the cluster of every row."""
+    found = fine_groups(codes, fine=min(len(codes.Z) // 8, 2048), landmarks=LANDMARKS, directions=32, seed=seed)
+    moments = found.moments([codes.Z.numpy()], LANDMARKS).moments.merge_runs(PARTS)
+    there = moments.count_K > 0
+    with patch.object(merge_tree, "evidence_bits", bits):
+        tree = merge_tree.grow(moments[there], factor * found.e, refine=bits is evidence_bits and factor == 1)
+    group = np.zeros(len(there), np.int64)
+    group[there.numpy()] = tree.cut(tree.best)
+    near = Nearest(found.centroids, cluster=group)(codes.Z.numpy(), LANDMARKS)
+    return str(tree.best), near.cluster.astype(np.int64)
 
 
 def hdbscan(rows: Tensor, least: int) -> Numbers:
@@ -112,7 +113,7 @@ def other_choices(X: Tensor, codes: Tensor) -> Iterator[tuple[str, Callable[[], 
 def real(sets: list[str]) -> None:
     data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
     ways: list[tuple[str, float, Bits]] = [
-        ("evidence (ours)", 1, evidence_bits),
+        ("evidence", 1, evidence_bits),
         ("evidence, e halved", 0.5, evidence_bits),
         ("evidence, e doubled", 2, evidence_bits),
         ("lossy coding length", 1, lossy_bits),
@@ -121,11 +122,15 @@ def real(sets: list[str]) -> None:
     for name in sets:
         X, classes = read(Path(data) / SETS[name])
         start = time.perf_counter()
+        K, cluster = choose(X)
+        line(f"{name} ({len(np.unique(classes))})", "silhouette times information (ours)", K, cluster, classes,
+             time.perf_counter() - start)  # fmt: skip
+        start = time.perf_counter()
         codes = fit(X, Discriminant(), None, 0)[0].project(X, 8192)
         rows, made = f"{name} ({len(np.unique(classes))})", time.perf_counter() - start
         for way, factor, bits in ways:
             start = time.perf_counter()
-            K, cluster = choose(codes, factor, bits)
+            K, cluster = shortest(codes, factor, bits)
             line(rows, way, K, cluster, classes, made + time.perf_counter() - start)
         for way, choice in other_choices(X, codes.Z):
             start = time.perf_counter()
@@ -160,8 +165,7 @@ def seeds(sets: list[str]) -> None:
             for seed in range(3):
                 order = torch.randperm(len(X), generator=torch.Generator().manual_seed(seed))
                 some = order[: round(share * len(X))].sort().values
-                codes = fit(X[some], Discriminant(), None, seed)[0].project(X[some], 8192)
-                K, cluster = choose(codes, 1, evidence_bits, seed)
+                K, cluster = choose(X[some], seed)
                 cells.append(f"{K}; {100 * scores(classes[some.numpy()], cluster).ari:.1f}")
             print(f"| {name} ({len(np.unique(classes))}) | {share:.0%} | {' / '.join(cells)} |", flush=True)
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpp.clustering import drift
-from cpp.clustering.choose_k import Layers, build_layers
 from cpp.clustering.drift import Profile
+from cpp.clustering.layers import Layers, build_layers
 from cpp.clustering.partition import PARTS, FineGroups, fine_groups
 from cpp.evaluation.metrics import scores
 from cpp.nearest import Nearest

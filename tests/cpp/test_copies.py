@@ -10,7 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from torch.nn.functional import normalize
 
 from cpp import CPP
-from cpp.clustering.choose_k import Layers, build_layers
+from cpp.clustering.estimate_k import estimate_k
+from cpp.clustering.layers import Layers, build_layers
 from cpp.clustering.partition import Measured, fine_groups
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.copies import distinct_rows
@@ -22,10 +23,11 @@ Rows = NDArray[np.float32]
 
 
 def choose(X: torch.Tensor, n_clusters: int | None = None) -> tuple[Measured, Layers]:
-    """K as a run chooses it, whose codes are read as float16."""
-    distinct = distinct_rows(X)
+    """K as a run estimates it, whose codes are read as float16."""
+    distinct, isolated = distinct_rows(X), n_clusters is not None
+    n_clusters = n_clusters or estimate_k(X, Discriminant(), 0).best
     codes = fit(X, Discriminant(), n_clusters, 0, distinct=distinct)[0].project(X, 8192)
-    groups = fine_groups(codes, distinct, n_clusters=n_clusters, directions=32, seed=0)
+    groups = fine_groups(codes, distinct, n_clusters=n_clusters, directions=32, isolated=isolated, seed=0)
     measured = groups.moments([codes.Z.half().float().numpy()], 8192)
     return measured, build_layers(groups, measured.moments, n_clusters, [])
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cpp.report.cards import cards, layer_tree
-from cpp.report.charts import coding_length
+from cpp.report.charts import number_of_clusters
 from cpp.report.confusion import confusion
 from cpp.report.run_page import pages, render
 from cpp.report.tsne_map import plane
@@ -61,14 +61,15 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
     rejected = {"key": text, "image_shard": None, "caption": None, "large": None}
     return {
         "title": text,
-        "k": {"low": 1, "high": n, "sentence": text, "uncertain": [[0, 1, 12.5]] if n > 1 else [], "was_set": False},
+        "k": {"low": 1, "high": n, "sentence": text, "rounds": [n, n]},
+        "uncertain": [[0, 1, 12.5]] if n > 1 else [],
         "copies": {"rows": 1375, "copies": 0},
         "partition": {"method": "kmeans", "candidates": {}},
         "encoders": {"embedding": {"model": text, "pretrained": text, "sha256": text}},
         "cards": cards(rows, members, {k: [(text, 1.0)] for k in range(n)}),
         "rejected": [{"reason": "no bytes", "images": 3, "examples": [rejected, {**rejected, "large": large[0]}]}],
         "warnings": [text],
-        "coding_length": coding_length(bits, np.stack([bits, bits * 1.1]), n),
+        "k_curve": number_of_clusters(np.arange(1, n + 7), -np.stack([bits, bits * 1.1]), n),
         "tree": layer_tree([*rows, *above]),
         "map": {**points, "key": [f"{text} {i}" for i in range(300)], "small": [small[i % 5] for i in range(300)]},
         "scores": {

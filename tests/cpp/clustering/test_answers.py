@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cpp.clustering.answers import NO_LINKS, Links, cut
-from cpp.clustering.choose_k import build_layers
+from cpp.clustering.layers import build_layers
 from cpp.clustering.merge_tree import Tree, least_certain
 from cpp.clustering.partition import fine_groups
 from cpp.rate_reduction.coding_rate import Moments
@@ -48,12 +48,12 @@ def test_answers_that_contradict_each_other_are_an_error() -> None:
 
 def test_links_change_the_layers_and_are_not_asked_again() -> None:
     Z, truth = blobs([60, 80, 70], 0.05)
-    groups = fine_groups(Codes(Z, Z), seed=0)
+    groups = fine_groups(Codes(Z, Z), n_clusters=3, fine=26, seed=0)
     parts = groups.moments([Z.numpy()], 100).moments
     of_class = [int((Z[truth == k] @ torch.from_numpy(groups.centroids).T).argmax(1).mode().values) for k in range(3)]
-    free = build_layers(groups, parts, None, [])
+    free = build_layers(groups, parts, 3, [])
     assert (free.main, len(free.uncertain)) == (3, 3)
-    one = build_layers(groups, parts, None, [], Links([(of_class[0], of_class[1])], []))
+    one = build_layers(groups, parts, 3, [], Links([(of_class[0], of_class[1])], []))
     assert (one.main, list(one.clusters), len(one.uncertain)) == (2, [2], 1)
     apart = build_layers(
         groups, parts, 2, [], Links([], [(of_class[i], of_class[j]) for i, j in ((0, 1), (0, 2), (1, 2))])

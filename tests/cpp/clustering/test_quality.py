@@ -53,10 +53,3 @@ def test_measures_of_one_cluster_and_an_empty_one() -> None:
     assert (one.nearest.tolist(), one.overlap.tolist()) == ([-1], [0])
     empty = measures(Moments.of(Z, group, 3), 0.1)
     assert empty.effective_rank[2] == empty.coding_rate[2] == empty.rate_share[2] == 0
-
-
-def test_too_many_clusters_give_a_warning() -> None:
-    Z, group = blobs([20] * 8, 0.05)
-    (message,) = warnings(Moments.of(Z, group, 8), [20] * 8, high=4)
-    assert message.startswith("The coding length supports at most 4 clusters: about 4 of the 8 split a larger cluster.")
-    assert warnings(Moments.of(Z, group, 8), [20] * 8, high=8) == []

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from cpp.report.charts import ACCENT, HEIGHT, SOFT, Chart, chart, cluster_sizes, coding_length, loss_curve
+from cpp.report.charts import ACCENT, HEIGHT, SOFT, Chart, chart, cluster_sizes, loss_curve, number_of_clusters
 
 LEFT, RIGHT, TOP, BOTTOM = 104.0, 904.0, 14.0, HEIGHT - 62.0  # of the axes, in pixels
 
@@ -62,20 +62,20 @@ def test_sizes_fall_from_left_to_right_and_an_empty_cluster_has_no_bar() -> None
     assert tops[4] == BOTTOM
 
 
-def test_the_coding_length_fills_its_box_and_marks_the_minimum() -> None:
-    bits = np.array([9.0, 5, 1, 6, 7, 9])
-    drawn = coding_length(bits, np.stack([bits, bits + np.array([0, 0, 0, 1, np.nan, np.nan])]), 4)
+def test_the_loss_by_k_fills_its_box_and_marks_the_estimate() -> None:
+    K, scores = np.array([1, 2, 3, 4, 5, 6]), -np.array([9.0, 5, 1, 6, 7, 9])
+    drawn = number_of_clusters(K, np.stack([scores, scores]), 3)
     assert drawn is not None
-    (curve,) = (path for path in paths(drawn, f"stroke: {ACCENT}") if len(path) == len(bits))
+    (curve,) = (path for path in paths(drawn, f"stroke: {ACCENT}") if len(path) == len(K))
     assert curve[[0, -1]].tolist() == [[LEFT, TOP], [RIGHT, TOP]]
     assert curve[2].tolist() == [pytest.approx(LEFT + 800 * np.log(3) / np.log(6), abs=0.1), BOTTOM]
-    assert [len(paths(drawn, f'dasharray[^"]*stroke: {colour}')) for colour in (SOFT, ACCENT)] == [1, 1]
-    assert drawn.description.startswith("The dashed line marks the minimum, 3 clusters; the coloured one marks the 4 ")
+    assert len(paths(drawn, f'dasharray[^"]*stroke: {SOFT}')) == 1
+    assert "The dashed line marks 3 clusters" in drawn.description
     assert len(paths(drawn, "opacity: 0.18")) == 1
 
 
-def test_the_coding_length_of_one_k_has_no_chart() -> None:
-    assert coding_length(np.array([3.0]), np.empty((0, 1)), 1) is None
+def test_one_k_has_no_chart() -> None:
+    assert number_of_clusters(np.array([1]), np.zeros((5, 1)), 1) is None
 
 
 def test_a_loss_curve_skips_missing_values_and_marks_the_end_of_the_warm_up() -> None:

@@ -16,7 +16,8 @@ def summary(**changes: Any) -> str:
     page = {
         **made(4),
         "rejected": rejected,
-        "k": {"low": 2, "high": 1_005, "sentence": "", "uncertain": [], "was_set": True},
+        "k": {"low": 2, "high": 1_005, "sentence": "", "rounds": [4, 4]},
+        "uncertain": [],
         "encoders": {"embedding": ENCODER},
         "steps": [dict(zip(("name", "seconds", "rows", "shards"), step, strict=True)) for step in steps],
     }
@@ -29,7 +30,7 @@ def summary(**changes: Any) -> str:
 def test_a_run_in_one_paragraph() -> None:
     assert summary() == (
         "The run read 1,375 images: 30 were clustered and 1,345 rejected. "
-        "The configuration asks for 4 clusters; the coding length alone would choose between 2 and 1,005. "
+        "The number of clusters was estimated as 4, and is between 2 and 1,005 for other samples of such images. "
         "3 of 4 clusters have a name, 1 none. "
         "The encoder is ViT-L-14 with weights openai (SHA-256 0123456789ab…). "
         "The steps took 2 min of work; the slowest was encode (2 min, 123 images/s). "
@@ -39,11 +40,9 @@ def test_a_run_in_one_paragraph() -> None:
 
 def test_the_paragraph_leaves_out_what_is_unknown() -> None:
     cards = [{**card, "evidence": [], "status": None} for card in made(1)["cards"]]
-    assert summary(
-        cards=cards, rejected=[], k={"sentence": "", "uncertain": [], "was_set": False}, encoders={}, steps=[]
-    ) == (
+    assert summary(cards=cards, rejected=[], k=None, encoders={}, steps=[]) == (
         "The run read 6 images: 6 were clustered and none rejected. "
-        "The coding length chose 1 cluster. "
+        "The configuration determines the 1 cluster. "
         "The vectors were imported, not computed by this run. "
         "The sample was partitioned by k-means."
     )
@@ -60,10 +59,8 @@ def test_sure_names_are_counted() -> None:
     )
 
 
-def test_the_range_of_k_is_one_number_if_all_replicates_agree() -> None:
-    assert "the coding length alone would choose 5." in summary(
-        k={"low": 5, "high": 5, "sentence": "", "uncertain": [], "was_set": True}
-    )
+def test_an_interval_of_one_k_is_not_mentioned() -> None:
+    assert "estimated as 4. " in summary(k={"low": 4, "high": 4, "sentence": "", "rounds": [4, 4]})
 
 
 def test_copies_are_counted() -> None:

@@ -1,11 +1,11 @@
-"""K by the least coding length, what is said of it, and layers that are nested."""
+"""Layers are nested cuts of the merge tree of fine groups, and isolated rows are in none of the groups."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from cpp.clustering.choose_k import Layers, build_layers, choose_k, layers, parents
+from cpp.clustering.layers import Layers, build_layers, layers, parents
 from cpp.clustering.merge_tree import Tree
 from cpp.clustering.partition import PARTS, FineGroups, fine_groups
 from cpp.evaluation.metrics import scores
@@ -27,27 +27,12 @@ def counted(found: FineGroups, Z: Tensor) -> Moments:
 
 
 def build(
-    sizes: list[int], n_clusters: int | None = None, requested: object = ()
+    sizes: list[int], n_clusters: int, requested: object = (), fine: int | None = None
 ) -> tuple[FineGroups, Moments, Layers]:
     Z, _ = blobs(sizes, 0.05)
-    found = fine_groups(Codes(Z, Z), n_clusters=n_clusters, seed=0)
+    found = fine_groups(Codes(Z, Z), n_clusters=n_clusters, fine=fine, seed=0)
     parts = counted(found, Z)
     return found, parts, build_layers(found, parts, n_clusters, requested)  # type: ignore[arg-type]
-
-
-def test_sentence_gives_interval_and_other_minima() -> None:
-    found = choose_k(tree([9, 5, 7, 6, 7, 8, 9, 4, 9]), [tree([9, 1, 2, 3, 4, 5, 6, 7, 8])])
-    assert (found.best, found.low, found.high) == (8, 2, 8)
-    assert found.others == [2, 4]
-    flat = "The coding length is least at 8 clusters, but the curve is flat from 2 to 8. Other minima: 2, 4."
-    assert found.sentence == flat
-    sure = choose_k(tree([9, 5, 1, 6, 7]), [tree([9, 5, 1, 6, 7])] * 2)
-    assert sure.sentence == "The coding length is least at 3 clusters; replicates give 3 to 3."
-
-
-def test_curve_least_at_its_end_asks_for_more_groups() -> None:
-    assert "3 clusters, the number of fine groups; raise partition.fine" in choose_k(tree([9, 8, 7]), []).sentence
-    assert "raise" not in choose_k(tree([1]), []).sentence
 
 
 def test_requested_and_automatic_layers() -> None:
@@ -62,12 +47,11 @@ def test_requested_and_automatic_layers() -> None:
     assert layers(tree(bits.tolist()), 4, "auto") == [4]
 
 
-def test_k_of_planted_clusters_is_recovered() -> None:
+def test_fine_groups_merge_into_planted_clusters() -> None:
     sizes = [40, 60, 90, 30, 120, 50, 70]
-    groups, parts, found = build(sizes)
-    assert len(groups.centroids) == sum(sizes) // 8
-    assert found.choice.best == found.main == len(sizes)
-    assert (found.choice.low, found.choice.high) == (len(sizes), len(sizes))
+    groups, parts, found = build(sizes, n_clusters=7, fine=57)
+    assert len(groups.centroids) == 57
+    assert found.tree.best == found.main == len(sizes)
     Z, truth = blobs(sizes, 0.05)
     near = Nearest(groups.centroids, cluster=found.clusters[found.main])
     assert scores(truth.numpy(), near(Z.numpy(), 100).cluster).ari == 1
@@ -75,7 +59,7 @@ def test_k_of_planted_clusters_is_recovered() -> None:
 
 
 def test_parents_of_nested_layers() -> None:
-    _, _, found = build([40, 60, 90, 30, 120, 50, 70], requested=[3, 20])
+    _, _, found = build([40, 60, 90, 30, 120, 50, 70], n_clusters=7, requested=[3, 20], fine=57)
     coarse, main, fine_ = (found.clusters[K] for K in (3, 7, 20))
     for finer, coarser, K in ((fine_, main, 20), (main, coarse, 7)):
         above = parents(finer, coarser)
@@ -91,20 +75,20 @@ def test_requested_groups_are_the_clusters() -> None:
 
 
 def test_isolated_rows_form_no_clusters() -> None:
-    Z, _ = blobs([80, 80, 80], 0.05)
+    Z, truth = blobs([80, 80, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z, stray])
-    found = fine_groups(Codes(both, both), seed=0)
+    found = fine_groups(Codes(both, both), n_clusters=3, isolated=False, seed=0)
     parts = counted(found, both)
     assert 235 <= parts.count_K.sum() <= 240
-    assert build_layers(found, parts, None, []).main == 3
+    assert scores(truth.numpy(), Nearest(found.centroids)(Z.numpy(), 100).cluster).ari == 1
 
 
 def test_moments_do_not_depend_on_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     Z, _ = blobs([100, 80], 0.05)
     stray = torch.nn.functional.normalize(torch.randn(20, 24, generator=torch.Generator().manual_seed(5)))
     both = torch.cat([Z[::2], stray, Z[1::2]])
-    found = fine_groups(Codes(both, both), seed=0)
+    found = fine_groups(Codes(both, both), fine=25, seed=0)
     whole = counted(found, both)
     assert 0 < whole.count_K.sum() < len(both)
     monkeypatch.setattr("cpp.clustering.partition.HELD", 50 * Z.shape[1])
@@ -135,7 +119,7 @@ def test_empty_group_is_in_cluster_0() -> None:
 
 def test_one_cluster_and_one_group() -> None:
     _, _, found = build([50], n_clusters=1, requested="auto")
-    assert (found.main, found.choice.best, list(found.clusters)) == (1, 1, [1])
+    assert (found.main, list(found.clusters)) == (1, [1])
 
 
 def test_candidate_of_least_length_is_chosen() -> None:
