@@ -6,7 +6,9 @@ is estimated from its codes, and both are repeated with that K until it stays.
 K is where a cut of Ward's tree says most about a row: the mean over all rows of the silhouette times log(n / m), the
 information in the label of a cluster of m of the n rows, less that of a Gaussian without clusters (compare the gap
 statistic). The silhouette alone prefers few clusters wherever classes have a coarse structure, cats and dogs among
-breeds; the information alone prefers single rows. The curve is the mean of five, each without a tenth of the rows.
+breeds; the information alone prefers single rows. The curve is the mean of five, each without a tenth of the rows. All
+K within a standard error of its largest value are as good, and their geometric middle is taken; the interval has those
+within two.
 
 Sources: Rousseeuw, "Silhouettes", 1987; Tibshirani, Walther and Hastie, "Estimating the number of clusters in a data
 set via the gap statistic", JRSS B 63(2), 2001; Efron, "The jackknife, the bootstrap and other resampling plans", 1982.
@@ -62,9 +64,9 @@ class Estimate(NamedTuple):
         """What a reader should know about K."""
         counted = f"{self.best:,} cluster{'s' * (self.best != 1)}"
         if self.low == self.high:
-            return f"The loss of a cut is least at {counted}, also for other samples of such images."
+            return f"Within its error, the loss of a cut is least at {counted}, also for other samples of such images."
         interval = f"other samples of such images may give {self.low:,} to {self.high:,}"
-        return f"The loss of a cut is least at {counted}; {interval}."
+        return f"Within its error, the loss of a cut is least at {counted}; {interval}."
 
 
 def estimate_k(
@@ -111,8 +113,10 @@ def _from_codes(Z_nd: Tensor, seed: int, gpu: bool) -> Estimate:
     mean = scores.mean(0)
     at = int(mean.argmax())
     error = (FOLDS - 1) / math.sqrt(FOLDS) * scores[:, at].std(ddof=1)  # of the jackknife
-    likely = np.concatenate([K[mean >= mean[at] - error], K[scores.argmax(1)]])
-    return Estimate(int(K[at]), int(likely.min()), int(likely.max()), [int(K[at])], K, scores)
+    good = np.concatenate([K[mean >= mean[at] - error], K[scores.argmax(1)]])
+    best = round(math.sqrt(good.min() * good.max()))  # steadier than K[at], where the curve is flat
+    likely = K[mean >= mean[at] - 2 * error]
+    return Estimate(best, int(likely.min()), int(likely.max()), [best], K, scores)
 
 
 class _Tree:

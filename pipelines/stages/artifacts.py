@@ -151,7 +151,8 @@ def read_links(context: Context) -> Links:
 class TreeFile:
     """The merge tree and its layers. `clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first.
 
-    `metadata` has the main K, the distortion e and the `uncertain` pairs of clusters. `bits` are the coding lengths by K.
+    `metadata` has the main K, the distortion e and the `uncertain` pairs of clusters; `bits` are the coding lengths by
+    K.
     """
 
     metadata: Mapping[str, Any]

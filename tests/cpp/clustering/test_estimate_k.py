@@ -27,7 +27,7 @@ def test_clear_clusters_are_counted_exactly(sizes: list[int]) -> None:
     found = estimate(blobs(sizes, 0.05)[0])
     assert (found.best, found.low, found.high) == (len(sizes),) * 3
     assert found.rounds == [len(sizes)] * 2
-    assert found.sentence.startswith(f"The loss of a cut is least at {len(sizes)} clusters, also ")
+    assert found.sentence.startswith(f"Within its error, the loss of a cut is least at {len(sizes)} clusters, also ")
 
 
 def test_clusters_under_common_noise_are_counted_exactly() -> None:
