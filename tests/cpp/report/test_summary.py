@@ -40,7 +40,7 @@ def test_a_run_in_one_paragraph() -> None:
 
 def test_the_paragraph_leaves_out_what_is_unknown() -> None:
     cards = [{**card, "evidence": [], "status": None} for card in made(1)["cards"]]
-    assert summary(cards=cards, rejected=[], k=None, encoders={}, steps=[]) == (
+    assert summary(cards=cards, rejected=[], k=None, k_curve=None, encoders={}, steps=[]) == (
         "The run read 6 images: 6 were clustered and none rejected. "
         "The configuration determines the 1 cluster. "
         "The vectors were imported, not computed by this run. "
