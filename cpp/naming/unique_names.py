@@ -9,7 +9,7 @@ from itertools import chain, count
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.naming import titles
+from cpp.naming import titles, wordnet
 
 FITS = 0.2  # least share of a cluster's votes for a word that is added to its name
 RARER = 0.5  # each other cluster of the name has at most this part of that share
@@ -42,10 +42,13 @@ def _numbered(name: str) -> Iterator[str]:
 
 
 def _distinguishing(name: str, shares: Mapping[str, float], siblings: Sequence[Mapping[str, float]]) -> str | None:
-    """The word, other than the name, with the largest share of the votes that fits this cluster and no sibling."""
+    """The word with most votes that fits this cluster and no sibling, and is no other sense of the name."""
+    own = wordnet.normal(name)
     fitting = [
         (share, word)
         for word, share in shares.items()
-        if word != name and share >= FITS and all(other.get(word, 0.0) <= RARER * share for other in siblings)
+        if share >= FITS
+        and wordnet.normal(word) != own
+        and all(other.get(word, 0.0) <= RARER * share for other in siblings)
     ]
     return max(fitting)[1] if fitting else None

@@ -82,7 +82,7 @@ class Vote(Stage):
 class Label(Stage):
     """Write `clusters.parquet`: sizes, names and quality of the clusters of every layer, from votes and moments."""
 
-    version = 6
+    version = 7
     products = (Product("clusters"),)
     whole = ("assignments", "tree", "moments", "captions", "mined", *artifacts.VOTES)
     method: naming.Method = "centred"
@@ -158,7 +158,7 @@ def _count(context: Context, tree: artifacts.TreeFile) -> tuple[NDArray[np.int64
 class Labels(Stage):
     """Label every image with the name of its cluster and the probability that this name is right for the image."""
 
-    version = 2
+    version = 3
     products = (Product("labels", rows="out"),)
     each = ("assignments", "matches")
     whole = ("clusters", "namer_words", *artifacts.WORDS)
