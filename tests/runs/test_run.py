@@ -22,7 +22,7 @@ from cpp.rate_reduction.coding_rate import Moments
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from pipelines.commands import terminal
-from pipelines.config.errors import ResourceError
+from pipelines.config.errors import ConfigError, ResourceError
 from pipelines.config.load import load
 from pipelines.engine.row_counts import AccountingError
 from pipelines.run import Run, in_ranks
@@ -231,9 +231,10 @@ def test_a_failed_stage_has_a_reason_and_stops_its_dependents(dataset: Dataset) 
     path = dataset.folder / "data/metadata/metadata_0.parquet"
     table = pq.read_table(path)
     pq.write_table(table.append_column("klass", pa.nulls(len(table))), path)
-    run = go(dataset, "evaluate.label=klass")
-    assert "the column 'klass' (evaluate.label) has no values" in str(run.outcomes["evaluate"].failed[0].error)
-    assert run.outcomes["label"].ok
+    with pytest.raises(
+        ConfigError, match="evaluate.label is 'klass', and no image has a value in this column: take one"
+    ):
+        go(dataset, "evaluate.label=klass")
 
 
 def test_a_stage_that_cannot_be_opened_fails_at_once(dataset: Dataset) -> None:
@@ -362,7 +363,7 @@ def test_logs_contain_every_shard(dataset: Dataset) -> None:
     go(dataset)
     events = [json.loads(line) for line in (dataset.root / "events.jsonl").read_text().splitlines()]
     shards = [(e["step"], e["shard"]) for e in events if e["event"] == "shard"]
-    assert len(shards) == len(set(shards)) == 3 * 6 + 12
+    assert len(shards) == len(set(shards)) == 3 * 6 + 13
     log = (dataset.root / "run.log").read_text()
     assert "import 00000: 60 rows in" in log
     assert "1/3 shards" in log

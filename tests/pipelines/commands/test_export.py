@@ -7,6 +7,7 @@ import re
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -55,14 +56,26 @@ def test_every_image_of_a_run_is_in_the_folder_of_its_cluster(done: Dataset) -> 
     assert json.loads((done.folder / "out/export.json").read_text())["state"] == "done"
 
 
-def test_layers_clusters_and_confidence(done: Dataset) -> None:
+def vary_confidence(dataset: Dataset) -> Dataset:
+    """Give the labels of the images of cluster k confidences about (k + 1) / 5, which decrease from row to row."""
+    for path in (dataset.root / "labels").iterdir():
+        table = pq.read_table(path)
+        cluster = pq.read_table(dataset.root / "assignments" / path.name)["cluster"].to_numpy()
+        confidence = pa.array((cluster + 1) / 5 - np.arange(len(table)) / 1000, pa.float32())
+        pq.write_table(table.set_column(table.column_names.index("confidence"), "confidence", confidence), path)
+    return dataset
+
+
+def test_layers_clusters_and_confidence(mine: Dataset) -> None:
+    done = vary_confidence(mine)
     expected = images_of(done)
     summary = export(done, "parquet", layer=2)
     assert (summary.classes, summary.images) == (2, 160)
     coarse = pd.read_parquet(done.folder / "out/images.parquet")
-    assert coarse["class_name"].tolist() == [f"cluster-{k}" for k in expected["cluster_2"]]  # of which none is sure
-    assert coarse["label"].isna().all()
-    assert coarse["confidence"].isna().all()
+    clusters = pd.read_parquet(done.root / "clusters.parquet").query("layer == 2").set_index("cluster")
+    titles = {k: name or f"cluster-{k}" for k, name in clusters["name"].items()}
+    assert coarse["class_name"].tolist() == [titles[k] for k in expected["cluster_2"]]
+    assert coarse["label"].tolist() == [clusters["name"][k] for k in expected["cluster_2"]]
     summary = export(
         done,
         "parquet",
@@ -81,8 +94,9 @@ def test_layers_clusters_and_confidence(done: Dataset) -> None:
     assert len(summary.left_out) == 2
 
 
-def test_the_classes_are_those_that_have_an_image(done: Dataset) -> None:
+def test_the_classes_are_those_that_have_an_image(mine: Dataset) -> None:
     """ImageFolder numbers the folders that are there: `classes.csv` and a head of the network must not have more."""
+    done = vary_confidence(mine)
     rows = images_of(done)
     surest = float(rows.groupby("cluster")["confidence"].max().sort_values().iloc[1])
     summary = export(done, "imagefolder", min_confidence=surest + 1e-6)

@@ -89,7 +89,9 @@ def test_the_fingerprint_follows_every_setting_but_the_place() -> None:
     others = [
         replace(plain, format=Format.PARQUET),
         replace(plain, layer=Layer("cluster_2", ("cluster",), main=False)),
-        replace(plain, classes=tuple(classes([{"cluster": 0, "name": "cat", "size": 1}]))),
+        replace(
+            plain, classes=tuple(classes([{"cluster": 0, "name": "cat", "size": 1, "status": "named", "guess": "cat"}]))
+        ),
         *(replace(plain, filter=f) for f in (Filter(()), Filter(None, 0.5), Filter(None, None, 3))),
         replace(plain, links=True),
         replace(plain, max_bytes=1),

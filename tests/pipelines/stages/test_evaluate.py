@@ -42,10 +42,8 @@ def test_accepted_names_change_what_is_right_and_nothing_else(named: Dataset) ->
     before = scores(named.root)
     assert (before["names"], before["classes"], before["classes_with_accepted_names"]) == ("kind", 4, 0)
     assert [row["names"] for row in before["clusters"]] == [
-        "this run",
-        "published vote",
-        "this run, without the true names",
-        "published vote, without the true names",
+        "all words",
+        "without the true names",
     ]
     assert before["clusters"][0]["right_guess"] == pytest.approx(0.75)
     assert before["clusters"][0]["sacc"] == pytest.approx(0.75)

@@ -205,7 +205,7 @@ def test_excluded_words_name_no_cluster(pictures: Dataset) -> None:
     ("override", "said"),
     [
         ("label.vocabulary=[captions]", "label.vocabulary has 'captions' and label.captions is null: set"),
-        ("label.vocabulary=[imagenet21k]", "imagenet21k/names.txt does not exist .*may also be one of imagenet1k, "),
+        ("label.vocabulary=[imagenet21k]", "imagenet21k/names.txt does not exist .*may also be one of photographs, "),
         ("label.vocabulary=[./coco]", "coco/names.txt does not exist"),
         ("label.exclude=[gone.txt]", "label.exclude: the file .*gone.txt does not exist"),
     ],
