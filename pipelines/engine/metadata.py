@@ -26,7 +26,8 @@ def check(config: Config, has_values: Mapping[str, bool], others: Collection[str
 
     `has_values` tells for each column whether an image has a value of it. The columns `others` are not checked.
     """
-    columns = [column for column, has in has_values.items() if has and column != "image_shard"]
+    named = {column for column in config.metadata_columns.values() if not has_values.get(column or "", True)}
+    columns = [column for column in has_values if column != "image_shard" and column not in named]
     faults = [
         f"{key} is {column!r}, and no image has a {'value in this column' if column in has_values else NO_COLUMN}: "
         + (f"take one of {', '.join(columns)}, or remove the key" if columns else "there are none: remove the key")

@@ -276,7 +276,7 @@ def test_missing_gpus_are_refused_at_the_start(dataset: Dataset, monkeypatch: py
 
 def test_a_run_with_unknown_k_and_layers(dataset: Dataset) -> None:
     """Nested columns, a row for each cluster and layer with its parent, names at every layer, and the page."""
-    run = go(dataset, "partition={layers: [2, 9]}")
+    run = go(dataset, "partition={layers: [2, 9], fine: 20}")
     table = pq.read_table(dataset.root / "clusters.parquet").to_pylist()
     (main,) = {row["layer"] for row in table if row["main"]}
     parts = [pq.read_table(path) for path in sorted((dataset.root / "assignments").iterdir())]
@@ -297,7 +297,7 @@ def test_a_run_with_unknown_k_and_layers(dataset: Dataset) -> None:
     assert page.count("<details") >= 2
     assert run.ok
 
-    assert computed(go(dataset, "partition={layers: [3]}")).keys() == {
+    assert computed(go(dataset, "partition={layers: [3], fine: 20}")).keys() == {
         "layers",
         "assign",
         "vote",

@@ -14,7 +14,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def files(n: int = 24, text: str = "thing") -> dict[str, bytes]:
     page = made(n, text)
-    return draw(page["title"], page["cards"], page["coding_length"], page["map"])
+    return draw(page["title"], page["cards"], page["k_curve"], page["map"])
 
 
 def test_every_drawing_is_well_formed_and_says_what_it_shows() -> None:

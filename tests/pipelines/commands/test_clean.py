@@ -74,7 +74,7 @@ def test_results_of_an_old_setting_are_listed_and_go_with_yes_and_nothing_else(r
     assert "are free again" in said
     left = cached(ran.root)
     assert left < before
-    for product, n_old, n_left in (("features", 3, 3), ("labels", 6, 3), ("groups", 2, 1), ("plots", 4, 4)):
+    for product, n_old, n_left in (("features", 3, 3), ("labels", 6, 3), ("groups", 2, 1), ("plots", 3, 3)):
         assert (len(of(product, before)), len(of(product, left))) == (n_old, n_left), product
     events = (ran.root / "events.jsonl").read_text().count('"event": "shard"')
     assert events > 0

@@ -78,7 +78,7 @@ def test_images_that_must_not_leave_do_not(dataset: Dataset) -> None:
     assert "UklGR" not in html
     assert "Pictures are left out" in html
     assert html.count('class="none"') == 4 * 16 + 6 * 2 * 4  # also in the six pairs of clusters
-    assert sorted(p.name for p in (dataset.root / "plots").iterdir()) == ["curve.svg", "map.svg", "sizes.svg"]
+    assert sorted(p.name for p in (dataset.root / "plots").iterdir()) == ["map.svg", "sizes.svg"]
     assert all(b"WEBP" not in p.read_bytes() for p in (dataset.root / "cache").rglob("*.parquet"))
 
 
