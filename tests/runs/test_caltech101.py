@@ -72,12 +72,12 @@ def test_names_that_a_person_accepts(root: Path, accepted: Path) -> None:
         pytest.skip(f"{accepted.name} is not beside the folder of CPP_TEST_DATA")
     scores = json.loads((root / "name_scores.json").read_text())
     assert scores["classes_with_accepted_names"] == scores["classes"] == 100
-    ours, vote, without, _ = scores["clusters"]
-    assert ours["right_guess"] > 0.7
-    assert ours["right_guess"] > vote["right_guess"]
-    assert ours["rules"]["synonym"] > vote["rules"]["synonym"]
-    assert ours["right_of_covered"] > 0.9
-    assert ours["aurc"] < vote["aurc"]
+    ours, without = scores["clusters"]
+    assert ours["right_guess"] > 0.75
+    assert ours["coverage"] > 0.8
+    assert ours["right_of_covered"] > 0.92
+    assert ours["right_or_rightly_silent"] > 0.9
+    assert ours["calibration_error"] < 0.1
     assert without["wrong_names"] < 0.15
 
 
@@ -85,7 +85,9 @@ def test_the_page_holds_a_picture_for_every_place(root: Path) -> None:
     html = (root / "report.html").read_text()
     assert "were not found" not in html
     shown = pd.read_parquet(root / "examples.parquet")
-    assert html.count("data:image/webp;base64,Ukl") == len(shown) > 1400
+    picture = "data:image/webp;base64,Ukl"
+    of_pairs = html.partition('id="pairs"')[2].partition("</section>")[0].count(picture)
+    assert html.count(picture) - of_pairs == len(shown) > 1400
     assert len(html) < 25e6
 
 
