@@ -9,7 +9,7 @@ import contextlib
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from braceexpand import braceexpand
@@ -28,13 +28,18 @@ Files = dict[str, str]  # path -> fingerprint of path, size and version
 Entry = tuple[str, str]  # a file and its fingerprint
 
 
-def expand(paths: Sequence[str], counts: FileCounts | None = None, inside: Sequence[str] = ()) -> list[Entry]:
+def expand(
+    paths: Sequence[str],
+    counts: FileCounts | None = None,
+    inside: Sequence[str] = (),
+    by_content: Callable[[str], bool] | None = None,
+) -> list[Entry]:
     """The files that `paths` name, in their order; matches of a glob are sorted by name.
 
     A path may be a file, a glob, a brace range (`{00000..00412}.tar`), or a list: `@FILE`, or a name that ends in
     `.txt`, with one path on each line, relative to the list's folder. A path that exists is taken literally. A folder
-    stands for its files with a suffix of `inside`. Matches that are hidden or results of a run are left out and
-    counted. ValueError if a file does not exist.
+    stands for its files with a suffix of `inside`, and for those without any suffix that `by_content` accepts. Matches
+    that are hidden or results of a run are left out and counted. ValueError if a file does not exist.
     """
     counts = FileCounts() if counts is None else counts
     patterns = [pattern for path in paths for line in _lines(path) for pattern in _braces(line)]
@@ -43,7 +48,7 @@ def expand(paths: Sequence[str], counts: FileCounts | None = None, inside: Seque
     files, missing = Files(), list[str]()
     for pattern in patterns:
         matches = _glob(pattern, counts) if pattern in globs else _select(existing, [pattern])
-        matches = matches or _inside(pattern, inside, counts)
+        matches = matches or _inside(pattern, inside, by_content, counts)
         files |= matches
         missing += [] if matches else [pattern]
     if missing:
@@ -116,12 +121,16 @@ def _exists(path: str) -> bool:
     return not path.startswith(HTTP) and bool(fs.exists(root))
 
 
-def _inside(folder: str, suffixes: Sequence[str], counts: FileCounts) -> Files:
-    """The files of a folder with one of the suffixes; none if it is no folder. Its sub-folders are ignored."""
+def _inside(
+    folder: str, suffixes: Sequence[str], by_content: Callable[[str], bool] | None, counts: FileCounts
+) -> Files:
+    """The files of a folder as `expand` selects them; none if it is no folder. Its sub-folders are ignored."""
     if not suffixes or folder.startswith(HTTP):
         return Files()
     infos = {_url(filesystem.connect(folder)[0], str(i["name"]), folder): i for i in _entries(folder.rstrip("/"))}
-    names = sorted(name for name in infos if name.lower().endswith(tuple(suffixes)))
+    plain = {n for n, i in infos.items() if "." not in n.rpartition("/")[2] and filesystem.is_file(i)}
+    told = {name for name in plain if by_content and by_content(name)}
+    names = sorted(name for name in infos if name in told or name.lower().endswith(tuple(suffixes)))
     for name in sorted(infos.keys() - names):
         if infos[name]["type"] == "directory" and not name.rpartition("/")[2].startswith("."):
             counts.ignore(SUB_FOLDER, name)

@@ -23,7 +23,7 @@ from cpp.sources.paths import HTTP, Entry, expand, siblings
 from cpp.sources.samples import Sample, distinct_keys
 from cpp.sources.table import TableShard
 from cpp.sources.table_rows import EXTENSIONS, Kind, describe
-from cpp.sources.tar import TarShard
+from cpp.sources.tar import TarShard, is_tar
 from cpp.store.results import WHOLE, fingerprint
 
 Format = Literal["webdataset", "folder", "coco", "parquet", "table"]
@@ -147,7 +147,7 @@ def _tar_or_folder(path: str, keys: frozenset[str]) -> TarShard | FolderShard:
 
 
 def _tars(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:
-    files = expand(images.path, counts, TARS)
+    files = expand(images.path, counts, TARS, is_tar)
     tables = siblings({path: f"{tar_stem(path)}.parquet" for path, _ in files})
     counts.files += len(tables)
     for name, (path, identity) in zip(_names(files), files, strict=True):

@@ -67,10 +67,16 @@ def test_a_folder_with_the_name_of_a_tar_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_tars_stands_for_the_tars_in_it(tmp_path: Path) -> None:
-    for name in ("a.tar", "b.tar.gz", "c.TAR", "._a.tar", "notes.md"):
+    for name in ("a.tar", "b.tar.gz", "c.TAR", "._a.tar", "notes.md", "without-suffix"):
         write_tar(tmp_path / name, [("x.jpg", JPEG)])
+    (tmp_path / "README").write_text("no tar")
     counts = sources.FileCounts()
-    assert [name for name, _ in iter_shards(Images("webdataset", (str(tmp_path),)), counts)] == ["a", "b", "c"]
+    assert [name for name, _ in iter_shards(Images("webdataset", (str(tmp_path),)), counts)] == [
+        "a",
+        "b",
+        "c",
+        "without-suffix",
+    ]
     assert list(counts.first.values()) == [f"{tmp_path}/._a.tar"]
 
 
