@@ -6,6 +6,7 @@ plain nouns, so that no cluster is called "placental" or "instrumentality". Know
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,10 +69,11 @@ class GeneralWords(NamedTuple):
         return cls(tuple(np.array(list(SYNSETS))[kept].tolist()), covers[:, kept])
 
 
-def _covered(word: str) -> list[bool]:
+@functools.cache  # every layer of a run asks about the same words
+def _covered(word: str) -> tuple[bool, ...]:
     """For every general word, whether it covers this word."""
     senses = [wordnet.ancestors(sense) for sense in wordnet.usual(word)]
-    return [
+    return tuple(
         any(synset in above and _EXCEPTIONS.get(general) not in above for above in senses)
         for general, synset in SYNSETS.items()
-    ]
+    )
