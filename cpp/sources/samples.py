@@ -151,11 +151,15 @@ def metadata_columns(keys: Sequence[str], metadata: Sequence[Mapping[str, Any]])
 
 
 def distinct_keys(keys: Iterable[str]) -> Iterator[str]:
-    """The keys of rows; the second row with the key K has the key `K#2`."""
-    seen = Counter[str]()
+    """The keys of rows; the second row with the key K has the key `K#2`, or `K#2#2` if another row has that one."""
+    seen, taken = Counter[str](), set[str]()
     for key in keys:
         seen[key] += 1
-        yield key if seen[key] == 1 else f"{key}#{seen[key]}"
+        distinct = key if seen[key] == 1 else f"{key}#{seen[key]}"
+        while distinct in taken:
+            distinct += "#2"
+        taken.add(distinct)
+        yield distinct
 
 
 def _column(values: list[Any]) -> pa.Array:

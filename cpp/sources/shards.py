@@ -7,6 +7,7 @@ times of change (or etags) of its files. Paths are those of `cpp.sources.paths`.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +84,8 @@ def read_samples(shard: ImageShard, max_bytes: int = MAX_BYTES) -> Iterator[Samp
 
     ValueError, naming the file, if the shard is damaged, after the samples before the damage.
     """
-    return _unique(shard.read(max_bytes))
+    for sample, key in _distinct(shard.read(max_bytes)):
+        yield sample if key == sample.key else replace(sample, key=key)
 
 
 def read_images(shard: str | ImageShard, keys: Iterable[str]) -> dict[str, bytes]:
@@ -108,23 +110,27 @@ def select_samples(shard: str | ImageShard, keys: frozenset[str], max_bytes: int
 
     A sample that repeats the key K is known as `K#2`, and as K too, as earlier versions called it.
     """
-    for sample in _unique(_candidates(shard, keys | {_first_key(key) for key in keys}, max_bytes)):
-        if sample.key in keys:
+    for sample, key in _distinct(_candidates(shard, frozenset(_with_first_keys(keys)), max_bytes)):
+        if key in keys:
+            yield replace(sample, key=key)
+        elif sample.key in keys:
             yield sample
-        elif (first := _first_key(sample.key)) in keys:
-            yield replace(sample, key=first)
 
 
-def _unique(samples: Iterable[Sample]) -> Iterator[Sample]:
+def _distinct(samples: Iterable[Sample]) -> Iterator[tuple[Sample, str]]:
+    """Samples as they are in the input, each with its distinct key."""
     one, other = itertools.tee(samples)
-    for sample, key in zip(one, distinct_keys(sample.key for sample in other), strict=True):
-        yield sample if key == sample.key else replace(sample, key=key)
+    return zip(one, distinct_keys(sample.key for sample in other), strict=True)
 
 
-def _first_key(key: str) -> str:
-    """The key in the input of a sample with the key `K#2`."""
-    first, _, number = key.rpartition("#")
-    return first if first and number.isdecimal() else key
+def _with_first_keys(keys: Iterable[str]) -> Iterator[str]:
+    """The keys, and those in the input that samples with these keys may have: of `K#2#2` also `K#2` and `K`."""
+    for key in keys:
+        first = key
+        yield first
+        while number := re.search(r"(?<=.)#\d+$", first):
+            first = first[: number.start()]
+            yield first
 
 
 def _candidates(shard: str | ImageShard, keys: frozenset[str], max_bytes: int) -> Iterator[Sample]:

@@ -32,11 +32,11 @@ _META = re.compile(r"__[^/]*__($|/)")
 _LONG = {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 _EXTENDED = _LONG | {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
 _COMPRESSED: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-    b"\x28\xb5\x2f\xfd": lambda file: pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"),
-}  # first bytes -> a stream of the decompressed bytes
+    rb"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    rb"BZh[1-9]1AY&SY": bz2.BZ2File,  # a plain tar may begin with the name BZh.jpg
+    rb"\xfd7zXZ\0": lzma.LZMAFile,
+    rb"\x28\xb5\x2f\xfd": lambda file: pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"),
+}  # pattern of the first bytes -> a stream of the decompressed bytes
 
 
 class DamagedTarError(ValueError):
@@ -148,10 +148,10 @@ class _Rewound(io.RawIOBase):
 def _open(file: Any, seek: bool = False) -> Any:
     """Open a tar as a stream, or with `seek` and without compression as a seekable file."""
     options: dict[str, Any] = {"tarinfo": _Header, "encoding": "utf-8", "errors": "backslashreplace"}
-    head = bytes(file.read(6))
+    head = bytes(file.read(10))
     rewound = _Rewound(head, file)
     for magic, decompressed in _COMPRESSED.items():
-        if head.startswith(magic):
+        if re.match(magic, head):
             return tarfile.open(None, "r|", decompressed(rewound), **options)
     if seek:
         file.seek(0)

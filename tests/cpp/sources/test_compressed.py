@@ -37,6 +37,12 @@ def test_every_compression_is_read_under_any_name(tmp_path: Path, kind: str, nam
     assert list(sources.shards(Images("webdataset", (str(path),)))) == [name.partition(".")[0]]
 
 
+def test_a_tar_that_begins_with_a_name_like_a_compression_is_plain(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", [("BZh9.jpg", JPEG), ("b.jpg", JPEG)])
+    assert is_tar(tar)
+    assert [sample.key for sample in samples(tar)] == ["BZh9", "b"]
+
+
 @pytest.mark.parametrize("kind", ["gz", "zst"])
 def test_parts_compressed_one_by_one_are_read_to_the_end(tmp_path: Path, kind: str) -> None:
     plain = Path(write_tar(tmp_path / "plain", [(f"{i}.jpg", JPEG) for i in range(40)])).read_bytes()

@@ -231,3 +231,11 @@ def test_keys_that_repeat_are_numbered_and_each_picks_its_own_image(tmp_path: Pa
     ]
     assert [s.reason for s in select_samples(tar, frozenset("c"), 2)] == [Reason.TOO_MANY_BYTES]
     assert read_images(tar, ["a"]) == {"a": b"000"}
+
+
+def test_keys_that_look_numbered_stay_distinct_and_each_picks_its_own_image(tmp_path: Path) -> None:
+    names = ["a", "a#2", "a", "a#2", "a", "b#2", "b", "b"]
+    tar = write_tar(tmp_path / "s.tar", [(f"{name}.jpg", f"{i}".encode()) for i, name in enumerate(names)])
+    images = {s.key: s.image for s in samples(tar)}
+    assert list(images) == ["a", "a#2", "a#2#2", "a#2#2#2", "a#3", "b#2", "b", "b#2#2"]
+    assert {key: read_images(tar, [key])[key] for key in images} == images
