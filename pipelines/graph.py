@@ -222,10 +222,10 @@ def _display(config: Config) -> dict[str, Stage]:
 
 def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
     """An encoder with absolute paths and the hash of its weights. ConfigError if they cannot be loaded."""
-    from cpp.encoding import pretrained
+    from cpp.encoding import families, pretrained
 
     keys = ["configs"] if settings.configs else []
-    keys += ["pretrained"] if settings.pretrained.endswith(SUFFIXES) else []  # otherwise it is a tag of open_clip
+    keys += ["pretrained"] if (settings.pretrained or "").endswith(SUFFIXES) else []  # otherwise it is a tag
     paths = {key: config.locate(getattr(settings, key)) for key in keys}
     for key, path in paths.items():
         if filesystem.is_remote(path):
@@ -237,7 +237,7 @@ def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
     try:
         if located.configs:
             pretrained.register(located.configs)
-        weights = pretrained.identity(located.model, located.pretrained).sha256
+        weights = families.identity(located.model, located.pretrained).sha256
         return artifacts.Model(**located.model_dump(), weights=weights)
     except ValueError as error:
         raise ConfigError(f"encode, column {column}: {error}") from error

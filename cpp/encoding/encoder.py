@@ -1,20 +1,17 @@
-"""Encodes images and words as unit vectors with any open_clip model. Knows no image files, shards or clusters."""
+"""Encodes images and words as unit vectors with a model of any family. Knows no image files, shards or clusters."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
-from open_clip import factory, zero_shot_metadata
+from open_clip import zero_shot_metadata
 from torch.nn.functional import normalize
 
-from cpp.encoding.images import Preprocess
-from cpp.encoding.pretrained import find_weights, identity
+from cpp.encoding import families
 from cpp.encoding.weights import WeightsError
 from cpp.files.iterables import batched
 
@@ -51,15 +48,25 @@ def imagenet_classes() -> list[str]:
 class Encoder:
     """A model on a device that encodes to `dim` dimensions. `preprocess` is the transform that its images need."""
 
-    def __init__(self, model: str, pretrained: str | None, device: str, precision: str, compiled: bool = False) -> None:
-        """`precision` is fp32, bf16, or fp16 (on a GPU). ValueError for others, WeightsError without weights."""
+    def __init__(
+        self,
+        model: str,
+        pretrained: str | None,
+        device: str,
+        precision: str,
+        compiled: bool = False,
+        pool: str | None = None,
+    ) -> None:
+        """`precision` is fp32, bf16, or fp16 (on a GPU); `pool` as in `cpp.encoding.model.Family`.
+
+        ValueError for other precisions, WeightsError without weights.
+        """
         if precision not in PRECISIONS or (precision == "fp16" and device == "cpu"):
             raise ValueError(f"encode.precision is {precision!r} on {device}, it must be fp32, bf16, or on a GPU fp16")
-        self.identity = identity(model, pretrained)
+        self.identity = families.identity(model, pretrained)
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
-        self.model = _load(model, pretrained, device, precision)
-        self.preprocess = _preprocess(self.model.visual.preprocess_cfg)
-        self._name = model
+        self.model = families.family(model).load(model, pretrained, pool, device, precision)
+        self.preprocess = self.model.transform
         self._encode = torch.compile(self.model.encode_image) if compiled else self.model.encode_image
         self._mean = torch.tensor(self.preprocess.mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(self.preprocess.std, device=self.device).view(3, 1, 1)
@@ -95,15 +102,17 @@ class Encoder:
         """Float16 unit vectors `[n, d]`: the normalised mean over the templates of the unit vectors of their texts.
 
         As `open_clip.build_zero_shot_classifier`, but the mean is always taken in float32. All batches have one size,
-        because the vector of a word must not depend on the words beside it.
+        because the vector of a word must not depend on the words beside it. WeightsError without a text tower.
         """
-        tokenizer = _tokenizer(self._name)
+        if self.model.text is None:
+            raise WeightsError(f"{self.identity.model} has no text tower: name an encoder that has one")
+        tower = self.model.text
         parts, size = [], max(1, batch // len(texts))
         for part in batched(words, size):
             padded = [*part, *part[:1] * (size - len(part))]
             filled = [text.format(word) if isinstance(text, str) else text(word) for word in padded for text in texts]
-            tokens = tokenizer(filled).to(self.device)
-            rows = torch.cat([normalize(self.model.encode_text(rows).float()) for rows in tokens.split(batch)])
+            tokens = tower.tokenize(filled).to(self.device)
+            rows = torch.cat([normalize(tower.encode(rows).float()) for rows in tokens.split(batch)])
             vectors = normalize(rows.reshape(size, len(texts), -1).mean(1)).half().cpu().numpy()
             parts.append(vectors[: len(part)])
         return np.concatenate(parts)
@@ -124,60 +133,3 @@ def encode(
             yield tuple(result() for result in pending.popleft())
     while pending:
         yield tuple(result() for result in pending.popleft())
-
-
-def _load(model: str, pretrained: str | None, device: str, precision: str) -> Any:
-    path = find_weights(model, pretrained)
-    kind, name = factory.parse_model_name(model)
-    settings: dict[str, Any] = {"require_pretrained": True}
-    if kind is None:
-        settings |= {"pretrained": path, **_as_trained(name.replace("/", "-"), str(pretrained))}
-    try:
-        loaded = open_clip.create_model(model, precision=precision, device=device, **settings)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # open_clip fails in many ways on weights of another model
-        raise WeightsError(f"{path} does not load as weights of {model}: {str(error)[:500]}") from error
-    return loaded.eval().requires_grad_(False)
-
-
-def _as_trained(name: str, pretrained: str) -> dict[str, Any]:
-    """The transform and activation that the weights were trained with, according to open_clip's table.
-
-    A local file has no entry; it gets the transform on which all tags of the model agree (SigLIP's differs from
-    CLIP's). If the activation of the weights (QuickGELU) differs from the configuration, open_clip only warns; the
-    vectors would be wrong.
-    """
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    entry = open_clip.get_pretrained_cfg(name, pretrained)
-    tags = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
-    if not entry:
-        transforms = [{key: tag[key] for key in keys if key in tag} for tag in tags]
-        agreed = transforms and all(transform == transforms[0] for transform in transforms)
-        return {"force_preprocess_cfg": transforms[0]} if agreed else {}
-    transform = {key: entry[key] for key in keys if key in entry}
-    return {"force_preprocess_cfg": transform, "quick_gelu": bool(entry.get("quick_gelu", False))}
-
-
-def _preprocess(config: dict[str, Any]) -> Preprocess:
-    def triple(value: Any) -> Any:
-        return tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-
-    size = config["size"]
-    return Preprocess(
-        tuple(size) if isinstance(size, list | tuple) else (size, size),
-        triple(config["mean"]),
-        triple(config["std"]),
-        config["interpolation"],
-        config["resize_mode"],
-        config["fill_color"],
-    )
-
-
-def _tokenizer(model: str) -> Any:
-    try:
-        return open_clip.get_tokenizer(model)
-    except ImportError as error:
-        raise WeightsError(f"the tokenizer of {model} needs a package that is not installed: {error}") from error
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"the tokenizer of {model} cannot be loaded: {str(error)[:500]}") from error

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cpp.encoding.model import Transform
 from cpp.files.iterables import map_threads
 from cpp.sources.formats import HEAD, READ, is_picture, unread_format
 from cpp.sources.samples import Reason, Rejected, Sample
@@ -254,7 +255,7 @@ def _header(data: bytes) -> Image.Image | None:
 
 
 def prepare(
-    samples: Iterable[Sample], transforms: Sequence[Preprocess], limits: Limits, threads: int, waiting: int
+    samples: Iterable[Sample], transforms: Sequence[Transform], limits: Limits, threads: int, waiting: int
 ) -> Iterator[Prepared]:
     """Decode and transform samples in `threads` threads, keeping their order; at most `waiting` are in memory.
 
@@ -263,7 +264,7 @@ def prepare(
     return map_threads(partial(_prepare, transforms=transforms, limits=limits), samples, threads, waiting)
 
 
-def _prepare(sample: Sample, transforms: Sequence[Preprocess], limits: Limits) -> Prepared:
+def _prepare(sample: Sample, transforms: Sequence[Transform], limits: Limits) -> Prepared:
     try:
         if sample.image is None or sample.reason is not None:
             raise Rejected(sample.reason or Reason.NO_IMAGE)
@@ -274,7 +275,7 @@ def _prepare(sample: Sample, transforms: Sequence[Preprocess], limits: Limits) -
         return Prepared(sample.key, sample.metadata, None, rejected.reason)
 
 
-def _pixels(image: Image.Image, transform: Preprocess) -> NDArray[np.uint8]:
+def _pixels(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
     try:
         return transform(image)
     except ValueError as error:  # Pillow, and therefore open_clip, cannot scale or convert every mode

@@ -1,18 +1,11 @@
-"""Finds the weights of an open_clip model on this machine, or downloads them, and identifies them by their content.
-
-Only this module and `encoder` use open_clip for encoding. Knows no images and no vectors.
-"""
+"""Finds the weights of an open_clip model on this machine, or downloads them. Knows no images and no vectors."""
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import json
 import os
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +14,8 @@ import open_clip
 from open_clip import factory
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-from cpp.encoding.weights import SUFFIXES, WeightsError, sha256
-
-PROBE = 10.0  # seconds to wait for an answer of the server with the weights
-HOW = "or set encode.pretrained to the path of a file of weights (.safetensors, or .pt with a state dict)"
-
-
-@dataclass(frozen=True)
-class Identity:
-    """An encoder: the model, the tag or file name of its weights, and the SHA-256 of the weights."""
-
-    model: str
-    pretrained: str
-    sha256: str
+from cpp.encoding.downloads import HOW, cached, download
+from cpp.encoding.weights import SUFFIXES, WeightsError
 
 
 @functools.cache
@@ -50,13 +32,6 @@ def register(path: str) -> None:
         if missing:
             raise ValueError(f"{file} is not a model configuration: it lacks {', '.join(sorted(missing))}")
     open_clip.add_model_config(Path(path))
-
-
-def identity(model: str, pretrained: str | None) -> Identity:
-    """The identity of a model with its weights; equal weights in files of different formats are equal."""
-    path = Path(find_weights(model, pretrained))
-    is_tag = bool(pretrained) and open_clip.is_pretrained_cfg(model.replace("/", "-"), pretrained)
-    return Identity(model, str(pretrained) if is_tag else path.name, sha256(str(path)))
 
 
 def find_weights(model: str, pretrained: str | None) -> str:
@@ -84,8 +59,8 @@ def find_weights(model: str, pretrained: str | None) -> str:
         return _local_file(model, pretrained)
     if config.get("hf_hub"):
         return _from_hub(model, pretrained, config["hf_hub"])
-    cached = Path("~/.cache/clip").expanduser() / config["url"].rpartition("/")[2]
-    return str(cached) if cached.is_file() else _download(model, pretrained, config["url"], config)
+    kept = Path("~/.cache/clip").expanduser() / config["url"].rpartition("/")[2]
+    return str(kept) if kept.is_file() else _download(model, pretrained, config["url"], config)
 
 
 def _local_file(model: str, pretrained: str) -> str:
@@ -114,22 +89,11 @@ def _from_hub(model: str, pretrained: str | None, location: str) -> str:
     """Weights at `ORGANISATION/NAME/FILE` (without FILE: open_clip's default name), preferably from the cache."""
     repository, file = os.path.split(location)
     names = [file.rpartition(".")[0] + ".safetensors", file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
-    cached = (hub.try_to_load_from_cache(repository, name) for name in names)
-    path = next((path for path in cached if isinstance(path, str)), None)
-    return path or _download(model, pretrained, hub.hf_hub_url(repository, names[-1]), {"hf_hub": location})
+    return cached(repository, names) or _download(
+        model, pretrained, hub.hf_hub_url(repository, names[-1]), {"hf_hub": location}
+    )
 
 
 def _download(model: str, pretrained: str | None, url: str, config: dict[str, Any]) -> str:
-    try:
-        if hub.constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        with contextlib.suppress(urllib.error.HTTPError):  # the server answers; the download reports what is missing
-            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https, from open_clip's table
-            urllib.request.urlopen(request, timeout=PROBE).close()  # noqa: S310
-        return str(open_clip.download_pretrained(config))
-    except Exception as error:  # open_clip, huggingface_hub and urllib raise many kinds of errors
-        near = difflib.get_close_matches(str(pretrained), open_clip.list_pretrained_tags_by_model(model), 5, 0.0)
-        raise WeightsError(
-            f"the weights of {model}, pretrained {pretrained!r}, are not on this machine and cannot be downloaded "
-            f"({str(error)[:300]}): connect this machine once, {HOW}. Other tags: {', '.join(near) or 'none'}"
-        ) from error
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    return download(model, pretrained, url, lambda: str(open_clip.download_pretrained(config)), tags)

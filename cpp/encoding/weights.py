@@ -32,7 +32,7 @@ def sha256(path: str) -> str:
 @functools.lru_cache(maxsize=16)
 def _sha256(path: str, size: int, mtime: int) -> str:
     digest = hashlib.sha256()
-    tensors = _load(path)
+    tensors = read_tensors(path)
     for name in sorted(tensors):
         tensor = tensors[name].detach().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -40,7 +40,8 @@ def _sha256(path: str, size: int, mtime: int) -> str:
     return digest.hexdigest()
 
 
-def _load(path: str) -> Mapping[str, torch.Tensor]:
+def read_tensors(path: str) -> Mapping[str, torch.Tensor]:
+    """The tensors of a state dict by name, without the prefix `module.`. WeightsError as in `sha256`."""
     try:
         safe = path.endswith(".safetensors")
         content: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)

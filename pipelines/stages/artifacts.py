@@ -66,7 +66,7 @@ class Model(sections.Encoder):
 
         if self.configs:
             pretrained.register(self.configs)
-        return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile)
+        return encoder.Encoder(self.model, self.pretrained, device, self.precision, self.compile, self.pool)
 
     def word_table(self, words: Sequence[str], templates: str | list[str], device: str, context: Context) -> pa.Table:
         """Words with their text vectors, from the cache of the run folder as far as it has them."""

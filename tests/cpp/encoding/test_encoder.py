@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from cpp.encoding import encoder, images
+from cpp.encoding import images, open_clip_models
 from cpp.encoding.encoder import Encoder, encode, templates
-from cpp.encoding.pretrained import Identity, find_weights, identity, register
+from cpp.encoding.model import Identity
+from cpp.encoding.open_clip_models import identity
+from cpp.encoding.pretrained import find_weights, register
 from cpp.encoding.weights import WeightsError
 from cpp.sources.samples import Sample
 from tests.support.datasets import TINY
@@ -200,12 +202,12 @@ def test_weights_in_the_cache_need_no_network(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_a_file_gets_the_transform_of_the_tags_and_a_tag_its_own_activation() -> None:
-    siglip = encoder._as_trained("ViT-B-16-SigLIP", "mine.safetensors")
+    siglip = open_clip_models._as_trained("ViT-B-16-SigLIP", "mine.safetensors")
     assert siglip["force_preprocess_cfg"]["mean"] == (0.5, 0.5, 0.5)
     assert siglip["force_preprocess_cfg"]["resize_mode"] == "squash"
-    assert encoder._as_trained("ViT-L-14", "mine.pt") == {}  # its tags do not agree
-    assert encoder._as_trained("ViT-L-14", "openai")["quick_gelu"] is True
-    assert encoder._as_trained("ViT-B-32", "laion2b_s34b_b79k")["quick_gelu"] is False
+    assert open_clip_models._as_trained("ViT-L-14", "mine.pt") == {}  # its tags do not agree
+    assert open_clip_models._as_trained("ViT-L-14", "openai")["quick_gelu"] is True
+    assert open_clip_models._as_trained("ViT-B-32", "laion2b_s34b_b79k")["quick_gelu"] is False
 
 
 def test_a_folder_with_its_own_configuration(models: Path, tmp_path: Path) -> None:
