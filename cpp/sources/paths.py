@@ -6,7 +6,9 @@ Folders are listed once instead of probing each file, except on http, which has 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +18,7 @@ from braceexpand import braceexpand
 
 from cpp.files import credentials, filesystem
 from cpp.files.iterables import map_threads
-from cpp.sources.ignored import FOLDER, HIDDEN, RESULT, SUB_FOLDER, FileCounts, is_result
+from cpp.sources.ignored import FOLDER, HIDDEN, REPEATED, RESULT, SUB_FOLDER, FileCounts, is_result
 from cpp.store.results import fingerprint
 
 VERSIONS = ("ETag", "etag", "mtime", "LastModified", "updated")  # in a listing's entry; the first present counts
@@ -39,7 +41,8 @@ def expand(
     A path may be a file, a glob, a brace range (`{00000..00412}.tar`), or a list: `@FILE`, or a name that ends in
     `.txt`, with one path on each line, relative to the list's folder. A path that exists is taken literally. A folder
     stands for its files with a suffix of `inside`, and for those without any suffix that `by_content` accepts. Matches
-    that are hidden or results of a run are left out and counted. ValueError if a file does not exist.
+    that are hidden or results of a run are left out and counted, and so are further paths of one file, such as links
+    to it. ValueError if a file does not exist.
     """
     counts = FileCounts() if counts is None else counts
     patterns = [pattern for path in paths for line in _lines(path) for pattern in _braces(line)]
@@ -56,6 +59,7 @@ def expand(
             f"{len(missing)} of the {len(patterns)} paths of images.path do not exist, the first is {missing[0]}: "
             "correct images.path, or remove them from it"
         )
+    files = _without_repeated(files, counts)
     counts.files += len(files)
     return list(files.items())
 
@@ -187,6 +191,24 @@ class _LeftOut:
         if folder not in self._results:
             self._results[folder] = is_result(folder, lambda path: bool(self._fs.exists(path)))
         return self._results[folder]
+
+
+def _without_repeated(files: Files, counts: FileCounts) -> Files:
+    """The files without further paths of one file, such as links to it; the file itself goes before links to it."""
+    real_folder = functools.cache(os.path.realpath)  # once for the files of a folder
+
+    def real_path(path: str) -> str:
+        folder, name = os.path.split(path)
+        if filesystem.is_remote(path):
+            return path
+        return os.path.realpath(path) if os.path.islink(path) else os.path.join(real_folder(folder), name)
+
+    real = {path: real_path(path) for path in files}
+    kept = {real[path]: path for path in reversed(files)} | {path: path for path in files if real[path] == path}
+    for path in files:
+        if kept[real[path]] != path:
+            counts.ignore(REPEATED, path)
+    return {path: mark for path, mark in files.items() if kept[real[path]] == path}
 
 
 def _select(files: Files, paths: Sequence[str]) -> Files:

@@ -237,9 +237,13 @@ def save_record(config: Config, before: Sequence[Batch], batches: Sequence[Batch
 
 
 def _location(path: Any) -> tuple[str, tuple[str, ...]]:
-    """An input's real path, links resolved, and for a shard of a folder the names of its images."""
-    where, names = (path, ()) if isinstance(path, str) else (path.path, getattr(path, "names", ()))
-    return where if filesystem.is_remote(where) else os.path.realpath(where), names
+    """An input's real path, links resolved, and what a shard has of it: the names of its images, or its rows."""
+    if isinstance(path, str):
+        where, part = path, tuple[str, ...]()
+    else:
+        where = getattr(path, "table", path.path)
+        part = getattr(path, "names", (path.path.removeprefix(where),))
+    return where if filesystem.is_remote(where) else os.path.realpath(where), part
 
 
 def _inputs(config: Config, batch: Batch, number: int, counts: FileCounts) -> Files:

@@ -34,3 +34,9 @@ def append(dataset: Dataset, *folders: Path, more: tuple[str, ...] = ()) -> tupl
 def rows(folder: Path) -> dict[str, tuple[object, ...]]:
     table = pq.read_table(folder, columns=["key", "cluster", "score", "margin"]).to_pylist()
     return {row.pop("key"): tuple(row.values()) for row in table}
+
+
+def result_files(folder: Path) -> list[Path]:
+    """Every file of a run but its logs."""
+    logs = {"run.json", "run.log", "events.jsonl", "lock"}
+    return [path for path in folder.rglob("*") if path.is_file() and path.name not in logs]

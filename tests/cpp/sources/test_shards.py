@@ -12,6 +12,7 @@ import pytest
 import webdataset
 from PIL import Image
 
+from cpp.sources import ignored as reasons
 from cpp.sources import shards as sources
 from cpp.sources.samples import Reason
 from cpp.sources.shards import Images, read_images, read_samples, select_samples
@@ -42,6 +43,21 @@ def test_a_link_is_what_it_leads_to_however_it_is_named(tmp_path: Path) -> None:
     assert only("webdataset", f"{tmp_path}/d/*.tar").fingerprint != found[0].fingerprint
     with pytest.raises(ValueError, match=r"1 of the 1 paths of images.path do not exist, the first is .*00001\.tar"):
         only("webdataset", f"{tmp_path}/d/00001.tar")
+
+
+@pytest.mark.parametrize(
+    "paths", [("d/*.tar",), ("d",), ("d/a-link.tar", "d/x.tar"), ("d/x.tar", "e/x.tar"), ("d/x.tar", "d/../d/x.tar")]
+)
+def test_a_file_with_several_paths_is_read_once_and_the_others_are_counted(
+    tmp_path: Path, paths: tuple[str, ...]
+) -> None:
+    tar = write_tar(tmp_path / "d/x.tar", [("a.jpg", JPEG)])
+    (tmp_path / "d/a-link.tar").symlink_to("x.tar")
+    (tmp_path / "e").symlink_to("d")
+    counts = sources.FileCounts()
+    ((name, shard),) = sources.iter_shards(Images("webdataset", tuple(f"{tmp_path}/{p}" for p in paths)), counts)
+    assert (name, shard.path) == ("x", tar)
+    assert (counts.files, counts.ignored) == (2, {reasons.REPEATED: 1})
 
 
 @pytest.mark.parametrize("pattern", ["*.tar", "**/*.tar", "0000{0..1}.tar", "00001.tar"])
