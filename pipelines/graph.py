@@ -133,7 +133,7 @@ def _clusters(config: Config) -> dict[str, Stage]:
         "project": stage(fit.Project),
         "partition": stage(cluster.Partition, p),
         "measure": stage(cluster.Measure),
-        **({"links": stage(links.Links)} if p.answers else {}),
+        **({"links": stage(links.LinkGroups)} if p.answers else {}),
         "layers": stage(cluster.Layers, p),
         "assign": stage(cluster.Assign),
     }

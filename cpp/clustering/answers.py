@@ -28,6 +28,14 @@ class Links(NamedTuple):
 NO_LINKS = Links([], [])
 
 
+def joined(n_groups: int, same: Pairs) -> NDArray[np.int64]:
+    """The cluster of each group, `[n_groups]`, if only the pairs in `same` are joined."""
+    cluster = np.arange(n_groups)
+    for a, b in same:
+        cluster[cluster == cluster[b]] = cluster[a]
+    return cluster
+
+
 def cut(tree: Tree, n_clusters: int, links: Links) -> NDArray[np.int64]:
     """The cluster of each fine group, `[F]`, numbered by its first group: the cut at `n_clusters`, changed by `links`.
 
@@ -37,17 +45,14 @@ def cut(tree: Tree, n_clusters: int, links: Links) -> NDArray[np.int64]:
     """
     if links == NO_LINKS:
         return tree.cut(n_clusters)
-    cluster = np.arange(tree.n_groups)
+    cluster = joined(tree.n_groups, links.same)
 
     def joins_different(a: int, b: int) -> bool:
         return any({cluster[x], cluster[y]} == {cluster[a], cluster[b]} for x, y in links.different)
 
-    for a, b in links.same:
-        if joins_different(a, b):
-            raise ValueError(
-                "partition.answers: some images are the same by one answer and different by others: correct the file"
-            )
-        cluster[cluster == cluster[b]] = cluster[a]
+    for a, b in links.different:
+        if cluster[a] == cluster[b]:
+            raise ValueError(f"groups {a} and {b} must be in different clusters, and by other links in the same one")
     first = list(range(tree.n_groups))  # a fine group of each node of the tree
     for left, right in tree.merged[: tree.n_groups - n_clusters].tolist():
         a, b = first[left], first[right]

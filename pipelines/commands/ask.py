@@ -22,15 +22,18 @@ SAME = {"s": True, "d": False}
 def ask(config: Config, prompt: Callable[[str], str], tell: Callable[[str], None]) -> Iterator[str]:
     """Ask about the pairs of clusters that are least certain, save each answer, and yield lines for the end.
 
+    Pairs that have an answer in the file are not asked about again.
+
     `prompt` shows a question and returns what was typed; `tell` prints a line. RunStateError if the run is not
     finished, LockedError if another run is writing to its folder.
     """
     part = finished(config, ["clusters", "tree"])
     context = Context.create(part.files, part.files, config.resources)
     rows = read_main_clusters(context)
-    pairs = [(rows[a], rows[b], bits) for a, b, bits in read_tree(context).metadata["uncertain"]]
     path, answers = f"{config.root.rstrip('/')}/{FILE}", _earlier(config)
-    n_before = len(answers)
+    answered, n_before = [(answer.a, answer.b) for answer in answers], len(answers)
+    pairs = [(rows[a], rows[b], bits) for a, b, bits in read_tree(context).metadata["uncertain"]]
+    pairs = [pair for pair in pairs if (pair[0]["examples"], pair[1]["examples"]) not in answered]
     for number, (a, b, bits) in enumerate(pairs, 1):
         tell(f"{number} of {len(pairs)}: as one cluster, these two would change the coding length by {bits:+,.0f} bits")
         tell(_describe(a))
@@ -44,9 +47,9 @@ def ask(config: Config, prompt: Callable[[str], str], tell: Callable[[str], None
             answers.append(Answer(same=SAME[typed], a=a["examples"], b=b["examples"], names=names))
             _save(config, answers)
     if not pairs:
-        yield "there are no two clusters to ask about"
+        yield "there are no two clusters left to ask about"
     if answers:
-        yield f"{len(answers) - n_before} new answers, {len(answers)} in {path}"
+        yield f"{len(answers) - n_before} new answers, {len(answers)} in {path}, where they can be corrected"
         yield from _next(config, path if filesystem.is_remote(path) else os.path.abspath(path))
 
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from cpp.clustering.answers import Links as GroupLinks
+from cpp.clustering.answers import Links, joined
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.nearest import Nearest
@@ -19,10 +20,11 @@ from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages import artifacts
 
 
-class Links(Stage):
+class LinkGroups(Stage):
     """Find the fine groups of the images in the answers, by key. An answer about images that are not there is ignored.
 
-    The images of one side of an answer are where most of them are.
+    The images of one side of an answer are where most of them are. ValueError, naming the answer, if answers contradict
+    each other.
     """
 
     version = 1
@@ -30,17 +32,29 @@ class Links(Stage):
     whole = ("answers", "codes", "groups")
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        answers = read(context.file("answers"))
-        groups = _groups(context, {key for answer in answers for key in (*answer.a, *answer.b)})
-        links, ignored = GroupLinks([], []), 0
-        for answer in answers:
-            pair = _place(answer.a, groups), _place(answer.b, groups)
-            if None in pair or (pair[0] == pair[1] and not answer.same):
-                ignored += 1
+        path, fine = context.file("answers"), artifacts.read_groups(context)
+        answers = read(path)
+        groups = _groups(context, fine.centroids, {key for answer in answers for key in (*answer.a, *answer.b)})
+        links, different = Links([], []), dict[int, tuple[int, int]]()
+        for number, answer in enumerate(answers, 1):
+            a, b = _place(answer.a, groups), _place(answer.b, groups)
+            if a is None or b is None or (a == b and not answer.same):
+                continue
+            if answer.same:
+                links.same.append((a, b))
             else:
-                (links.same if answer.same else links.different).append(pair)  # type: ignore[arg-type]  # not None
+                different[number] = a, b
+        links.different.extend(different.values())
+        cluster = joined(len(fine.centroids), links.same)
+        for number, (a, b) in different.items():
+            if cluster[a] == cluster[b]:
+                titles = " and ".join(answers[number - 1].names)
+                raise ValueError(
+                    f"{path}: answer {number} ({titles}) says that two groups of images are different, and other "
+                    "answers that they are the same: correct or remove one of them"
+                )
         out["links"].write_text(json.dumps(links._asdict()) + "\n", encoding="utf-8")
-        if ignored:
+        if ignored := len(answers) - len(links.same) - len(links.different):
             print(
                 f"links: {ignored:,} of {len(answers):,} answers have no effect: their images are not in this run, or "
                 "are too alike to be told apart",
@@ -49,9 +63,9 @@ class Links(Stage):
         return Counts(len(answers), len(answers))
 
 
-def _groups(context: Context, keys: set[str]) -> dict[str, list[int]]:
+def _groups(context: Context, centroids: NDArray[np.float32], keys: set[str]) -> dict[str, list[int]]:
     """The fine groups of the images with these keys; a key may occur in several shards."""
-    nearest, wanted = Nearest(artifacts.read_groups(context).centroids), pa.array(sorted(keys), pa.string())
+    nearest, wanted = Nearest(centroids), pa.array(sorted(keys), pa.string())
     groups: dict[str, list[int]] = {}
     for batch in tables.batches(context.whole["codes"], ["key", "code"], context.prefetch):
         rows = batch.filter(pc.is_in(batch["key"].cast(pa.string()), value_set=wanted))

@@ -41,7 +41,7 @@ def test_cuts_with_links_are_nested() -> None:
 
 def test_answers_that_contradict_each_other_are_an_error() -> None:
     with pytest.raises(
-        ValueError, match="partition.answers: some images are the same by one answer and different by others"
+        ValueError, match="groups 0 and 2 must be in different clusters, and by other links in the same"
     ):
         cut(TREE, 3, Links([(0, 1), (1, 2)], [(0, 2)]))
 

@@ -35,6 +35,7 @@ def test_same_joins_two_clusters_and_different_keeps_them_apart(dataset: Dataset
     assert f"set partition.answers to {path}, and run again: python -m pipelines run" in said
     same, different = yaml.safe_load(path.read_text())
     assert (same["same"], different["same"]) == (True, False)
+    assert "1 of 4: " in call("ask", dataset.config, *FINE, typed="q\n")[1]  # the other two have an answer
     one, two = (before[keys].unique().tolist() for keys in (same["a"], same["b"]))
     assert [len(one), len(two)] == [1, 1]
 
@@ -49,7 +50,7 @@ def test_same_joins_two_clusters_and_different_keeps_them_apart(dataset: Dataset
 
     code, said = call("ask", dataset.config, *FINE, *answers, *coarse, typed="s\n")  # then the input ends
     assert code == 0
-    assert "there are no two clusters to ask about" in said
+    assert "there are no two clusters left to ask about" in said
     assert "0 new answers, 2 in" in said
     assert "to follow them: python -m pipelines run" in said
 
@@ -88,3 +89,13 @@ def test_answers_about_unknown_images_have_no_effect(dataset: Dataset) -> None:
     code, said = call("run", dataset.config, "layers", "--local", "--set", f"partition.answers={path}")
     assert code == 0
     assert "links: 1 of 1 answers have no effect: their images are not in this run" in said
+
+
+def test_answers_that_contradict_each_other_are_named(dataset: Dataset) -> None:
+    path = dataset.folder / "answers.yaml"
+    path.write_text(
+        "- {same: true, a: ['00000'], b: ['00001']}\n- {same: false, a: ['00000'], b: ['00001'], names: [cat, dog]}\n"
+    )
+    code, output = call("run", dataset.config, "layers", "--local", "--set", f"partition.answers={path}")
+    assert code == 1
+    assert f"{path}: answer 2 (cat and dog) says that two groups of images are different, and other answers" in output
