@@ -101,7 +101,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
 
 def _stage(config: Config, kind: type[Stage], section: Section | None = None, **settings: Any) -> Stage:
     """A stage. Its settings are `settings`, and keys of the same name of its section or among those of the run."""
-    run = {"embeddings": config.fit.embeddings, "seed": config.seed, "title": config.name}
+    run: dict[str, Any] = {"embeddings": config.fit.embeddings, "seed": config.seed, "title": config.name}
     run |= {"images": config.report.images, "others": _pages(config)}
     values = {**run, **dict(section or ()), **settings}
     return kind(**{name: values[name] for name in inspect.signature(kind).parameters if name in values})
@@ -151,12 +151,13 @@ def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]
             steps |= {name: stage(kind, column=c.captions) for name, kind in kinds.items()}
         mined = CAPTIONS in c.vocabulary
         if encoders and (files["wordlists"] or files["named"] or mined):
-            steps["words"] = stage(words.Words, c, encoder=encoders[c.embedding], captions=mined)
+            tower = _text_tower(encoders, c.embedding, f"label.vocabulary has {', '.join(c.vocabulary)}")
+            steps["words"] = stage(words.Words, c, encoder=tower, captions=mined)
         if c.namer:
             steps["examples"] = stage(examples.Examples)
             steps["cluster_means"] = stage(namer.ClusterMeans, c)
             steps["ask"] = stage(namer.Ask, c)
-            steps["check"] = stage(namer.Check, c, encoder=encoders.get(c.embedding))
+            steps["check"] = stage(namer.Check, c, encoder=_text_towers(encoders).get(c.embedding))
         if c.method == "centred":
             steps["image_mean"] = stage(naming.ImageMean, c)
         steps["vote"] = stage(naming.Vote, c)
@@ -182,7 +183,7 @@ def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[s
         steps["duplicates"] = stage(duplicate_groups.Duplicates)
         steps["duplicates_page"] = stage(curation_pages.DuplicatesPage, d)
     if o := c.outliers:
-        steps["oddities"] = stage(outliers.Oddities, o, tower=encoders[EMBEDDING] if o.captions else None)
+        steps["oddities"] = stage(outliers.Oddities, o, tower=_caption_tower(config, encoders, o.captions))
         steps["scales"] = stage(outliers.Scales, o)
         steps["outliers"] = stage(outliers.Outliers)
     threshold = o.threshold if o else None
@@ -195,6 +196,38 @@ def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[s
     how = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
     steps["balance_page"] = stage(curation_pages.BalancePage, how=how)
     return steps
+
+
+def _caption_tower(
+    config: Config, encoders: Mapping[str, artifacts.Model], captions: str | None
+) -> outliers.TextTower | None:
+    """The text tower that compares captions with images: that of the column that the words are compared with."""
+    if captions is None:
+        return None
+    column = config.label.embedding if config.label else EMBEDDING
+    model = _text_tower(encoders, column, f"curate.outliers.captions is {captions!r}")
+    return outliers.TextTower(**dict(model), column=column)
+
+
+def _text_towers(encoders: Mapping[str, artifacts.Model]) -> dict[str, artifacts.Model]:
+    """The encoders that encode words too, by column."""
+    from cpp.encoding import families
+
+    return {column: encoder for column, encoder in encoders.items() if families.has_text_tower(encoder.model)}
+
+
+def _text_tower(encoders: Mapping[str, artifacts.Model], column: str, setting: str) -> artifacts.Model:
+    """The encoder of a column. ConfigError if it has no text tower, which the `setting` needs."""
+    towers = _text_towers(encoders)
+    if column in towers:
+        return towers[column]
+    cause = f"{setting}, and {encoders[column].model}, the encoder of the column {column}, has no text tower"
+    if towers:
+        raise ConfigError(f"{cause}: set label.embedding to {', '.join(towers)}, whose encoder has one")
+    raise ConfigError(
+        f"{cause}: add an open_clip model to encode.encoders and set label.embedding to its column, such as "
+        "embedding_2; or remove the section `label`, and the clusters have no names"
+    )
 
 
 def _pages(config: Config) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class Encoder:
         """
         if precision not in PRECISIONS or (precision == "fp16" and device == "cpu"):
             raise ValueError(f"encode.precision is {precision!r} on {device}, it must be fp32, bf16, or on a GPU fp16")
-        self.identity = families.identity(model, pretrained)
+        self.identity = replace(families.identity(model, pretrained), pool=pool)
         self.device, self.dtype = torch.device(device), PRECISIONS[precision]
         self.model = families.family(model).load(model, pretrained, pool, device, precision)
         self.preprocess = self.model.transform

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -32,11 +32,16 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class Identity:
-    """An encoder: the model, the tag or file name of its weights, and the SHA-256 of the weights."""
+    """An encoder: the model, the tag or file name of its weights, their SHA-256, and `pool` if it is set."""
 
     model: str
     pretrained: str
     sha256: str
+    pool: str | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """The fields that are not None."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 class TextTower(NamedTuple):

@@ -24,6 +24,7 @@ from cpp.files.iterables import batched
 
 COUNTS_KEY, REASONS_KEY = "cpp.counts", "cpp.reasons"
 EMBEDDING = "embedding"
+VectorColumns = list[str] | dict[str, float]  # columns of vectors to join, with equal weights or with these
 CHECKED = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
@@ -70,10 +71,19 @@ def matrix(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float16]:
     return np.concatenate(rows) if rows else np.empty((0, dim), np.float16)
 
 
-def join_vectors(table: pa.Table | pa.RecordBatch, columns: Sequence[str]) -> NDArray[np.float16]:
-    """Concatenate vector columns to `[n, sum of d]`, scaled so that unit rows give unit rows."""
+def join_vectors(table: pa.Table | pa.RecordBatch, columns: VectorColumns) -> NDArray[np.float16]:
+    """Concatenate vector columns of unit rows to unit rows `[n, sum of d]`.
+
+    The cosine of two rows is the mean of their cosines in the columns, weighted if `columns` maps names to weights:
+    each column is multiplied by the square root of its share of the weights.
+    """
     parts = [matrix(table[column]) for column in columns]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) / np.float16(len(parts) ** 0.5)
+    if len(parts) == 1:
+        return parts[0]
+    if not isinstance(columns, Mapping):
+        return np.concatenate(parts, axis=1) / np.float16(len(parts) ** 0.5)
+    shares = np.array(list(columns.values())) / sum(columns.values())
+    return np.concatenate([X * np.float16(share**0.5) for X, share in zip(parts, shares, strict=True)], axis=1)
 
 
 def write(
@@ -187,9 +197,10 @@ def align_batches(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Recor
         held = [batch.slice(n) for batch in current]
 
 
-def sample_rows(paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
+def sample_rows(paths: Sequence[str], columns: VectorColumns, n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
     """At most `n` rows of vector columns, joined to `[n, d]`; the rows of `sample_batches`."""
-    return np.concatenate([join_vectors(batch, columns) for batch in sample_batches(paths, columns, n, seed, prefetch)])
+    drawn = sample_batches(paths, list(columns), n, seed, prefetch)
+    return np.concatenate([join_vectors(batch, columns) for batch in drawn])
 
 
 def sample_batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Annotated, Any, Literal, Self
@@ -9,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field_validator, model_validator
 
 from cpp.files import credentials
-from cpp.files.tables import EMBEDDING
+from cpp.files.tables import EMBEDDING, VectorColumns
 from cpp.naming.word_lists import PHOTOGRAPHS
 from cpp.rate_reduction import recipes
 from cpp.sources.samples import RESERVED
@@ -86,9 +87,20 @@ class Encode(Encoder):
         return {EMBEDDING: Encoder(**self.model_dump(exclude={"encoders"})), **more}
 
 
+def _weighted(columns: VectorColumns) -> VectorColumns:
+    """The columns, in the order of their names if they have weights. ValueError for a weight that is not positive."""
+    if isinstance(columns, list):
+        return columns
+    if wrong := {column: weight for column, weight in columns.items() if not (0 < weight < math.inf)}:
+        raise ValueError(f"the weights {wrong} must be positive: leave out a column that is not to count")
+    return dict(sorted(columns.items()))
+
+
 class Rows(Section):
-    embeddings: list[str] = Field(
-        [EMBEDDING], min_length=1, description="columns of vectors to cluster; several are joined with equal weight"
+    embeddings: Annotated[VectorColumns, AfterValidator(_weighted)] = Field(
+        [EMBEDDING],
+        min_length=1,
+        description="columns of vectors to cluster, joined with equal weights, or with those of {column: weight}",
     )
     max_samples: int = Field(50_000, ge=2, description="maximum number of rows to train on")
 

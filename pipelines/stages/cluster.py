@@ -39,7 +39,7 @@ class Partition(Stage):
     directions: int | None
     distortion: float | None
     candidates: list[int]
-    embeddings: list[str]
+    embeddings: tables.VectorColumns
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:

@@ -42,13 +42,13 @@ class Scatter(Stage):
     version = 1
     products = (Product("scattered"),)
     each = ("features", "assignments", "rejected")
-    embeddings: list[str]
+    embeddings: tables.VectorColumns
     neighbours: bool
     similarity: str | None
     bytes: bool
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        X = tables.join_vectors(tables.read(files["features"], columns=self.embeddings), self.embeddings)
+        X = tables.join_vectors(tables.read(files["features"], columns=list(self.embeddings)), self.embeddings)
         columns, second = self._columns(files)
         columns |= {"vector": tables.matrix_column(X), "row": np.arange(len(X)), "guest": np.zeros(len(X), bool)}
         table = pa.table(columns)

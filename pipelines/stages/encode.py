@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +62,8 @@ class Encode(Stage):
 
         models = [model.open(context.device) for model in self.encoders.values()]
         identities = {
-            f"cpp.{column}": json.dumps(asdict(m.identity)) for column, m in zip(self.encoders, models, strict=True)
+            f"cpp.{column}": json.dumps(model.identity.as_dict())
+            for column, model in zip(self.encoders, models, strict=True)
         }
         limits = images.Limits(self.max_bytes, self.max_pixels, self.max_aspect)
 

@@ -29,7 +29,7 @@ class Evaluate(Stage):
     whole = ("features", "assignments", "tree")
     label: str
     baseline_sample: int
-    embeddings: list[str]
+    embeddings: tables.VectorColumns
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
@@ -37,7 +37,7 @@ class Evaluate(Stage):
         n_clusters = read_tree(context).main
         rows = metrics.labelled(assignments, self.label, context.prefetch)
         sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, context.prefetch)
-        batches = tables.batches(features, self.embeddings, context.prefetch)
+        batches = tables.batches(features, list(self.embeddings), context.prefetch)
         vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
         baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
         methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}

@@ -27,7 +27,7 @@ class EstimateK(Stage):
     whole = ("features",)
     gpu = True
     discriminant: recipes.Discriminant
-    embeddings: list[str]
+    embeddings: tables.VectorColumns
     max_samples: int
     seed: int
 
@@ -84,7 +84,7 @@ class Project(Stage):
     each = ("features",)
     whole = ("head",)
     gpu = True
-    embeddings: list[str]
+    embeddings: tables.VectorColumns
 
     def open(self, context: Context) -> Work:
         head = Head.load(context.file("head"), context.device)

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from cpp.curation import outliers
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
 
 
+class TextTower(Model):
+    """An encoder of words, and the column with its image vectors."""
+
+    column: str = Field(  # left out of the fingerprints of results that are older than the key
+        tables.EMBEDDING, exclude_if=lambda column: column == tables.EMBEDDING
+    )
+
+
 class Oddities(Stage):
     """Measure the parts of the outlier score for every image."""
 
@@ -30,12 +39,12 @@ class Oddities(Stage):
     each = ("features", "codes", "assignments")
     whole = ("features", "groups", "tree", "moments")
     gpu = True
-    embeddings: list[str]
+    embeddings: tables.VectorColumns
     neighbours: int
     sample: int
     similarity: str | None
     captions: str | None
-    tower: Model | None  # the text tower of the column `embedding`, if captions are encoded
+    tower: TextTower | None  # if captions are encoded
     seed: int
 
     def open(self, context: Context) -> Work:
@@ -67,14 +76,15 @@ class Oddities(Stage):
         path = files["assignments"]  # its schema is that of all shards
         footer = pq.read_metadata(path)
         similarity = np.full(footer.num_rows, np.nan)
-        if model is None or self.captions is None:
+        if model is None or self.tower is None or self.captions is None:
             if self.similarity is None or self.similarity not in footer.schema.to_arrow_schema().names:
                 return similarity
             return numbers(tables.read(path, [self.similarity]), self.similarity, "curate.outliers.similarity")
         captions = iter_captions(path, self.captions, "curate.outliers.captions")
         first = {row: texts[0] for row, texts in enumerate(captions) if texts}
         if first:
-            X = tables.matrix(tables.read(files["features"], [tables.EMBEDDING])[tables.EMBEDDING]).astype(np.float32)
+            column = self.tower.column
+            X = tables.matrix(tables.read(files["features"], [column])[column]).astype(np.float32)
             texts = model.words(list(first.values()), ["{}"], batch).astype(np.float32)
             similarity[list(first)] = np.einsum("nd,nd->n", X[list(first)], texts)
         return similarity

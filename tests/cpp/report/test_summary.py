@@ -48,6 +48,14 @@ def test_the_paragraph_leaves_out_what_is_unknown() -> None:
     )
 
 
+def test_each_of_several_encoders_is_described() -> None:
+    other = {"model": "timm/vit", "pretrained": "lvd142m", "sha256": "fedcba9876543210", "pool": "mean"}
+    assert (
+        "The encoder of embedding is ViT-L-14 with weights openai (SHA-256 0123456789ab…). The encoder of embedding_2 "
+        "is timm/vit with weights lvd142m (SHA-256 fedcba987654…), and a vector is the mean of the patch tokens. "
+    ) in summary(encoders={"embedding": ENCODER, "embedding_2": other})
+
+
 def test_sure_names_are_counted() -> None:
     cards = made(4)["cards"]
     assert "Every cluster has a name." in summary(cards=cards[:3])
