@@ -26,6 +26,7 @@ from pipelines.engine.plan import Files, Step, plan_step, upstream
 from pipelines.engine.stage import Stage
 from pipelines.stages import (
     artifacts,
+    attention,
     cluster,
     columns,
     curate,
@@ -95,7 +96,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         **_clusters(config),
         **_names(config, files, encoders),
         **_curation(config, encoders),
-        **_display(config),
+        **_display(config, encoders),
     }
 
 
@@ -239,11 +240,14 @@ def _pages(config: Config) -> dict[str, str]:
     return {file: section_pages.PAGES[file] for file, present in exists.items() if present}
 
 
-def _display(config: Config) -> dict[str, Stage]:
-    """Examples, the map, thumbnails, the page and the plots."""
+def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
+    """Examples, the map, thumbnails, attention, the page and the plots."""
     stage = functools.partial(_stage, config)
     kinds = {"examples": examples.Examples, "map": examples.Map, "thumbnails": examples.Thumbnails}
     steps = {name: stage(kind) for name, kind in kinds.items()}
+    if config.report.attention:
+        encoder = encoders[config.fit.embeddings[0]]
+        steps["attention"] = stage(attention.Attention, config.images, encoder=encoder)
     if config.evaluate:
         steps["confusion"] = stage(report.Confusion, config.evaluate)
     settings = config.dump(exclude={"resources", "root"}, exclude_none=True)

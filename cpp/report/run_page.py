@@ -12,7 +12,7 @@ from typing import Any
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from cpp.report import charts, html
+from cpp.report import charts, heat_maps, html
 from cpp.report.charts import Chart
 
 Card = Mapping[str, Any]
@@ -40,7 +40,8 @@ def render(page: Mapping[str, Any]) -> str:
     chart `k_curve` or None; the `map` of `tsne_map` with the `key` and the picture `small` of each point; the
     contents `scores` and `name_scores` of these files and the `confusion`, each or None; the columns of the `loss`
     record; `steps` with `seconds`, `rows` and `shards`; `settings` as text; `versions` by package; `pictures_allowed`;
-    and `curation_pages`, titles by file name.
+    `attention`, the encoder's `model` with the `query` whose attention is drawn over the pictures, or the `reason` why
+    it has none, or None; and `curation_pages`, titles by file name.
     """
     cards, paged = page["cards"], len(page["cards"]) > PAGED
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]
@@ -75,7 +76,7 @@ def _loss_curves(loss: Mapping[str, Sequence[float]]) -> list[Chart]:
     ]
 
 
-def pages(title: str, cards: Sequence[Card]) -> Iterator[tuple[str, str]]:
+def pages(title: str, cards: Sequence[Card], attention: Mapping[str, str] | None) -> Iterator[tuple[str, str]]:
     """File name and HTML of the pages with `ON_A_PAGE` clusters each; a run with few clusters has none."""
     by_number = sorted(cards, key=lambda card: card["cluster"]) if len(cards) > PAGED else []
     for start in range(0, len(by_number), html.ON_A_PAGE):
@@ -83,7 +84,7 @@ def pages(title: str, cards: Sequence[Card]) -> Iterator[tuple[str, str]]:
         shown = fit(on_page, ROOM - 3 * PER_CLUSTER * len(on_page))
         last = start + html.ON_A_PAGE >= len(by_number)
         name = html.page_of(start).removeprefix("pages/")
-        yield name, html.fill("clusters.html", title=title, cards=shown, last=last)
+        yield name, html.fill("clusters.html", title=title, cards=shown, last=last, attention=attention)
 
 
 def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[dict[str, Any]]:
@@ -96,6 +97,7 @@ def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[dict[st
     candidates = [(card["cluster"], member) for card in cards for member in card["members"] if member["kind"] in kinds]
     for cluster, member in sorted(candidates, key=lambda pair: (pair[1]["rank"], kinds.index(pair[1]["kind"]))):
         room -= _bytes(member.get(size)) + 2 * len(member.get("caption") or member["key"]) + 100
+        room -= heat_maps.page_bytes(member.get("attention"))
         if room < 0:
             break
         shown[cluster].append(member)

@@ -92,6 +92,9 @@ class Config(Section):
                 f"label.namer.pictures is {namer.pictures}, and this run has no images: set it to 0, or import.images "
                 "to the folder of their tars"
             )
+        if self.report.attention and not (self.encode and self.report.images):
+            lacks = "starts from vectors, without an encoder" if self.import_ else "shows no pictures (report.images)"
+            raise ValueError(f"report.attention is true, and this run {lacks}: set it to false")
         if self.resources.ray_address and "://" not in self.root and not os.path.isabs(self.root):
             raise ValueError(
                 f"root is {self.root!r}, and nodes of a cluster (resources.ray_address) work in other folders: give "

@@ -238,6 +238,9 @@ class Evaluate(Section):
 
 class Report(Section):
     images: bool = Field(True, description="show pictures; false for images that must not leave their shards")
+    attention: bool = Field(
+        False, description="show what the encoder attends to: encodes the pictures shown, up to 16 a cluster, again"
+    )
 
 
 class Resources(Section):

@@ -14,7 +14,7 @@ from cpp.clustering import quality
 from cpp.clustering.estimate_k import Estimate
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.report import cards, charts, confusion, html, plots, run_page, thumbnails, tsne_map
+from cpp.report import cards, charts, confusion, heat_maps, html, plots, run_page, thumbnails, tsne_map
 from cpp.report.charts import Chart
 from cpp.report.thumbnails import Place
 from cpp.store.results import Product
@@ -55,11 +55,11 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 9
+    version = 10
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
-        "examples", "map", "thumbnails", "confusion", "events",
+        "examples", "map", "thumbnails", "attention", "confusion", "events",
     )  # fmt: skip
     title: str
     about: str
@@ -70,7 +70,7 @@ class Report(Stage):
         page = self._page(context)
         out["report"].write_text(run_page.render(page), encoding="utf-8")
         out["pages"].mkdir()
-        for name, text in run_page.pages(self.title, page["cards"]):
+        for name, text in run_page.pages(self.title, page["cards"], page["attention"]):
             (out["pages"] / name).write_text(text, encoding="utf-8")
         images = sum(card["size"] for card in page["cards"])
         return Counts(images, images)
@@ -79,6 +79,7 @@ class Report(Stage):
         tree, estimate = read_tree(context), read_estimate(context)
         rows = tables.read(context.file("clusters")).to_pylist()
         pictures, rejected_pictures = _thumbnails(context)
+        attention = _add_heat_maps(context, pictures)
         counts = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
         main = [row for row in rows if row["main"]]
         reasons = Counter[str]()
@@ -110,6 +111,7 @@ class Report(Stage):
             "settings": self.about,
             "versions": versions(),
             "pictures_allowed": self.images,
+            "attention": attention,
             "curation_pages": self.beside,
         }
 
@@ -129,6 +131,18 @@ def _thumbnails(context: Context) -> tuple[Pictures, dict[str, list[dict[str, An
             elif len(rejected.setdefault(row["reason"], [])) < REJECTED:
                 rejected[row["reason"]].append(row)
     return pictures, rejected
+
+
+def _add_heat_maps(context: Context, pictures: Pictures) -> dict[str, str] | None:
+    """Add to pictures what is drawn over them. Returns what the attention is of; None in a run without the step."""
+    if "attention" not in context.whole:
+        return None
+    for batch in tables.batches(context.whole["attention"], heat_maps.ATTENTION.names, context.prefetch):
+        for row in batch.to_pylist():
+            pictures[row["image_shard"], row["key"]]["attention"] = heat_maps.overlay(row)
+    metadata = tables.read_schema(context.whole["attention"][0]).metadata
+    about: dict[str, str] = json.loads(metadata[heat_maps.ABOUT])
+    return about
 
 
 def _members(context: Context, pictures: Pictures) -> dict[int, list[Mapping[str, Any]]]:

@@ -17,6 +17,7 @@ from cpp.files.tables import EMBEDDING, REJECTED
 from cpp.naming.cluster_table import CLUSTERS, LABELS
 from cpp.naming.namer import ASKED, VERDICTS
 from cpp.report.examples import EXAMPLES
+from cpp.report.heat_maps import ATTENTION
 from cpp.report.thumbnails import THUMBNAILS
 
 METADATA = "..."  # stands for every metadata column of the images
@@ -141,6 +142,19 @@ OUTPUTS = (
             "small": "a smaller picture for the map",
             "caption": "its caption, if there is one",
             "reason": "why the image was rejected; null for others",
+        },
+    ),
+    Output(
+        "attention/SHARD.parquet",
+        "with `report.attention`: what the encoder attends to in the pictures of clusters that the page shows",
+        ATTENTION,
+        {
+            "width": "of the upright picture, in pixels",
+            "height": "of the upright picture, in pixels",
+            "rows": "places from top to bottom",
+            "columns": "places from left to right",
+            "attention": "a byte for each place, row by row: 255 times the square root of its share of the largest",
+            "view": "left, top, right, bottom of the places, as shares of width and height",
         },
     ),
     Output("keep/SHARD.parquet", "with `curate`: images that curation keeps", KEEP),

@@ -85,6 +85,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
         "settings": text,
         "versions": {"torch": text},
         "pictures_allowed": True,
+        "attention": None,
         "curation_pages": {},
     }  # fmt: skip
 
@@ -100,6 +101,6 @@ def written(page: dict[str, Any], folder: Path, beside: dict[str, Any] | None = 
     folder.mkdir(exist_ok=True)
     (folder / "report.html").write_text(render(page), encoding="utf-8")
     (folder / "pages").mkdir(exist_ok=True)
-    for name, html in pages(page["title"], (beside or page)["cards"]):
+    for name, html in pages(page["title"], (beside or page)["cards"], page["attention"]):
         (folder / "pages" / name).write_text(html, encoding="utf-8")
     return folder / "report.html"

@@ -121,7 +121,7 @@
   });
   arrive();
 
-  // Keys: / searches, j and k go from card to card.
+  // Keys: / searches, j and k go from card to card, a shows attention.
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
@@ -131,6 +131,8 @@
     } else if (event.key === "/" && !typing && $("search")) {
       event.preventDefault();
       $("search").focus();
+    } else if (event.key === "a" && !typing) {
+      $("attention")?.click();
     } else if ((event.key === "j" || event.key === "k") && !typing) {
       const here = shown.findIndex((card) => card.node.classList.contains("here"));
       const next = shown[Math.min(shown.length - 1, Math.max(0, here + (event.key === "j" ? 1 : -1)))];

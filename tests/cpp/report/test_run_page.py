@@ -3,14 +3,22 @@
 import base64
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from cpp.report import html as report
+from cpp.report.heat_maps import overlay, row
 from cpp.report.run_page import PAGED, fit, pages, render
 from tests.support.browser import LAPTOP, PHONE, Tab, opened
 from tests.support.pages import HOSTILE, bare, made, webp, written
+
+RECT = """(name) => {
+    const { x, y, width, height } = document.querySelector(name).getBoundingClientRect();
+    return [x, y, width, height];
+}"""
 
 
 def faults(tab: Tab) -> list[str]:
@@ -31,6 +39,39 @@ def test_nothing_is_wrong_for_axe_and_nothing_is_wider_than_the_screen(
         assert faults(tab) == []
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     assert tab.said == tab.asked == []
+
+
+def with_attention(n: int) -> dict[str, Any]:
+    """A page of `n` clusters with heat maps over all pictures, from a model of hostile name."""
+    heat = np.random.default_rng(0).random((14, 14), np.float32)
+    drawn = overlay(row(webp(160, 0, (160, 120)), heat, (1 / 8, 0.0, 7 / 8, 1.0)))
+    page = made(n)
+    for card in page["cards"]:
+        card["members"] = [{**member, "attention": drawn} for member in card["members"]]
+    return page | {"attention": {"model": HOSTILE, "query": "class token"}}
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("n", [24, PAGED + 40])
+def test_one_box_shows_attention_over_all_pictures(tmp_path: Path, n: int) -> None:
+    file = written(with_attention(n), tmp_path)
+    for path in [file, *([tmp_path / "pages" / "clusters-00000.html"] if n > PAGED else [])]:
+        with opened(path) as tab:
+            box, heat = tab.page.locator("#attention"), tab.page.locator(".card .heat-map").first
+            assert heat.is_hidden()
+            tab.page.keyboard.press("a")
+            assert heat.is_visible()
+            assert box.is_checked()
+            assert faults(tab) == []
+            over, under = (tab.page.evaluate(RECT, f".card .mosaic {name}") for name in (".heat-map", "img"))
+            assert over == pytest.approx(under, abs=0.5)
+            tab.page.locator("#clusters").scroll_into_view_if_needed()
+            tab.shot(f"attention-{n}")
+            box.focus()
+            tab.page.keyboard.press("Space")
+            assert heat.is_hidden()
+        assert tab.said == tab.asked == []
 
 
 @pytest.mark.browser
@@ -264,7 +305,7 @@ def test_the_page_stays_small_whatever_the_run(n: int) -> None:
     assert html.count("<article") == min(n, report.LISTED)
     assert html.count("data:image/webp;base64,Ukl") > n / 3
     if n <= PAGED + 1:
-        found = dict(pages(page["title"], page["cards"]))
+        found = dict(pages(page["title"], page["cards"], None))
         assert all(len(text.encode()) < 25e6 for text in found.values())
         assert len(found) == (-(-n // report.ON_A_PAGE) if n > PAGED else 0)
 
