@@ -43,7 +43,7 @@ def layout(encoder: Encoder) -> Layout:
     or the mean of the places for CLIP's ResNets, which pool by attention too. Mean-pooled models without a class token
     (DINOv2 and DINOv3 have one), windows (Swin) and plain convolutions have none of these.
     """
-    rows, columns, query = _layout(getattr(encoder.model, "module", encoder.model))
+    rows, columns, query = _layout(encoder.model.module)
     if min(rows, columns) < LEAST:
         raise NoAttentionError(f"its {rows} x {columns} places are too few for a heat map")
     keys = _last_attention(encoder, [np.zeros((*encoder.preprocess.size, 3), np.uint8)]).shape[-1]

@@ -237,6 +237,7 @@ OUTPUTS = (
             "error": "why the server refused the question; null if it did not",
         },
     ),
+    Output("words.parquet", "with `encode`: the words of lists and captions, with their text vectors"),
     Output("cluster_means/, namer_words.parquet", "with `label.namer`: sums by cluster, and the accepted words"),
     Output(
         "votes/, likeness/, matches/, image_mean.safetensors",

@@ -24,7 +24,7 @@ SIDE = 32
 class Fake:
     """An encoder around a model with random weights, with the members that attention needs of a real one."""
 
-    model: Any
+    model: SimpleNamespace
     forward: Callable[[Tensor], Tensor]
     preprocess: Any
 
@@ -35,7 +35,8 @@ class Fake:
 
 
 def fake(module: nn.Module, side: int = SIDE) -> Any:
-    return Fake(module, getattr(module, "encode_image", module), SimpleNamespace(size=(side, side)))
+    encode = getattr(module, "encode_image", module)
+    return Fake(SimpleNamespace(module=module), encode, SimpleNamespace(size=(side, side)))
 
 
 def of_timm(name: str, **settings: Any) -> Any:
@@ -73,7 +74,7 @@ def to_patches(first: Tensor, places: int) -> NDArray[np.float32]:
 @torch.inference_mode()
 def test_the_class_token_of_open_clip_attends_by_the_weights_of_the_last_block() -> None:
     encoder = clip()
-    block = encoder.model.visual.transformer.resblocks[-1].attn
+    block = encoder.model.module.visual.transformer.resblocks[-1].attn
     tokens = kept(encoder, block)
     q, k, _ = (tokens @ block.in_proj_weight.T + block.in_proj_bias).unflatten(-1, (3, 4, 16)).permute(2, 0, 3, 1, 4)
     expected = (q[:, :, :1] @ k.mT / 4).softmax(-1)[:, :, 0]
@@ -100,7 +101,7 @@ def test_the_class_token_of_timm_attends_as_without_fused_attention(name: str, s
     places = layout(encoder)
     assert places == (4, 4, "class token")
     found = attention(encoder, places, pixels())
-    last = encoder.model.blocks[-1].attn
+    last = encoder.model.module.blocks[-1].attn
     last.fused_attn = False  # the matrix of attention passes its dropout
     np.testing.assert_allclose(found, to_patches(kept(encoder, last.attn_drop)[:, :, 0], 16), rtol=1e-3)
 
@@ -110,7 +111,7 @@ def test_models_that_pool_by_attention_show_that_of_their_query() -> None:
     siglip = of_timm("vit_base_patch16_siglip_224", img_size=SIDE, depth=1, patch_size=8, embed_dim=48, num_heads=4)
     places = layout(siglip)
     assert places == (4, 4, "query by which it pools")
-    pool = siglip.model.attn_pool
+    pool = siglip.model.module.attn_pool
     k = pool.kv(kept(siglip, pool)).unflatten(-1, (2, 4, 12)).permute(2, 0, 3, 1, 4)[0]
     q = pool.q(pool.latent).unflatten(-1, (4, 12)).transpose(1, 2)
     expected = to_patches((q @ k.mT / 12**0.5).softmax(-1)[:, :, 0], 16)
@@ -119,7 +120,7 @@ def test_models_that_pool_by_attention_show_that_of_their_query() -> None:
     resnet = clip(image_size=128, layers=[1, 1, 1, 1], width=8, patch_size=None)
     places = layout(resnet)
     assert places == (4, 4, "mean of all places, by which it pools")
-    pool = resnet.model.visual.attnpool
+    pool = resnet.model.module.visual.attnpool
     cells = kept(resnet, pool, 128).flatten(2).mT
     tokens = torch.cat([cells.mean(1, keepdim=True), cells], 1) + pool.positional_embedding
     q, k = (project(tokens).unflatten(-1, (16, -1)).transpose(1, 2) for project in (pool.q_proj, pool.k_proj))
