@@ -246,7 +246,7 @@ def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[st
     kinds = {"examples": examples.Examples, "map": examples.Map, "thumbnails": examples.Thumbnails}
     steps = {name: stage(kind) for name, kind in kinds.items()}
     if config.report.attention:
-        encoder = encoders[config.fit.embeddings[0]]
+        encoder = encoders[next(iter(config.fit.embeddings))]  # a list, or a table of weights
         steps["attention"] = stage(attention.Attention, config.images, encoder=encoder)
     if config.evaluate:
         steps["confusion"] = stage(report.Confusion, config.evaluate)
