@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
 import yaml
 
 from cpp.files import filesystem
@@ -20,6 +19,7 @@ from pipelines.config.load import load
 ADDRESSES = ("url", "image_url", "img_url", "link", "path", "image_path", "file", "filename", "file_name")
 CAPTIONS = ("caption", "captions", "text", "alt", "description")
 IMAGE_BYTES = ("image", "jpg", "bytes", "img", "image_bytes", "webp", "png")
+DEPTH = 4  # sub-folders in which pictures are looked for, such as train/cat
 
 CONFIG = """\
 # {sentence}.
@@ -73,7 +73,10 @@ def init(inputs: str, to: Path) -> list[str]:
     if to.exists():
         raise UserError(f"{to} exists already: name another file with --to, or remove it")
     root = inputs.rstrip("/") if "://" in inputs else str(Path(inputs).expanduser().absolute())
-    recognised = recognise(root)
+    try:
+        recognised = recognise(root)
+    except ValueError as error:  # a damaged tar or table
+        raise UserError(str(error)) from error
     to.write_text(render(PurePosixPath(root).stem, recognised), encoding="utf-8")
     load(to)  # what is written is a valid configuration
     return [recognised.sentence, f"wrote {to}; check its keys, then: cpp-at-scale run {to}"]
@@ -96,18 +99,20 @@ def recognise(root: str) -> Inputs:
 
 
 def _names(folder: str) -> Iterator[str]:
-    """The names of the files in a folder, and of its sub-folders with a slash at the end."""
+    """The names of the files in a folder, and of its sub-folders with a slash at the end, without hidden ones."""
     for entry in filesystem.list_folder(folder):
-        yield PurePosixPath(entry["name"]).name + ("/" if entry["type"] == "directory" else "")
+        name = PurePosixPath(entry["name"]).name
+        if not name.startswith("."):
+            yield name + ("/" if entry["type"] == "directory" else "")
 
 
 def _vectors(folder: str, names: Sequence[str]) -> Inputs | None:
     if "img_emb/" not in names:
         return None
     images = next((f"{folder}/{name[:-1]}" for name in names if name in ("images/", "tars/", "shards/")), None)
-    fs, path = filesystem.connect(folder)
-    tables = sorted(fs.glob(f"{path}/metadata/*.parquet"))
-    columns = pq.read_schema(tables[0], filesystem=fs).names if tables else []
+    inside = _names(f"{folder}/metadata") if "metadata/" in names else ()
+    tables = sorted(name for name in inside if name.endswith(".parquet"))
+    columns = table_rows.columns(f"{folder}/metadata/{tables[0]}") if tables else []
     section = {"import": {"path": folder, "images": images, "key": _first(columns, ("key",))}}
     return Inputs(f"{folder} has vectors in clip-retrieval's layout", section)
 
@@ -128,13 +133,12 @@ def _coco(folder: str, names: Sequence[str]) -> Inputs | None:
 
 
 def _tars(folder: str, names: Sequence[str]) -> Inputs | None:
-    tars = [name for name in names if name.lower().endswith(TARS) and not name.startswith(".")]
+    tars = [name for name in names if name.lower().endswith(TARS)]
     if not tars:
         return None
     first = next(iter(TarShard(f"{folder}/{tars[0]}", "").read(1 << 26)), None)
     captions = _first(first.metadata if first else [], CAPTIONS)
-    every = f"{folder}/*.tar" if all(name.endswith(".tar") for name in tars) else folder
-    path = every if len(tars) > 1 else f"{folder}/{tars[0]}"
+    path = folder if len(tars) > 1 else f"{folder}/{tars[0]}"
     return Inputs(f"{folder} has {len(tars):,} tars", {"images": {"format": "webdataset", "path": [path]}}, captions)
 
 
@@ -150,11 +154,13 @@ def _table(folder: str, names: Sequence[str]) -> Inputs | None:
     kind = "parquet" if column else "table"
     column = column or _first(texts, ADDRESSES)
     if column is None:
+        if images_beside := _images(folder, names):
+            return images_beside
         raise UserError(
             f"{folder}/{tables[0]} has the columns {', '.join(columns)}, none of which is known to hold images: "
             f"rename one to {ADDRESSES[0]} (addresses) or {IMAGE_BYTES[0]} (bytes), or write images.column by hand"
         )
-    path = f"{folder}/{'*' + PurePosixPath(tables[0]).suffix if len(tables) > 1 else tables[0]}"
+    path = folder if len(tables) > 1 else f"{folder}/{tables[0]}"
     section = {
         "format": kind,
         "path": [path],
@@ -166,13 +172,19 @@ def _table(folder: str, names: Sequence[str]) -> Inputs | None:
 
 
 def _images(folder: str, names: Sequence[str]) -> Inputs | None:
-    labels = not any(is_picture_name(name) for name in names)
-    folders = [f"{folder}/{name[:-1]}" for name in names if name.endswith("/")]
-    if labels and not any(is_picture_name(name) for below in folders for name in _names(below)):
+    labels = not any(map(is_picture_name, names))
+    if labels and not _has_pictures(folder, names):
         return None
     where = "its sub-folders become the column `label`" if labels else "sub-folders included"
     section = {"images": {"format": "folder", "path": [folder], "labels": labels}}
     return Inputs(f"{folder} is a folder of images; {where}", section)
+
+
+def _has_pictures(folder: str, names: Iterable[str], depth: int = DEPTH) -> bool:
+    """Whether a file with these names in a folder, or one at most `depth` folders below, has the name of a picture."""
+    names = list(names)
+    below = (f"{folder}/{name[:-1]}" for name in names if name.endswith("/")) if depth else ()
+    return any(map(is_picture_name, names)) or any(_has_pictures(path, _names(path), depth - 1) for path in below)
 
 
 def _first(names: Iterable[str], candidates: Iterable[str]) -> str | None:

@@ -124,7 +124,7 @@ class Config(Section):
 
     def command_line(self, command: str) -> str:
         """A command on this configuration as the user types it, for messages."""
-        return shlex.join(["python", "-m", "pipelines", command, *self._arguments])
+        return shlex.join(["cpp-at-scale", command, *self._arguments])
 
     def locate(self, path: str) -> str:
         """An input path as it is opened: relative to `data`, unless it is absolute, begins with ~ or is an address."""

@@ -85,7 +85,7 @@ def test_a_shard_of_the_run_is_not_appended_and_wrong_use_changes_nothing(
     code, said = append(dataset, new)
     assert code == 2
     assert "is not a finished run" in said
-    with pytest.raises(RunStateError, match="What makes it: python -m pipelines run 'my run.yaml'\n"):
+    with pytest.raises(RunStateError, match="What makes it: cpp-at-scale run 'my run.yaml'\n"):
         appending.append(load(shutil.copy(dataset.config, "my run.yaml")), [str(new)], None)
     call("run", dataset.config, *STEPS, "--local")
     for args, expected in (

@@ -32,7 +32,7 @@ def test_same_joins_two_clusters_and_different_keeps_them_apart(dataset: Dataset
     assert said.count("same or different?") == 5  # x is no answer
     path = dataset.root / "answers.yaml"
     assert f"2 new answers, 2 in {path}" in said
-    assert f"set partition.answers to {path}, and run again: python -m pipelines run" in said
+    assert f"set partition.answers to {path}, and run again: cpp-at-scale run" in said
     same, different = yaml.safe_load(path.read_text())
     assert (same["same"], different["same"]) == (True, False)
     assert "1 of 4: " in call("ask", dataset.config, *FINE, typed="q\n")[1]  # the other two have an answer
@@ -52,13 +52,13 @@ def test_same_joins_two_clusters_and_different_keeps_them_apart(dataset: Dataset
     assert code == 0
     assert "there are no two clusters left to ask about" in said
     assert "0 new answers, 2 in" in said
-    assert "to follow them: python -m pipelines run" in said
+    assert "to follow them: cpp-at-scale run" in said
 
 
 def test_before_the_run_is_finished_it_says_what_makes_it(dataset: Dataset) -> None:
     code, said = call("ask", dataset.config)
     assert code == 2
-    assert f"python -m pipelines run {dataset.config}" in said
+    assert f"cpp-at-scale run {dataset.config}" in said
 
 
 @pytest.mark.parametrize(

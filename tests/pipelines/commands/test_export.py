@@ -138,7 +138,7 @@ def test_a_run_without_labels_has_neither_and_the_surest_are_those_nearest_to_th
     ("override", "said"),
     [
         ([], r"is not a finished run with these settings, step import has 0 of 3 shards done.* run \S+/config.yaml"),
-        (["label.top=2"], r"step vote has 0 of 3 shards done. What makes it: python -m pipelines run \S+/config.yaml"),
+        (["label.top=2"], r"step vote has 0 of 3 shards done. What makes it: cpp-at-scale run \S+/config.yaml"),
     ],
 )
 def test_a_run_that_is_not_finished_is_an_error_with_the_step_and_the_command(
@@ -304,5 +304,5 @@ def test_the_command_line(done: Dataset) -> None:
     assert (code, "--clusters is 'zero'" in said) == (2, True)
     code, said = call("export", done.config, "--format", "webdataset", "--set", "label.top=2", "--local")
     assert code == 2
-    assert f"python -m pipelines run {done.config} --set label.top=2" in said
+    assert f"cpp-at-scale run {done.config} --set label.top=2" in said
     assert call("export", done.config, "--format", "tfrecord")[0] == 2

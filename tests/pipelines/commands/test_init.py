@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from cpp.sources.shards import Images, shards
 from pipelines.commands.init import recognise
 from pipelines.config.errors import UserError
 from pipelines.config.load import load
@@ -31,22 +32,25 @@ def test_vectors_with_their_images(dataset: Dataset) -> None:
 
 def test_tars(dataset: Dataset) -> None:
     section = recognise(str(dataset.folder / "data/images")).section
-    assert section == {"images": {"format": "webdataset", "path": [f"{dataset.folder}/data/images/*.tar"]}}
+    assert section == {"images": {"format": "webdataset", "path": [f"{dataset.folder}/data/images"]}}
 
 
 def test_coco(tmp_path: Path) -> None:
     image_folder(tmp_path / "val2017")
     (tmp_path / "annotations").mkdir()
+    (tmp_path / ".cache").mkdir()  # hidden folders hold no images
     for name in ("captions_val2017.json", "instances_train2017.json", "notes.json"):
         (tmp_path / "annotations" / name).write_text("{}")
     recognised = recognise(str(tmp_path))
+    assert recognised.section["images"]["path"] == [f"{tmp_path}/val2017"]
     assert recognised.section["images"]["annotations"] == [f"{tmp_path}/annotations/captions_val2017.json"]
     assert recognised.captions == "captions"
 
 
-@pytest.mark.parametrize(("where", "labels"), [("", False), ("cat", True)])
+@pytest.mark.parametrize(("where", "labels"), [("", False), ("cat", True), ("train/cat", True)])
 def test_image_folders(tmp_path: Path, where: str, labels: bool) -> None:
     image_folder(tmp_path / "images" / where)
+    (tmp_path / "images/classes.csv").write_text("id,class\n1,cat\n")  # a table that says nothing of the images
     assert recognise(f"{tmp_path}/images").section["images"]["labels"] is labels
 
 
@@ -59,6 +63,25 @@ def test_tables_with_bytes_or_addresses(tmp_path: Path) -> None:
     sections = [recognise(f"{tmp_path}/{kind}").section["images"] for kind in ("bytes", "url", "csv")]
     assert [(s["format"], s["column"]) for s in sections] == [("parquet", "bytes"), ("table", "url"), ("table", "URL")]
     assert recognise(f"{tmp_path}/bytes").captions == "TEXT"
+
+
+def test_several_tables_are_their_folder_whatever_its_name(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / "[new]").mkdir(exist_ok=True)
+        pq.write_table(pa.table({"bytes": [JPEG]}), tmp_path / f"[new]/{number}.parquet")
+    section = recognise(f"{tmp_path}/[new]").section["images"]
+    images = Images(section["format"], tuple(section["path"]), column=section["column"])
+    assert list(shards(images)) == ["0", "1"]
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.parquet", "a.csv"])
+def test_a_damaged_input_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(b"\xff\xfe" * 999)
+    code, output = call("init", tmp_path / "in", "--to", tmp_path / "new.yaml")
+    assert code == 2, output
+    assert f"{tmp_path}/in/{name} " in output
+    assert not (tmp_path / "new.yaml").exists()
 
 
 def test_inputs_that_are_not_recognised_are_named_with_what_was_looked_for(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_before_the_run_is_finished_both_say_what_makes_it(dataset: Dataset) -> 
     for command in (["names", dataset.config], ["search", dataset.config, WORDS[0]]):
         code, said = call(*command)
         assert code == 2
-        assert f"python -m pipelines run {dataset.config}" in said
+        assert f"cpp-at-scale run {dataset.config}" in said
 
 
 def test_names_and_search_of_a_run_with_vectors_only(dataset: Dataset) -> None:
