@@ -18,7 +18,7 @@ from torch import Tensor
 from cpp.naming.vocabulary import Vocabulary
 
 TEMPERATURE = 100.0  # CLIP's logit scale, as in the paper
-IMAGE_MEAN = 0.6  # share of the mean image vector that is subtracted (tests/bench/RESULTS.md, names)
+IMAGE_MEAN = 0.65  # share of the mean image vector that is subtracted (tests/bench/RESULTS.md, names)
 _BLOCK = 2**25  # similarities of images and words in memory
 
 

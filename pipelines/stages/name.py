@@ -51,7 +51,7 @@ class Vote(Stage):
     float16 vectors exactly.
     """
 
-    version = 5
+    version = 6
     products = (Product("votes"), Product("likeness", ".safetensors"), Product("matches", rows="out"))
     each = ("features", "assignments")
     whole = ("tree", "image_mean", "namer_words", *artifacts.WORDS)

@@ -84,7 +84,7 @@ class Ask(Stage):
     A cluster beyond the budget has no answer. Answers that are kept from before are not asked for again.
     """
 
-    version = 1
+    version = 2
     products = (Product("asked"),)
     whole = ("tree", "cluster_means", "examples", "captions", "mined", *artifacts.WORDS)
     namer: sections.Namer
@@ -202,7 +202,7 @@ def _jpeg(webp: bytes) -> bytes:
 class Check(Stage):
     """Check the answers of the model against the members of their clusters; the accepted ones become words."""
 
-    version = 1
+    version = 2
     products = (Product("namer"), Product("namer_words"))
     whole = ("asked", "tree", "cluster_means", *artifacts.WORDS)
     gpu = True

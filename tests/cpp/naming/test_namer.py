@@ -15,6 +15,7 @@ from cpp.naming.namer import Evidence
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import ClusterSums
 
+OWN, OTHER = 1 - 0.65 / 3, -0.65 / 3  # three members of three directions, less 0.65 of their mean
 EVIDENCE = Evidence(1234, ["sports car", "taxi"], ["red", "fast"], ["pickup", "van"])
 
 
@@ -89,26 +90,26 @@ def direction(*values: float) -> Tensor:
 
 
 def test_best_words_by_hand() -> None:
-    """The centred mean member of cluster 0 is (0.8, -0.2, -0.2, 0), the centred word (3, -1, -1, -1) / 12^0.5."""
+    """The centred mean member of cluster 0 is (OWN, OTHER, OTHER, 0), the centred word (3, -1, -1, -1) / 12^0.5."""
     best = list(namer.best_words(sums(), vocabulary(), 2))
     assert [int(order[0]) for order, _ in best] == [0, 1, 2]
     assert [int(order[1]) for order, _ in best] == [3, 3, 3]
-    assert [value for _, value in best] == pytest.approx([2.8 / 12**0.5] * 3)
+    assert [value for _, value in best] == pytest.approx([(3 * OWN - 2 * OTHER) / 12**0.5] * 3)
 
 
 def test_a_new_word_must_fit_better_than_every_word() -> None:
-    vectors = {"gaming laptop": direction(0.8, -0.2, -0.2, 0), "jug": direction(1, 1, 0, 0)}
+    vectors = {"gaming laptop": direction(OWN, OTHER, OTHER, 0), "jug": direction(1, 1, 0, 0)}
     verdicts = namer.check({0: "gaming laptop", 1: "jug"}, vectors, sums(), vocabulary(), [])
     assert set(verdicts) == {0, 1}
-    rival = pytest.approx(2.8 / 12**0.5)
-    better = "it fits the images better than laptop", pytest.approx(0.72**0.5), "laptop", rival
+    rival = pytest.approx((3 * OWN - 2 * OTHER) / 12**0.5)
+    better = "it fits the images better than laptop", pytest.approx((OWN**2 + 2 * OTHER**2) ** 0.5), "laptop", rival
     assert verdicts[0] == (True, *better)
-    assert verdicts[1] == (False, "teapot fits the images better", pytest.approx(0.6 / 2**0.5), "teapot", rival)
+    assert verdicts[1] == (False, "teapot fits the images better", pytest.approx((OWN + OTHER) / 2**0.5), "teapot", rival)
 
 
 def test_the_only_word_of_a_vocabulary_is_not_centred() -> None:
     single = Vocabulary.of(["laptop"], np.eye(4)[:1])
-    assert [value for _, value in namer.best_words(sums(), single, 1)] == pytest.approx([0.8, -0.2, -0.2])
+    assert [value for _, value in namer.best_words(sums(), single, 1)] == pytest.approx([OWN, OTHER, OTHER])
 
 
 def test_a_word_of_the_vocabulary_must_be_the_best() -> None:
@@ -126,7 +127,7 @@ def test_without_a_text_vector_a_new_word_cannot_be_checked() -> None:
 
 def test_an_excluded_word_is_refused() -> None:
     verdicts = namer.check(
-        {0: "Notebooks"}, {"Notebooks": direction(0.8, -0.2, -0.2, 0)}, sums(), vocabulary(), ["notebook"]
+        {0: "Notebooks"}, {"Notebooks": direction(OWN, OTHER, OTHER, 0)}, sums(), vocabulary(), ["notebook"]
     )
     assert verdicts[0][:2] == (False, "label.exclude removes this word")
 

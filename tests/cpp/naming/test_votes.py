@@ -67,7 +67,7 @@ def test_centred_similarities_by_hand() -> None:
     # the words minus their mean (1/2, 1/2) are (1/2, -1/2) and its opposite, of length 1/sqrt 2
     words, X = Vocabulary.of(["cat", "dog"], np.eye(2, dtype=np.float32)), torch.tensor([[1.0, 0.0]])
     centred = similarities(X, words, torch.tensor([0.5, 0.0]))
-    first = (1 - 0.6 * 0.5) / np.sqrt(2)
+    first = (1 - 0.65 * 0.5) / np.sqrt(2)
     np.testing.assert_allclose(centred, [[first, -first]], rtol=1e-6)
     np.testing.assert_allclose(similarities(X, words, None), [[1, 0]])
 
