@@ -104,7 +104,13 @@ def test_a_new_word_must_fit_better_than_every_word() -> None:
     rival = pytest.approx((3 * OWN - 2 * OTHER) / 12**0.5)
     better = "it fits the images better than laptop", pytest.approx((OWN**2 + 2 * OTHER**2) ** 0.5), "laptop", rival
     assert verdicts[0] == (True, *better)
-    assert verdicts[1] == (False, "teapot fits the images better", pytest.approx((OWN + OTHER) / 2**0.5), "teapot", rival)
+    assert verdicts[1] == (
+        False,
+        "teapot fits the images better",
+        pytest.approx((OWN + OTHER) / 2**0.5),
+        "teapot",
+        rival,
+    )
 
 
 def test_the_only_word_of_a_vocabulary_is_not_centred() -> None:
