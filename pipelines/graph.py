@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from cpp.encoding.crate import VARIANTS
 from cpp.encoding.weights import SUFFIXES
 from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
@@ -41,6 +42,7 @@ from pipelines.stages import (
     namer,
     outliers,
     report,
+    white_box,
     words,
 )
 from pipelines.stages import name as naming
@@ -241,13 +243,15 @@ def _pages(config: Config) -> dict[str, str]:
 
 
 def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
-    """Examples, the map, thumbnails, attention, the page and the plots."""
+    """Examples, the map, thumbnails, attention, the inside of white-box encoders, the page and the plots."""
     stage = functools.partial(_stage, config)
     kinds = {"examples": examples.Examples, "map": examples.Map, "thumbnails": examples.Thumbnails}
     steps = {name: stage(kind) for name, kind in kinds.items()}
     if config.report.attention:
         encoder = encoders[next(iter(config.fit.embeddings))]  # a list, or a table of weights
         steps["attention"] = stage(attention.Attention, config.images, encoder=encoder)
+    if white := {column: model for column, model in encoders.items() if model.model.partition("/")[0] in VARIANTS}:
+        steps["white_box"] = stage(white_box.WhiteBox, config.images, encoders=white)
     if config.evaluate:
         steps["confusion"] = stage(report.Confusion, config.evaluate)
     settings = config.dump(exclude={"resources", "root"}, exclude_none=True)

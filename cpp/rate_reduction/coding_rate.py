@@ -4,7 +4,8 @@ Shape suffixes: m samples, d code dimensions, K groups, J columns of the members
 squared distortion (epsilon^2 in the papers). Knows no networks and no files.
 
 Sources: Yu et al., "Learning Diverse and Discriminative Representations via the Principle of Maximal Coding Rate
-Reduction", arXiv 2006.08558, equations 7 and 8; Chu et al., arXiv 2306.05272, equation 3.
+Reduction", arXiv 2006.08558, equations 7 and 8; Chu et al., arXiv 2306.05272, equation 3; Yu et al., "White-Box
+Transformers via Sparse Rate Reduction", arXiv 2306.01129.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn.functional import normalize
 
 # Floats in one stack of m x d or d x d matrices. On a CPU, a stack that fits in the cache is twice as fast.
 _CHUNK_FLOATS = {"cpu": 2 * 2**20, "cuda": 128 * 2**20}
@@ -31,12 +33,21 @@ def _logdet(L: Tensor) -> Tensor:
 
 
 def coding_rate(Z_md: Tensor, e: float) -> Tensor:
-    """R(Z) = 1/2 logdet(I + d/(m e) Z^T Z), a scalar (2006.08558, equation 7)."""
-    return _rate(Z_md.mT @ Z_md, len(Z_md), e)
+    """R(Z) = 1/2 logdet(I + d/(m e) Z^T Z), a scalar (2006.08558, equation 7); `[...]` for matrices `[..., m, d]`."""
+    return _rate(Z_md.mT @ Z_md, Z_md.shape[-2], e)
+
+
+def subspace_rate(W_hmp: Tensor, e: float) -> Tensor:
+    """R^c(Z | U) = sum_h R(W_h), the rate of m tokens by subspaces U_h, from W_h = U_h^T Z (2306.01129, section 2.3).
+
+    The projections `[..., h, m, p]` are scaled to unit length, as the authors' measurement does, so that the rate tells
+    their directions and not their lengths. The result is `[...]`.
+    """
+    return coding_rate(normalize(W_hmp, dim=-1), e).sum(-1)
 
 
 def _rate(gram_dd: Tensor, m: Tensor | int, e: float) -> Tensor:
-    d = len(gram_dd)
+    d = gram_dd.shape[-1]
     return logdet_spd(torch.eye(d, dtype=gram_dd.dtype, device=gram_dd.device) + (d / (m * e)) * gram_dd) / 2
 
 

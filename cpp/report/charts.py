@@ -129,6 +129,30 @@ def number_of_clusters(K: NDArray[np.int64], scores: NDArray[np.float64], best: 
     )
 
 
+def rates_by_block(before: Sequence[float], after: Sequence[float]) -> Chart:
+    """Coding rates of tokens in nats by block of an encoder: `before` its attention as a dashed line, and `after` it."""
+    axes = _axes("block", "nats")
+    blocks = np.arange(1, len(after) + 1)
+    axes.plot(blocks, before, **DASHED)
+    axes.plot(blocks, after, color=ACCENT, linewidth=2, clip_on=False)
+    axes.set_xticks(blocks)
+    axes.margins(0.02, 0.05)
+    axes.yaxis.set_major_formatter("{x:,g}")
+    return _chart(
+        axes, "Coding rate of the tokens by the block's own subspaces, before (dashed) and after its attention."
+    )
+
+
+def sparsity_by_block(nonzero: Sequence[float]) -> Chart:
+    """The share of entries of the sparse codes that are not zero, 0 to 1, by block of an encoder."""
+    return chart(
+        line=(np.arange(1, len(nonzero) + 1), 100 * np.asarray(nonzero)),
+        x_name="block",
+        y_name="%",
+        description="Share of the entries of the block's sparse code that are not zero.",
+    )
+
+
 def loss_curve(values: Sequence[float], warmup: int, description: str) -> Chart:
     """A quantity over the steps of training, scaled to fill its box, with a line after the steps of the warm-up."""
     axes = _axes("", "", size=(400, 100), box=(4, 4, 392, 92))

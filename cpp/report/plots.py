@@ -21,13 +21,18 @@ TILE, GAP, MARGIN, TEXT = 80, 4, 20, 44  # pixels
 
 
 def draw(
-    title: str, cards: Sequence[Mapping[str, Any]], k_curve: Chart | None, plane: Mapping[str, Any]
+    title: str,
+    cards: Sequence[Mapping[str, Any]],
+    k_curve: Chart | None,
+    plane: Mapping[str, Any],
+    others: Mapping[str, Chart],
 ) -> dict[str, bytes]:
-    """The files by name. The contact sheet needs a cluster with a picture, and the curve an estimate of K."""
+    """The files by name. The contact sheet needs a cluster with a picture, the curve an estimate of K."""
     drawn = {
         "sizes.svg": charts.cluster_sizes([card["size"] for card in cards]),
         "map.svg": charts.scatter(plane, {card["cluster"]: card["title"] for card in cards}),
         "curve.svg": k_curve,
+        **others,
     }
     files = {name: chart.svg.encode() for name, chart in drawn.items() if chart is not None}
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[:LARGEST]

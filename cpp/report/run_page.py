@@ -41,7 +41,8 @@ def render(page: Mapping[str, Any]) -> str:
     contents `scores` and `name_scores` of these files and the `confusion`, each or None; the columns of the `loss`
     record; `steps` with `seconds`, `rows` and `shards`; `settings` as text; `versions` by package; `pictures_allowed`;
     `attention`, the encoder's `model` with the `query` whose attention is drawn over the pictures, or the `reason` why
-    it has none, or None; and `curation_pages`, titles by file name.
+    it has none, or None; `white_box`, for each CRATE encoder its `column`, `model`, number of `images`, and the charts
+    `rates` and `sparsity`; and `curation_pages`, titles by file name.
     """
     cards, paged = page["cards"], len(page["cards"]) > PAGED
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]

@@ -59,7 +59,8 @@ class Report(Stage):
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
-        "examples", "map", "thumbnails", "attention", "confusion", "events",
+        "examples", "map", "thumbnails", "attention", "confusion", "white_box",
+        "events",
     )  # fmt: skip
     title: str
     about: str
@@ -112,6 +113,7 @@ class Report(Stage):
             "versions": versions(),
             "pictures_allowed": self.images,
             "attention": attention,
+            "white_box": _white_box(context),
             "curation_pages": self.beside,
         }
 
@@ -172,12 +174,28 @@ def _encoders(context: Context) -> dict[str, dict[str, str]]:
     return {key.removeprefix(b"cpp.").decode(): json.loads(metadata[key]) for key in keys}
 
 
-class Plots(Stage):
-    """The estimate of K, sizes and map as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
+def _white_box(context: Context) -> list[dict[str, Any]]:
+    """The charts of every CRATE encoder, with its column, its name and the number of images; none without one."""
+    blocks: dict[str, list[dict[str, Any]]] = {}
+    if "white_box" in context.whole:
+        for row in tables.read(context.file("white_box")).to_pylist():
+            blocks.setdefault(row["column"], []).append(row)
+    return [
+        {key: rows[0][key] for key in ("column", "model", "images")}
+        | {
+            "rates": charts.rates_by_block([row["rate_before"] for row in rows], [row["rate"] for row in rows]),
+            "sparsity": charts.sparsity_by_block([row["nonzero"] for row in rows]),
+        }
+        for rows in blocks.values()
+    ]
 
-    version = 4
+
+class Plots(Stage):
+    """The charts of a run as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
+
+    version = 5
     products = (Product("plots", ""),)
-    whole = ("clusters", "estimate", "examples", "map", "thumbnails")
+    whole = ("clusters", "estimate", "examples", "map", "thumbnails", "white_box")
     title: str
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
@@ -185,6 +203,11 @@ class Plots(Stage):
         all_cards = cards.cards(read_main_clusters(context), _members(context, pictures), {})
         out["plots"].mkdir()
         curve = _k_curve(read_estimate(context))
-        for name, data in plots.draw(self.title, all_cards, curve, _map(context, pictures)).items():
+        others = {
+            f"{name}_{of_encoder['column']}.svg": of_encoder[name]
+            for of_encoder in _white_box(context)
+            for name in ("rates", "sparsity")
+        }
+        for name, data in plots.draw(self.title, all_cards, curve, _map(context, pictures), others).items():
             (out["plots"] / name).write_bytes(data)
         return Counts(len(all_cards), len(all_cards))

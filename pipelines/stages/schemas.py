@@ -22,6 +22,17 @@ from cpp.report.thumbnails import THUMBNAILS
 
 METADATA = "..."  # stands for every metadata column of the images
 ASSIGNED = pa.schema({"key": "string", "cluster": "int32", "score": "float32", "second": "int32", "margin": "float32"})
+WHITE_BOX = pa.schema(
+    {
+        "column": "string",
+        "model": "string",
+        "block": "int32",
+        "rate_before": "float32",
+        "rate": "float32",
+        "nonzero": "float32",
+        "images": "int32",
+    }
+)
 IMAGE = pa.schema({"image_shard": "string", METADATA: "null"})
 
 
@@ -187,9 +198,28 @@ OUTPUTS = (
             "caption": "cosine, or the column that `curate.outliers.similarity` names",
         },
     ),
+    Output(
+        "white_box.parquet",
+        "with a CRATE encoder: what each of its blocks does to the tokens of a sample of the images",
+        WHITE_BOX,
+        {
+            "column": "the column of its vectors in `features/`",
+            "model": "its name",
+            "block": "number of the block, from 1",
+            "rate_before": "coding rate of the tokens of an image before the block's attention, by the subspaces of "
+            "the block, in nats at the squared distortion 0.01",
+            "rate": "the same after the attention",
+            "nonzero": "share of the entries of the block's sparse code that are not zero",
+            "images": "number of images in the sample, over which the values are means",
+        },
+    ),
     Output("report.html", "the page of the run"),
     Output("pages/", "further pages with every picture, if there are more than 500 clusters"),
-    Output("plots/", "`curve.svg` if K is estimated, `sizes.svg`, `map.svg` and `contact-sheet.png`"),
+    Output(
+        "plots/",
+        "`curve.svg` if K is estimated, `sizes.svg`, `map.svg` and `contact-sheet.png`; of a CRATE encoder "
+        "`rates_embedding.svg` and `sparsity_embedding.svg`",
+    ),
     Output("duplicates_page.html, outliers_page.html, balance_page.html", "with `curate`: what curation found"),
     Output("duplicates/SHARD.parquet", "with `curate`: `key`, `group`, `kept`, `similarity`, `kind` of every image"),
     Output("duplicate_curve.parquet", "with `curate`: images dropped and groups at each threshold"),

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cpp.report.cards import cards, layer_tree
-from cpp.report.charts import number_of_clusters
+from cpp.report.charts import number_of_clusters, rates_by_block, sparsity_by_block
 from cpp.report.confusion import confusion
 from cpp.report.run_page import pages, render
 from cpp.report.tsne_map import plane
@@ -77,6 +77,12 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
             "methods": [{"method": text, "clusters": n, "acc": 0.5, "nmi": 0.25, "ari": 0.125}],
         },
         "name_scores": None,
+        "white_box": [
+            {
+                "column": "embedding", "model": text, "images": 256,
+                "rates": rates_by_block([9.0, 8.0], [8.5, 7.0]), "sparsity": sparsity_by_block([0.5, 0.25]),
+            }
+        ],
         "confusion": confusion([{"cluster": k, "class": f"{text} {c}", "images": 5 - c} for k in range(min(n, 20))
                                 for c in range(3)]),
         "loss": {name: [1.0, 3.0, 2.0] * 5 for name in ("loss", "R", "R_c", "pi_norm2")}

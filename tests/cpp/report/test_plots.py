@@ -14,7 +14,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def files(n: int = 24, text: str = "thing") -> dict[str, bytes]:
     page = made(n, text)
-    return draw(page["title"], page["cards"], page["k_curve"], page["map"])
+    return draw(page["title"], page["cards"], page["k_curve"], page["map"], {})
 
 
 def test_every_drawing_is_well_formed_and_says_what_it_shows() -> None:
@@ -44,5 +44,5 @@ def test_the_contact_sheet_shows_the_twenty_largest() -> None:
 
 
 def test_without_pictures_and_with_one_cluster_there_is_less() -> None:
-    drawn = draw("t", [bare(key="k")], None, made(1)["map"])
+    drawn = draw("t", [bare(key="k")], None, made(1)["map"], {})
     assert sorted(drawn) == ["map.svg", "sizes.svg"]
