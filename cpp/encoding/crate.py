@@ -11,8 +11,8 @@ Sources: Yu et al., "White-Box Transformers via Sparse Rate Reduction", arXiv 23
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ class MSSA(nn.Module):
     def project(self, Z_bnd: Tensor) -> Tensor:
         """U_k^T Z for the subspace of every head: `[b, h, n, p]`."""
         projected: Tensor = self.subspaces(self.norm(Z_bnd))
-        return projected.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return projected.reshape(*Z_bnd.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, Z_bnd: Tensor) -> Tensor:
         """The step that is added to the tokens."""
@@ -133,7 +133,8 @@ class PatchPixels(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The patches in rows from the upper left one."""
-        split = pixels.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # [b, 3, rows, y, columns, x]
+        (n, colours, height, width), p = pixels.shape, self.patch
+        split = pixels.reshape(n, colours, height // p, p, width // p, p)
         return split.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
@@ -175,7 +176,7 @@ class Crate(nn.Module):
     def steps(self, pixels: Tensor) -> Iterator[Step]:
         """Yield what each block does to the tokens of the images."""
         Z = self._tokens(pixels)
-        for block in self.blocks:
+        for block in cast("Iterable[Block]", self.blocks):
             half = Z + block.mssa(Z)
             code = block.ista.code(half)
             yield Step(block.mssa.project(Z), block.mssa.project(half), code)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_clip import zero_shot_metadata
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from cpp.encoding import families
@@ -79,13 +80,8 @@ class Encoder:
 
         The result is float16 unit vectors `[n, d]`; a row is not finite if it overflows the precision.
         """
-        on_gpu = self.device.type == "cuda"
-        batch = torch.empty((len(rows), *rows[0].shape), dtype=torch.uint8, pin_memory=on_gpu)
-        np.stack(rows, out=batch.numpy())
-        pixels = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous().float()
-        pixels = pixels.div_(255).sub_(self._mean).div_(self._std)
-        vectors = normalize(self._encode(pixels.to(self.dtype)).float()).half()
-        if not on_gpu:
+        vectors = normalize(self._encode(self.normalised(rows)).float()).half()
+        if self.device.type != "cuda":
             return vectors.numpy
         result = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
         result.copy_(vectors, non_blocking=True)
@@ -97,6 +93,13 @@ class Encoder:
             return result.numpy()
 
         return wait
+
+    def normalised(self, rows: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Pixels from `preprocess` on the device as the model takes them: `[n, 3, height, width]` in its dtype."""
+        batch = torch.empty((len(rows), *rows[0].shape), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        np.stack(rows, out=batch.numpy())
+        pixels = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2).contiguous().float()
+        return pixels.div_(255).sub_(self._mean).div_(self._std).to(self.dtype)
 
     @torch.inference_mode()
     def words(self, words: Sequence[str], texts: Sequence[Template], batch: int) -> NDArray[np.float16]:

@@ -1,11 +1,12 @@
-"""Finds the family of a model by the prefix of its name: `timm/NAME` is timm's, a name without one open_clip's."""
+"""Finds the family of a model by the prefix of its name: `timm/NAME`, `crate/NAME`; without one open_clip's."""
 
 from __future__ import annotations
 
-from cpp.encoding import open_clip_models, timm_models
+from cpp.encoding import crate_models, open_clip_models, timm_models
+from cpp.encoding.crate import VARIANTS
 from cpp.encoding.model import Family, Identity
 
-FAMILIES: dict[str, Family] = {"timm": timm_models}
+FAMILIES: dict[str, Family] = {"timm": timm_models, **dict.fromkeys(VARIANTS, crate_models)}
 
 
 def family(model: str) -> Family:

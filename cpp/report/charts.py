@@ -130,7 +130,7 @@ def number_of_clusters(K: NDArray[np.int64], scores: NDArray[np.float64], best: 
 
 
 def rates_by_block(before: Sequence[float], after: Sequence[float]) -> Chart:
-    """Coding rates of tokens in nats by block of an encoder: `before` its attention as a dashed line, and `after` it."""
+    """Coding rates of tokens in nats by block of an encoder, `before` its attention, which is dashed, and `after`."""
     axes = _axes("block", "nats")
     blocks = np.arange(1, len(after) + 1)
     axes.plot(blocks, before, **DASHED)
@@ -138,9 +138,7 @@ def rates_by_block(before: Sequence[float], after: Sequence[float]) -> Chart:
     axes.set_xticks(blocks)
     axes.margins(0.02, 0.05)
     axes.yaxis.set_major_formatter("{x:,g}")
-    return _chart(
-        axes, "Coding rate of the tokens by the block's own subspaces, before (dashed) and after its attention."
-    )
+    return _chart(axes, "Coding rate of the tokens by the block's own subspaces, before (dashed) and after attention.")
 
 
 def sparsity_by_block(nonzero: Sequence[float]) -> Chart:

@@ -62,7 +62,9 @@ class Images(Section):
 
 
 class Encoder(Section):
-    model: str = Field(min_length=1, description="name of an open_clip model, or timm/NAME, which encodes images only")
+    model: str = Field(
+        min_length=1, description="name of an open_clip model; or timm/NAME or crate/NAME, which encode images only"
+    )
     pretrained: str | None = Field(
         None,
         description="tag of the model's weights, or a file: .safetensors, .pt; null: as the name of the model says",
@@ -70,7 +72,7 @@ class Encoder(Section):
     pool: Literal["token", "mean"] | None = Field(
         None,
         exclude_if=lambda value: value is None,  # results of configurations that are older than the key stay valid
-        description="timm: class token, or mean of the tokens of patches, as the vector; null: as the model does",
+        description="timm, crate: class token or mean of the tokens of patches as the vector; null: as the model does",
     )
     configs: str | None = Field(None, description="JSON file, or folder of JSON files, with further model definitions")
     precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="number format; fp16 needs a GPU")
