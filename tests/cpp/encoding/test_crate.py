@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import transforms
 
-from cpp.encoding import crate_models
+from cpp.encoding import attention, crate_models
 from cpp.encoding.crate import ALPHA, CLIP, FIRST, Crate, Shape
 from cpp.encoding.encoder import Encoder
 from cpp.encoding.weights import WeightsError
@@ -135,6 +135,19 @@ def test_steps_follow_the_tokens_of_the_forward_pass() -> None:
     assert torch.equal(model.norm(last[:, 0]), model(pixels))
     assert torch.equal(model.norm(last[:, 1:].mean(1)), model(pixels, "mean"))
     assert ((last == 0).any(), (last < 0).any()) == (True, False)
+
+
+def test_the_attention_of_the_class_token_is_that_of_the_last_block(tmp_path: Path) -> None:
+    model = drawn(FIRST)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    encoder = Encoder("crate/24x2x3", str(tmp_path / "w.safetensors"), "cpu", "fp32")
+    image = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+    layout = attention.layout(encoder)
+    assert layout == (4, 4, "class token")
+    W = list(model.steps(encoder.normalised([image])))[-1].before
+    to_patches = (W[:, :, :1] @ W.mT / 8**0.5).softmax(-1)[0, :, 0, 1:]
+    expected = (to_patches / to_patches.sum(-1, keepdim=True)).reshape(3, 4, 4)
+    np.testing.assert_allclose(attention.attention(encoder, layout, [image])[0], expected, atol=1e-6)
 
 
 def test_the_encoder_of_published_sizes_has_the_published_transform(tmp_path: Path) -> None:
