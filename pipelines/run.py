@@ -109,9 +109,9 @@ class Run:
                 for name, stage in self.stages.items():
                     self.outcomes[name] = self._step(name, stage)
                     if name == "columns" and self.outcomes[name].ok:
-                        (schema,) = FilePaths(self.files["columns"])
-                        names, features = tables.read_schema(schema).names, FilePaths(self.files["features"])
-                        metadata.check_features(self.config, names, features)
+                        (path,) = FilePaths(self.files["columns"])
+                        features = FilePaths(self.files["features"])
+                        metadata.check_features(self.config, tables.read_schema(path), features)
                     if not self.shown:  # otherwise wait for the end: files of two runs would not fit together
                         self._publish(stage)
                 self._log_waiting()

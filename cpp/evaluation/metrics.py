@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from cpp.files.tables import batches, read_schema
@@ -43,10 +44,10 @@ def accuracy(classes: ArrayLike, clusters: ArrayLike) -> float:
 
 
 class Labelled(NamedTuple):
-    """Rows of a run, `[n]`: cluster, true class (numbers or strings), and whether the class is known."""
+    """Rows of a run, `[n]`: cluster, true class as text, None if it is not known, and whether it is known."""
 
     cluster: NDArray[np.int32]
-    label: NDArray[Any]
+    label: NDArray[np.object_]
     known: NDArray[np.bool_]
 
 
@@ -59,7 +60,7 @@ def labelled(assignments: Sequence[str], column: str, prefetch: int) -> Labelled
     known = table[column].is_valid().to_numpy()
     if not known.any():
         raise ValueError(f"the column {column!r} (evaluate.label) has no values: remove the section evaluate")
-    return Labelled(table["cluster"].to_numpy(), table[column].to_numpy(), known)
+    return Labelled(table["cluster"].to_numpy(), pc.cast(table[column], pa.string()).to_numpy(), known)
 
 
 def kmeans_baseline(

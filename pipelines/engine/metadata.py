@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 
+import pyarrow as pa
+
 from cpp.files.common_schema import read_columns
 from cpp.files.filesystem import REQUESTS, is_storage_error
 from cpp.files.iterables import map_threads
@@ -18,6 +20,7 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 
 NOT_IN_HEADERS = ("key", "path")  # of results, and of Hugging Face's struct{bytes, path}
+CLASSES = ("evaluate.label", "evaluate.names")  # keys of columns with one class for each image
 NO_COLUMN = "metadata column of this name"
 
 
@@ -48,12 +51,27 @@ def check_inputs(config: Config, files: Mapping[str, Mapping[str, File]]) -> Non
         check(config, has_values, NOT_IN_HEADERS)
 
 
-def check_features(config: Config, columns: Collection[str], features: Sequence[str]) -> None:
-    """`check` by the `columns` of all FEATURES and the footers of these files, which are read until all have values."""
-    named = set(columns).intersection(config.metadata_columns.values())
+def check_features(config: Config, schema: pa.Schema, features: Sequence[str]) -> None:
+    """`check` by the common schema of all FEATURES and the footers of these files, read until all columns have values.
+
+    ConfigError too, for a column of classes that holds lists or bytes.
+    """
+    named = set(schema.names).intersection(config.metadata_columns.values())
     footers = map_threads(read_columns, features, REQUESTS, REQUESTS)
     has_values = _find(named, ({c.name: c.largest is not None for c in footer} for footer in footers))
-    check(config, {column: has_values.get(column, False) for column in columns})
+    check(config, {column: has_values.get(column, False) for column in schema.names})
+    faults = [
+        f"{key} is {column!r}, which holds {schema.field(column).type}, not one class for each image: "
+        "name a column of texts or numbers, or remove the key"
+        for key, column in config.metadata_columns.items()
+        if key in CLASSES and _is_no_class(schema.field(column).type)
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _is_no_class(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(type_) or pa.types.is_binary(type_) or pa.types.is_large_binary(type_))
 
 
 def _find(named: Collection[str], headers: Iterable[Mapping[str, bool] | None]) -> dict[str, bool]:

@@ -57,7 +57,7 @@ class Evaluate(Stage):
 class EvaluateNames(Stage):
     """Score names and labels against a column of true class names."""
 
-    version = 4
+    version = 5
     products = (Product("name_scores", ".json"),)
     whole = ("assignments", "tree", "labels", "accepted", *VOTES)
     column: str
@@ -66,7 +66,7 @@ class EvaluateNames(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         rows = metrics.labelled(context.whole["assignments"], self.column, context.prefetch)
-        classes = rows._replace(cluster=rows.cluster[rows.known], label=rows.label[rows.known].astype(str))
+        classes = rows._replace(cluster=rows.cluster[rows.known], label=rows.label[rows.known])
         kinds = np.unique(classes.label).tolist()
         accepted = self._accepted(context, kinds)
         clusters, own = self._clusters(context, classes, accepted)

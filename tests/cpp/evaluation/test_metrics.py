@@ -39,6 +39,20 @@ def test_labels_come_out_of_files_with_unknown_ones_marked(tmp_path: Path) -> No
         labelled([path], "none", 1)
 
 
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [([1, None, 2], ["1", "2"]), ([True, None, False], ["true", "false"]), ([0.5, None, 1.5], ["0.5", "1.5"])],
+)
+def test_classes_of_any_type_are_texts_and_can_be_scored(
+    tmp_path: Path, values: list[object], classes: list[str]
+) -> None:
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"cluster": pa.array([0, 1, 1], pa.int32()), "kind": values}), path)
+    rows = labelled([path], "kind", 1)
+    assert rows.label[rows.known].tolist() == classes
+    assert scores(rows.label[rows.known], rows.cluster[rows.known]).acc == 1
+
+
 def test_the_baseline_clusters_rows_beyond_its_sample() -> None:
     X = np.repeat(np.eye(3, dtype=np.float16), 20, axis=0)
     clusters = kmeans_baseline(X[::2], iter([X[:30], X[30:]]), 3, seed=0)

@@ -89,6 +89,15 @@ def test_columns_without_values_are_named_before_anything_runs(dataset: Dataset)
     Run(load(dataset.config, ["evaluate.label=empty"]), local=True)
 
 
+def test_a_column_of_lists_is_no_column_of_classes(dataset: Dataset) -> None:
+    add(dataset.folder / "data", 0, kinds=["a", "b"])
+    run = Run(load(dataset.config, ["evaluate.label=kinds", "label.captions=kinds"]), local=True)
+    message = r"^evaluate.label is 'kinds', which holds list<.*string>, not one class for each image: name a column"
+    with pytest.raises(ConfigError, match=message):
+        run.go()
+    assert list(run.outcomes) == ["import", "columns"]
+
+
 def test_columns_without_values_in_tars_are_named_before_the_head_is_trained(pictures: Dataset) -> None:
     more = [("more.json", b'{"empty": null}'), ("more.jpg", JPEG)]
     write_tar(pictures.folder / "data/images/00009.tar", more)
