@@ -26,10 +26,6 @@ MAX_BYTES = 1 << 20  # of an answer
 MAX_TOKENS = 1000  # of an answer; models that think aloud need most of them
 SHOWN = 200  # characters of a server's text in a message
 
-KEPT = (
-    "Answers so far are kept: fix this and run the same command again, or add --set label.namer=null for names from "
-    "the vocabulary alone"
-)
 _FIXES = {
     400: "use a model and a server that accept response_format json_schema, and pictures if label.namer.pictures > 0",
     404: "check that label.namer.model is a model of this server and that label.namer.url ends as its API's does (/v1)",
@@ -100,14 +96,13 @@ class Chat:
         except HTTPError as error:
             reason = self._shown(str(getattr(error, "reason", None) or error))
             raise ChatError(
-                f"label.namer.url: {self.url} does not answer ({reason}): start the server, or correct the address. "
-                f"{KEPT}"
+                f"label.namer.url: {self.url} does not answer ({reason}): start the server, or correct the address"
             ) from None
         seconds = time.perf_counter() - start
         if response.status in REFUSED:
             return Reply(None, seconds, error=self._error(response.status, data))
         if response.status != 200:
-            raise ChatError(f"{self._error(response.status, data)}. {KEPT}")
+            raise ChatError(self._error(response.status, data))
         return self._reply(data, seconds)
 
     def _reply(self, data: bytes, seconds: float) -> Reply:
@@ -120,8 +115,7 @@ class Chat:
         except (ValueError, LookupError, TypeError, AttributeError):
             raise ChatError(
                 f"label.namer.url: {self.url} answers with something else than a chat completion "
-                f"({self._detail(data)!r}): give the address of an OpenAI-compatible API, which mostly ends with /v1. "
-                f"{KEPT}"
+                f"({self._detail(data)!r}): give the address of an OpenAI-compatible API, which mostly ends with /v1"
             ) from None
 
     def _error(self, status: int, data: bytes) -> str:
@@ -164,7 +158,7 @@ def _secret(variable: str) -> str:
     if not value:
         raise ChatError(
             f"label.namer.key: the environment variable {variable} is not set where the run computes: put the API key "
-            f"there, or set label.namer.key to null. {KEPT}"
+            "there, or set label.namer.key to null"
         )
     if not (value.isascii() and value.isprintable()):  # http.client would repeat the value in its error
         raise ChatError(

@@ -23,7 +23,7 @@ from cpp.files import tables
 from cpp.files.iterables import map_threads
 from cpp.files.tables import Counts
 from cpp.naming import caption_phrases, namer, reply_cache
-from cpp.naming.chat import KEPT, SHOWN, Chat, ChatError, Reply
+from cpp.naming.chat import SHOWN, Chat, ChatError, Reply
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import ClusterSums
 from cpp.report import thumbnails
@@ -35,6 +35,9 @@ from pipelines.stages import artifacts
 AT_ONCE = 4  # requests at a time; a server with one GPU queues or batches them
 CAPTION_WORDS = 5  # words of captions in a question
 SIDE = 320  # pixels of the longer side of a picture that is sent
+KEPT = "Answers so far are kept"
+LOST = "Answers so far are not kept, because the run folder is in a bucket"
+NEXT = "fix this and run the same command again, or add --set label.namer=null for names from the vocabulary alone"
 FIRST = 3  # if none of the first answers has a name, no more are asked for
 
 
@@ -126,7 +129,10 @@ class Ask(Stage):
                 f"{len(replies):,} answers are kept from before",
                 flush=True,
             )
-            replies |= self._ask(new, folder)
+            try:
+                replies |= self._ask(new, folder)
+            except ChatError as error:
+                raise ChatError(f"{error}. {KEPT if folder else LOST}: {NEXT}") from None
         return [replies[request] for request in requests]
 
     def _ask(self, new: Mapping[str, _Question], folder: Path | None) -> dict[str, Reply]:
@@ -149,7 +155,7 @@ class Ask(Stage):
                     f"label.namer: the first answers of {self.namer.model} are not JSON with a name, such as {shown!r}"
                     ": use a model and a server that accept response_format json_schema"
                 )
-                raise ChatError(f"{error}. {KEPT}")
+                raise ChatError(error)
         return replies
 
 

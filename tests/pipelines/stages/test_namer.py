@@ -16,7 +16,9 @@ from PIL import Image
 from cpp.naming import chat
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
+from pipelines.config.sections import Namer
 from pipelines.run import Run
+from pipelines.stages.namer import Ask, _Question
 from tests.pipelines.stages.test_words import SAID, caption
 from tests.support.chat_server import Answer, ChatServer, completion, failure, question
 from tests.support.datasets import COLOURS, WORDS, Dataset
@@ -179,13 +181,22 @@ def test_answers_survive_a_failure_in_the_middle(dataset: Dataset, monkeypatch: 
         (error,) = failed.outcomes["ask"].failed
         assert "label.namer.url" in (error.error or "")
         assert "status 500 after 4 attempts" in (error.error or "")
-        assert "--set label.namer=null" in (error.error or "")
+        assert ". Answers so far are kept: fix this and run the same command again, or add --set" in (error.error or "")
         assert failed.outcomes["label"].waits_for == "ask"
         server.requests.clear()
         server.answer = same_word
         assert run(dataset, server).ok
         assert len(server.requests) == 2
     assert not set(answered) & set(map(question, server.requests))
+
+
+def test_in_a_bucket_a_failure_says_that_answers_are_lost() -> None:
+    with ChatServer(lambda body: failure(404, "no such model")) as server:
+        ask = Ask(namer=Namer(url=server.url, model="small"))
+        with pytest.raises(
+            chat.ChatError, match="Answers so far are not kept, because the run folder is in a bucket: "
+        ):
+            ask._replies([_Question(0, "word", "What is it?", [], [])], None)
 
 
 def test_answers_survive_an_interruption(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
