@@ -49,6 +49,10 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     `Paper`), such as {"epochs": 5}. `method`, `eta` and `landmarks` are those of `cpp.clustering.partition.partition`.
     `device` is "cpu" or "cuda". `random_state` seeds all random draws.
 
+    Rows may be those of several encoders: wherever `X` is expected, a list of arrays `[n, D_i]` stands for their rows,
+    each scaled to unit length and multiplied by the square root of its share of `weights` (None: equal weights), side
+    by side. The cosine of two rows is then the weighted mean of their cosines.
+
     Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]`, float32 unit rows in the
     space of codes, and `center_labels_` `[F]`, the cluster of each centre; `n_copies_`, the number of rows that are
     copies of others and do not count in the estimate of K (`cpp.rate_reduction.copies`); `choice_`, this estimate
@@ -65,6 +69,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         method: Method = "auto",
         eta: float = 0.1,
         landmarks: int = 8192,
+        weights: Sequence[float] | None = None,
         device: str = "cpu",
         random_state: Any = None,
     ) -> None:
@@ -74,6 +79,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         self.method = method
         self.eta = eta
         self.landmarks = landmarks
+        self.weights = weights
         self.device = device
         self.random_state = random_state
 
@@ -83,7 +89,10 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn codes, centroids and `labels_` from feature rows `[n, D]`, numpy or torch. `y` is ignored."""
+        """Learn codes, centroids and `labels_` from feature rows `[n, D]`, numpy or torch, or a list of such arrays.
+
+        `y` is ignored. ValueError if arrays of a list differ in length, or in number from `weights`.
+        """
         rows = self._rows(X, reset=True)
         self._check_parameters(len(rows))
         settings = RECIPES[self.recipe](**(self.settings or {}))
@@ -139,24 +148,36 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         return Pi
 
     def name(
-        self, words: Sequence[str], word_vectors: Any, X: Any, *, min_confidence: float = 0.5, top: int = 5
+        self,
+        words: Sequence[str],
+        word_vectors: Any,
+        X: Any,
+        *,
+        images: Any = None,
+        min_confidence: float = 0.5,
+        top: int = 5,
     ) -> list[Name]:
         """The name of each cluster, by cluster number, from the rows `X` `[n, D]` of images, such as those of `fit`.
 
-        `word_vectors` `[n_words, D]` are the vectors of `words` by the text tower of the model that made the rows. The
-        answer for a cluster is a name, a more general name or a guess (`cpp.naming.names.Name`), as in a run with the
-        settings `label.min_confidence` and `label.top`. A cluster without a row has none. ValueError if words and
-        vectors are not of one number, or the vectors have another dimension than the rows.
+        `word_vectors` `[n_words, E]` are the vectors of `words` by the text tower of the model that made `images`
+        `[n, E]`, rows of the same images; None: `X`, if the model that made them has a text tower. The answer for a
+        cluster is a name, a more general name or a guess (`cpp.naming.names.Name`), as in a run with the settings
+        `label.min_confidence` and `label.top`. A cluster without a row has none. ValueError if words and vectors, or
+        images and rows, are not of one number, or the vectors have another dimension than the images.
         """
         check_is_fitted(self)
-        vectors = np.asarray(word_vectors, np.float32)
-        if vectors.shape != (len(words), self.n_features_in_):
+        vectors, rows = np.asarray(word_vectors, np.float32), self._rows(X, reset=False)
+        compared = rows if images is None else torch.from_numpy(_array(images, "images"))
+        _check_finite(compared.numpy(), "images")
+        if len(compared) != len(rows):
+            raise ValueError(f"images has {len(compared)} rows and X {len(rows)}: give a row of each for every image")
+        if vectors.shape != (len(words), compared.shape[1]):
             raise ValueError(
-                f"word_vectors has the shape {vectors.shape}, must be ({len(words)}, {self.n_features_in_}): a row for "
-                "each of the words, with as many columns as the feature rows"
+                f"word_vectors has the shape {vectors.shape}, must be ({len(words)}, {compared.shape[1]}): a row for "
+                "each of the words, with as many columns as the rows of images by the model with the text tower"
             )
-        vocabulary, rows = Vocabulary.of(words, vectors), self._rows(X, reset=False)
-        cluster, unit = self._nearest(self.head_.project(rows, BATCH)).astype(np.int32), normalize(rows)
+        vocabulary = Vocabulary.of(words, vectors)
+        cluster, unit = self._nearest(self.head_.project(rows, BATCH)).astype(np.int32), normalize(compared)
         mean = unit.mean(0, dtype=torch.float64).to(torch.float32)
         votes = vote(unit, cluster, vocabulary, mean, top, BATCH, self.device).votes
         size = np.bincount(cluster, minlength=int(self.center_labels_.max()) + 1)
@@ -170,7 +191,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
         arrays: dict[str, Any] = {"centroids": self.cluster_centers_, "cluster": self.center_labels_}
         save_file(arrays, Path(folder) / "groups.safetensors")
         parameters = {k: v for k, v in self.get_params().items() if k != "random_state" or isinstance(v, int | None)}
-        as_text = json.dumps(parameters, indent=2, default=lambda scalar: scalar.item())  # numpy scalars
+        as_text = json.dumps(parameters, indent=2, default=lambda value: value.tolist())  # of numpy
         (Path(folder) / "estimator.json").write_text(as_text + "\n")
 
     @classmethod
@@ -202,17 +223,27 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be {expected}")
 
     def _rows(self, X: Any, reset: bool) -> torch.Tensor:
-        rows = X.detach().cpu().to(torch.float32).numpy() if isinstance(X, torch.Tensor) else X
+        rows = self._joined(X) if _is_several(X) else _numpy(X)
         settings: dict[str, Any] = {"dtype": [np.float32, np.float64], "ensure_min_samples": 2 if reset else 1}
         checked = validate_data(self, rows, reset=reset, ensure_all_finite=False, **settings)
         with np.errstate(over="ignore"):
             rows = np.array(checked, np.float32)
-        if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
-            raise ValueError(
-                f"{len(bad)} of the {len(rows)} rows of X, the first of them row {bad[0]}, contain NaN, inf or values "
-                "too large for float32: remove these rows, or fill in or scale their values"
-            )
+        _check_finite(rows, "X")
         return torch.from_numpy(rows)
+
+    def _joined(self, arrays: Sequence[Any]) -> NDArray[np.float32]:
+        """Unit rows of several arrays side by side, each array scaled by the root of its share of the weights."""
+        parts = [_array(part, f"X[{i}]") for i, part in enumerate(arrays)]
+        if len(lengths := {len(part) for part in parts}) > 1:
+            raise ValueError(f"the arrays of X have {sorted(lengths)} rows: give the same images in all, row by row")
+        weights = np.ones(len(parts)) if self.weights is None else np.asarray(self.weights, np.float64)
+        if weights.shape != (len(parts),) or not (weights > 0).all() or not np.isfinite(weights).all():
+            raise ValueError(f"weights is {self.weights!r}, must be {len(parts)} positive numbers, one for each array")
+        for i, part in enumerate(parts):
+            _check_finite(part, f"X[{i}]")
+        units = [normalize(torch.from_numpy(part)).numpy() for part in parts]
+        scales = np.sqrt(weights / weights.sum()).astype(np.float32)
+        return np.concatenate([unit * scale for unit, scale in zip(units, scales, strict=True)], axis=1)
 
     def _codes(self, X: Any) -> Codes:
         check_is_fitted(self)
@@ -226,3 +257,29 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
 
 def _whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _numpy(X: Any) -> Any:
+    return X.detach().cpu().to(torch.float32).numpy() if isinstance(X, torch.Tensor) else X
+
+
+def _is_several(X: Any) -> bool:
+    """Whether X is a list of arrays, in place of one array or a list of rows."""
+    return isinstance(X, list | tuple) and len(X) > 0 and all(getattr(part, "ndim", 0) == 2 for part in X)
+
+
+def _array(X: Any, name: str) -> NDArray[np.float32]:
+    """A matrix as float32. ValueError for anything else."""
+    rows = np.asarray(_numpy(X), np.float32)
+    if rows.ndim != 2:
+        raise ValueError(f"{name} has the shape {rows.shape}, must be a matrix with a row for each image")
+    return rows
+
+
+def _check_finite(rows: NDArray[np.float32], name: str) -> None:
+    """ValueError, which names the first of them, for rows that are not finite."""
+    if len(bad := np.flatnonzero(~np.isfinite(rows).all(1))):
+        raise ValueError(
+            f"{len(bad)} of the {len(rows)} rows of {name}, the first of them row {bad[0]}, contain NaN, inf or values "
+            "too large for float32: remove these rows, or fill in or scale their values"
+        )

@@ -160,3 +160,59 @@ def test_names_by_hand_and_of_a_loaded_model(tmp_path: Path) -> None:
     assert (without[0].guess, len(without)) == (None, 8)
     with pytest.raises(ValueError, match=re.escape("word_vectors has the shape (8, 7), must be (8, 8)")):
         model.name(words, np.eye(8)[:, :7], X)
+
+
+def test_groups_that_two_encoders_see_only_together(tmp_path: Path) -> None:
+    """One encoder sees which of 3 groups a row is of, the other which of 4: together 12 clusters."""
+    (A, a), (B, b) = nuisance(1500, 3, 1.5), nuisance(1500, 4, 1.5)
+    b = b[order := np.random.default_rng(0).permutation(len(b))]
+    A, B, group = A.numpy(), 7 * B.numpy()[order], 4 * a + b
+    model = CPP(12, random_state=0).fit([A, B])
+    assert model.n_features_in_ == A.shape[1] + B.shape[1]
+    assert scores(group, model.labels_).ari > 0.85
+    assert scores(group, CPP(12, random_state=0).fit(A).labels_).ari < 0.5
+    assert np.array_equal(model.predict([A[:9], torch.from_numpy(B[:9])]), model.labels_[:9])
+    heavy = CPP(12, weights=[3, 1], random_state=0).fit([A, B])
+    heavy.save(tmp_path)
+    assert np.array_equal(CPP.load(tmp_path).predict([A, B]), heavy.labels_)
+
+
+def test_weights_are_shares_of_the_cosine() -> None:
+    A, B = np.random.default_rng(0).standard_normal((2, 50, 4)).astype(np.float32)
+    a, b = (X / np.linalg.norm(X, axis=1, keepdims=True) for X in (A, B))
+    joined = CPP(weights=[3, 1])._joined([A, 5 * B])
+    np.testing.assert_allclose(joined @ joined.T, (3 * a @ a.T + b @ b.T) / 4, atol=1e-6)
+
+
+def test_clusters_of_one_encoder_are_named_by_another() -> None:
+    generator = torch.Generator().manual_seed(0)
+    near, of_row = nuisance(240, 8, 1.5)
+    group = of_row.numpy()
+    X = torch.eye(8)[of_row] + 0.05 * torch.randn(240, 8, generator=generator)
+    words = ["cat", "dog", "car", "ship", "tree", "chair", "piano", "spoon"]
+    model = CPP(8, random_state=0).fit(near)
+    answers = model.name(words, np.eye(8), near, images=X)
+    assert [name.name for name in answers] == [words[np.bincount(group[model.labels_ == k]).argmax()] for k in range(8)]
+    with pytest.raises(ValueError, match=r"images has 9 rows and X 240: give a row"):
+        model.name(words, np.eye(8), near, images=X[:9])
+    with pytest.raises(ValueError, match=re.escape("must be (8, 40)")):
+        model.name(words, np.eye(8), near)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "weights", "message"),
+    [
+        ([(9, 2), (8, 2)], None, "the arrays of X have [8, 9] rows: give the same images in all"),
+        ([(9, 2), (9, 2)], [1], "weights is [1], must be 2 positive numbers, one for each array"),
+        ([(9, 2), (9, 2)], [1, 0], "weights is [1, 0], must be 2 positive"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_an_error(
+    arrays: list[tuple[int, int]], weights: list[float] | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        CPP(2, weights=weights).fit([np.ones(shape) for shape in arrays])
+    bad = np.ones((9, 2))
+    bad[3] = np.nan
+    with pytest.raises(ValueError, match=re.escape("1 of the 9 rows of X[1], the first of them row 3")):
+        CPP(2).fit([np.ones((9, 2)), bad])
