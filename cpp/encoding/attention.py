@@ -110,12 +110,13 @@ def _last_attention(encoder: Encoder, pixels: Sequence[NDArray[np.uint8]]) -> Te
         kwargs = kwargs | {"need_weights": True, "average_attn_weights": False}
         weights: Any = function(args[0][:1], *args[1:], **kwargs)[1]  # queries are [length, n, d]
     else:
-        query, key, _, *_ = args
+        query, key, _, *rest = args
         if (bias := kwargs.get("attn_mask")) is not None:
-            kwargs = kwargs | {"attn_mask": bias[..., :1, :]}
+            bias = bias[..., :1, :]
+            kwargs = kwargs | {"attn_mask": bias if bias.dtype == torch.bool else bias.float()}
         n, heads, keys, _ = key.shape
         values = torch.eye(keys, device=key.device).expand(n, heads, keys, keys)  # whose attention is the weights
-        weights = function(query[:, :, :1].float(), key.float(), values, **kwargs)
+        weights = function(query[:, :, :1].float(), key.float(), values, *rest, **kwargs)
     first: Tensor = weights[:, :, 0].float()
     return first
 

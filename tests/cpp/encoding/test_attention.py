@@ -40,8 +40,12 @@ def fake(module: nn.Module, side: int = SIDE) -> Any:
 
 
 def of_timm(name: str, **settings: Any) -> Any:
+    """timm's model with random weights. Biases, which start at zero, are random too."""
     torch.manual_seed(0)
-    return fake(timm.create_model(name, num_classes=0, **settings).eval())
+    module = timm.create_model(name, num_classes=0, **settings).eval().requires_grad_(False)
+    for weight in module.parameters():
+        weight.add_(0.1 * torch.randn_like(weight))
+    return fake(module)
 
 
 def pixels(n: int = 3, side: int = SIDE) -> list[NDArray[np.uint8]]:
@@ -104,6 +108,18 @@ def test_the_class_token_of_timm_attends_as_without_fused_attention(name: str, s
     last = encoder.model.module.blocks[-1].attn
     last.fused_attn = False  # the matrix of attention passes its dropout
     np.testing.assert_allclose(found, to_patches(kept(encoder, last.attn_drop)[:, :, 0], 16), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "beit_base_patch16_224"])
+def test_attention_of_half_precision_is_near(name: str) -> None:
+    encoder = of_timm(name, img_size=SIDE, depth=2, patch_size=8, embed_dim=48, num_heads=4)
+    exact = attention(encoder, layout(encoder), pixels())
+    module = encoder.model.module.bfloat16()
+    encoder.forward = lambda batch: module(batch.bfloat16())
+    half = attention(encoder, layout(encoder), pixels())
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(half.sum((2, 3)), 1, rtol=1e-5)
+    np.testing.assert_allclose(half, exact, rtol=0.1)
 
 
 @torch.inference_mode()
