@@ -137,7 +137,7 @@ def _clusters(config: Config) -> dict[str, Stage]:
         "partition": stage(cluster.Partition, p),
         "measure": stage(cluster.Measure),
         **({"links": stage(links.LinkGroups)} if p.answers else {}),
-        "layers": stage(cluster.Layers, p),
+        "layers": stage(cluster.CutLayers, p),
         "assign": stage(cluster.Assign),
     }
 

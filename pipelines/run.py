@@ -19,7 +19,7 @@ from cpp.store.object_store import open_store
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
 from pipelines.engine import event_log, machine, metadata
-from pipelines.engine.executor import OpenError, Result, run_in_process
+from pipelines.engine.executor import OpenError, TaskResult, run_in_process
 from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
@@ -40,7 +40,7 @@ class Outcome:
     done: int = 0
     reused: int = 0
     counts: Counts | None = None
-    failed: list[Result] = field(default_factory=list)
+    failed: list[TaskResult] = field(default_factory=list)
     waits_for: str | None = None
 
     @property
@@ -138,7 +138,7 @@ class Run:
             return Outcome(waits_for=waits_for)
         planned = plan_step(name, stage, self.files, self.store, again)
         outcome = Outcome(len(planned.names), reused=len(planned.done))
-        errors: dict[str, Result] = {}
+        errors: dict[str, TaskResult] = {}
         if not planned.complete:
             errors = self._execute(planned)
             planned = plan_step(name, stage, self.files, self.store, again)
@@ -178,7 +178,7 @@ class Run:
             waiting = [name for name, outcome in self.outcomes.items() if outcome.waits_for == failed]
             self.progress.line(f"{failed} is not complete, so these steps did not start: {', '.join(waiting)}")
 
-    def _execute(self, planned: Step) -> dict[str, Result]:
+    def _execute(self, planned: Step) -> dict[str, TaskResult]:
         """Process the shards without results. Returns the failed results by shard."""
         r, stage = self.config.resources, planned.stage
         ranks = not self.local and in_ranks(self.config, planned.name)
@@ -191,7 +191,7 @@ class Run:
         errors = {}
         try:
             if self.local:
-                results: Iterator[Result] = run_in_process(stage, context, todo, self.store)
+                results: Iterator[TaskResult] = run_in_process(stage, context, todo, self.store)
             else:
                 results = (self._pool.results_from_ranks if ranks else self._pool.results)(stage, context, todo)
             for result in results:
@@ -201,7 +201,7 @@ class Run:
         except OpenError as error:
             message = f"the step could not start: {str(error).splitlines()[-1]}"
             self.progress.line(f"{planned.name}: FAILED: {message}")
-            errors = {task.shard: Result(task.shard, 0.0, None, message, str(error)) for task in todo}
+            errors = {task.shard: TaskResult(task.shard, 0.0, None, message, str(error)) for task in todo}
         finally:
             self.progress.finish_step()
         return errors

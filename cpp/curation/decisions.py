@@ -22,7 +22,7 @@ COLUMNS = {"duplicates": ["kept"], "outliers": ["outlier"]}  # the columns that 
 MANTISSA = 53  # bits of an integer that float64 holds exactly
 
 
-class Reason(StrEnum):
+class DropReason(StrEnum):
     """The reasons to drop an image, in the order in which they apply."""
 
     DUPLICATE = "duplicate of an image that is kept"
@@ -37,9 +37,9 @@ def removals(n: int, columns: Mapping[str, pa.Table | pa.RecordBatch], threshold
     """
     reasons = np.full(n, "", object)
     if threshold is not None and "outliers" in columns:
-        reasons[np.asarray(columns["outliers"]["outlier"]) > np.float32(threshold)] = Reason.OUTLIER.value
+        reasons[np.asarray(columns["outliers"]["outlier"]) > np.float32(threshold)] = DropReason.OUTLIER.value
     if "duplicates" in columns:
-        reasons[~np.asarray(columns["duplicates"]["kept"])] = Reason.DUPLICATE.value
+        reasons[~np.asarray(columns["duplicates"]["kept"])] = DropReason.DUPLICATE.value
     return reasons
 
 

@@ -23,7 +23,7 @@ from cpp.sources.listing import list_folder
 from cpp.sources.samples import Reason, Sample, merge_metadata, to_column_value
 
 
-class Entry(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """An image of an annotation file: its file name as written, its fields, and what its annotations say."""
 
     file_name: str
@@ -69,14 +69,14 @@ def read_annotations(folder: str, files: tuple[tuple[str, str], ...]) -> dict[st
     """
     entries = {path: _read_file(path) for path, _ in files}
     places = place(folder, {path: [entry.file_name for entry in images] for path, images in entries.items()})
-    by_image = defaultdict[str, list[Entry]](list)
+    by_image = defaultdict[str, list[AnnotatedImage]](list)
     for path, images in entries.items():
         for entry in images:
             by_image[places[path, entry.file_name]].append(entry)
     return {name: _metadata(of_image) for name, of_image in by_image.items()}
 
 
-def _metadata(entries: Sequence[Entry]) -> dict[str, Any]:
+def _metadata(entries: Sequence[AnnotatedImage]) -> dict[str, Any]:
     """The fields of the entries of one image, then its captions and its distinct categories, if there are some."""
     captions = [caption for entry in entries for caption in entry.captions]
     categories = list(dict.fromkeys(category for entry in entries for category in entry.categories))
@@ -128,7 +128,7 @@ def _starts(name: str, parts: Sequence[str], folder: str) -> list[int]:
     return [*after, *(range(1, len(parts)) if "://" in name or name.startswith("/") else [])]
 
 
-def _read_file(path: str) -> list[Entry]:
+def _read_file(path: str) -> list[AnnotatedImage]:
     """The images of an annotation file with the captions and categories of their annotations."""
     try:
         with filesystem.open_file(path) as file:
@@ -143,8 +143,8 @@ def _read_file(path: str) -> list[Entry]:
         ) from error
 
 
-def _entries(path: str, content: Any) -> list[Entry]:
-    images, by_id = [], dict[str, Entry]()
+def _entries(path: str, content: Any) -> list[AnnotatedImage]:
+    images, by_id = [], dict[str, AnnotatedImage]()
     for place_in_file, item in _items(path, content, "images", required=True):
         name = item.get("file_name") or item.get("coco_url")  # LVIS has only the URL
         if not isinstance(name, str):
@@ -157,7 +157,7 @@ def _entries(path: str, content: Any) -> list[Entry]:
             "image_id" if field == "id" else to_column_value(field): to_column_value(item[field]) for field in item
         }
         fields.pop("file_name", None)
-        images.append(Entry(name, fields, [], []))
+        images.append(AnnotatedImage(name, fields, [], []))
         if item.get("id") is not None and by_id.setdefault(_id(item), images[-1]).file_name != name:
             raise _repeated(path, place_in_file, item, "image")
     _add_annotations(path, content, by_id)
@@ -177,7 +177,7 @@ def _repeated(path: str, place_in_file: str, item: Mapping[str, Any], kind: str)
     )
 
 
-def _add_annotations(path: str, content: Mapping[str, Any], images: Mapping[str, Entry]) -> None:
+def _add_annotations(path: str, content: Mapping[str, Any], images: Mapping[str, AnnotatedImage]) -> None:
     """Add captions and categories to the images by id. Prints how many annotations have an id that does not exist."""
     categories, unknown = dict[str, str](), defaultdict[str, list[Any]](list)
     for place_in_file, item in _items(path, content, "categories"):

@@ -23,7 +23,7 @@ from cpp.sources.paths import PROBES, Files, file_fingerprint
 TEXTS = ("txt", "caption", "json")  # extensions of the files beside a picture that hold its caption and metadata
 TABLES = ("metadata.jsonl", "metadata.csv")  # names of files with metadata of the pictures of their folder
 
-Entry = tuple[str, Mapping[str, Any]]  # a path relative to the folder, and what fsspec tells of the file
+ListedFile = tuple[str, Mapping[str, Any]]  # a path relative to the folder, and what fsspec tells of the file
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _digest(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=6).digest()
 
 
-def _local(fs: Any, root: str, counts: FileCounts) -> Iterator[Entry]:
+def _local(fs: Any, root: str, counts: FileCounts) -> Iterator[ListedFile]:
     """The files below a local folder; folders come before links to them, so that names rarely lead through links."""
     folders, links, seen = deque([""]), deque[str](), set[tuple[int, int]]()
     while folders or links:
@@ -121,7 +121,7 @@ def _local(fs: Any, root: str, counts: FileCounts) -> Iterator[Entry]:
                 yield name, info
 
 
-def _remote(fs: Any, root: str, counts: FileCounts) -> Iterator[Entry]:
+def _remote(fs: Any, root: str, counts: FileCounts) -> Iterator[ListedFile]:
     """The files below a folder of an object store."""
     infos = {str(path): info for path, info in fs.find(root, detail=True).items() if info["type"] == "file"}
     folders = {path.rpartition("/")[0] for path in infos}

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from cpp.files import scratch
 from cpp.store.lease import LockedError
-from cpp.store.results import Product, Result, stable_name
+from cpp.store.results import Product, StoredResult, stable_name
 
 UNKNOWN_INODE = 0xFFFFFFFF  # FUSE lists files with this number if it does not know theirs
 
@@ -54,7 +54,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return set()
 
-    def results(self, product: Product) -> dict[str, Result]:
+    def results(self, product: Product) -> dict[str, StoredResult]:
         """The finished results of a product by file name."""
         hidden, sizes = set[str](), Counter[str]()
         with self._access():
@@ -64,7 +64,7 @@ class Store:
                 sizes[result] += self._size(product, file, entry)
                 if not self._same(entry, shown.get(stable_name(product, file))):
                     hidden.add(result)
-        return {name: Result(sizes[name], name in sizes and name not in hidden) for name in self.listing(product)}
+        return {name: StoredResult(sizes[name], name in sizes and name not in hidden) for name in self.listing(product)}
 
     def remove(self, product: Product, names: Iterable[str]) -> None:
         """Remove finished files or folders of a product, each atomically."""

@@ -47,7 +47,7 @@ def stable_name(product: Product, file: str) -> str:
     return f"{product.name}{product.suffix}" if shard == WHOLE else f"{product.name}/{shard}{product.suffix}"
 
 
-class Result(NamedTuple):
+class StoredResult(NamedTuple):
     """A finished file or folder of a product: its size in bytes, and whether a stable name shows it."""
 
     size: int

@@ -21,7 +21,7 @@ from cpp.files.quantities import format_bytes
 from cpp.store.lease import LockedError
 from cpp.store.local import Store
 from cpp.store.object_store import open_store
-from cpp.store.results import Product, Result
+from cpp.store.results import Product, StoredResult
 from pipelines import graph
 from pipelines.commands import parts
 from pipelines.config.errors import UsageError, UserError
@@ -64,7 +64,7 @@ class Folder:
         """List the results. One under a stable name stays with all of the same task, which share a fingerprint."""
         products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
         used, shown = np.concatenate(self.fingerprints), set[str]()
-        unused: dict[Product, list[tuple[str, str, Result]]] = {}  # file, fingerprint, result
+        unused: dict[Product, list[tuple[str, str, StoredResult]]] = {}  # file, fingerprint, result
         for product in products.values():
             results, unused[product] = self.store.results(product), []
             pattern = re.compile(rf".+-([0-9a-f]{{16}}){re.escape(product.suffix)}")

@@ -22,7 +22,7 @@ from pipelines.commands.export_plan import TABLES, Wanted, describe, inputs, sha
 from pipelines.commands.parts import together
 from pipelines.config.errors import UsageError
 from pipelines.config.load import Config
-from pipelines.engine.executor import Result, run_in_process
+from pipelines.engine.executor import TaskResult, run_in_process
 from pipelines.engine.plan import Step, plan_step
 from pipelines.engine.progress import Progress
 from pipelines.engine.shard_index import FilePaths
@@ -45,7 +45,7 @@ class Summary:
     classes: int = 0
     images: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
-    failed: list[Result] = field(default_factory=list)
+    failed: list[TaskResult] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
         """The lines that the command prints."""
@@ -145,9 +145,9 @@ def _description(config: Config, wanted: Wanted, export: Export) -> dict[str, An
     }
 
 
-def _write(config: Config, store: Store, target: Store, step: Step, local: bool) -> list[Result]:
+def _write(config: Config, store: Store, target: Store, step: Step, local: bool) -> list[TaskResult]:
     """Write the shards that are not done. Returns those that failed."""
-    failed = list[Result]()
+    failed = list[TaskResult]()
     with Progress(store.root) as progress:
         progress.start_step(STEP, len(step.todo), len(step.done))
         for result in _results(config, target, step, local):
@@ -157,7 +157,7 @@ def _write(config: Config, store: Store, target: Store, step: Step, local: bool)
     return failed
 
 
-def _results(config: Config, target: Store, step: Step, local: bool) -> Iterator[Result]:
+def _results(config: Config, target: Store, step: Step, local: bool) -> Iterator[TaskResult]:
     r = config.resources
     context = Context.create(step.stage.whole, {}, r)
     if local:

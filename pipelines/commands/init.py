@@ -60,7 +60,7 @@ LABEL_OF_VECTORS = """\
 """
 
 
-class Inputs(NamedTuple):
+class Recognised(NamedTuple):
     """What was recognised: a sentence about it, the section of the configuration, and the column with captions."""
 
     sentence: str
@@ -82,7 +82,7 @@ def init(inputs: str, to: Path) -> list[str]:
     return [recognised.sentence, f"wrote {to}; check its keys, then: cpp-at-scale run {to}"]
 
 
-def recognise(root: str) -> Inputs:
+def recognise(root: str) -> Recognised:
     """The kind of the inputs at an absolute path or an address. UserError says what was looked for."""
     fs, name = filesystem.connect(root)
     if not fs.exists(name):
@@ -106,7 +106,7 @@ def _names(folder: str) -> Iterator[str]:
             yield name + ("/" if entry["type"] == "directory" else "")
 
 
-def _vectors(folder: str, names: Sequence[str]) -> Inputs | None:
+def _vectors(folder: str, names: Sequence[str]) -> Recognised | None:
     if "img_emb/" not in names:
         return None
     images = next((f"{folder}/{name[:-1]}" for name in names if name in ("images/", "tars/", "shards/")), None)
@@ -114,10 +114,10 @@ def _vectors(folder: str, names: Sequence[str]) -> Inputs | None:
     tables = sorted(name for name in inside if name.endswith(".parquet"))
     columns = table_rows.columns(f"{folder}/metadata/{tables[0]}") if tables else []
     section = {"import": {"path": folder, "images": images, "key": _first(columns, ("key",))}}
-    return Inputs(f"{folder} has vectors in clip-retrieval's layout", section)
+    return Recognised(f"{folder} has vectors in clip-retrieval's layout", section)
 
 
-def _coco(folder: str, names: Sequence[str]) -> Inputs | None:
+def _coco(folder: str, names: Sequence[str]) -> Recognised | None:
     if "annotations/" not in names:
         return None
     images = next((name[:-1] for name in names if name.endswith("/") and name != "annotations/"), None)
@@ -129,20 +129,22 @@ def _coco(folder: str, names: Sequence[str]) -> Inputs | None:
     paths = [f"{folder}/annotations/{name}" for name in files]
     section = {"images": {"format": "coco", "path": [f"{folder}/{images}"], "annotations": paths}}
     captions = "captions" if any("captions" in name for name in files) else None
-    return Inputs(f"{folder} is a COCO data set, its images are in {images}/", section, captions)
+    return Recognised(f"{folder} is a COCO data set, its images are in {images}/", section, captions)
 
 
-def _tars(folder: str, names: Sequence[str]) -> Inputs | None:
+def _tars(folder: str, names: Sequence[str]) -> Recognised | None:
     tars = [name for name in names if name.lower().endswith(TARS)]
     if not tars:
         return None
     first = next(iter(TarShard(f"{folder}/{tars[0]}", "").read(1 << 26)), None)
     captions = _first(first.metadata if first else [], CAPTIONS)
     path = folder if len(tars) > 1 else f"{folder}/{tars[0]}"
-    return Inputs(f"{folder} has {len(tars):,} tars", {"images": {"format": "webdataset", "path": [path]}}, captions)
+    return Recognised(
+        f"{folder} has {len(tars):,} tars", {"images": {"format": "webdataset", "path": [path]}}, captions
+    )
 
 
-def _table(folder: str, names: Sequence[str]) -> Inputs | None:
+def _table(folder: str, names: Sequence[str]) -> Recognised | None:
     tables = [name for name in names if name.lower().endswith(table_rows.EXTENSIONS)]
     if not tables:
         return None
@@ -168,16 +170,16 @@ def _table(folder: str, names: Sequence[str]) -> Inputs | None:
         "key": _first(columns, ("key", "id", "image_id")),
     }
     sentence = f"{folder} has {len(tables):,} tables, the images are in the column {column}"
-    return Inputs(sentence, {"images": section}, _first(columns, CAPTIONS))
+    return Recognised(sentence, {"images": section}, _first(columns, CAPTIONS))
 
 
-def _images(folder: str, names: Sequence[str]) -> Inputs | None:
+def _images(folder: str, names: Sequence[str]) -> Recognised | None:
     labels = not any(map(is_picture_name, names))
     if labels and not _has_pictures(folder, names):
         return None
     where = "its sub-folders become the column `label`" if labels else "sub-folders included"
     section = {"images": {"format": "folder", "path": [folder], "labels": labels}}
-    return Inputs(f"{folder} is a folder of images; {where}", section)
+    return Recognised(f"{folder} is a folder of images; {where}", section)
 
 
 def _has_pictures(folder: str, names: Iterable[str], depth: int = DEPTH) -> bool:
@@ -193,7 +195,7 @@ def _first(names: Iterable[str], candidates: Iterable[str]) -> str | None:
     return next((by_lower[name] for name in candidates if name in by_lower), None)
 
 
-def render(name: str, inputs: Inputs) -> str:
+def render(name: str, inputs: Recognised) -> str:
     """The YAML file."""
     label = LABEL_WITH_CAPTIONS.format(json.dumps(inputs.captions)) if inputs.captions else LABEL
     encode, label = (ENCODE, label) if "images" in inputs.section else ("", LABEL_OF_VECTORS)

@@ -21,7 +21,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
-class Result:
+class TaskResult:
     """The result of a task: row counts, or an error in one line with its traceback."""
 
     shard: str
@@ -45,7 +45,7 @@ def open_stage(stage: Stage, context: Context) -> Work:
     return stage.open(context)
 
 
-def run_task(work: Work, task: Task, store: Store) -> Result:
+def run_task(work: Work, task: Task, store: Store) -> TaskResult:
     """Process one shard. Each of its files appears whole, after all are written; an exception is a failed result."""
     start = time.perf_counter()
     try:
@@ -59,8 +59,8 @@ def run_task(work: Work, task: Task, store: Store) -> Result:
         error = _explain(error, task, store)
         message = credentials.redacted("".join(traceback.format_exception_only(error)).strip())
         trace = credentials.redacted("".join(traceback.format_exception(error)))
-        return Result(task.shard, time.perf_counter() - start, None, message, trace)
-    return Result(task.shard, time.perf_counter() - start, counts)
+        return TaskResult(task.shard, time.perf_counter() - start, None, message, trace)
+    return TaskResult(task.shard, time.perf_counter() - start, counts)
 
 
 def _explain(error: Exception, task: Task, store: Store) -> Exception:
@@ -76,7 +76,7 @@ def _explain(error: Exception, task: Task, store: Store) -> Exception:
     return explained
 
 
-def run_in_process(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[Result]:
+def run_in_process(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[TaskResult]:
     """Yield the results in the order of the tasks (`--local`). Raises OpenError if the stage cannot be opened."""
     try:
         work = open_stage(stage, context)

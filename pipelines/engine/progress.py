@@ -20,7 +20,7 @@ from rich.text import Text
 
 from pipelines.engine import event_log
 from pipelines.engine.event_log import StepProgress
-from pipelines.engine.executor import Result
+from pipelines.engine.executor import TaskResult
 
 FEW = 100  # shards of a step up to which each has a line
 WIDEST = 10_000  # characters per line of a table in a file
@@ -82,7 +82,7 @@ class Progress:
         self.line(f"{step}: {shards:,} {'shard' if shards == 1 else 'shards'} to do{already}")
         event_log.append(self.events, "step", step=step, shards=shards, reused=reused)
 
-    def finish_shard(self, result: Result, fingerprint: str) -> None:
+    def finish_shard(self, result: TaskResult, fingerprint: str) -> None:
         """Report the result of a shard."""
         counts, step, now = result.counts, self._step, time.monotonic()
         step.add(datetime.now(UTC), result.error is not None, counts.rows_in if counts else 0)

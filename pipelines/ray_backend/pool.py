@@ -27,7 +27,7 @@ from cpp.store.local import Store
 from pipelines.config.errors import ResourceError
 from pipelines.config.sections import Resources
 from pipelines.engine import machine
-from pipelines.engine.executor import OpenError, Result, open_stage, run_task
+from pipelines.engine.executor import OpenError, TaskResult, open_stage, run_task
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Context, Stage, Work
 from pipelines.ray_backend import cluster
@@ -51,7 +51,7 @@ class _Worker:
 
     def run_task(
         self, stage: Stage, context: Sequence[ray.ObjectRef[Context]], threads: int, task: Task
-    ) -> Result | str:
+    ) -> TaskResult | str:
         """Process a shard. Returns the traceback if the stage cannot be opened."""
         if self.open is None or self.open[0] != task.step:
             self.open = None
@@ -117,7 +117,7 @@ class Pool:
             ray.kill(actor)
         self._starting, self._ready, self._gpu = {}, {}, None
 
-    def results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[Result]:
+    def results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[TaskResult]:
         """Yield the results in the order in which shards end. Raises OpenError if the stage cannot be opened.
 
         A lost worker is replaced and its shard retried, see `_reason_to_give_up`.
@@ -191,19 +191,19 @@ class Pool:
         self._start_worker()
         return self._ready.pop(actor)
 
-    def _after_loss(self, task: Task, nodes: Sequence[cluster.Node], error: RayError) -> Result | None:
+    def _after_loss(self, task: Task, nodes: Sequence[cluster.Node], error: RayError) -> TaskResult | None:
         """A failed result if the task is given up, None if it is retried; `nodes` are those of its lost workers."""
         if reason := _reason_to_give_up([node.id for node in nodes]):
             message = f"given up: {reason} ({cluster.loss_reason(error)})"
             trace = credentials.redacted(str(error))  # which contains command lines
-            return Result(task.shard, 0.0, None, message, trace)
+            return TaskResult(task.shard, 0.0, None, message, trace)
         self._log(
             f"{task.step} {task.shard}: the worker on node {nodes[-1].host} was killed while it processed this shard "
             f"(attempt {len(nodes)}); retrying"
         )
         return None
 
-    def results_from_ranks(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[Result]:
+    def results_from_ranks(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[TaskResult]:
         """Yield the results in the order of the tasks; all workers share each task as ranks of one training.
 
         Stops the workers first, so that the ranks get their CPUs and GPUs. See `pipelines.ray_backend.train`.

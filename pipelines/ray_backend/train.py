@@ -23,7 +23,7 @@ import ray.train.torch
 from cpp.files import credentials
 from cpp.store.local import Store
 from pipelines.config.sections import Resources
-from pipelines.engine.executor import Result, run_in_process
+from pipelines.engine.executor import TaskResult, run_in_process
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Context, Stage
 from pipelines.ray_backend import cluster
@@ -37,7 +37,7 @@ _ENVIRONMENT = {
 
 def results(
     stage: Stage, context: Context, tasks: Sequence[Task], store: Store, resources: Resources, attempts: int
-) -> Iterator[Result]:
+) -> Iterator[TaskResult]:
     """Yield the results in the order of the tasks, each processed by all ranks together.
 
     An exception in a rank is a failed result. After a lost rank all start again, at most `attempts` times in all. Ray
@@ -51,16 +51,16 @@ def results(
                 outcome = _run_ranks(stage, context, task, store, resources, Path(scratch))
                 ray.shutdown()  # before the folder is removed, so that no rank still writes to it
                 cluster.start(resources)
-            if isinstance(outcome, Result):
+            if isinstance(outcome, TaskResult):
                 break
             message = f"given up: a rank was lost {attempt} times ({cluster.loss_reason(outcome)})"
-            given_up = Result(task.shard, 0.0, None, message, credentials.redacted(str(outcome)))
-        yield outcome if isinstance(outcome, Result) else given_up
+            given_up = TaskResult(task.shard, 0.0, None, message, credentials.redacted(str(outcome)))
+        yield outcome if isinstance(outcome, TaskResult) else given_up
 
 
 def _run_ranks(
     stage: Stage, context: Context, task: Task, store: Store, r: Resources, scratch: Path
-) -> Result | Exception:
+) -> TaskResult | Exception:
     """Start a rank for each worker that fits. Returns the result, or Ray Train's error if a rank was lost."""
     workers = min(r.workers, max(cluster.capacity(r.cpus, r.gpus), 1)) if r.ray_address else r.workers
     resources = {"CPU": r.cpus, "GPU": r.gpus}
@@ -77,22 +77,22 @@ def _run_ranks(
         ),
     )
     try:
-        result: Result = _in_thread(trainer.fit).return_value
+        result: TaskResult = _in_thread(trainer.fit).return_value
     except _train.TrainingFailedError as error:
         return _failed_result(error, scratch) or error
     return result
 
 
-def _failed_result(error: Exception, scratch: Path) -> Result | None:
+def _failed_result(error: Exception, scratch: Path) -> TaskResult | None:
     """The result of the rank that failed first; None if a rank was lost, also on its way to the stage."""
     records = [scratch / f"failed-{rank}.json" for rank in getattr(error, "worker_failures", ())]
     if not records or not all(path.exists() for path in records):
         return None
     first = min(records, key=lambda path: path.stat().st_mtime_ns)
-    return Result(**json.loads(first.read_text()))
+    return TaskResult(**json.loads(first.read_text()))
 
 
-def _rank(job: Mapping[str, Any]) -> Result:
+def _rank(job: Mapping[str, Any]) -> TaskResult:
     """The function of each rank. The first writes the task's files; the others write to `scratch`."""
     rank, task, store, scratch = _train.get_context().get_world_rank(), job["task"], job["store"], job["scratch"]
     if rank:

@@ -95,7 +95,7 @@ class Measure(Stage):
         return Counts(rows, rows)
 
 
-class Layers(Stage):
+class CutLayers(Stage):
     """Build the merge tree from the moments, and cut it into layers.
 
     Links between fine groups, from answers about pairs of clusters, change the cuts.

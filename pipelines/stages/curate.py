@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cpp.clustering.layers import parents
 from cpp.curation import balance, decisions
-from cpp.curation.decisions import Reason
+from cpp.curation.decisions import DropReason
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
@@ -153,7 +153,7 @@ class Curate(Stage):
                 beyond = reasons == ""
                 shard = chosen["shard"].index(shard_of(files["assignments"])).as_py()
                 beyond[chosen["rows"][shard].values.to_numpy()] = False
-                reasons[beyond] = Reason.BALANCE.value
+                reasons[beyond] = DropReason.BALANCE.value
             keep, drop = decisions.keep_and_drop(images, reasons)
             counts = Counts(len(images), len(keep), len(drop))
             tables.write(keep, out["keep"], counts)
@@ -173,7 +173,7 @@ class Summary(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         kept = sum(tables.read_counts(path)[1] for path in context.whole["keep"])
-        dropped = Counter({reason.value: 0 for reason in Reason})
+        dropped = Counter({reason.value: 0 for reason in DropReason})
         for batch in tables.batches(context.whole["drop"], ["reason"], context.prefetch):
             dropped.update(batch["reason"].to_pylist())
         rows = kept + dropped.total()

@@ -21,7 +21,7 @@ from cpp.files.tables import Counts, matrix_column, write
 from cpp.rate_reduction.head import Codes
 from pipelines.engine.stage import Context
 from pipelines.stages.artifacts import write_groups
-from pipelines.stages.cluster import Layers, Measure
+from pipelines.stages.cluster import CutLayers, Measure
 from tests.bench import heading
 
 ROWS, DIM, CLUSTERS, GROUPS = 10_000, 128, 200, 1000  # rows of a shard
@@ -46,7 +46,7 @@ def run(folder: Path, shards: int) -> None:
     context = Context(
         {"moments": [str(folder / f"moments{shards}")], "groups": [str(folder / "groups")]}, 2, "cpu", 1, 1, 1
     )
-    Layers(n_clusters=None, layers=[]).open(context)({}, {"tree": folder / f"tree{shards}"})
+    CutLayers(n_clusters=None, layers=[]).open(context)({}, {"tree": folder / f"tree{shards}"})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([measured, time.perf_counter() - start - measured, peak]))
 

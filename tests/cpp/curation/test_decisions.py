@@ -3,21 +3,31 @@
 import numpy as np
 import pyarrow as pa
 
-from cpp.curation.decisions import DROP, KEEP, Reason, keep_and_drop, random_ranks, removals
+from cpp.curation.decisions import DROP, KEEP, DropReason, keep_and_drop, random_ranks, removals
 
 
 def test_an_image_is_dropped_for_the_first_reason_that_applies() -> None:
     duplicates = pa.table({"kept": [False, False, True, True]})
     outliers = pa.table({"outlier": pa.array([0.99, 0.1, 0.99, 0.9], pa.float32())})
     reasons = removals(4, {"duplicates": duplicates, "outliers": outliers}, 0.9)
-    assert reasons.tolist() == [Reason.DUPLICATE, Reason.DUPLICATE, Reason.OUTLIER, ""]  # the threshold itself stays
+    assert reasons.tolist() == [
+        DropReason.DUPLICATE,
+        DropReason.DUPLICATE,
+        DropReason.OUTLIER,
+        "",
+    ]  # the threshold itself stays
     assert removals(4, {"outliers": outliers}, None).tolist() == [""] * 4
-    assert removals(4, {"outliers": outliers}, 0.5).tolist() == [Reason.OUTLIER, "", Reason.OUTLIER, Reason.OUTLIER]
+    assert removals(4, {"outliers": outliers}, 0.5).tolist() == [
+        DropReason.OUTLIER,
+        "",
+        DropReason.OUTLIER,
+        DropReason.OUTLIER,
+    ]
 
 
 def test_every_image_is_in_one_of_the_lists() -> None:
     images = pa.table({"key": list("abcd"), "image_shard": ["s", "s", "s", None]})
-    keep, drop = keep_and_drop(images, np.array([Reason.DUPLICATE.value, "", Reason.BALANCE.value, ""], object))
+    keep, drop = keep_and_drop(images, np.array([DropReason.DUPLICATE.value, "", DropReason.BALANCE.value, ""], object))
     assert (keep.schema, drop.schema) == (KEEP, DROP)
     assert keep.to_pydict() == {"key": ["b", "d"], "row": [1, 3], "image_shard": ["s", None]}
     assert drop["row"].to_pylist() == [0, 2]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cpp.files.tables import Counts
-from pipelines.engine.executor import Result
+from pipelines.engine.executor import TaskResult
 from pipelines.engine.progress import FEW, Progress, print_table
 
 
@@ -25,7 +25,7 @@ def report_step(
         assert "to do" in (folder / "run.log").read_text()  # flushed at once, for readers and in case the run is killed
         for i in range(shards):
             counts, error = (None, "ValueError: no [key]") if i in failed else (Counts(10, 8, 2), None)
-            progress.finish_shard(Result(f"{i:05d}", 0.1, counts, error), "key")
+            progress.finish_shard(TaskResult(f"{i:05d}", 0.1, counts, error), "key")
         assert progress._step.rows == 10 * (shards - len(failed))  # input rows, for the rate
         progress.finish_step()
     lines = (folder / "run.log").read_text().splitlines()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from cpp.curation.decisions import Reason
+from cpp.curation.decisions import DropReason
 from cpp.export.dataset import Format
 from cpp.export.rows import Filter
 from pipelines.commands.export import Summary, go
@@ -69,11 +69,11 @@ def test_every_image_is_kept_or_dropped_for_one_reason_and_counts_add_up(once: D
     assert sorted([*keep["key"], *drop["key"]]) == sorted(all_of["key"])
     said = json.loads((once.root / "curation.json").read_text())
     counts = drop["reason"].value_counts().to_dict()
-    assert said["dropped"] == {r.value: counts.get(r.value, 0) for r in Reason}
+    assert said["dropped"] == {r.value: counts.get(r.value, 0) for r in DropReason}
     assert (said["images"], said["kept"], said["asked"]) == (160, 60, 60)
     odd = read(once, "outliers").set_index("key")["outlier"]
-    assert set(drop[drop["reason"] == Reason.OUTLIER]["key"]) == set(odd[odd > np.float32(0.95)].index)
-    assert counts[Reason.OUTLIER] > 0
+    assert set(drop[drop["reason"] == DropReason.OUTLIER]["key"]) == set(odd[odd > np.float32(0.95)].index)
+    assert counts[DropReason.OUTLIER] > 0
     for path in (once.root / "keep").iterdir():
         table, source = pd.read_parquet(path), pd.read_parquet(once.root / "assignments" / path.name)
         assert table["key"].tolist() == source["key"].iloc[table["row"]].tolist()
