@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,20 +83,37 @@ def load(model: str, pretrained: str | None, pool: str | None, device: str, prec
     """
     name, config, path = _resolve(model, pretrained)
     tensors = read_tensors(path)
-    classifiers = (config.classifier,) if isinstance(config.classifier, str) else config.classifier or ()
-    backbone = {key: value for key, value in tensors.items() if key.rpartition(".")[0] not in classifiers}
-    source = {"state_dict": backbone, "custom_load": False, "num_classes": 0}  # equal numbers of classes load strictly
     try:
-        module: Any = timm.create_model(
-            name, pretrained=True, num_classes=0, pretrained_cfg=config.tag, pretrained_cfg_overlay=source
-        )
+        module = _create(name, config, tensors)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # timm fails in many ways on weights of another model
         raise WeightsError(f"{path} does not load as weights of {model}: {str(error)[:500]}") from error
-    del module.pretrained_cfg["state_dict"]
+    module.reset_classifier(0)
     module = module.to(device, DTYPES[precision]).eval().requires_grad_(False)
     return LoadedModel(module, _transform(module), _pooling(model, module, pool))
+
+
+def _create(name: str, config: PretrainedCfg, tensors: Mapping[str, Tensor]) -> Any:
+    """The model with all weights. timm loads strictly only if the number of classes is that of the weights.
+
+    This is read from the classifier; files with the original authors' names of layers have that of the tag.
+    """
+    classifier = config.classifier if isinstance(config.classifier, str) else (config.classifier or [""])[0]
+    weight = tensors.get(f"{classifier}.weight")
+    errors = list[Exception]()
+    for classes in dict.fromkeys([0 if weight is None else len(weight), config.num_classes]):
+        source = {"state_dict": dict(tensors), "custom_load": False, "num_classes": classes}
+        try:
+            module: Any = timm.create_model(
+                name, pretrained=True, pretrained_cfg=config.tag, pretrained_cfg_overlay=source, num_classes=classes
+            )
+        except RuntimeError as error:
+            errors.append(error)
+        else:
+            del module.pretrained_cfg["state_dict"]
+            return module
+    raise errors[0]
 
 
 def _transform(module: Any) -> TimmTransform:
