@@ -33,6 +33,7 @@ from cpp.sources.samples import (
 
 PROTOCOLS = frozenset({"file", "http", "https", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf"})
 ATTEMPTS = 3  # for a web address: there may be very many, and many are dead
+NO_PATH = (errno.ENAMETOOLONG, errno.EINVAL)  # of texts that are no paths, such as data URIs
 THREADS, PENDING = 16, 64  # concurrent reads, and images read ahead of the consumer
 
 
@@ -116,31 +117,43 @@ def _add_text(metadata: dict[str, Any], address: str) -> None:
 
 
 def _read(address: str, max_bytes: int) -> bytes | Reason:
-    protocol, separator, _ = address.partition("://")
+    protocol, separator, rest = address.partition("://")
     if separator and (
         protocol not in PROTOCOLS or "::" in address
     ):  # some fsspec protocols unpack archives or run commands
         return Reason.BAD_ADDRESS
-    if protocol == "file" or not separator:
-        path = Path(address.removeprefix("file://"))
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            return Reason.SPECIAL  # reading a pipe would block, a device would never end
+    is_local, is_web = protocol == "file" or not separator, protocol in ("http", "https")
+    if not (is_local or is_web or "/" in rest.strip("/")):
+        return Reason.UNREADABLE  # a bucket
     try:
+        if is_local and _is_special(Path(rest if separator else address)):
+            return Reason.SPECIAL  # reading a pipe would block, a device would never end
         with filesystem.open_file(address, ATTEMPTS) as file:
             size = getattr(file, "size", None)
             if size is not None and size > max_bytes:
                 return Reason.TOO_MANY_BYTES
             data = bytes(file.read() if size is not None else file.read(max_bytes + 1))
             return data if len(data) <= max_bytes else Reason.TOO_MANY_BYTES
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return Reason.MISSING
     except ImportError:
         raise
     except Exception as error:  # aiohttp has many kinds of errors, and web addresses die
-        leads_to_itself = isinstance(error, OSError) and error.errno == errno.ELOOP
-        if leads_to_itself or protocol in ("http", "https"):
-            return Reason.MISSING if leads_to_itself else Reason.UNREADABLE
+        if reason := _reason(error, is_local, is_web):
+            return reason
         raise OSError(f"{address} cannot be read: {error}") from error
+
+
+def _reason(error: Exception, is_local: bool, is_web: bool) -> Reason | None:
+    """Why an image is rejected that cannot be read; None if the storage failed."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError) or number == errno.ELOOP:
+        return Reason.MISSING
+    is_no_path = is_local and (isinstance(error, ValueError) or number in NO_PATH)
+    is_no_bucket = type(error).__name__ == "ParamValidationError"  # of botocore
+    return Reason.UNREADABLE if is_web or is_no_path or is_no_bucket else None
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def _label(name: str) -> str | None:

@@ -88,7 +88,7 @@ class TableShard:
             path = image.get("path")
             if path is not None:
                 metadata.setdefault("path", str(path))
-            image = path if image["bytes"] is None else image["bytes"]
+            image = path if image.get("bytes") is None else image["bytes"]
         if isinstance(image, bytes):
             if len(image) > max_bytes:
                 return Sample(key, None, metadata, Reason.TOO_MANY_BYTES)
