@@ -23,16 +23,24 @@ app = typer.Typer(
     cls=terminal.Commands,
     add_completion=False,
     no_args_is_help=True,
-    help="Cluster large image collections and name the clusters.",
 )
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run; see configs/.")]
+ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of the run, or its run folder.")]
 Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as label.top=3.")
 ]
 Local = Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")]
 AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="Continue without the shards that failed.")]
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=terminal.print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Cluster large image collections and name the clusters."""
 
 
 @app.command()
@@ -142,6 +150,7 @@ def plan(
 
     loaded = load(config, overrides or ())
     planned = graph.plan(loaded, steps or ())
+    terminal.print_plan(loaded, planned)
     terminal.print_steps(loaded, planned, verbose=True)
     if estimate:
         table, sentences = estimate_run(loaded, planned, price)
@@ -259,7 +268,7 @@ def export(
 @app.command()
 def clean(
     configs: Annotated[
-        list[Path], typer.Argument(metavar="CONFIG...", help="Every configuration of the folder that is still in use.")
+        list[str], typer.Argument(metavar="CONFIG...", help="Every configuration of the folder that is still in use.")
     ],
     overrides: Overrides = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove the results; without it they are only listed.")] = False,

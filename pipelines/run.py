@@ -18,7 +18,7 @@ from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
-from pipelines.engine import event_log, machine, metadata
+from pipelines.engine import changes, event_log, machine, metadata
 from pipelines.engine.executor import OpenError, TaskResult, run_in_process
 from pipelines.engine.plan import Step, plan_step, upstream
 from pipelines.engine.progress import Progress
@@ -101,13 +101,16 @@ class Run:
             self._stack = stack
             self.progress = stack.enter_context(Progress(self.store.root))
             started, state = event_log.utc_now(), "interrupted"
-            self.shown = event_log.read_run_record(self.store).get("shown")
+            before = event_log.read_run_record(self.store)
+            self.shown = before.get("shown")
             self._record("running", started)
-            for line in self._counts.lines():
+            for line in (*self._counts.lines(), *changes.settings(before, self.config)):
                 self.progress.line(line)
             try:
                 for name, stage in self.stages.items():
-                    self.outcomes[name] = self._step(name, stage)
+                    self.outcomes[name] = outcome = self._step(name, stage)
+                    for line in changes.inputs(before, name, outcome.shards, outcome.reused):
+                        self.progress.line(line)
                     if name == "columns" and self.outcomes[name].ok:
                         (path,) = FilePaths(self.files["columns"])
                         features = FilePaths(self.files["features"])
@@ -273,5 +276,6 @@ class Run:
             "seed": self.config.seed,
             "versions": machine.versions(),
             "config": self.config.dump(),
+            "directory": os.getcwd(),
         }
         event_log.write_run_record(self.store, record)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Column, Table
 from typer.core import TyperGroup
 
+from cpp.files import scratch
 from cpp.files.integrity import damage
 from cpp.store.lease import LockedError
 from cpp.store.object_store import open_store
 from pipelines.config.errors import UsageError, UserError
 from pipelines.config.load import Config
-from pipelines.engine import event_log
+from pipelines.engine import changes, event_log, machine
 from pipelines.engine.executor import DISK_FULL
 from pipelines.engine.plan import Step
 from pipelines.engine.progress import Screen, print_table
@@ -74,6 +76,13 @@ def print_lines(lines: Iterable[str]) -> None:
         console.print(line, markup=False)
 
 
+def print_version(wanted: bool) -> None:
+    """Print the version of the program and leave, for the option --version."""
+    if wanted:
+        print_lines([f"{changes.PROGRAM} {machine.versions().get(changes.PROGRAM, '(not installed)')}"])
+        raise typer.Exit
+
+
 def plain_table(*columns: Column | str) -> Table:
     """A table without lines."""
     return Table(*columns, box=None, header_style="dim", pad_edge=False)
@@ -125,8 +134,36 @@ def print_summary(run: Run) -> None:
         print_lines(
             ["fix or remove the failed inputs and run the same command again, or continue without them: --allow-failed"]
         )
+    print_lines(scores(run))
     if "report" in run.outcomes and run.outcomes["report"].ok:
         print_lines([f"open {run.store.address}/report.html"])
+
+
+def scores(run: Run) -> Iterator[str]:
+    """The scores of clusters and names against known classes, if the run has computed them."""
+    contents = {}
+    for kind in ("scores", "name_scores"):
+        for file in run.files.get(kind, {}).values():
+            with scratch.local_copy(file.path) as path:
+                contents[kind] = json.loads(Path(path).read_text(encoding="utf-8"))
+    if clusters := contents.get("scores"):
+        for method in clusters["methods"]:
+            values = ", ".join(f"{key.upper()} {method[key]:.1%}" for key in ("acc", "nmi", "ari"))
+            yield f"scores against {clusters['label']}, {method['method']}: {method['clusters']:,} clusters, {values}"
+    if names := contents.get("name_scores"):
+        judged = names["clusters"][0]
+        yield (
+            f"names against {names['names']}: {judged['coverage']:.1%} of the images have a name, "
+            f"{judged['right_of_covered']:.1%} of these the right one"
+        )
+
+
+def print_plan(config: Config, steps: Sequence[Step]) -> None:
+    """Print how many steps remain, the first of them, and what changed since the last run."""
+    left = [step.name for step in steps if not step.complete]
+    start = f"; the first is {left[0]}" if left else ""
+    changed = changes.settings(event_log.read_run_record(open_store(config.root)), config)
+    print_lines([f"{config.name}: {len(left)} of {len(steps)} steps have shards to do{start}", *changed, ""])
 
 
 def print_steps(config: Config, steps: Sequence[Step], verbose: bool = False) -> None:

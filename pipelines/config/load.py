@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from cpp.files import credentials
 from cpp.files.tables import EMBEDDING
 from cpp.store.bucket_folder import check_writable
+from pipelines.config import run_folder
 from pipelines.config.curation import Curate
 from pipelines.config.errors import ConfigError
 from pipelines.config.sections import (
@@ -142,14 +143,11 @@ class Config(Section):
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a file and apply overrides such as `label.top=3`. ConfigError names every fault at once."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            raw = yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    """Read a file, or the record in a run folder, and apply overrides such as `label.top=3`.
+
+    ConfigError names every fault at once.
+    """
+    raw = run_folder.read_config(str(path)) if run_folder.is_folder(str(path)) else _read(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     origin = {key: f"--set {override}" for override in overrides if (key := _override(raw, override))}
@@ -165,6 +163,17 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(credentials.redacted("\n".join(faults))) from None
     config._arguments = (str(path), *(part for override in overrides for part in ("--set", override)))
     return config
+
+
+def _read(path: str | Path) -> Any:
+    """The content of a YAML file. ConfigError if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
 
 
 def _explain(fault: Mapping[str, Any]) -> str:

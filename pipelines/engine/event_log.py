@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 
 from cpp.files.integrity import damage
 from cpp.store.local import Store
-
-RECORD = "run.json"
+from pipelines.config.run_folder import RECORD
 
 
 def utc_now() -> str:

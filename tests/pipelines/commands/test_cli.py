@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ from tests.support.runs import call
 def test_the_command_line_is_frozen() -> None:
     """`python -m tests.golden` writes it again; people's scripts depend on it."""
     assert json.loads(json.dumps(golden.command_line())) == json.loads(golden.COMMAND_LINE.read_text())
+
+
+def test_the_version_is_printed() -> None:
+    assert call("--version") == (0, f"cpp-at-scale {version('cpp-at-scale')}\n")
 
 
 def test_targets_of_make_call_commands_that_there_are() -> None:
@@ -82,6 +87,7 @@ def test_run_then_status_then_run_again(dataset: Dataset) -> None:
     code, said = call("run", dataset.config, "--local")
     assert code == 0
     assert f"open {dataset.root}/report.html" in said
+    assert re.search(r"scores against label, this run: 4 clusters, ACC \d+\.\d%, NMI \d+\.\d%, ARI \d+\.\d%", said)
     code, said = call("status", dataset.config)
     assert said.startswith("Coloured things: done")
     assert "report          1 of 1 shards done" in said
