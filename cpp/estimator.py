@@ -119,7 +119,7 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
             gpu=self.device == "cuda",
         )
         measured = groups.moments([codes.Z.numpy()], BATCH, self.device == "cuda")
-        layers = build_layers(groups, measured.moments, K, [])
+        layers = build_layers(groups, measured.moments, [])
         self.n_copies_ = measured.copies
         self.tree_, self.n_clusters_ = layers.tree, layers.main
         self.cluster_centers_, self.center_labels_ = groups.centroids, layers.clusters[layers.main]

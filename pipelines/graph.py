@@ -126,6 +126,8 @@ def _clusters(config: Config) -> dict[str, Stage]:
     """FEATURES to CODES, fine groups, K, layers and ASSIGNMENTS."""
     stage, p = functools.partial(_stage, config), config.partition
     n_clusters = p.n_clusters if config.fit.recipe == "discriminant" else None
+    layers = [] if p.layers == "auto" else p.layers
+    finest = max([0, *(K for K in layers if p.n_clusters is None or p.n_clusters < K)])
     steps: dict[str, Stage] = {}
     if p.n_clusters is None and not p.candidates:
         given = config.fit if isinstance(config.fit, recipes.Discriminant) else recipes.Discriminant()
@@ -134,7 +136,7 @@ def _clusters(config: Config) -> dict[str, Stage]:
     return steps | {
         "fit": stage(fit.Fit, fit=config.fit, n_clusters=n_clusters),
         "project": stage(fit.Project),
-        "partition": stage(cluster.Partition, p),
+        "partition": stage(cluster.Partition, p, finest=finest, answered=p.answers is not None),
         "measure": stage(cluster.Measure),
         **({"links": stage(links.LinkGroups)} if p.answers else {}),
         "layers": stage(cluster.CutLayers, p),

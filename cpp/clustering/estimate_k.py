@@ -28,7 +28,7 @@ from torch.nn.functional import normalize
 
 from cpp.clustering.coding_length import exclude_isolated
 from cpp.rate_reduction.copies import Distinct, distinct_rows
-from cpp.rate_reduction.fit import check_rows, solve
+from cpp.rate_reduction.fit import StepRecord, check_rows, solve
 from cpp.rate_reduction.recipes import Discriminant
 
 SAMPLE = 8192  # rows at most, because Ward's method takes the square of their number in floats
@@ -49,7 +49,8 @@ Curve = NDArray[np.float64]
 class Estimate(NamedTuple):
     """`best` is K; `low` and `high` bound the K that other samples of images may give; `rounds` has that of each round.
 
-    `K` are the values that the last round tried, ascending; `scores` `[CURVES, len(K)]` their scores in nats.
+    `K` are the values that the last round tried, ascending; `scores` `[CURVES, len(K)]` their scores in nats. `records`
+    has the loss record of the head of each round, whose codes follow the K of the round before, in the first one none.
     """
 
     best: int
@@ -58,6 +59,7 @@ class Estimate(NamedTuple):
     rounds: list[int]
     K: Numbers
     scores: Curve
+    records: list[list[StepRecord]]
 
     @property
     def sentence(self) -> str:
@@ -79,9 +81,10 @@ def estimate_k(
     check_rows(X_nD)
     rows = (distinct or distinct_rows(X_nD, device == "cuda")).rows
     drawn = np.sort(np.random.default_rng(seed).permutation(rows)[:SAMPLE])
-    X, rounds, K = X_nD[drawn], list[Estimate](), None
+    X, rounds, records, K = X_nD[drawn], list[Estimate](), list[list[StepRecord]](), None
     while True:
-        head, _ = solve(X, settings, K, seed, device)
+        head, record = solve(X, settings, K, seed, device)
+        records.append(record)
         rounds.append(_from_codes(normalize(head.project(X, SAMPLE).Z[:, :LEADING]), seed, device == "cuda"))
         last, K = K, rounds[-1].best
         if last is not None and max(K, last) <= SETTLED * min(K, last):
@@ -91,7 +94,7 @@ def estimate_k(
             break
     values = [estimate.best for estimate in rounds]
     bounds = [K, *values[-2:], rounds[-1].low, rounds[-1].high]
-    return rounds[-1]._replace(best=K, low=min(bounds), high=max(bounds), rounds=values)
+    return rounds[-1]._replace(best=K, low=min(bounds), high=max(bounds), rounds=values, records=records)
 
 
 def _from_codes(Z_nd: Tensor, seed: int, gpu: bool) -> Estimate:
@@ -116,7 +119,7 @@ def _from_codes(Z_nd: Tensor, seed: int, gpu: bool) -> Estimate:
     good = np.concatenate([K[mean >= mean[at] - error], K[scores.argmax(1)]])
     best = round(math.sqrt(good.min() * good.max()))  # steadier than K[at], where the curve is flat
     likely = K[mean >= mean[at] - 2 * error]
-    return Estimate(best, int(likely.min()), int(likely.max()), [best], K, scores)
+    return Estimate(best, int(likely.min()), int(likely.max()), [best], K, scores, [])
 
 
 class _Tree:

@@ -14,9 +14,10 @@ from cpp.clustering.merge_tree import Tree, grow, least_certain
 from cpp.clustering.partition import PARTS, FineGroups
 from cpp.rate_reduction.coding_rate import Moments
 
-FACTOR = 4  # approximate number of clusters that merge into one cluster of the next layer
+FEWEST = 3  # clusters of a layer where the silhouette has no peak
+CUTS = 48  # coarser cuts whose silhouettes are compared, in geometric steps
+BLOCK = 1024  # clusters whose distances to all others are in memory at a time
 UNCERTAIN = 10  # pairs of clusters that a person is asked about
-FEWEST = 3  # approximate least number of clusters in a layer
 
 
 class Layers(NamedTuple):
@@ -33,27 +34,23 @@ class Layers(NamedTuple):
 
 
 def build_layers(
-    groups: FineGroups,
-    parts: Moments,
-    n_clusters: int | None,
-    requested: Sequence[int] | Literal["auto"],
-    links: Links = NO_LINKS,
+    groups: FineGroups, parts: Moments, requested: Sequence[int] | Literal["auto"], links: Links = NO_LINKS
 ) -> Layers:
     """Build the merge tree of fine groups from their moments, by part, and cut it into layers.
 
-    The K of the main layer is `n_clusters`; None makes every group a cluster. Groups without a row are in cluster 0 of
-    every layer. `links` change the cuts, so a layer may have more or fewer clusters. ValueError if a layer has more
-    clusters than there are groups with rows, or as in `answers.cut`.
+    The clusters of the main layer are those of the partition. Groups without a row are in cluster 0 of every layer.
+    `links` change the cuts, so a layer may have more or fewer clusters. ValueError if a layer has more clusters than
+    there are groups with rows, or as in `answers.cut`.
     """
     moments = parts.merge_runs(PARTS)
     filled = moments.count_K > 0
-    tree = grow(moments[filled], groups.e, refine=True)
-    main = min(n_clusters or len(filled), tree.n_groups)
-    links = links.among(filled.numpy())
-    cuts = {K: cut(tree, K, links) for K in layers(tree, main, requested)}
+    rows, cluster = moments[filled], groups.cluster[filled.numpy()]
+    tree = grow(rows, groups.e, refine=True, cluster=cluster)
+    main, links = len(np.unique(cluster)), links.among(filled.numpy())
+    cuts = {K: cut(tree, K, links) for K in layers(tree, rows, main, requested)}
     into = torch.from_numpy(cuts[main])
     merged, answered = (
-        moments[filled].merge(into, int(into.max()) + 1),
+        rows.merge(into, int(into.max()) + 1),
         {frozenset(into[[*p]].tolist()) for p in links.different},
     )
     pairs = least_certain(merged, tree.e, UNCERTAIN + len(answered))
@@ -73,12 +70,12 @@ def leave_one_out(parts: Moments) -> Iterator[tuple[Moments, Moments]]:
         yield parts[part == left_out], parts[part != left_out].merge_runs(PARTS - 1)
 
 
-def layers(tree: Tree, n_clusters: int, requested: Sequence[int] | Literal["auto"]) -> list[int]:
+def layers(tree: Tree, groups: Moments, n_clusters: int, requested: Sequence[int] | Literal["auto"]) -> list[int]:
     """List the K of every layer, the coarsest first, `n_clusters` included.
 
-    `auto` adds coarser layers. Each has about a quarter of the clusters of the one before, at the K near that number
-    where the cost of the next merge rises most, and the last has about `FEWEST` clusters. ValueError if a requested
-    layer has more clusters than the tree has groups.
+    `auto` adds coarser layers: the K between an eighth and a half of the layer before where the silhouette of the cut
+    has its highest peak, or a quarter of the layer before, and at least `FEWEST`, if it has none there.
+    ValueError if a requested layer has more clusters than the tree has groups.
     """
     if requested != "auto":
         if excessive := [K for K in requested if tree.n_groups < K]:
@@ -87,12 +84,36 @@ def layers(tree: Tree, n_clusters: int, requested: Sequence[int] | Literal["auto
                 "raise partition.fine, or remove the layer"
             )
         return sorted({n_clusters, *requested})
-    chosen = [n_clusters]
-    changes = np.diff(tree.bits, prepend=np.inf)  # changes[K - 1] is bits(K) - bits(K - 1)
-    while (target := chosen[0] / FACTOR) >= FEWEST:
-        near = np.arange(max(2, round(target / 1.5)), max(3, round(target * 1.5) + 1))
-        chosen.insert(0, int(near[(changes[near] - changes[near - 1]).argmax()]))
-    return chosen
+    chosen, K = [n_clusters], np.unique(np.geomspace(2, max(n_clusters // 2, 2), CUTS).round().astype(np.int64))
+    curve = np.array([mean_silhouette(groups, tree.cut(k)) for k in K]) if n_clusters > 2 else np.zeros(1)
+    is_peak = np.diff(curve, prepend=-np.inf) > 0
+    is_peak &= np.diff(curve, append=np.inf) < 0  # not at the end, beyond which there may be a higher value
+    while True:
+        peaks = np.flatnonzero(is_peak & (chosen[0] / 8 <= K) & (chosen[0] / 2 >= K))
+        coarser = int(K[peaks[curve[peaks].argmax()]]) if len(peaks) else round(chosen[0] / 4)
+        if coarser < (2 if len(peaks) else FEWEST):
+            return chosen
+        chosen.insert(0, coarser)
+
+
+def mean_silhouette(groups: Moments, cluster: NDArray[np.int64]) -> float:
+    """Mean silhouette of the clusters of groups with unit rows, from -1 to 1, with one value for all rows of a cluster.
+
+    The mean cosine distance between the rows of two clusters is one minus the product of their means, so the sums are
+    enough. Rousseeuw, "Silhouettes", 1987.
+    """
+    into = torch.from_numpy(cluster)
+    count = torch.zeros(int(into.max()) + 1, dtype=torch.float64).index_add_(0, into, groups.count_K)
+    sums = torch.zeros(len(count), groups.sum_Kd.shape[1], dtype=torch.float64).index_add_(0, into, groups.sum_Kd)
+    mean = sums / count[:, None]
+    within = (1 - mean.square().sum(1)) * count / (count - 1).clamp_min(1)
+    nearest = torch.empty_like(within)
+    for rows in torch.arange(len(count)).split(BLOCK):
+        distance = 1 - mean[rows] @ mean.mT
+        distance[torch.arange(len(rows)), rows] = torch.inf
+        nearest[rows] = distance.min(1).values
+    silhouette = (nearest - within) / torch.maximum(nearest, within).clamp_min(1e-12)
+    return float((silhouette * count)[count > 1].sum() / count.sum())
 
 
 def parents(finer: NDArray[np.int64], coarser: NDArray[np.int64]) -> NDArray[np.int64]:

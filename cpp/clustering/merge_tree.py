@@ -59,9 +59,11 @@ class Tree(NamedTuple):
         return np.argsort(np.argsort(first))[cluster]
 
 
-def grow(moments: Moments, e: float, refine: bool = False) -> Tree:
+def grow(moments: Moments, e: float, refine: bool = False, cluster: NDArray[np.int64] | None = None) -> Tree:
     """Build the merge tree of groups, each with rows, at the squared distortion `e`.
 
+    With `cluster` `[F]`, the groups of each cluster are merged before any groups of different clusters, so the cut at
+    the number of clusters gives these clusters.
     With `refine`, the distortion is halved as long as `coding_length.prefers_finer` holds for the clusters at the best
     K, and the groups are then merged again. One thread works, because for matrices this small threads would only wait
     for each other.
@@ -70,7 +72,7 @@ def grow(moments: Moments, e: float, refine: bool = False) -> Tree:
     torch.set_num_threads(1)
     try:
         while True:
-            tree = _Merging(moments, e).tree()
+            tree = _Merging(moments, e, cluster).tree()
             clusters = moments.merge(torch.from_numpy(tree.cut(tree.best)), tree.best)
             while refine and prefers_finer(clusters, e):
                 e /= STEP
@@ -121,8 +123,10 @@ class _Merging:
     number of a group, merged ones included, and `row` the current groups by number.
     """
 
-    def __init__(self, moments: Moments, e: float) -> None:
+    def __init__(self, moments: Moments, e: float, cluster: NDArray[np.int64] | None = None) -> None:
         F, d = moments.sum_Kd.shape
+        self.cluster = torch.zeros(F, dtype=torch.int64) if cluster is None else torch.from_numpy(cluster)  # by row
+        self.unmerged = self.cluster.bincount()  # groups of each cluster
         self.e, self.n_rows, self.chunk = e, float(moments.count_K.sum()), max(1, _CHUNK_FLOATS // (d * d))
         self.moments = moments * 1.0  # a copy, which the merges change
         self.row = {k: k for k in range(F)}
@@ -130,7 +134,7 @@ class _Merging:
         self.count: list[float] = moments.count_K.tolist()
         self.length = self._lengths([(k,) for k in range(F)])
         self.total, self.merged = [sum(self.length)], list[tuple[int, int]]()
-        self.heap: list[tuple[bool, float, int, int]] = []  # whether the merge is deferred, its cost, the two groups
+        self.heap: list[tuple[int, float, int, int]] = []  # the rank of the merge, its cost, the two groups
         self.products = _products(moments)
         self.scale = self.products.diagonal().clamp_min(1e-30).rsqrt()
         self.gone = torch.zeros_like(self.scale)  # -inf for a row without a group
@@ -165,19 +169,25 @@ class _Merging:
     def _push(self, pairs: Sequence[tuple[int, int]]) -> None:
         for (a, b), length in zip(pairs, self._lengths(pairs), strict=True):
             cost = length - self.length[a] - self.length[b]
+            apart = self.cluster[self.row[a]] != self.cluster[self.row[b]]
             deferred = cost > 0 and min(self.count[a], self.count[b]) >= NEIGHBOURS
-            heapq.heappush(self.heap, (deferred, cost, a, b))
+            heapq.heappush(self.heap, (2 * int(apart) + deferred, cost, a, b))
 
     def _nearest(self, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """Pairs of each of these groups and its neighbours, the smaller number first."""
+        """Pairs of each of these groups and its neighbours, in its cluster as long as it is in parts, smaller first."""
         rows = torch.tensor([self.row[k] for k in numbers])
         near = self.products[rows] * self.scale + self.gone
         near[torch.arange(len(rows)), rows] = -torch.inf
-        for k, others in zip(numbers, near.topk(min(NEAR, len(self.row) - 1)).indices.tolist(), strict=True):
-            yield from ((min(k, self.number[other]), max(k, self.number[other])) for other in others)
+        own = self.cluster[rows][:, None]
+        near[(self.unmerged[own] > 1) & (self.cluster != own)] = -torch.inf
+        nearest = near.topk(min(NEAR, len(self.row) - 1))
+        for i, column in (nearest.values > -torch.inf).nonzero().tolist():
+            k, other = numbers[i], self.number[int(nearest.indices[i, column])]
+            yield min(k, other), max(k, other)
 
     def _merge(self, cost: float, a: int, b: int) -> None:
         new, kept, lost = len(self.count), self.row.pop(a), self.row.pop(b)
+        self.unmerged[self.cluster[lost]] -= 1
         self.row[new], self.number[kept], self.gone[lost] = kept, new, -torch.inf
         for part in (self.moments.count_K, self.moments.sum_Kd, self.moments.gram_Kdd):
             part[kept] += part[lost]

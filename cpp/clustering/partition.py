@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -49,14 +50,16 @@ class Measured(NamedTuple):
 class FineGroups(NamedTuple):
     """Fine groups of a sample, and the space and distortion in which their coding lengths are measured.
 
-    `centroids` float32 `[F, d]`, unit rows; `basis` float32 `[d, p]`, the leading directions; `e` the squared
-    distortion in their space. A row whose cosine to its centroid is below `reach` is left out of the lengths.
+    `centroids` float32 `[F, d]`, unit rows; `cluster` int64 `[F]`, the cluster that each group is a part of; `basis`
+    float32 `[d, p]`, the leading directions; `e` the squared distortion in their space. A row whose cosine to its
+    centroid is below `reach` is left out of the lengths.
     `silhouettes` are those of the methods that were compared, `candidates` the published length in bits of each K.
     `repeated` float32 `[r, d]` are the codes that stand for several rows of the sample, and `copy_reach` `[r]` the
     cosines from which a row is a copy of each.
     """
 
     centroids: NDArray[np.float32]
+    cluster: NDArray[np.int64]
     basis: NDArray[np.float32]
     e: float
     reach: float
@@ -132,12 +135,12 @@ def fine_groups(
     seed: int,
     gpu: bool = False,
 ) -> FineGroups:
-    """Partition unit rows by `partition` into `n_clusters` groups, or into `fine` groups that are merged later.
+    """Partition unit rows by `partition` into `n_clusters` clusters, and these into at least `fine` groups altogether.
 
     Copies count once: only the rows in `distinct` are partitioned, and there are never more groups than these. Without
-    `isolated`, and in `fine` groups, isolated rows are left out, because each would be a group by itself; `fine` groups
-    are made by k-means if `method` is "auto". With `candidates`, the number of groups is the candidate whose partition
-    of all rows has the least published length. `distortion` replaces the measured noise. ValueError as in `partition`.
+    `isolated`, and with more groups than clusters, isolated rows are left out, because each would be a group by itself.
+    With `candidates` in place of `n_clusters`, K is the candidate whose partition of all rows has the least published
+    length. `distortion` replaces the measured noise. ValueError as in `partition`.
     """
     if n_clusters is not None and not 1 <= n_clusters <= len(codes.Z):
         raise ValueError(
@@ -145,24 +148,43 @@ def fine_groups(
         )
     repeated, copy_reach = _repeated(codes.Z, distinct)
     codes = codes if distinct is None else codes.rows(distinct.rows)
-    split = functools.partial(partition, eta=eta, landmarks=landmarks, seed=seed, gpu=gpu)
+    partitioned = functools.partial(partition, eta=eta, landmarks=landmarks, seed=seed, gpu=gpu)
     basis = principal_directions(codes.Z, directions)
     kept, noise = exclude_isolated(codes.Z @ basis, gpu)
     e, lengths = distortion or noise, dict[int, float]()
     for K in sorted({min(K, len(codes.Z)) for K in candidates}):
-        group = torch.from_numpy(split(codes, K, method).group)
+        group = torch.from_numpy(partitioned(codes, K, method).group)
         lengths[K] = coding_length(Moments.of(codes.Z @ basis, group, K), e, lossy_bits)
-    if fine or not isolated:
+    K = n_clusters or min(lengths, key=lengths.__getitem__)
+    split = bool(fine and fine > K)
+    if split or not isolated:
         codes = codes.rows(kept)
-    if fine and method == "auto":
-        method = "kmeans"
-    n_groups = min(fine or n_clusters or min(lengths, key=lengths.__getitem__), len(codes.Z))
-    grouping = split(codes, n_groups, method)
-    centres = centroids(codes.Z, grouping.group, n_groups)
+    K = min(K, len(codes.Z))
+    grouping = partitioned(codes, K, method)
+    group, cluster = grouping.group, np.arange(K)
+    if fine and split:
+        group, cluster = _parts(codes, group, fine, functools.partial(partitioned, method="kmeans"))
+    centres = centroids(codes.Z, group, len(cluster))
     reach = _reach(centres, codes.Z, gpu) if len(codes.Z) < len(kept) else -1.0
     return FineGroups(
-        centres, basis.numpy(), e, reach, grouping.method, grouping.silhouettes, lengths, repeated, copy_reach
+        centres, cluster, basis.numpy(), e, reach, grouping.method, grouping.silhouettes, lengths, repeated, copy_reach
     )
+
+
+def _parts(
+    codes: Codes, cluster: NDArray[np.int64], fine: int, partitioned: Callable[[Codes, int], Grouping]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide the clusters of rows `[n]` into groups in proportion to their sizes.
+
+    Return the group of each row, and the cluster of each group.
+    """
+    group, clusters = np.zeros(len(cluster), np.int64), list[int]()
+    for k in np.unique(cluster).tolist():
+        rows = np.flatnonzero(cluster == k)
+        n_parts = min(len(rows), math.ceil(fine * len(rows) / len(cluster)))
+        group[rows] = len(clusters) + partitioned(codes.rows(rows), n_parts).group
+        clusters += [k] * n_parts
+    return group, np.array(clusters)
 
 
 def _reach(centres: NDArray[np.float32], Z: Tensor, gpu: bool) -> float:

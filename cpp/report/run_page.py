@@ -38,7 +38,7 @@ def render(page: Mapping[str, Any]) -> str:
     `copies`, the numbers of `rows` and of `copies` among them; `partition`, its method and candidates; `encoders`,
     settings by column of vectors; `rejected`, for each reason the number of `images` and `examples`; `warnings`; the
     chart `k_curve` or None; the `map` of `tsne_map` with the `key` and the picture `small` of each point; the
-    contents `scores` and `name_scores` of these files and the `confusion`, each or None; the columns of the `loss`
+    contents `scores` and `name_scores` of these files and the `confusion`, each or None; the rows of the `loss`
     record; `steps` with `seconds`, `rows` and `shards`; `settings` as text; `versions` by package; `pictures_allowed`;
     `attention`, the encoder's `model` with the `query` whose attention is drawn over the pictures, or the `reason` why
     it has none, or None; `white_box`, for each CRATE encoder its `column`, `model`, number of `images`, and the charts
@@ -50,6 +50,7 @@ def render(page: Mapping[str, Any]) -> str:
     points = _points(page, room // 3)
     shown = fit(largest, room - len(points), small=paged)
     of_cluster = {card["cluster"]: card for card in shown}
+    curves = _loss_curves([step for step in page["loss"] if step["round"] == page["loss"][-1]["round"]])
     missing = sum(p["image_shard"] is not None and not p.get("large") for card in cards for p in card["members"])
     return html.fill(
         "report.html",
@@ -62,17 +63,19 @@ def render(page: Mapping[str, Any]) -> str:
         unreadable=missing if page["pictures_allowed"] else 0,
         sizes=charts.cluster_sizes([card["size"] for card in largest]),
         median=statistics.median_high(card["size"] for card in largest),
-        losses=_loss_curves(page["loss"]),
+        steps=[step for step in page["loss"] if not curves or step["round"] < page["loss"][-1]["round"]],
+        curves=curves,
     )
 
 
-def _loss_curves(loss: Mapping[str, Sequence[float]]) -> list[Chart]:
-    """A chart for each quantity of the loss record; none for the few steps of a record that is shown as a table."""
-    if len(loss.get("loss", ())) < CURVE_STEPS:
+def _loss_curves(training: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """A chart for each quantity of the steps of the training; none for a few steps, which are shown as a table."""
+    if len(training) < CURVE_STEPS:
         return []
-    warmup = int(sum(loss["warmup"]))
+    warmup = sum(step["warmup"] for step in training)
+    charted = {name: [step[name] for step in training] for name in LOSSES}
     return [
-        charts.loss_curve(loss[name], warmup, f"{title}: {loss[name][0]:.2f} → {loss[name][-1]:.2f}{unit}")
+        charts.loss_curve(charted[name], warmup, f"{title}: {charted[name][0]:.2f} → {charted[name][-1]:.2f}{unit}")
         for name, (title, unit) in LOSSES.items()
     ]
 

@@ -124,12 +124,14 @@ Fit = Annotated[
 class Partition(Section):
     n_clusters: int | None = Field(None, ge=1, description="K; null estimates it")
     layers: list[Annotated[int, Field(ge=1)]] | Literal["auto"] = Field(
-        [], description="K of further, nested layers; auto: the coarser layers that the merge tree shows"
+        [], description="K of further, nested layers; auto: coarser ones, where the silhouette has peaks"
     )
     candidates: list[Annotated[int, Field(ge=1)]] = Field(
         [], description="K to compare by a partition each, the published way, in place of the merge tree"
     )
-    fine: int | None = Field(None, ge=1, description="fine groups to merge clusters from; null: as many as clusters")
+    fine: int | None = Field(
+        None, ge=1, description="fine groups of all clusters together; null: one of each, or more if layers need them"
+    )
     method: Literal["auto", "kmeans", "spectral"] = Field(
         "auto", description="kmeans on the codes, spectral on their membership; auto: the one of larger silhouette"
     )
@@ -148,12 +150,11 @@ class Partition(Section):
     def _enough_groups(self) -> Self:
         if self.candidates and (self.n_clusters or self.fine):
             raise ValueError("partition.candidates is a way to choose K: set n_clusters and fine to null")
-        groups = self.fine or self.n_clusters
         largest = max([self.n_clusters or 1, *(self.layers if self.layers != "auto" else [])])
-        if groups and largest > groups:
+        if self.fine and largest > self.fine:
             raise ValueError(
-                f"partition: {groups} fine groups are too few for {largest} clusters: set partition.fine to several "
-                f"times {largest}"
+                f"partition: {self.fine} fine groups are too few for {largest} clusters: set partition.fine to several "
+                f"times {largest}, or to null"
             )
         return self
 

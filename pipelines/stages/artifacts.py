@@ -32,6 +32,7 @@ from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import NO_VOTES, ClusterSums, Votes
 from cpp.rate_reduction.coding_rate import Moments
+from cpp.rate_reduction.fit import StepRecord
 from cpp.sources import vectors
 from cpp.store.results import fingerprint
 from pipelines.config import sections
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from cpp.encoding.encoder import Encoder
 
 SHARD_BITS = 40  # the place of a row is its shard's number above these bits, and its row below them
-ARRAYS = ("centroids", "basis", "repeated", "copy_reach")  # of fine groups
+ARRAYS = ("centroids", "cluster", "basis", "repeated", "copy_reach")  # of fine groups
 FACTS = ("score", "pixels", "caption")  # the columns that decide which of a group of duplicates is kept
 LOST = "cpp.lost"  # in the footer of ASSIGNMENTS: by column, the number of metadata values without a place there
 NOT_METADATA = re.compile(rf"key|{tables.EMBEDDING}(_\d+)?")  # columns of FEATURES that ASSIGNMENTS does not repeat
@@ -199,7 +200,9 @@ def read_estimate(context: Context) -> Estimate | None:
     if "estimate" not in context.whole:
         return None
     values = json.loads(Path(context.file("estimate")).read_text(encoding="utf-8"))
-    return Estimate(**values | {"K": np.array(values["K"]), "scores": np.array(values["scores"])})
+    records = [[StepRecord(*step) for step in record] for record in values["records"]]
+    arrays = {"K": np.array(values["K"]), "scores": np.array(values["scores"])}
+    return Estimate(**values | arrays | {"records": records})
 
 
 def _metadata(path: str, key: str) -> dict[str, Any]:

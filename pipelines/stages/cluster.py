@@ -22,16 +22,23 @@ from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts, schemas
 
+FINER = 4  # fine groups for each cluster of the finest layer, so that merging them can follow the classes
+
 
 class Partition(Stage):
-    """Partition the codes of a sample of FEATURES, without copies, into fine groups, and measure their noise."""
+    """Partition the codes of a sample of FEATURES, without copies, into clusters, and measure their noise.
 
-    version = 5
+    If a layer is finer than the clusters, or answers may split clusters, these are divided into fine groups.
+    """
+
+    version = 6
     products = (Product("groups", ".safetensors"),)
     whole = ("features", "head", "estimate")
     gpu = True
     n_clusters: int | None
-    fine: int | None
+    fine: int | None  # None: as many as clusters or, if more are needed, `FINER` times those needed
+    finest: int  # number of clusters in the finest layer that was requested; 0 without one
+    answered: bool  # whether answers may split clusters
     method: Method
     eta: float
     sample: int
@@ -46,11 +53,13 @@ class Partition(Stage):
         X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         head = Head.load(context.file("head"), context.device)
         rows, gpu, estimate = torch.from_numpy(X), context.device == "cuda", artifacts.read_estimate(context)
+        n_clusters = estimate.best if estimate else self.n_clusters
+        needed = max(self.finest, n_clusters or 0)
         groups = fine_groups(
             head.project(rows, context.batch),
             distinct_rows(rows, gpu),
-            n_clusters=estimate.best if estimate else self.n_clusters,
-            fine=self.fine,
+            n_clusters=n_clusters,
+            fine=self.fine or (FINER * needed if self.answered or needed > (n_clusters or 0) else None),
             candidates=self.candidates,
             method=self.method,
             eta=self.eta,
@@ -61,8 +70,15 @@ class Partition(Stage):
             seed=self.seed,
             gpu=gpu,
         )
+        if len(groups.centroids) < self.finest:
+            raise ValueError(
+                f"partition.layers has {self.finest}, but the {len(rows):,} rows of the sample make only "
+                f"{len(groups.centroids):,} groups: remove this layer, or raise partition.sample"
+            )
         artifacts.write_groups(groups, out["groups"])
-        message = f"partition: {len(groups.centroids):,} fine groups by {groups.method}"
+        message = f"partition: {len(np.unique(groups.cluster)):,} clusters by {groups.method}"
+        if len(groups.centroids) > len(np.unique(groups.cluster)):
+            message += f", divided into {len(groups.centroids):,} fine groups"
         if groups.silhouettes:
             message += f"; silhouettes {groups.silhouettes}"
         if groups.candidates:
@@ -101,7 +117,7 @@ class CutLayers(Stage):
     Links between fine groups, from answers about pairs of clusters, change the cuts.
     """
 
-    version = 3
+    version = 4
     products = (Product("tree", ".safetensors"),)
     whole = ("groups", "moments", "links", "estimate")
     n_clusters: int | None
@@ -110,8 +126,7 @@ class CutLayers(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         moments = artifacts.read_part_moments(context)
         links, estimate = artifacts.read_links(context), artifacts.read_estimate(context)
-        n_clusters = estimate.best if estimate else self.n_clusters
-        built = build_layers(artifacts.read_groups(context), moments, n_clusters, self.layers, links)
+        built = build_layers(artifacts.read_groups(context), moments, self.layers, links)
         artifacts.write_tree(built, out["tree"])
         if estimate:
             print(f"layers: {estimate.sentence}", flush=True)

@@ -7,7 +7,7 @@ import time
 import pyarrow as pa
 import torch
 
-from cpp.clustering.estimate_k import SAMPLE, estimate_k
+from cpp.clustering.estimate_k import SAMPLE, Estimate, estimate_k
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.rate_reduction import recipes
@@ -22,7 +22,7 @@ from pipelines.stages import artifacts, schemas
 class EstimateK(Stage):
     """Estimate the number of clusters on a sample of FEATURES, in which copies count once."""
 
-    version = 1
+    version = 2
     products = (Product("estimate", ".json"),)
     whole = ("features",)
     gpu = True
@@ -43,7 +43,7 @@ class EstimateK(Stage):
 class Fit(Stage):
     """Train the head on a sample of FEATURES."""
 
-    version = 3
+    version = 4
     products = (Product("head", ".safetensors"), Product("loss"))
     whole = ("features", "estimate")
     gpu = True
@@ -58,9 +58,20 @@ class Fit(Stage):
         n_clusters = estimate.best if estimate else self.n_clusters
         head, record = fit(torch.from_numpy(rows), self.fit, n_clusters, self.seed, context.device, log)
         head.save(out["head"])
-        loss = {name: [row[i] for row in record] for i, name in enumerate(StepRecord._fields)}
-        tables.write(pa.table(loss), out["loss"])
+        tables.write(_loss_table(estimate, n_clusters, record), out["loss"])
         return Counts(len(rows), len(rows))
+
+
+def _loss_table(estimate: Estimate | None, n_clusters: int | None, record: list[StepRecord]) -> pa.Table:
+    """The record of the training, which is the last round, after those of the rounds in which K was estimated."""
+    followed = [None, *estimate.rounds[:-1], n_clusters] if estimate else [n_clusters]
+    records = [*(estimate.records if estimate else []), record]
+    rows = [
+        {"round": i, "n_clusters": K} | step._asdict()
+        for i, (K, steps) in enumerate(zip(followed, records, strict=True))
+        for step in steps
+    ]
+    return pa.Table.from_pylist(rows, schemas.LOSS)
 
 
 class _ProgressLog:

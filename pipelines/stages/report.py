@@ -55,7 +55,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 11
+    version = 12
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
@@ -107,7 +107,7 @@ class Report(Stage):
             "scores": _read_json(context, "scores"),
             "name_scores": _read_json(context, "name_scores"),
             "confusion": confusion.confusion(counts) if counts else None,
-            "loss": tables.read(context.file("loss")).to_pydict(),
+            "loss": tables.read(context.file("loss")).to_pylist(),
             "steps": [{"name": name, **total._asdict()} for name, total in totals.items()],
             "settings": self.about,
             "versions": versions(),

@@ -33,6 +33,10 @@ WHITE_BOX = pa.schema(
         "images": "int32",
     }
 )
+LOSS = pa.schema(
+    {"round": "int32", "n_clusters": "int32", "step": "int32", "warmup": "bool"}
+    | dict.fromkeys(["loss", "R", "R_c", "pi_norm2"], "float64")
+)
 IMAGE = pa.schema({"image_shard": "string", METADATA: "null"})
 
 
@@ -235,7 +239,21 @@ OUTPUTS = (
         "estimate.json",
         "without `partition.n_clusters`: the estimate of K, its interval, its rounds and the scores by K",
     ),
-    Output("loss.parquet", "the training: step, warm-up, loss, R, R_c (nats), squared norm of the membership"),
+    Output(
+        "loss.parquet",
+        "the steps of the training and, without `partition.n_clusters`, of the rounds before it that estimated K",
+        LOSS,
+        {
+            "round": "the last is the training; the codes of each earlier one gave an estimate of K",
+            "n_clusters": "K that the codes follow; null in the first round without `partition.n_clusters`",
+            "step": "number of the step in its round, from 0",
+            "warmup": "whether the loss is the coding rate alone",
+            "loss": "the paper's objective, in nats",
+            "R": "coding rate of all codes of a batch, in nats",
+            "R_c": "coding rate within its groups, in nats; NaN in the warm-up",
+            "pi_norm2": "squared norm of the membership, the number of blocks of an ideal one",
+        },
+    ),
     Output("mined.parquet, phrases/, captions/", "with `label.captions`: phrases of the captions and their counts"),
     Output(
         "namer.parquet",

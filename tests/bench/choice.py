@@ -49,7 +49,10 @@ def choose(X: Tensor, seed: int = 0) -> tuple[str, Numbers]:
 
 def shortest(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
     """K of least coding length, the way before the estimate, at `factor` times the noise; the cluster of every row."""
-    found = fine_groups(codes, fine=min(len(codes.Z) // 8, 2048), landmarks=LANDMARKS, directions=32, seed=seed)
+    n_groups = min(len(codes.Z) // 8, 2048)
+    found = fine_groups(
+        codes, n_clusters=n_groups, method="kmeans", isolated=False, landmarks=LANDMARKS, directions=32, seed=seed
+    )
     moments = found.moments([codes.Z.numpy()], LANDMARKS).moments.merge_runs(PARTS)
     there = moments.count_K > 0
     with patch.object(merge_tree, "evidence_bits", bits):

@@ -61,7 +61,7 @@ def fitted(X: Tensor, K: int) -> Fitted:
     codes = head.project(X, BATCH)
     fine = fine_groups(codes, n_clusters=K, directions=32, seed=0)
     moments = fine.moments([codes.Z.numpy()], BATCH).moments
-    found = build_layers(fine, moments, K, [])
+    found = build_layers(fine, moments, [])
     cluster = torch.from_numpy(found.clusters[found.main])
     into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))
     parts = moments.merge(into, found.main * PARTS)

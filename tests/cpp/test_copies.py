@@ -29,7 +29,7 @@ def choose(X: torch.Tensor, n_clusters: int | None = None) -> tuple[Measured, La
     codes = fit(X, Discriminant(), n_clusters, 0, distinct=distinct)[0].project(X, 8192)
     groups = fine_groups(codes, distinct, n_clusters=n_clusters, directions=32, isolated=isolated, seed=0)
     measured = groups.moments([codes.Z.half().float().numpy()], 8192)
-    return measured, build_layers(groups, measured.moments, n_clusters, [])
+    return measured, build_layers(groups, measured.moments, [])
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-6, 0.01])

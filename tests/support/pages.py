@@ -12,7 +12,7 @@ from PIL import Image
 from cpp.report.cards import cards, layer_tree
 from cpp.report.charts import number_of_clusters, rates_by_block, sparsity_by_block
 from cpp.report.confusion import confusion
-from cpp.report.run_page import pages, render
+from cpp.report.run_page import LOSSES, pages, render
 from cpp.report.tsne_map import plane
 
 HOSTILE = "<script>document.title='gone'</script>\"'&\u202e" + "long" * 60 + "</style></title>"
@@ -85,8 +85,10 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
         ],
         "confusion": confusion([{"cluster": k, "class": f"{text} {c}", "images": 5 - c} for k in range(min(n, 20))
                                 for c in range(3)]),
-        "loss": {name: [1.0, 3.0, 2.0] * 5 for name in ("loss", "R", "R_c", "pi_norm2")}
-        | {"warmup": [True] + [False] * 14},
+        "loss": [
+            {"round": i // 15, "n_clusters": 7, "step": i % 15, "warmup": i == 15} | dict.fromkeys(LOSSES, 1.0 + i % 3)
+            for i in range(13, 30)
+        ],
         "steps": [{"name": "encode", "seconds": 100.0, "rows": 12_345, "shards": 3}],
         "settings": text,
         "versions": {"torch": text},

@@ -51,13 +51,19 @@ def test_links_change_the_layers_and_are_not_asked_again() -> None:
     groups = fine_groups(Codes(Z, Z), n_clusters=3, fine=26, seed=0)
     parts = groups.moments([Z.numpy()], 100).moments
     of_class = [int((Z[truth == k] @ torch.from_numpy(groups.centroids).T).argmax(1).mode().values) for k in range(3)]
-    free = build_layers(groups, parts, 3, [])
+    free = build_layers(groups, parts, [])
     assert (free.main, len(free.uncertain)) == (3, 3)
-    one = build_layers(groups, parts, 3, [], Links([(of_class[0], of_class[1])], []))
+    one = build_layers(groups, parts, [], Links([(of_class[0], of_class[1])], []))
     assert (one.main, list(one.clusters), len(one.uncertain)) == (2, [2], 1)
-    apart = build_layers(
-        groups, parts, 2, [], Links([], [(of_class[i], of_class[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
-    )
+
+
+def test_images_that_are_different_split_their_cluster() -> None:
+    Z, truth = blobs([60, 80, 70], 0.05)
+    groups = fine_groups(Codes(Z, Z), n_clusters=1, fine=9, seed=0)
+    parts = groups.moments([Z.numpy()], 100).moments
+    of_class = [int((Z[truth == k] @ torch.from_numpy(groups.centroids).T).argmax(1).mode().values) for k in range(3)]
+    pairs = [(of_class[i], of_class[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    apart = build_layers(groups, parts, [], Links([], pairs))
     assert (apart.main, apart.uncertain) == (3, [])
 
 

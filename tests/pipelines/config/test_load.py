@@ -107,8 +107,9 @@ def test_a_missing_key_is_said(dataset: Dataset) -> None:
 
 def test_more_clusters_than_fine_groups_are_an_error_before_the_start(dataset: Dataset) -> None:
     said = "partition: 5 fine groups are too few for 9 clusters: set partition.fine to several times 9"
-    assert said in fault(dataset, "partition={n_clusters: 5, layers: [2, 9]}")
+    assert said in fault(dataset, "partition={n_clusters: 5, fine: 5, layers: [2, 9]}")
     assert said in fault(dataset, "partition={n_clusters: 9, fine: 5}")
+    assert said in fault(dataset, "partition={n_clusters: null, fine: 5, layers: [9]}")
     both = "partition.candidates is a way to choose K: set n_clusters and fine to null"
     assert both in fault(dataset, "partition={n_clusters: 9, candidates: [5]}")
     assert load(dataset.config, ["partition={n_clusters: 5, fine: 50, layers: [9]}"]).partition.fine == 50
