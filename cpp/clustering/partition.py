@@ -153,8 +153,8 @@ def fine_groups(
     kept, noise = exclude_isolated(codes.Z @ basis, gpu)
     e, lengths = distortion or noise, dict[int, float]()
     for K in sorted({min(K, len(codes.Z)) for K in candidates}):
-        group = torch.from_numpy(partitioned(codes, K, method).group)
-        lengths[K] = coding_length(Moments.of(codes.Z @ basis, group, K), e, lossy_bits)
+        moments = Moments.of(codes.Z @ basis, torch.from_numpy(partitioned(codes, K, method).group), K)
+        lengths[K] = coding_length(moments, e, lossy_bits)
     K = n_clusters or min(lengths, key=lengths.__getitem__)
     split = bool(fine and fine > K)
     if split or not isolated:
