@@ -33,7 +33,7 @@ ABOUT = b"cpp.attention"  # in the footer: `model`, and its `query` or the `reas
 MASS = 0.6  # share of the attention in a segment, as in DINO (Caron et al., arXiv 2104.14294, figure 4)
 LEVELS = 16  # colours of a map, which the browser blends
 COLOURS = np.array(
-    [(30, 20, 90, 120), (190, 40, 90, 150), (250, 130, 40, 170), (255, 245, 140, 190)]
+    [(20, 20, 90, 110), (140, 40, 120, 120), (250, 120, 40, 150), (255, 245, 140, 190)]
 )  # RGBA, low to high
 # How numpy turns an array upright by the value of the EXIF tag Orientation; from 5 on the axes are exchanged
 _UPRIGHT = {

@@ -2,7 +2,7 @@
 
 Mean IoU of the segments that the page outlines with COCO's masks, on `coco-mini` of CPP_TEST_DATA, in the part of each
 photograph that the encoder sees: with all objects together, and with the object that fits best. `random` is the same
-architecture with `SEEDS` draws of random weights; the first rows are masks without a model.
+architecture with random weights; the first rows are masks without a model.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 from cpp.encoding import attention, pretrained
+from cpp.encoding.crate import Crate
 from cpp.encoding.encoder import Encoder
 from cpp.encoding.images import Limits, decode
 from cpp.report.heat_maps import segment
 from tests.bench import heading
 
-SEEDS = 3
 Mask = NDArray[np.bool_]
 View = tuple[float, float, float, float]
 WITHOUT_MODEL = {"all": (0.0, 1.0), "the middle, half of the sides": (0.25, 0.75), "the middle, 3/4": (0.125, 0.875)}
@@ -99,20 +99,19 @@ def measure(encoder: Encoder, photos: list[Photograph]) -> tuple[float, ...]:
     return tuple(np.nanmean(rows, axis=0))
 
 
-def random_weights(model: str, seed: int, folder: Path) -> str:
-    """A file of random weights as the library of the model draws them."""
+def random_weights(encoder: Encoder, seed: int, folder: Path) -> str:
+    """A file of random weights for the model of an encoder, as its library draws them."""
     torch.manual_seed(seed)
-    created: Any = (
-        timm.create_model(model.removeprefix("timm/").partition(".")[0])
-        if model.startswith("timm/")
-        else open_clip.create_model(model)
-    )
+    name, module = encoder.identity.model, encoder.model.module
+    created: Any = Crate(module.shape) if isinstance(module, Crate) else None
+    if created is None:
+        created = timm.create_model(name[5:]) if name.startswith("timm/") else open_clip.create_model(name)
     file = folder / f"random-{seed}.safetensors"
     save_file({key: value.contiguous() for key, value in created.state_dict().items()}, file)
     return str(file)
 
 
-def table(models: list[tuple[str, str]], photos: list[Photograph], show: Callable[[str], None]) -> None:
+def table(models: list[tuple[str, str]], seeds: int, photos: list[Photograph], show: Callable[[str], None]) -> None:
     """The lines of a Markdown table."""
     show(f"{heading()}, {len(photos)} photographs, IoU in percent\n")
     show("| segment | all objects | best object | best head, all objects | best head, best object |")
@@ -124,11 +123,12 @@ def table(models: list[tuple[str, str]], photos: list[Photograph], show: Callabl
         rows = [scores(square, photo, attention.view(square_of, *photo.image.size)) for photo in photos]
         show(_line(f"{name} of the central square", np.nanmean(rows, axis=0)))
     for model, weights in models:
-        show(_line(f"{model}, {Path(weights).name}", measure(Encoder(model, weights, "cpu", "fp32"), photos)))
+        encoder = Encoder(model, weights, "cpu", "fp32")
+        show(_line(f"{model}, {Path(weights).name}", measure(encoder, photos)))
         with tempfile.TemporaryDirectory() as folder:
-            files = [random_weights(model, seed, Path(folder)) for seed in range(SEEDS)]
+            files = [random_weights(encoder, seed, Path(folder)) for seed in range(seeds)]
             drawn = [measure(Encoder(model, file, "cpu", "fp32"), photos) for file in files]
-        show(_line(f"{model}, random, mean of {SEEDS}", np.mean(drawn, axis=0)))
+        show(_line(f"{model}, random, mean of {seeds}", np.mean(drawn, axis=0)))
 
 
 def square_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -147,9 +147,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", help="MODEL WEIGHTS ...")
     parser.add_argument("--configs", help="folder with definitions of open_clip models")
+    parser.add_argument("--seeds", type=int, default=3, help="draws of random weights")
     arguments = parser.parse_args()
     data = os.environ.get("CPP_TEST_DATA") or sys.exit("set CPP_TEST_DATA to the folder of real data")
     if arguments.configs:
         pretrained.register(arguments.configs)
     pairs = list(zip(arguments.models[::2], arguments.models[1::2], strict=True))
-    table(pairs, list(photographs(Path(data, "coco-mini"))), lambda line: print(line, flush=True))
+    table(pairs, arguments.seeds, list(photographs(Path(data, "coco-mini"))), lambda line: print(line, flush=True))
