@@ -94,13 +94,14 @@ def page_bytes(drawn: Mapping[str, Any] | None) -> int:
 def segment(heat: NDArray[np.float32], mass: float = MASS) -> NDArray[np.bool_]:
     """The largest connected part of the fewest places that hold the share `mass` of the attention, `[rows, columns]`.
 
-    The threshold is that of DINO (arXiv 2104.14294, section 4.2.2), places that share a side are connected.
+    The threshold is that of DINO (arXiv 2104.14294, section 4.2.2). Places that share a corner are connected. Not the
+    part with most attention, since single patches of the background can hold much of it (arXiv 2309.16588).
     """
     order = np.argsort(-heat, axis=None, kind="stable")
     held = np.cumsum(heat.ravel()[order]) / heat.sum()
     chosen = np.zeros(heat.size, bool)
     chosen[order[: np.searchsorted(held, mass) + 1]] = True
-    parts, _ = ndimage.label(chosen.reshape(heat.shape))
+    parts, _ = ndimage.label(chosen.reshape(heat.shape), np.ones((3, 3)))
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0  # the places outside
     largest: NDArray[np.bool_] = parts == sizes.argmax()

@@ -19,9 +19,10 @@ def png(size: tuple[int, int] = (30, 20)) -> bytes:
 
 
 def test_a_segment_is_the_largest_part_of_the_places_that_hold_the_mass() -> None:
-    heat = np.array([[9, 0, 0, 0], [0, 0, 5, 4], [0, 0, 3, 0], [1, 1, 1, 1]], np.float32)  # of 25; 60% are 15
-    assert np.argwhere(segment(heat)).tolist() == [[1, 2], [1, 3]]  # 9 + 5 are 14: 4 is needed, and 5 + 4 are connected
-    assert segment(heat, 0.8).astype(int).tolist() == [[0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]]
+    heat = np.array([[9, 0, 0, 0], [0, 0, 5, 0], [0, 0, 0, 3], [3, 1, 1, 2]], np.float32)  # of 24; 60% are 14.4
+    assert np.argwhere(segment(heat)).tolist() == [[1, 2], [2, 3]]  # 9 + 5 are 14: 3 is needed, and touches the 5
+    assert np.argwhere(segment(heat, 0.9)).tolist() == [[1, 2], [2, 3], [3, 3]]  # and the other 3, and the 2
+    assert np.argwhere(segment(heat, 0.3)).tolist() == [[0, 0]]
     assert segment(np.ones((4, 5), np.float32)).sum() == 12
 
 
