@@ -147,7 +147,7 @@ def sparsity_by_block(nonzero: Sequence[float]) -> Chart:
         line=(np.arange(1, len(nonzero) + 1), 100 * np.asarray(nonzero)),
         x_name="block",
         y_name="%",
-        description="Share of the entries of the block's sparse code that are not zero.",
+        description="Share of the entries of the block's sparse code that are not zero: low is sparse.",
     )
 
 

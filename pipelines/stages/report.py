@@ -193,7 +193,7 @@ def _white_box(context: Context) -> list[dict[str, Any]]:
 class Plots(Stage):
     """The charts of a run as SVG, and a contact sheet of the largest clusters, for papers and READMEs."""
 
-    version = 5
+    version = 6
     products = (Product("plots", ""),)
     whole = ("clusters", "estimate", "examples", "map", "thumbnails", "white_box")
     title: str
