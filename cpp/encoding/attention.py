@@ -109,16 +109,14 @@ def _last_attention(encoder: Encoder, pixels: Sequence[NDArray[np.uint8]]) -> Te
     if function is multi_head_attention_forward:
         kwargs = kwargs | {"need_weights": True, "average_attn_weights": False}
         weights: Any = function(args[0][:1], *args[1:], **kwargs)[1]  # queries are [length, n, d]
-    else:
-        query, key, _, *rest = args
-        if (bias := kwargs.get("attn_mask")) is not None:
-            bias = bias[..., :1, :]
-            kwargs = kwargs | {"attn_mask": bias if bias.dtype == torch.bool else bias.float()}
-        n, heads, keys, _ = key.shape
-        values = torch.eye(keys, device=key.device).expand(n, heads, keys, keys)  # whose attention is the weights
-        weights = function(query[:, :, :1].float(), key.float(), values, *rest, **kwargs)
-    first: Tensor = weights[:, :, 0].float()
-    return first
+        of_first: Tensor = weights[:, :, 0].float()
+        return of_first
+    query, key, _, *rest = args
+    logits: Tensor = query[:, :, :1].float() @ key.float().mT * (kwargs.get("scale") or query.shape[-1] ** -0.5)
+    if (bias := rest[0] if rest else kwargs.get("attn_mask")) is not None:
+        first = bias[..., :1, :]
+        logits = logits.masked_fill(~first, -torch.inf) if first.dtype == torch.bool else logits + first
+    return logits.softmax(-1)[:, :, 0]
 
 
 def view(

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
 from cpp.encoding.attention import NoAttentionError, attention, layout, view
 from cpp.encoding.images import Preprocess
@@ -169,6 +170,30 @@ def test_the_view_is_the_part_of_the_picture_that_the_transform_keeps(width: int
         np.testing.assert_allclose(
             view(transform, width, height), (x, y, 1 - x, 1 - y), rtol=0.01, atol=0.012, err_msg=mode
         )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("by_name", [True, False])
+def test_masks_are_followed(by_name: bool) -> None:
+    class Masked(nn.Module):
+        patch_embed, cls_token = SimpleNamespace(grid_size=(4, 4)), torch.ones(1)
+
+        def forward(self, batch: Tensor) -> Tensor:
+            tokens = batch.flatten(2)[..., : 17 * 6].unflatten(-1, (17, 6))
+            mask = torch.ones(17, 17, dtype=torch.bool)
+            mask[0, -4:] = False
+            if by_name:
+                return scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=mask, scale=0.5)
+            return scaled_dot_product_attention(tokens, tokens, tokens, mask, scale=0.5)
+
+    encoder = fake(Masked())
+    found = attention(encoder, layout(encoder), pixels())
+    assert (found[:, :, -1] == 0).all()
+    tokens = (
+        torch.from_numpy(np.stack(pixels())).permute(0, 3, 1, 2).flatten(2)[..., : 17 * 6].unflatten(-1, (17, 6)) / 255
+    )
+    expected = (0.5 * tokens[:, :, :1] @ tokens[:, :, :-4].mT).softmax(-1)[:, :, 0, 1:]
+    np.testing.assert_allclose(found[:, :, :3].reshape(3, 3, 12), expected / expected.sum(-1, keepdim=True), rtol=1e-4)
 
 
 def test_a_transform_that_crops_more_is_seen_to() -> None:
