@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from pipelines.commands import terminal
 from pipelines.config.load import Config, load
 from pipelines.engine.plan import upstream

@@ -14,7 +14,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from cpp.encoding.images import extension
 from cpp.export import rows as export_rows
 from cpp.export import tables, webdataset
 from cpp.export.classes import Class
+from cpp.export.format import Format
 from cpp.export.rows import Filter, Layer, Shard
 from cpp.export.target import FILES, Target, open_target
 from cpp.files import tables as files_tables
@@ -37,22 +37,6 @@ LISTS = Product("lists")
 LEFT_OUT = "cpp.left_out"  # in the metadata of a shard's list: the number of images left out, by reason
 IMAGEFOLDER = frozenset({"jpg", "png", "ppm", "bmp", "tif", "webp"})  # what torchvision's ImageFolder reads
 INDEX = "images.parquet"
-
-
-class Format(StrEnum):
-    """The layout of an export."""
-
-    WEBDATASET = "webdataset"
-    IMAGEFOLDER = "imagefolder"
-    CSV = "csv"
-    PARQUET = "parquet"
-    HUGGINGFACE = "huggingface"
-    FIFTYONE = "fiftyone"
-
-    @property
-    def pictured(self) -> bool:
-        """Whether the export holds images, not only a table."""
-        return self not in (Format.CSV, Format.PARQUET)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,6 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.fs as pafs
-from aiohttp import ClientPayloadError
-
-from cpp.files.http import Web
 
 ATTEMPTS = 8  # of a request: about a minute of waiting in all, with exponential backoff and jitter
 REQUESTS = 16  # concurrent requests to an object store
@@ -45,7 +42,11 @@ has_magic, glob_translate = fsspec.core.has_magic, fsspec.utils.glob_translate
 @cache
 def _connection(protocol: str, attempts: int = ATTEMPTS) -> Any:
     """One file system for the process: it takes 0.1 s to create, and any thread can use it."""
-    return Web(attempts) if protocol in WEB else fsspec.filesystem(protocol, **OPTIONS[protocol])
+    if protocol not in WEB:
+        return fsspec.filesystem(protocol, **OPTIONS[protocol])
+    from cpp.files.http import Web  # not above: aiohttp takes 0.2 s to import
+
+    return Web(attempts)
 
 
 def is_remote(path: str) -> bool:
@@ -107,8 +108,15 @@ def open_file(path: str, attempts: int = ATTEMPTS) -> Iterator[Any]:
     try:
         with _named(path), fs.open(name, "rb") as file:
             yield file
-    except ClientPayloadError as error:
+    except _interrupted() as error:
         raise ConnectionError(f"the answer of {path} broke off ({error}): run the same command again") from error
+
+
+def _interrupted() -> type[Exception]:
+    """The error of an answer over HTTP that breaks off."""
+    from aiohttp import ClientPayloadError
+
+    return ClientPayloadError
 
 
 @contextmanager

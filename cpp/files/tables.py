@@ -10,24 +10,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp.files import filesystem as remote
 from cpp.files.iterables import batched
 
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
 COUNTS_KEY, REASONS_KEY = "cpp.counts", "cpp.reasons"
 EMBEDDING = "embedding"
 VectorColumns = list[str] | dict[str, float]  # columns of vectors to join, with equal weights or with these
-CHECKED = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
 AT_ONCE = 4  # files of one Arrow dataset, as a multiple of the prefetched files
 
 
@@ -175,8 +174,12 @@ def batches(
 
 
 def _dataset(paths: Sequence[str], schema: pa.Schema | None = None) -> ds.Dataset:
+    """The Parquet files as one Arrow dataset that verifies checksums of pages."""
+    import pyarrow.dataset as ds  # not above: it imports pandas
+
     names, filesystem = remote.arrow_filesystem(paths)
-    return ds.dataset(names, schema, format=CHECKED, filesystem=filesystem)
+    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    return ds.dataset(names, schema, ds.ParquetFileFormat(default_fragment_scan_options=checked), filesystem=filesystem)
 
 
 def align_batches(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, ...]]:

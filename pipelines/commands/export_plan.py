@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from cpp.export import rows as export_rows
 from cpp.export.classes import classes, renumbered
-from cpp.export.dataset import Export, Format
+from cpp.export.dataset import Export
+from cpp.export.format import Format
 from cpp.export.rows import Filter, Layer, Shard
 from cpp.files import tables
 from cpp.files.scratch import local_copy

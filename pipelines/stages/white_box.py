@@ -7,7 +7,7 @@ attention lowers, and the share of the entries of its sparse code that are not z
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 
 from cpp.encoding import images
-from cpp.encoding.crate import Crate
-from cpp.encoding.encoder import Encoder
 from cpp.files import tables
 from cpp.files.iterables import batched
 from cpp.files.tables import Counts
@@ -26,6 +24,10 @@ from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import Model
 from pipelines.stages.schemas import WHITE_BOX
+
+if TYPE_CHECKING:  # which load open_clip
+    from cpp.encoding.crate import Crate
+    from cpp.encoding.encoder import Encoder
 
 IMAGES, SHARDS = 256, 8  # most images of the sample, and shards that it is drawn from, which are read for it
 DISTORTION = 0.01  # squared, of the rates, as in the authors' measurement

@@ -8,7 +8,7 @@ import pytest
 import webdataset
 from torchvision.datasets import ImageFolder
 
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from cpp.sources.shards import read_images
 from pipelines.commands.export import go
 from pipelines.commands.export_plan import Wanted

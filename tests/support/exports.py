@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from cpp.export.rows import Filter
 from pipelines.commands.export import Summary, go
 from pipelines.commands.export_plan import Wanted

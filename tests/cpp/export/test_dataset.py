@@ -19,7 +19,8 @@ from torchvision.datasets import ImageFolder
 
 from cpp.export import dataset
 from cpp.export.classes import classes
-from cpp.export.dataset import Export, Format
+from cpp.export.dataset import Export
+from cpp.export.format import Format
 from cpp.export.rows import Filter, Layer, Shard
 from cpp.sources.tar import TarShard
 from tests.support.tars import write_tar

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from cpp.files import filesystem
 from cpp.store.lease import LockedError
 from cpp.store.object_store import open_store

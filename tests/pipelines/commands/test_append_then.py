@@ -5,7 +5,7 @@ import shutil
 
 import pyarrow.parquet as pq
 
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from pipelines.commands import export, parts
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.load import load

@@ -16,7 +16,7 @@ import webdataset
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from cpp.export.rows import Filter
 from cpp.sources.shards import read_images
 from pipelines.commands.export import go

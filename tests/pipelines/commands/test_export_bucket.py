@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from cpp.files import filesystem
 from pipelines.__main__ import app
 from pipelines.commands.export import Summary, go

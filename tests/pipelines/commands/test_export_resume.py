@@ -13,7 +13,8 @@ import pytest
 from torchvision.datasets import ImageFolder
 
 from cpp.export.classes import classes
-from cpp.export.dataset import Export, Format
+from cpp.export.dataset import Export
+from cpp.export.format import Format
 from cpp.export.rows import Filter, Layer
 from cpp.store.lease import LockedError
 from cpp.store.local import Store

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cpp.curation.decisions import DropReason
-from cpp.export.dataset import Format
+from cpp.export.format import Format
 from cpp.export.rows import Filter
 from pipelines.commands.export import Summary, go
 from pipelines.commands.export_plan import Wanted
