@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cpp.files import filesystem
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
 from pipelines.config.sections import Section
 
 HEADING = """\
@@ -42,8 +42,6 @@ def parse(content: bytes, path: str) -> list[Answer]:
     try:
         entries: Any = yaml.safe_load(content.decode())
         return _ANSWERS.validate_python([] if entries is None else entries)
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -51,6 +49,8 @@ def parse(content: bytes, path: str) -> list[Answer]:
             f"{path}: {place}: {first['msg']}, and is {first['input']!r}: answers are a list of entries with "
             "`same: true` or `false`, and `a` and `b`, lists of keys in quotation marks"
         ) from error
+    except YAML_ERRORS as error:
+        raise invalid_yaml(path, error) from error
 
 
 def dump(answers: Sequence[Answer]) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import yaml
+
+YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)  # a ValueError for a date such as 2024-30-12
+
 
 class UserError(ValueError):
     """Base of the errors whose message names what is wrong and the fix: exit code 2."""
@@ -25,3 +29,9 @@ class ResourceError(UserError):
 
 class ClusterError(UserError):
     """The Ray cluster does not answer, or one of its nodes cannot work on this run."""
+
+
+def invalid_yaml(place: str, error: Exception) -> ConfigError:
+    """The error for a text that cannot be parsed, which `place` names."""
+    fix = "; a text that looks like a date or a number needs quotation marks" if type(error) is ValueError else ""
+    return ConfigError(f"{place}: not valid YAML: {error}{fix}")

@@ -22,7 +22,7 @@ from cpp.files.tables import EMBEDDING
 from cpp.store.bucket_folder import check_writable
 from pipelines.config import run_folder
 from pipelines.config.curation import Curate
-from pipelines.config.errors import ConfigError
+from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
 from pipelines.config.sections import (
     RECIPES,
     DiscriminantFit,
@@ -172,8 +172,8 @@ def _read(path: str | Path) -> Any:
             return yaml.load(file, _Loader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except YAML_ERRORS as error:
+        raise invalid_yaml(str(path), error) from error
 
 
 def _explain(fault: Mapping[str, Any]) -> str:
@@ -225,8 +225,8 @@ def _override(raw: dict[str, Any], override: str) -> str:
         raise ConfigError(f"--set {override}: expected a dotted key, = and a value, such as label.top=3")
     try:
         value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from error
+    except YAML_ERRORS as error:
+        raise invalid_yaml(f"--set {override}", error) from error
     for part in parts[:-1]:
         if raw.get(part) is None:
             raw[part] = {}
@@ -243,11 +243,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set[str]()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(key.value)
+            name = str(key.value)  # of a key that is a list, which has no hash
+            if name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep)
 
 

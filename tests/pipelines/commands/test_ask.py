@@ -68,6 +68,7 @@ def test_before_the_run_is_finished_it_says_what_makes_it(dataset: Dataset) -> N
         ("- {same: true, a: [1], b: [y]}", "0.a.0: Input should be a valid string, and is 1"),
         ("same: true", "the file: Input should be a valid list"),
         ("- {same: true", "not valid YAML"),
+        ("- {same: true, a: [2024-30-12], b: [y]}", "not valid YAML: month must be in 1..12; a text that looks like"),
         (None, "partition.answers"),
     ],
 )

@@ -130,7 +130,10 @@ def test_a_key_that_stands_twice_is_an_error(dataset: Dataset) -> None:
         ("fit.epochs", "expected a dotted key, = and a value"),
         ("fit..epochs=1", "expected a dotted key, = and a value"),
         ("name.first=x", "name is a value, not a section"),
-        ("fit.epochs=[1", "the value is not valid YAML"),
+        ("fit.epochs=[1", "--set fit.epochs=[1: not valid YAML"),
+        ("name=2024-30-12", "not valid YAML: month must be in 1..12; a text that looks like a date"),
+        ("name=" + "[" * 5000, "not valid YAML: maximum recursion depth exceeded"),
+        ("name={? [a] : b}", "not valid YAML: while constructing a mapping"),
     ],
 )
 def test_overrides_that_cannot_be_read(dataset: Dataset, override: str, said: str) -> None:
