@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import yaml
 
 from cpp.encoding.crate import VARIANTS
+from cpp.encoding.images import Limits
 from cpp.encoding.weights import SUFFIXES
 from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
@@ -19,6 +21,7 @@ from cpp.sources import vectors
 from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from cpp.store.results import File
+from pipelines.config.curation import Duplicates
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Encoder, Section
@@ -28,6 +31,7 @@ from pipelines.engine.stage import Stage
 from pipelines.stages import (
     artifacts,
     attention,
+    caption_match,
     cluster,
     columns,
     curate,
@@ -41,6 +45,7 @@ from pipelines.stages import (
     links,
     namer,
     outliers,
+    pictures,
     report,
     white_box,
     words,
@@ -181,16 +186,22 @@ def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[s
     if c is None:
         return {}
     steps: dict[str, Stage] = {}
+    compared = bool(c.duplicates and c.duplicates.pictures)
+    if config.has_pictures and (c.quality or compared):
+        steps["pictures"] = stage(pictures.Pictures, config.images, **({} if config.images else asdict(Limits())))
+    if c.similarity or c.captions:
+        steps["caption_match"] = stage(
+            caption_match.CaptionMatch, c, tower=_caption_tower(config, encoders, c.captions)
+        )
     if d := c.duplicates:
-        steps["scatter"] = stage(duplicate_pairs.Scatter, d)
-        steps["search"] = stage(duplicate_pairs.Search, d)
-        steps["group"] = stage(duplicate_groups.Group, d)
-        steps["duplicates"] = stage(duplicate_groups.Duplicates)
-        steps["duplicates_page"] = stage(curation_pages.DuplicatesPage, d)
+        steps |= _duplicates(config, d)
     if o := c.outliers:
-        steps["oddities"] = stage(outliers.Oddities, o, tower=_caption_tower(config, encoders, o.captions))
-        steps["scales"] = stage(outliers.Scales, o)
+        steps["oddities"] = stage(outliers.Oddities, o)
+        steps["scales"] = stage(outliers.Scales, similarity=c.similarity)
         steps["outliers"] = stage(outliers.Outliers)
+    if c.quality and config.has_pictures:
+        steps["picture_sizes"] = stage(pictures.PictureSizes)
+        steps["flag"] = stage(pictures.Flag, c.quality)
     threshold = o.threshold if o else None
     if c.size is not None:
         steps["balance"] = stage(curate.Balance, c, threshold=threshold)
@@ -205,13 +216,13 @@ def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[s
 
 def _caption_tower(
     config: Config, encoders: Mapping[str, artifacts.Model], captions: str | None
-) -> outliers.TextTower | None:
+) -> caption_match.TextTower | None:
     """The text tower that compares captions with images: that of the column that the words are compared with."""
     if captions is None:
         return None
     column = config.label.embedding if config.label else EMBEDDING
-    model = _text_tower(encoders, column, f"curate.outliers.captions is {captions!r}")
-    return outliers.TextTower(**dict(model), column=column)
+    model = _text_tower(encoders, column, f"curate.captions is {captions!r}")
+    return caption_match.TextTower(**dict(model), column=column)
 
 
 def _text_towers(encoders: Mapping[str, artifacts.Model]) -> dict[str, artifacts.Model]:
@@ -233,6 +244,16 @@ def _text_tower(encoders: Mapping[str, artifacts.Model], column: str, setting: s
         f"{cause}: add an open_clip model to encode.encoders and set label.embedding to its column, such as "
         "embedding_2; or remove the section `label`, and the clusters have no names"
     )
+
+
+def _duplicates(config: Config, d: Duplicates) -> dict[str, Stage]:
+    """The search for near-duplicates, their groups and their page."""
+    pictures = config.has_pictures and d.pictures
+    settings = {"threshold": d.effective_threshold(pictures), "pictures": pictures}
+    pairs, groups = duplicate_pairs, duplicate_groups
+    kinds = {"cells": pairs.Cells, "scatter": pairs.Scatter, "search": pairs.Search, "group": groups.Group}
+    kinds |= {"duplicates": groups.Duplicates, "duplicates_page": curation_pages.DuplicatesPage}
+    return {name: _stage(config, kind, d, **settings) for name, kind in kinds.items()}
 
 
 def _pages(config: Config) -> dict[str, str]:

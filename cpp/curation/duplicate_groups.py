@@ -1,7 +1,7 @@
 """Groups of duplicates from pairs: the image of each group that is kept, and the number dropped at every threshold.
 
-Pairs at or above the threshold connect a group (single linkage), so two of its rows may be less similar than the
-threshold. Knows no vectors and no files.
+Every dropped row has a pair at or above the threshold with the row that is kept in its place, and no two kept rows have
+one. There are no chains: similarity is that to the kept row. Knows no vectors and no files.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp.curation.spanning_forest import Floats, Ints, Pairs, connected, spanning
+from cpp.curation.strongest_pairs import Floats, Ints, Pairs
 
 Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]
+DUPLICATES = pa.schema({"key": "string", "group": "int64", "kept": "bool", "similarity": "float32", "kind": "string"})
 STEP = 0.005  # distance of the thresholds of a curve
 BANDS = 8  # similarity bands with example pairs
 PAIRS = 4  # example pairs in each band
 LARGEST = 8  # number of the largest groups shown
 MEMBERS = 8  # rows shown of each of these groups
-EXACT = 2.0**-21  # weight above 1 for each stronger kind of exact copy, so that the forest prefers it
 
 
 class Linked(NamedTuple):
@@ -37,7 +38,7 @@ class Linked(NamedTuple):
 class Groups(NamedTuple):
     """The rows that are in a group, as ascending row numbers of a `Linked`; `group` counts from 0.
 
-    `similarity` is the cosine to the nearest row of the group, `kind` the strongest kind among the row's pairs.
+    `similarity` and `kind` are those of a dropped row's pair with the kept row, and the largest of these for that one.
     """
 
     row: Ints
@@ -47,27 +48,83 @@ class Groups(NamedTuple):
     kind: NDArray[np.int8]
 
 
-def merge_forests(n: int, pairs: Pairs) -> Pairs:
-    """Merge several forests over `n` rows, which may share pairs, into one."""
-    low, high = np.minimum(pairs.a, pairs.b), np.maximum(pairs.a, pairs.b)
-    _, first = np.unique(low * n + high, return_index=True)
-    weight = pairs.similarity[first] + (EXACT * pairs.kind[first]).astype(np.float32)
-    a, b, weight = spanning(n, low[first], high[first], weight)
-    kind = np.round(np.maximum(weight - 1, 0) / EXACT).astype(np.int8)
-    return Pairs(a, b, np.minimum(weight, np.float32(1)), kind)
-
-
 def group(linked: Linked, pairs: Pairs, threshold: float, keep: Keep) -> Groups:
-    """Form the groups at a threshold; each keeps its first best row by `keep`. ValueError as in `_preference`."""
-    n, near = len(linked.place), pairs.similarity >= np.float32(threshold)
-    pairs = Pairs(pairs.a[near], pairs.b[near], pairs.similarity[near], pairs.kind[near])
-    best = _largest(n, pairs, pairs.similarity)
-    row = np.flatnonzero(best)
-    _, group_of_row = np.unique(connected(n, pairs.a, pairs.b)[row], return_inverse=True)
-    order = np.lexsort((row, -_preference(linked, keep)[row], group_of_row))
-    kept = np.zeros(len(row), bool)
-    kept[order[np.diff(group_of_row[order], prepend=-1) > 0]] = True
-    return Groups(row, group_of_row.astype(np.int64), kept, best[row], _largest(n, pairs, pairs.kind)[row])
+    """Form the groups at a threshold, by the preferences of `keep`. ValueError as in `_preference`.
+
+    Rows are considered from the most preferred on; a row that has a pair with a kept row is dropped, and is in the
+    group of the most similar of those that are preferred to it. Exact copies count as one row.
+    """
+    n, pairs = len(linked.place), _above(pairs, threshold)
+    leader, similarity = _leaders(n, pairs, _rank(linked, keep))
+    exact_kind = _largest(n, pairs, pairs.kind)
+    kind = np.where(similarity == 1, exact_kind, 0).astype(np.int8)
+    dropped = np.flatnonzero(leader != np.arange(n))
+    similarity[leader[dropped]], kind[leader[dropped]] = 0, 0
+    np.maximum.at(similarity, leader[dropped], similarity[dropped])
+    np.maximum.at(kind, leader[dropped], kind[dropped])
+    row = np.union1d(dropped, leader[dropped])
+    _, group_of_row = np.unique(leader[row], return_inverse=True)
+    return Groups(row, group_of_row.astype(np.int64), leader[row] == row, similarity[row], kind[row])
+
+
+def _above(pairs: Pairs, threshold: float) -> Pairs:
+    near = pairs.similarity >= np.float32(threshold)
+    return Pairs(pairs.a[near], pairs.b[near], pairs.similarity[near], pairs.kind[near])
+
+
+def _rank(linked: Linked, keep: Keep) -> Ints:
+    """The rank of each row, from 0 for the most preferred; of equal ones the first."""
+    rank = np.empty(len(linked.place), np.int64)
+    rank[np.argsort(-_preference(linked, keep), kind="stable")] = np.arange(len(rank))
+    return rank
+
+
+def _leaders(n: int, pairs: Pairs, rank: Ints) -> tuple[Ints, Floats]:
+    """For each row the kept row that stands for it, itself if it is kept, and their similarity, `[n]` each."""
+    exact = pairs.kind > 0
+    copies = _connected(n, pairs.a[exact], pairs.b[exact])
+    by_rank = np.argsort(rank)
+    number, first = np.unique(copies[by_rank], return_index=True)
+    best = np.empty(len(number), np.int64)
+    best[number] = by_rank[first]  # the most preferred of the copies stands for them
+    u, v = copies[pairs.a[~exact]], copies[pairs.b[~exact]]
+    ends, others = np.concatenate([u, v]), np.concatenate([v, u])
+    kept = _independent(len(best), ends, others, rank[best])
+    to_kept = kept[others] & ~kept[ends] & (rank[best[others]] < rank[best[ends]])
+    ends, others, similarity = ends[to_kept], others[to_kept], np.tile(pairs.similarity[~exact], 2)[to_kept]
+    order = np.lexsort((rank[best[others]], -similarity, ends))
+    ends, others, similarity = ends[order], others[order], similarity[order]
+    dropped, nearest = np.unique(ends, return_index=True)
+    leader, strength = best.copy(), np.ones(len(best), np.float32)
+    leader[dropped], strength[dropped] = best[others[nearest]], similarity[nearest]
+    return leader[copies], strength[copies]
+
+
+def _independent(n: int, ends: Ints, others: Ints, rank: Ints) -> NDArray[np.bool_]:
+    """Which of `n` nodes are kept, from the best rank on, if no two neighbours may be; every edge in both directions.
+
+    All nodes that are better than their undecided neighbours are decided at a time.
+    """
+    kept, undecided = np.zeros(n, bool), np.ones(n, bool)
+    while undecided.any():
+        best_neighbour = np.full(n, np.iinfo(np.int64).max)
+        np.minimum.at(best_neighbour, ends, rank[others])
+        new = undecided & (rank < best_neighbour)
+        kept |= new
+        undecided &= ~new
+        undecided[others[new[ends]]] = False
+        open_edges = undecided[ends] & undecided[others]
+        ends, others = ends[open_edges], others[open_edges]
+    return kept
+
+
+def _connected(n: int, a: Ints, b: Ints) -> Ints:
+    """The component number of each of `n` rows, `[n]`."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n)).tocsr()
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 def _preference(linked: Linked, keep: Keep) -> NDArray[np.float64]:
@@ -81,9 +138,9 @@ def _preference(linked: Linked, keep: Keep) -> NDArray[np.float64]:
     }[keep]
     if len(values) and np.isnan(values).all():
         causes = {
-            "resolution": "no image of a group could be read (curate.duplicates.bytes), and the metadata has no "
+            "resolution": "no image of a group could be read (curate.duplicates.pictures), and the metadata has no "
             "columns width and height",
-            "caption": "the column of curate.duplicates.similarity has no number for any image of a group",
+            "caption": "no image of a group has a caption",
         }
         raise ValueError(
             f"curate.duplicates.keep is {keep}, but {causes.get(keep, 'there are no scores')}: use centroid"
@@ -97,10 +154,14 @@ def curve_thresholds(lowest: float) -> NDArray[np.float64]:
     return np.unique(np.round([lowest, *steps], 6))
 
 
-def curve(n: int, pairs: Pairs, thresholds: NDArray[np.float64]) -> Ints:
-    """The number of dropped rows and of groups at each threshold, `[2, thresholds]`, of a forest over `n` rows."""
-    dropped = _at_least(pairs.similarity, thresholds)
-    return np.stack([dropped, _at_least(_largest(n, pairs, pairs.similarity), thresholds) - dropped])
+def curve(linked: Linked, pairs: Pairs, thresholds: NDArray[np.float64], keep: Keep) -> Ints:
+    """The number of dropped rows and of groups at each threshold, `[2, thresholds]`."""
+    n, rank, counts = len(linked.place), _rank(linked, keep), list[tuple[int, int]]()
+    for threshold in thresholds:
+        leader, _ = _leaders(n, _above(pairs, threshold), rank)
+        dropped = leader != np.arange(n)
+        counts.append((int(dropped.sum()), len(np.unique(leader[dropped]))))
+    return np.array(counts, np.int64).reshape(-1, 2).T
 
 
 def _largest(n: int, pairs: Pairs, values: NDArray[Any]) -> NDArray[Any]:
@@ -109,10 +170,6 @@ def _largest(n: int, pairs: Pairs, values: NDArray[Any]) -> NDArray[Any]:
     for end in (pairs.a, pairs.b):
         np.maximum.at(largest, end, values)
     return largest
-
-
-def _at_least(values: Floats, thresholds: NDArray[np.float64]) -> Ints:
-    return np.asarray(len(values) - np.searchsorted(np.sort(values), thresholds.astype(np.float32)), np.int64)
 
 
 def example_pairs(linked: Linked, pairs: Pairs, lowest: float) -> dict[str, NDArray[Any]]:

@@ -1,48 +1,52 @@
-"""Near-duplicates within a cluster: exact copies, and all pairs with at least a given cosine (SemDeDup).
+"""Near-duplicates within a cell: exact copies, and all pairs with at least a given cosine (SemDeDup).
 
 Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023. Cosines of the
-float16 vectors are computed in float32. A cluster is searched tile by tile, so no pair is missed, and memory is bounded
-by two tiles and one pair per row. Knows no files.
+float16 vectors are computed in float32. A cell is searched tile by tile, so no pair is missed, and memory is bounded by
+two tiles and `LIMIT` pairs per row. Knows no files and no pictures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.curation.spanning_forest import Floats, Forest, Ints, Pairs, no_pairs
+from cpp.curation.strongest_pairs import Floats, Ints, Pairs, StrongestPairs
 from cpp.nearest import pairs_from
 
 KINDS = ("near", "vector", "bytes")  # kinds of duplicates, from the weakest to the strongest
 TILE = 2048  # rows in each of the two factors of a matrix product
+Check = Callable[[Ints, Ints], NDArray[np.bool_]]  # which pairs of row numbers are one picture
 
 
 class Rows(NamedTuple):
-    """Rows of several clusters, `[n]` each. A guest belongs to another cluster, and this is its second cluster.
+    """Rows of several cells, `[n]` each. A guest belongs to another cell, but is near the border of this one.
 
     `vector` `[n, d]` may be memory-mapped. Rows with equal vectors, and no others, have equal `vector_id`. Equal files
     have equal `bytes_hash`, which is 0 for an unknown file.
     """
 
-    cluster: NDArray[np.int32]
+    cell: NDArray[np.int32]
     guest: NDArray[np.bool_]
     vector_id: NDArray[np.int64]
     bytes_hash: NDArray[np.uint64]
     vector: NDArray[np.float16]
 
 
-def duplicate_forest(rows: Rows, lowest: float) -> Pairs:
-    """The maximum spanning forest of all pairs within a cluster whose cosine is at least `lowest`.
+def similar_pairs(rows: Rows, lowest: float, check: Check | None = None) -> Pairs:
+    """The pairs within a cell whose cosine is at least `lowest` and which are one picture as far as `check` tells.
 
-    A pair is a member of the cluster with another member or a guest. Exact copies are paired first, so that only one of
-    several equal vectors is compared.
+    A pair is a member of the cell with another member or a guest. Exact copies are paired with the first of them, which
+    stands for all copies in other pairs, and are not checked. Of its other pairs a row keeps the strongest
+    (`StrongestPairs`).
     """
-    members_first = np.lexsort((rows.guest, rows.cluster))
-    ends = np.flatnonzero(np.diff(rows.cluster[members_first])) + 1
-    forests = [_cluster(rows, cluster, lowest) for cluster in np.split(members_first, ends) if len(cluster) > 1]
-    a, b, similarity = (np.concatenate(parts) for parts in zip(no_pairs(), *forests, strict=True))
+    members_first = np.lexsort((rows.guest, rows.cell))
+    ends = np.flatnonzero(np.diff(rows.cell[members_first])) + 1
+    cells = [_cell(rows, cell, lowest, check) for cell in np.split(members_first, ends) if len(cell) > 1]
+    empty = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    a, b, similarity = (np.concatenate(parts) for parts in zip(empty, *cells, strict=True))
     return Pairs(a, b, np.minimum(similarity, np.float32(1)), kinds(rows, a, b))
 
 
@@ -53,12 +57,11 @@ def kinds(rows: Rows, a: Ints, b: Ints) -> NDArray[np.int8]:
     return np.where(same_bytes, 2, np.where(same_vector, 1, 0)).astype(np.int8)
 
 
-def _cluster(rows: Rows, members_first: Ints, lowest: float) -> tuple[Ints, Ints, Floats]:
-    """The forest of one cluster with these row numbers, the guests last."""
-    vector_id = rows.vector_id[members_first]
-    forest = Forest(len(members_first), lowest)
-    forest.add(*_copies(vector_id, rows.bytes_hash[members_first]))
-    forest.settle()
+def _cell(rows: Rows, members_first: Ints, lowest: float, check: Check | None) -> tuple[Ints, Ints, Floats]:
+    """The pairs of one cell with these row numbers, the guests last."""
+    vector_id, bytes_hash = rows.vector_id[members_first], rows.bytes_hash[members_first]
+    copies = _copies(vector_id, bytes_hash)
+    strongest = StrongestPairs()
     distinct = np.sort(np.unique(vector_id, return_index=True)[1])
     members = int((~rows.guest[members_first[distinct]]).sum())
     for i in range(0, members, TILE):
@@ -67,21 +70,22 @@ def _cluster(rows: Rows, members_first: Ints, lowest: float) -> tuple[Ints, Ints
             B = A if j == i and j + TILE <= members else _unit(rows, members_first[distinct[j : j + TILE]])
             a, b, similarity = pairs_from(A, B, lowest)
             ordered = i + a < j + b  # each pair in one direction, and no row with itself
-            a, b = distinct[i + a[ordered]], distinct[j + b[ordered]]
-            forest.add(a, b, np.minimum(similarity[ordered], np.float32(1)))
-    forest.settle()
-    return members_first[forest.a], members_first[forest.b], forest.similarity
+            a, b, similarity = distinct[i + a[ordered]], distinct[j + b[ordered]], similarity[ordered]
+            new = (bytes_hash[a] != bytes_hash[b]) | (bytes_hash[a] == 0)  # the others are among the copies
+            if check is not None:
+                new[new] = check(members_first[a[new]], members_first[b[new]])
+            strongest.add(a[new], b[new], similarity[new])
+    near = strongest.pairs()
+    a, b = (np.concatenate([copies[end], near[end]]) for end in (0, 1))
+    return members_first[a], members_first[b], np.concatenate([copies[2], near[2]])
 
 
 def _copies(vector_id: NDArray[np.int64], bytes_hash: NDArray[np.uint64]) -> tuple[Ints, Ints, Floats]:
-    """One pair for each row that repeats an earlier file or vector, with a similarity slightly above 1 to retain it."""
+    """One pair of similarity 1 for each row that repeats an earlier file or vector."""
     known = np.flatnonzero(bytes_hash)
     by_bytes = known[_repeats(bytes_hash[known])]
-    by_vector = _repeats(vector_id)
-    a, b = np.concatenate([by_bytes, by_vector], axis=1)
-    above = np.repeat([1 + 2**-20, 1 + 2**-21], [by_bytes.shape[1], by_vector.shape[1]]).astype(np.float32)
-    _, first = np.unique(a * len(vector_id) + b, return_index=True)
-    return a[first], b[first], above[first]
+    a, b = np.unique(np.concatenate([by_bytes, _repeats(vector_id)], axis=1), axis=1)
+    return a, b, np.ones(len(a), np.float32)
 
 
 def _repeats(values: NDArray[np.integer]) -> Ints:

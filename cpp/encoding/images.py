@@ -108,9 +108,10 @@ class Prepared(NamedTuple):
     reason: Reason | None = None
 
 
-def decode(data: bytes, limits: Limits) -> Image.Image:
+def decode(data: bytes, limits: Limits, side: int | None = None) -> Image.Image:
     """Decode an image, or the first frame of an animation, as `flatten` returns it.
 
+    With a `side` a JPEG is decoded at a fraction of its size, which is fast, but with at least as many pixels a side.
     Raises `Rejected` with the reason if the bytes exceed `limits` or cannot be decoded.
     """
     if not data:
@@ -125,6 +126,8 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
             raise Rejected(Reason.TOO_LONG)
         if _DNG in getattr(image, "tag_v2", ()):
             raise Rejected(Reason.RAW)  # Pillow would read its preview
+        if side is not None:
+            image.draft(None, (side, side))
         image.load()
     except (Rejected, MemoryError):
         raise
@@ -233,10 +236,10 @@ def _unidentified(head: bytes) -> Reason:
     return Reason.HEIC if is_heic else Reason.NOT_AN_IMAGE
 
 
-def pixel_count(data: bytes) -> int | None:
-    """The number of pixels according to the image's header, or None if the bytes are not a readable image."""
+def size(data: bytes) -> tuple[int, int] | None:
+    """Width and height according to the image's header, or None if the bytes are not a readable image."""
     header = _header(data)
-    return header.width * header.height if header else None
+    return header.size if header else None
 
 
 def extension(data: bytes) -> str | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cpp.clustering.drift import Profile
 from cpp.curation.balance import effective_number
 from cpp.curation.outliers import PARTS
+from cpp.curation.strongest_pairs import LIMIT
 from cpp.files.quantities import format_percent
 from cpp.report.charts import Chart, chart, cluster_sizes
 from cpp.report.html import fill, fixed
@@ -60,6 +61,7 @@ def duplicates(
         run=run,
         others=others,
         search=search,
+        limit=LIMIT,
         counts=counts,
         examples=examples,
         dropped=sum(dropped.values()),

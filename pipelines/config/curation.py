@@ -10,28 +10,35 @@ from cpp.curation.decisions import By
 from cpp.curation.duplicate_groups import Keep
 from pipelines.config.sections import MetadataColumn, Section
 
+PICTURE_THRESHOLD, VECTOR_THRESHOLD = 0.95, 0.995  # RESULTS.md has how they were chosen
+
 
 class Duplicates(Section):
-    threshold: float = Field(0.95, gt=0, le=1, description="cosine from which two images count as duplicates")
-    lowest: float = Field(0.85, gt=0, le=1, description="cosine from which pairs are searched; the curve begins here")
-    neighbours: bool = Field(False, description="also pairs across clusters, if one image has the other's as second")
-    keep: Keep = Field("centroid", description="which image of a group is kept")
-    similarity: MetadataColumn | None = Field(
-        None, description="keep: caption: metadata column with image-caption similarity"
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="cosine from which two images count as duplicates; null: 0.95 if pictures are compared, else 0.995",
     )
-    bytes: bool = Field(True, description="also compare the bytes of images, which reads them once more")
+    lowest: float = Field(0.9, gt=0, le=1, description="cosine from which pairs are searched; the curve begins here")
+    pictures: bool = Field(
+        True, description="also compare bytes and signatures of pictures, which reads them once more"
+    )
+    keep: Keep = Field("centroid", description="which image of a group is kept")
+
+    def effective_threshold(self, pictures: bool) -> float:
+        """The threshold; its default depends on whether pictures are compared."""
+        if self.threshold is not None:
+            return self.threshold
+        return PICTURE_THRESHOLD if pictures else VECTOR_THRESHOLD
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.threshold < self.lowest:
+        threshold = self.effective_threshold(pictures=True)
+        if threshold < self.lowest:
             raise ValueError(
-                f"curate.duplicates: threshold is {self.threshold:g}, below lowest, {self.lowest:g}, from which pairs "
-                f"are searched: set lowest to {self.threshold:g} or less"
-            )
-        if self.keep == "caption" and self.similarity is None:
-            raise ValueError(
-                "curate.duplicates: keep is caption and similarity is null: set similarity to the metadata column with "
-                "the similarity of image and caption, such as LAION's similarity"
+                f"curate.duplicates: threshold is {threshold:g}, below lowest, {self.lowest:g}, from which pairs "
+                f"are searched: set lowest to {threshold:g} or less"
             )
         return self
 
@@ -42,26 +49,42 @@ class Outliers(Section):
     )
     neighbours: int = Field(5, ge=1, description="nearest images whose similarity measures the density")
     sample: int = Field(20_000, ge=2, description="maximum number of images to search for neighbours in")
+
+
+class Quality(Section):
+    dark: float | None = Field(0.32, ge=0, le=1, description="flag: the brightest hundredth of the pixels is darker")
+    bright: float | None = Field(0.05, ge=0, le=1, description="flag: the darkest twentieth is nearer to white")
+    blurred: float | None = Field(0.29, ge=0, le=1, description="flag: the sharpness is less")
+    constant: float | None = Field(0.3, ge=0, le=1, description="flag: the information is less")
+    aspect: float | None = Field(0.35, ge=0, le=1, description="flag: the shorter side by the longer one is less")
+    size: float | None = Field(3.0, ge=0, description="flag: the size is this many interquartile ranges off")
+
+
+class Curate(Section):
     similarity: MetadataColumn | None = Field(
         None, description="metadata column with the similarity of image and caption"
     )
     captions: MetadataColumn | None = Field(
         None, description="metadata column with captions, compared by the text tower"
     )
-
-    @model_validator(mode="after")
-    def _one_similarity(self) -> Self:
-        if self.similarity and self.captions:
-            raise ValueError(
-                "curate.outliers: similarity names a column with known similarities, captions one to compute them "
-                "from: set one of them to null"
-            )
-        return self
-
-
-class Curate(Section):
     duplicates: Duplicates | None = Field(Duplicates(), description="near-duplicates; null: no search")
     outliers: Outliers | None = Field(Outliers(), description="outlier scores; null: none")
+    quality: Quality | None = Field(Quality(), description="flags of picture quality; null: none")
     size: int | None = Field(None, ge=1, description="images in a balanced subset; null: keep all that remain")
     power: float = Field(0.0, ge=0, description="clusters contribute by this power of their size: 0 evenly")
     by: By = Field("confidence", description="selection within a cluster: confidence, random, or diversity")
+
+    @model_validator(mode="after")
+    def _caption_match(self) -> Self:
+        if self.similarity and self.captions:
+            raise ValueError(
+                "curate: similarity names a column with known similarities, captions one to compute them from: set one "
+                "of them to null"
+            )
+        if self.duplicates and self.duplicates.keep == "caption" and not (self.similarity or self.captions):
+            raise ValueError(
+                "curate.duplicates: keep is caption, and it is unknown how well captions fit: set curate.captions to "
+                "the metadata column with captions, in a run with `encode`, or curate.similarity to one with known "
+                "similarities, such as LAION's similarity"
+            )
+        return self

@@ -76,10 +76,9 @@ class Config(Section):
                 raise ValueError(f"{key} names {missing[0]!r}, this run has {', '.join(existing)}: take one of these")
             if len(set(columns)) < len(columns):
                 raise ValueError(f"{key} names a column twice: {', '.join(columns)}")
-        outliers = self.curate and self.curate.outliers
-        if outliers and outliers.captions and not self.encode:
+        if self.curate and self.curate.captions and not self.encode:
             raise ValueError(
-                f"curate.outliers.captions is {outliers.captions!r}, and only a run with `encode` has a text tower: "
+                f"curate.captions is {self.curate.captions!r}, and only a run with `encode` has a text tower: "
                 "set it to null, and similarity to a metadata column that says how well captions fit, if there is one"
             )
         namer = self.label and self.label.namer
@@ -109,17 +108,20 @@ class Config(Section):
         return "vectors" if self.import_ else "images"
 
     @property
+    def has_pictures(self) -> bool:
+        """Whether the run has pictures, and not only vectors."""
+        return self.images is not None or (self.import_ is not None and self.import_.images is not None)
+
+    @property
     def metadata_columns(self) -> dict[str, str]:
         """The metadata columns of the images that the configuration names, by their keys."""
         evaluate, label, curate = self.evaluate, self.label, self.curate
-        duplicates, outliers = (curate and curate.duplicates), (curate and curate.outliers)
         named = {
             "evaluate.label": evaluate and evaluate.label,
             "evaluate.names": evaluate and evaluate.names,
             "label.captions": label and label.captions,
-            "curate.duplicates.similarity": duplicates and duplicates.similarity,
-            "curate.outliers.similarity": outliers and outliers.similarity,
-            "curate.outliers.captions": outliers and outliers.captions,
+            "curate.similarity": curate and curate.similarity,
+            "curate.captions": curate and curate.captions,
         }
         return {key: column for key, column in named.items() if column}
 

@@ -129,14 +129,14 @@ def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -
 class DuplicatesPage(Stage):
     """Counts, curve and examples of near-duplicates -> their page."""
 
-    version = 4
+    version = 5
     products = (Product("duplicates_page", ".html"),)
     whole = ("duplicate_curve", "duplicate_examples", "duplicate_pictures", "duplicate_counts")
     title: str
     threshold: float
     keep: Keep
-    neighbours: bool
-    bytes: bool
+    lowest: float
+    pictures: bool
     others: Mapping[str, str]
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
@@ -149,7 +149,7 @@ class DuplicatesPage(Stage):
             examples.setdefault((row["what"], row["number"]), []).append({**row, **picture})
         counts = json.loads(Path(context.file("duplicate_counts")).read_text())
         curve = tables.read(context.file("duplicate_curve")).to_pydict()
-        search = {name: getattr(self, name) for name in ("threshold", "keep", "neighbours", "bytes")}
+        search = {name: getattr(self, name) for name in ("threshold", "keep", "lowest", "pictures")}
         page = section_pages.duplicates(self.title, search, counts, curve, list(examples.values()), self.others)
         out["duplicates_page"].write_text(page, encoding="utf-8")
         return Counts(counts["rows"], counts["rows"])

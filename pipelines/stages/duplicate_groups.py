@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from cpp.curation import duplicate_groups
 from cpp.curation.duplicate_groups import Linked, curve_thresholds
 from cpp.curation.duplicate_pairs import KINDS
-from cpp.curation.spanning_forest import Pairs
+from cpp.curation.strongest_pairs import Pairs, merged
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
@@ -34,10 +32,10 @@ SHOWN = pa.schema(EXAMPLE | {"shard": "int64", "row": "int64"})
 class Group(Stage):
     """Group all pairs at the threshold, and write the curve over thresholds, examples and counts.
 
-    The pairs of one task are in memory at a time; all of them if pairs span clusters.
+    All pairs are in memory, of each row at most `strongest_pairs.LIMIT` and those of copies.
     """
 
-    version = 1
+    version = 2
     products = (
         Product("duplicate_groups"),
         Product("duplicate_curve"),
@@ -48,29 +46,21 @@ class Group(Stage):
     threshold: float
     lowest: float
     keep: duplicate_groups.Keep
-    neighbours: bool
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         thresholds = curve_thresholds(self.lowest)
-        dropped, groups = np.zeros((2, len(thresholds)), np.int64)
-        example_pairs, largest = SmallestRows(duplicate_groups.PAIRS), list[tuple[int, list[int]]]()
-        by_kind, n_groups = np.zeros(len(KINDS), np.int64), 0
-        with pq.ParquetWriter(out["duplicate_groups"], GROUPS, compression="zstd", write_page_checksum=True) as writer:
-            for linked, pairs in _forests(context, self.neighbours):
-                grouped = duplicate_groups.group(linked, pairs, self.threshold, self.keep)
-                writer.write_table(_table(linked, grouped, n_groups), row_group_size=4096)
-                n_groups += int(grouped.kept.sum())
-                by_kind += np.bincount(pairs.kind[pairs.similarity >= np.float32(self.threshold)], minlength=len(KINDS))
-                more_dropped, more_groups = duplicate_groups.curve(len(linked.place), pairs, thresholds)
-                dropped, groups = dropped + more_dropped, groups + more_groups
-                candidates = duplicate_groups.example_pairs(linked, pairs, self.lowest)
-                example_pairs.add(candidates.pop("drawn"), pa.record_batch(candidates))
-                largest += duplicate_groups.largest_groups(linked, grouped)
-                largest = sorted(largest, key=lambda group: -group[0])[: duplicate_groups.LARGEST]
-        curve = {"threshold": thresholds, "dropped": dropped, "groups": groups}
-        tables.write(pa.table(curve), out["duplicate_curve"])
+        linked, pairs = _read(context)
+        grouped = duplicate_groups.group(linked, pairs, self.threshold, self.keep)
+        tables.write(_table(linked, grouped), out["duplicate_groups"], row_group_size=4096)
+        dropped, groups = duplicate_groups.curve(linked, pairs, thresholds, self.keep)
+        tables.write(pa.table({"threshold": thresholds, "dropped": dropped, "groups": groups}), out["duplicate_curve"])
+        example_pairs = SmallestRows(duplicate_groups.PAIRS)
+        candidates = duplicate_groups.example_pairs(linked, pairs, self.lowest)
+        example_pairs.add(candidates.pop("drawn"), pa.record_batch(candidates))
+        largest = duplicate_groups.largest_groups(linked, grouped)
         tables.write(_shown(example_pairs.rows(), largest), out["duplicate_examples"])
         rows = sum(tables.read_counts(path)[0].rows_in for path in context.whole["similar_pairs"])
+        by_kind, n_groups = np.bincount(grouped.kind[~grouped.kept], minlength=len(KINDS)), int(grouped.kept.sum())
         counts = {
             "rows": rows,
             "groups": n_groups,
@@ -83,30 +73,20 @@ class Group(Stage):
         return Counts(rows, rows)
 
 
-def _forests(context: Context, together: bool) -> Iterator[tuple[Linked, Pairs]]:
-    """The rows and pairs of each task of the search; of all tasks in one if `together`."""
-    paths = zip(context.files("similar_rows"), context.files("similar_pairs"), strict=True)
-    parts = ((tables.read(rows), tables.read(pairs)) for rows, pairs in paths)
-    if not together:
-        yield from (_linked(*part) for part in parts)
-        return
-    linked, pairs = _linked(*(pa.concat_tables(column) for column in zip(*parts, strict=True)))
-    yield linked, duplicate_groups.merge_forests(len(linked.place), pairs)
-
-
-def _linked(rows: pa.Table, pairs: pa.Table) -> tuple[Linked, Pairs]:
-    """SIMILAR_ROWS without repeated rows, and SIMILAR_PAIRS with numbers of these rows in place of places."""
+def _read(context: Context) -> tuple[Linked, Pairs]:
+    """The rows and pairs of all tasks of the search, with numbers of these rows in place of places."""
+    rows = pa.concat_tables(tables.read(path) for path in context.files("similar_rows"))
+    pairs = pa.concat_tables(tables.read(path) for path in context.files("similar_pairs"))
     place, first = np.unique(rows["place"].to_numpy(), return_index=True)
     a, b = (np.searchsorted(place, pairs[end].to_numpy()) for end in "ab")
     linked = Linked(place, *(rows[fact].to_numpy()[first] for fact in FACTS))
-    return linked, Pairs(a, b, pairs["similarity"].to_numpy(), pairs["kind"].to_numpy())
+    return linked, merged(Pairs(a, b, pairs["similarity"].to_numpy(), pairs["kind"].to_numpy()))
 
 
-def _table(linked: Linked, grouped: duplicate_groups.Groups, start: int) -> pa.Table:
-    """DUPLICATE_GROUPS of a forest; `start` is added to the numbers of its groups."""
+def _table(linked: Linked, grouped: duplicate_groups.Groups) -> pa.Table:
+    """DUPLICATE_GROUPS of the groups, by shard."""
     place = linked.place[grouped.row]
-    columns = [place >> SHARD_BITS, place & ROW_BITS, grouped.group + start, *grouped[2:]]
-    return pa.table(columns, schema=GROUPS)
+    return pa.table([place >> SHARD_BITS, place & ROW_BITS, *grouped[1:]], schema=GROUPS)
 
 
 def _shown(example_pairs: list[dict[str, Any]], largest: list[tuple[int, list[int]]]) -> pa.Table:

@@ -1,7 +1,7 @@
-"""The stages that search pairs of near-duplicates: the rows of a shard sorted by cluster, and the pairs of clusters.
+"""The stages that search pairs of near-duplicates: cells of the vectors, rows sorted by cell, pairs in cells.
 
-Pairs lie within clusters, and clusters extend over all shards. So each shard is sorted by cluster, and each task of the
-search reads the rows of some clusters from every shard.
+Pairs lie within cells, which extend over all shards. So each shard is sorted by cell, and each task of the search reads
+the rows of some cells from every shard. Cells do not depend on the clusters.
 """
 
 from __future__ import annotations
@@ -15,108 +15,127 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
-from cpp.clustering.partition import PARTS
-from cpp.curation import duplicate_pairs
-from cpp.encoding import images
-from cpp.export import rows as export_rows
+from cpp.curation import cells, duplicate_pairs
+from cpp.encoding import signature
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import FACTS, SHARD_BITS, is_number, numbers, read_tree, shard_number
+from pipelines.stages.artifacts import FACTS, SHARD_BITS, is_number, numbers, shard_number
 
 BUCKET = 1 << 16  # approximate number of rows that a task searches, if there are enough shards
 ROW_GROUP = 256  # rows of a sorted shard that are read together
 SIZES = ("width", "height")  # metadata columns, which tell the size of an image if they are numbers
+PICTURE = ("bytes_hash", "signature")  # columns of PICTURES that are compared
+CHECKED = 1 << 14  # pairs whose signatures are in memory at a time
 LINKED = (*FACTS, "row")  # columns of SIMILAR_ROWS, in which `row` becomes `place`
 
 
-class Scatter(Stage):
-    """Sort the rows of a shard by cluster, with their vectors and the values that decide which duplicate is kept.
-
-    With `neighbours` a row is also a guest of its second cluster.
-    """
+class Cells(Stage):
+    """Cells of the vectors, by k-means on a sample, and the share of the sample in each, guests included."""
 
     version = 1
-    products = (Product("scattered"),)
-    each = ("features", "assignments", "rejected")
+    products = (Product("cells", ".safetensors"),)
+    whole = ("features",)
     embeddings: tables.VectorColumns
-    neighbours: bool
-    similarity: str | None
-    bytes: bool
+    threshold: float
+    seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        X = tables.join_vectors(tables.read(files["features"], columns=list(self.embeddings)), self.embeddings)
-        columns, second = self._columns(files)
-        columns |= {"vector": tables.matrix_column(X), "row": np.arange(len(X)), "guest": np.zeros(len(X), bool)}
-        table = pa.table(columns)
-        if self.neighbours:
-            guests = pa.table({**columns, "cluster": second, "guest": np.ones(len(X), bool)})
-            table = pa.concat_tables([table, guests.filter(pc.greater_equal(second, 0))])
-        table = table.sort_by([("cluster", "ascending"), ("guest", "ascending"), ("row", "ascending")])
-        tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=ROW_GROUP)
-        return Counts(len(X), len(X))
+        rows = sum(tables.read_footer(path).num_rows for path in context.whole["features"])
+        n = max(-(-rows // cells.ROWS) * cells.SAMPLE, cells.SAMPLE)
+        sample = tables.sample_rows(context.whole["features"], self.embeddings, n, self.seed, context.prefetch)
+        centroids = cells.train_centroids(sample, rows, self.seed)
+        assigned = cells.assign_cells(sample, centroids, self.threshold)
+        both = np.concatenate([assigned.home, assigned.guest_cell])
+        share = np.bincount(both, minlength=len(centroids)) / len(sample)
+        save_file({"centroids": centroids, "rows": share * rows}, out["cells"])
+        guests = len(assigned.guest_cell) / len(sample)
+        print(f"cells: {len(centroids):,}; a row is near the borders of {guests:.1f} others on average", flush=True)
+        return Counts(rows, rows)
 
-    def _columns(self, files: Inputs) -> tuple[dict[str, Any], pa.ChunkedArray]:
-        """Columns of the rows of a shard from ASSIGNMENTS and the images, `cluster` first; and their second clusters.
 
-        ValueError if `similarity` is no column of numbers.
-        """
-        schema = pq.read_schema(files["assignments"])
-        known = all(name in schema.names and is_number(schema.field(name).type) for name in SIZES)  # not of CSV: text
-        sizes = SIZES if known else ()
-        read = {"cluster", "score", "second", "key", "image_shard", *sizes, self.similarity or "score"}
-        table = tables.read(files["assignments"], columns=sorted(read))
-        unknown, setting = np.full(len(table), np.nan), "curate.duplicates.similarity"
-        pixels = np.prod([numbers(table, name, "width and height") for name in sizes] or [unknown], axis=0)
-        bytes_hash = np.zeros(len(table), np.uint64)
-        if self.bytes and len(table) and (place := table["image_shard"][0].as_py()) is not None:
-            shard = export_rows.Shard(files["assignments"], rejected=files["rejected"], images=place)
-            for row, data in export_rows.find(shard, table["key"].to_pylist(), np.arange(len(table))):
-                if data is not None:
-                    bytes_hash[row] = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) or 1
-                    pixels[row] = images.pixel_count(data) or np.nan
-        columns = {
-            "cluster": table["cluster"],
-            "score": table["score"].cast(pa.float64()),
-            "pixels": pixels,
-            "caption": numbers(table, self.similarity, setting) if self.similarity else unknown,
-            "bytes_hash": bytes_hash,
-        }
-        return columns, table["second"]
+class Scatter(Stage):
+    """Sort the rows of a shard by cell, with what is compared and what decides which duplicate is kept.
+
+    A row is a guest of every cell to whose border it is near, so that no pair from `threshold` on is missed.
+    """
+
+    version = 2
+    products = (Product("scattered"),)
+    each = ("features", "assignments", "pictures", "caption_match")
+    whole = ("cells",)
+    embeddings: tables.VectorColumns
+    threshold: float
+    pictures: bool
+
+    def open(self, context: Context) -> Work:
+        centroids = load_file(context.file("cells"))["centroids"]
+
+        def work(files: Inputs, out: Outputs) -> Counts:
+            X = tables.join_vectors(tables.read(files["features"], columns=list(self.embeddings)), self.embeddings)
+            assigned = cells.assign_cells(X, centroids, self.threshold)
+            rows = {"vector": tables.matrix_column(X), "row": np.arange(len(X)), "guest": np.zeros(len(X), bool)}
+            table = pa.table({"cell": assigned.home, **_facts(files, self.pictures), **rows})
+            if len(assigned.guest_row):
+                guests = table.take(pa.array(assigned.guest_row))
+                guests = guests.set_column(0, "cell", pa.array(assigned.guest_cell))
+                where = guests.column_names.index("guest")
+                guests = guests.set_column(where, "guest", pa.array(np.ones(len(guests), bool)))
+                table = pa.concat_tables([table, guests])
+            table = table.sort_by([("cell", "ascending"), ("guest", "ascending"), ("row", "ascending")])
+            tables.write(table, out["scattered"], Counts(len(X), len(X)), row_group_size=ROW_GROUP)
+            return Counts(len(X), len(X))
+
+        return work
+
+
+def _facts(files: Inputs, compared: bool) -> dict[str, Any]:
+    """The columns `FACTS` of the rows of a shard and, if pictures are `compared`, the columns `PICTURE`."""
+    schema = pq.read_schema(files["assignments"])
+    known = all(name in schema.names and is_number(schema.field(name).type) for name in SIZES)  # not of CSV: text
+    table = tables.read(files["assignments"], columns=["score", *(SIZES if known else ())])
+    unknown = np.full(len(table), np.nan)
+    pixels = np.prod([numbers(table, name, "width and height") for name in SIZES if known] or [unknown], axis=0)
+    columns: dict[str, Any] = {"score": table["score"].cast(pa.float64()), "pixels": pixels, "caption": unknown}
+    if "caption_match" in files:
+        columns["caption"] = np.asarray(tables.read(files["caption_match"])["caption"], np.float64)
+    if "pictures" in files:
+        pictures = tables.read(files["pictures"], columns=[*PICTURE, *SIZES])
+        read = np.prod([np.asarray(pictures[name], np.float64) for name in SIZES], axis=0)
+        columns["pixels"] = np.where(np.isnan(read), pixels, read)
+        columns |= {name: pictures[name] for name in PICTURE if compared}
+    return columns
 
 
 class Search(Stage):
-    """Search pairs of duplicates in some of the clusters. There are as many tasks as shards.
+    """Search pairs of duplicates in some of the cells. There are as many tasks as shards.
 
-    The vectors of a task are in a temporary file in the scratch folder, not in memory.
+    The vectors and signatures of a task are in temporary files in the scratch folder, not in memory.
     """
 
-    version = 1
+    version = 2
     products = (Product("similar_pairs"), Product("similar_rows"))
     each = ("scattered",)
-    whole = ("scattered", "moments", "tree")
+    whole = ("scattered", "cells")
     lowest: float
 
     def open(self, context: Context) -> Work:
-        with safe_open(context.file("moments"), framework="numpy") as file:
-            counts_by_part = file.get_tensor("count")
-        tree = read_tree(context)
-        cluster = np.repeat(tree.clusters[tree.main], PARTS)
-        sizes = np.bincount(cluster, weights=counts_by_part, minlength=tree.main)
-        edges = buckets(sizes, len(context.whole["scattered"])).tolist()
+        edges = buckets(load_file(context.file("cells"))["rows"], len(context.whole["scattered"])).tolist()
 
         def work(files: Inputs, out: Outputs) -> Counts:
             number = shard_number(files["scattered"], context)
-            with tempfile.TemporaryFile(dir=out["similar_pairs"].parent) as scratch:
-                rows, facts = _read(context, edges[number], edges[number + 1], scratch)
-                pairs = duplicate_pairs.duplicate_forest(rows, self.lowest)
+            folder = out["similar_pairs"].parent
+            with tempfile.TemporaryFile(dir=folder) as vectors, tempfile.TemporaryFile(dir=folder) as signatures:
+                rows, S, facts = _read(context, (edges[number], edges[number + 1]), vectors, signatures)
+                check = None if S is None else _same_picture(S)
+                pairs = duplicate_pairs.similar_pairs(rows, self.lowest, check)
             place = facts["place"].to_numpy()
             ends = {"a": place[pairs.a], "b": place[pairs.b]}
             in_pair = np.unique([pairs.a, pairs.b])
-            _, first = np.unique(place[in_pair], return_index=True)  # a row may be both a guest and a member
+            _, first = np.unique(place[in_pair], return_index=True)  # a row may be in several cells
             members = int((~rows.guest).sum())
             counts = Counts(members, members)
             table = pa.table({**ends, "similarity": pairs.similarity, "kind": pairs.kind})
@@ -127,8 +146,19 @@ class Search(Stage):
         return work
 
 
+def _same_picture(S: NDArray[np.uint64]) -> duplicate_pairs.Check:
+    """Whether pairs of rows with signatures `[n, SIZE]` are copies of one picture."""
+
+    def check(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
+        parts = [slice(start, start + CHECKED) for start in range(0, len(a), CHECKED)]
+        checked = [signature.same_picture(S[a[part]], S[b[part]]) for part in parts]
+        return np.concatenate([np.empty(0, bool), *checked])
+
+    return check
+
+
 def buckets(sizes: NDArray[np.number], n: int) -> NDArray[np.int64]:
-    """The first cluster of each of `n` tasks, and the number of clusters. A task has consecutive clusters.
+    """The first cell of each of `n` tasks, and the number of cells. A task has consecutive cells.
 
     Tasks have about equal numbers of rows. If fewer than `n` tasks suffice for `BUCKET` rows each, the last have none.
     """
@@ -138,24 +168,41 @@ def buckets(sizes: NDArray[np.number], n: int) -> NDArray[np.int64]:
     return np.concatenate([[0], inner, np.full(n + 1 - n_filled, len(sizes))]).astype(np.int64)
 
 
-def _read(context: Context, low: int, high: int, scratch: IO[bytes]) -> tuple[duplicate_pairs.Rows, pa.Table]:
-    """The rows of clusters `low` to `high` - 1 in all shards, with vectors in `scratch`; and a table of `LINKED`."""
+def _read(
+    context: Context, bounds: tuple[int, int], vectors: IO[bytes], signatures: IO[bytes]
+) -> tuple[duplicate_pairs.Rows, NDArray[np.uint64] | None, pa.Table]:
+    """The rows of cells from the first to before the second bound in all shards; their signatures; a table of `LINKED`.
+
+    Vectors and signatures `[n, SIZE]`, None for a run that compares no pictures, are mapped from these files.
+    """
+    low, high = bounds
     stored = tables.read_schema(context.whole["scattered"][0])
-    schema = pa.schema([stored.field(name) for name in ("cluster", "guest", "bytes_hash", *LINKED)])
-    where = (pc.field("cluster") >= low) & (pc.field("cluster") < high)
+    compared = [name for name in PICTURE if name in stored.names]
+    schema = pa.schema([stored.field(name) for name in ("cell", "guest", *compared[:1], *LINKED)])
+    where = (pc.field("cell") >= low) & (pc.field("cell") < high)
     number_by_digest, vector_id, parts = dict[bytes, int](), list[int](), list[pa.RecordBatch]()
     for number, path in enumerate(context.whole["scattered"] if low < high else ()):
-        for batch in tables.batches([path], [*schema.names, "vector"], context.prefetch, where):
-            vectors = tables.matrix(batch["vector"])
-            scratch.write(vectors.tobytes())
-            digests = (hashlib.blake2b(vector, digest_size=16).digest() for vector in vectors)
+        for batch in tables.batches([path], [*schema.names, "vector", *compared[1:]], context.prefetch, where):
+            X = tables.matrix(batch["vector"])
+            vectors.write(X.tobytes())
+            for name in compared[1:]:
+                signatures.write(batch[name].flatten().to_numpy().tobytes())
+            digests = (hashlib.blake2b(vector, digest_size=16).digest() for vector in X)
             vector_id += [number_by_digest.setdefault(digest, len(number_by_digest)) for digest in digests]
             place = pc.add(batch["row"], number << SHARD_BITS)
             parts.append(batch.select(schema.names).set_column(len(schema) - 1, "row", place))
-    scratch.flush()
     table = pa.Table.from_batches(parts, schema)
-    cluster, guest, bytes_hash = (table[name].to_numpy() for name in schema.names[:3])
-    shape = len(table), stored.field("vector").type.list_size
-    vector = np.memmap(scratch, np.float16, "r", shape=shape) if len(table) else np.empty(shape, np.float16)
-    rows = duplicate_pairs.Rows(cluster, guest, np.array(vector_id, np.int64), bytes_hash, vector)
-    return rows, table.select(LINKED).rename_columns({"row": "place"})
+    n = len(table)
+    bytes_hash = table["bytes_hash"].to_numpy() if compared else np.zeros(n, np.uint64)
+    vector = _mapped(vectors, np.float16, (n, stored.field("vector").type.list_size))
+    rows = duplicate_pairs.Rows(
+        table["cell"].to_numpy(), table["guest"].to_numpy(), np.array(vector_id, np.int64), bytes_hash, vector
+    )
+    S = _mapped(signatures, np.uint64, (n, signature.SIZE)) if compared else None
+    return rows, S, table.select(LINKED).rename_columns({"row": "place"})
+
+
+def _mapped(file: IO[bytes], dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The content of a file as an array that is read as needed."""
+    file.flush()
+    return np.memmap(file, dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)

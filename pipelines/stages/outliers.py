@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
 from safetensors.numpy import load_file, save_file
 
 from cpp.curation import outliers
@@ -17,34 +12,20 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import Model, iter_captions, numbers, read_cluster_moments, read_groups, read_tree
-
-if TYPE_CHECKING:
-    from cpp.encoding.encoder import Encoder
-
-
-class TextTower(Model):
-    """An encoder of words, and the column with its image vectors."""
-
-    column: str = Field(  # left out of the fingerprints of results that are older than the key
-        tables.EMBEDDING, exclude_if=lambda column: column == tables.EMBEDDING
-    )
+from pipelines.stages.artifacts import read_cluster_moments, read_groups, read_tree
 
 
 class Oddities(Stage):
     """Measure the parts of the outlier score for every image."""
 
-    version = 2
+    version = 3
     products = (Product("oddities", rows="out"),)
-    each = ("features", "codes", "assignments")
+    each = ("features", "codes", "assignments", "caption_match")
     whole = ("features", "groups", "tree", "moments")
     gpu = True
     embeddings: tables.VectorColumns
     neighbours: int
     sample: int
-    similarity: str | None
-    captions: str | None
-    tower: TextTower | None  # if captions are encoded
     seed: int
 
     def open(self, context: Context) -> Work:
@@ -52,42 +33,26 @@ class Oddities(Stage):
         drawn = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
         density = outliers.Density(drawn, self.neighbours, context.device == "cuda")
         residual = outliers.Residual(read_cluster_moments(context, tree.clusters[tree.main]), tree.metadata["e"])
-        model = self.tower.open(context.device) if self.tower else None
 
         def work(files: Inputs, out: Outputs) -> Counts:
             table = tables.read(files["features"], columns=["key", *self.embeddings])
             assigned = tables.read(files["assignments"], columns=["cluster", "margin"])
             Z = tables.matrix(tables.read(files["codes"], columns=["code"])["code"]).astype(np.float32) @ groups.basis
+            caption = np.full(len(table), np.nan)
+            if "caption_match" in files:
+                caption = np.asarray(tables.read(files["caption_match"], ["caption"])["caption"], np.float64)
             cluster = torch.from_numpy(assigned["cluster"].to_numpy().astype(np.int64))
             parts = {
                 "margin": assigned["margin"].to_numpy(),
                 "density": density(tables.join_vectors(table, self.embeddings), context.batch),
                 "residual": residual(torch.from_numpy(Z), cluster),
-                "caption": self._caption_similarity(files, model, context.image_batch),
+                "caption": caption,
             }
             counts = Counts(len(table), len(cluster))
             tables.write(pa.table({"key": table["key"], **parts}, schema=outliers.ODDITIES), out["oddities"], counts)
             return counts
 
         return work
-
-    def _caption_similarity(self, files: Inputs, model: Encoder | None, batch: int) -> NDArray[np.floating]:
-        """Cosine of each image and its first caption, `[n]`, encoded or from a column; NaN where it is unknown."""
-        path = files["assignments"]  # its schema is that of all shards
-        footer = pq.read_metadata(path)
-        similarity = np.full(footer.num_rows, np.nan)
-        if model is None or self.tower is None or self.captions is None:
-            if self.similarity is None or self.similarity not in footer.schema.to_arrow_schema().names:
-                return similarity
-            return numbers(tables.read(path, [self.similarity]), self.similarity, "curate.outliers.similarity")
-        captions = iter_captions(path, self.captions, "curate.outliers.captions")
-        first = {row: texts[0] for row, texts in enumerate(captions) if texts}
-        if first:
-            column = self.tower.column
-            X = tables.matrix(tables.read(files["features"], [column])[column]).astype(np.float32)
-            texts = model.words(list(first.values()), ["{}"], batch).astype(np.float32)
-            similarity[list(first)] = np.einsum("nd,nd->n", X[list(first)], texts)
-        return similarity
 
 
 class Scales(Stage):
@@ -107,7 +72,7 @@ class Scales(Stage):
                 counts[part] += outliers.histogram(np.asarray(batch[part], np.float64))
         if self.similarity and not counts["caption"].any():
             raise ValueError(
-                f"curate.outliers.similarity: no image has a number in the metadata column {self.similarity!r}: "
+                f"curate.similarity: no image has a number in the metadata column {self.similarity!r}: "
                 "name the column with the similarity of image and caption, or null"
             )
         save_file(counts, out["scales"])

@@ -6,19 +6,15 @@ a layer of 20 clusters, and the metadata of the images. Descriptions are not wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 import pyarrow as pa
 
-from cpp.curation.decisions import DROP, KEEP
-from cpp.curation.outliers import ODDITIES, OUTLIERS
 from cpp.files.tables import EMBEDDING, REJECTED
 from cpp.naming.cluster_table import CLUSTERS, LABELS
 from cpp.naming.namer import ASKED, VERDICTS
 from cpp.report.examples import EXAMPLES
 from cpp.report.heat_maps import ATTENTION
 from cpp.report.thumbnails import THUMBNAILS
+from pipelines.stages.curation_schemas import CURATION, Output
 
 METADATA = "..."  # stands for every metadata column of the images
 ASSIGNED = pa.schema({"key": "string", "cluster": "int32", "score": "float32", "second": "int32", "margin": "float32"})
@@ -43,15 +39,6 @@ IMAGE = pa.schema({"image_shard": "string", METADATA: "null"})
 def vectors(name: str, dim: int) -> pa.Schema:
     """The key and a column of float16 vectors of this dimension: CODES, and FEATURES without metadata."""
     return pa.schema({"key": "string", name: pa.list_(pa.float16(), dim)})
-
-
-class Output(NamedTuple):
-    """A file or folder in the run folder: what it holds, its schema, and the meanings of columns not in `MEANINGS`."""
-
-    path: str
-    meaning: str
-    schema: pa.Schema | None = None
-    columns: Mapping[str, str] = {}
 
 
 MEANINGS = {  # of columns that several tables have
@@ -172,51 +159,7 @@ OUTPUTS = (
             "view": "left, top, right, bottom of the places, as shares of width and height",
         },
     ),
-    Output("keep/SHARD.parquet", "with `curate`: images that curation keeps", KEEP),
-    Output(
-        "drop/SHARD.parquet",
-        "with `curate`: all other images",
-        DROP,
-        {"reason": "`duplicate of an image that is kept`, `outlier`, or `beyond the share of its cluster`"},
-    ),
-    Output(
-        "outliers/SHARD.parquet",
-        "with `curate`: outlier scores, row for row with `assignments/`",
-        OUTLIERS,
-        {
-            "outlier": "how unusual the image is, 0 to 1",
-            "margin": "share of all images that are less unusual by their margin",
-            "density": "the same by the similarity to their nearest images",
-            "residual": "the same by the bits they take in their cluster",
-            "caption": "the same by how well the caption fits; null if unknown",
-        },
-    ),
-    Output(
-        "oddities/SHARD.parquet",
-        "with `curate`: the parts of `outliers/` as measured",
-        ODDITIES,
-        {
-            "margin": "cosine",
-            "density": "cosine",
-            "residual": "bits",
-            "caption": "cosine, or the column that `curate.outliers.similarity` names",
-        },
-    ),
-    Output(
-        "white_box.parquet",
-        "with a CRATE encoder: what each of its blocks does to the tokens of a sample of the images",
-        WHITE_BOX,
-        {
-            "column": "the column of its vectors in `features/`",
-            "model": "its name",
-            "block": "number of the block, from 1",
-            "rate_before": "coding rate of the tokens of an image before the block's attention, by the subspaces of "
-            "the block, in nats at the squared distortion 0.01",
-            "rate": "the same after the attention",
-            "nonzero": "share of the entries of the block's sparse code that are not zero",
-            "images": "number of images in the sample, over which the values are means",
-        },
-    ),
+    *CURATION,
     Output("report.html", "the page of the run"),
     Output("pages/", "further pages with every picture, if there are more than 500 clusters"),
     Output(
@@ -224,10 +167,6 @@ OUTPUTS = (
         "`curve.svg` if K is estimated, `sizes.svg`, `map.svg` and `contact-sheet.png`; of a CRATE encoder "
         "`rates_embedding.svg` and `sparsity_embedding.svg`",
     ),
-    Output("duplicates_page.html, outliers_page.html, balance_page.html", "with `curate`: what curation found"),
-    Output("duplicates/SHARD.parquet", "with `curate`: `key`, `group`, `kept`, `similarity`, `kind` of every image"),
-    Output("duplicate_curve.parquet", "with `curate`: images dropped and groups at each threshold"),
-    Output("shares.parquet, curation.json", "with `curate`: what each cluster contributes; counts by reason"),
     Output(
         "columns.parquet", "no rows; its columns are those of the metadata in `assignments/`, with their common types"
     ),

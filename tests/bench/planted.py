@@ -1,7 +1,8 @@
-"""Duplicates planted among drawings and among photographs: which are found at each threshold, and what else goes.
+"""Duplicates planted among drawings and photographs: which are found at each threshold, and what else is dropped.
 
-Of pictures some have a copy of a kind: the same bytes, encoded again, cropped, or made smaller. The vectors are of the
-demonstration's small CLIP, the clusters of k-means. `python -m tests.bench.planted`; photographs need CPP_TEST_DATA.
+Some pictures have a copy: the same bytes, encoded again, cropped, made smaller, or mirrored. Vectors are those of the
+demonstration's small CLIP. By vectors alone, by vectors and signatures, and by signatures alone (with a threshold of
+-1). `python -m tests.bench.planted`; photographs need CPP_TEST_DATA.
 """
 
 from __future__ import annotations
@@ -16,32 +17,35 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cpp.curation.duplicate_groups import Groups, Linked, group
-from cpp.curation.duplicate_pairs import Rows, duplicate_forest
-from cpp.curation.spanning_forest import Pairs
+from cpp.curation.duplicate_pairs import Rows, similar_pairs
+from cpp.curation.strongest_pairs import Pairs
 from cpp.demo import dataset
 from cpp.demo.drawing import KINDS, draw
-from cpp.encoding import encoder, images, pretrained
-from cpp.nearest import Nearest, kmeans
+from cpp.encoding import encoder, images, pretrained, quality
+from cpp.encoding.signature import same_picture, signature
 from cpp.sources.samples import Sample
 from cpp.sources.tar import TarShard
 from tests.bench import heading
 
-CHANGES = ("copied", "encoded again", "cropped", "resized")
+CHANGES = ("copied", "encoded again", "cropped", "cropped more", "resized", "mirrored")
+MARGINS = {"cropped": (0.02, 0.05), "cropped more": (0.05, 0.1)}
 
 
 def changed(data: bytes, change: str, rng: np.random.Generator) -> bytes:
-    """Another file of the same picture: cropped by 2 to 5 percent at each side, or to 50 to 80 percent of its size."""
+    """Another file of the same picture: cropped by `MARGINS` at each side, or to 50 to 80 percent of its size."""
     if change == "copied":
         return data
     with Image.open(io.BytesIO(data)) as picture:
         image = picture.convert("RGB")
     if change == "encoded again":
         return dataset.jpeg(image, int(rng.integers(40, 75)))
-    if change == "cropped":
-        left, top, right, bottom = rng.uniform(0.02, 0.05, 4) * (image.size * 2)
+    if change == "mirrored":
+        return dataset.jpeg(ImageOps.mirror(image), 85)
+    if change in MARGINS:
+        left, top, right, bottom = rng.uniform(*MARGINS[change], 4) * (image.size * 2)
         return dataset.jpeg(image.crop((int(left), int(top), int(image.width - right), int(image.height - bottom))), 85)
     scale = rng.uniform(0.5, 0.8)
     return dataset.jpeg(image.resize((round(image.width * scale), round(image.height * scale))), 85)
@@ -105,14 +109,19 @@ def found(planted: Planted, links: Pairs, threshold: float) -> Found:
     return Found(recall, len(gone), right)
 
 
-def pairs(planted: Planted, X: np.ndarray, n_clusters: int, lowest: float) -> Pairs:
-    """The pairs within clusters of k-means."""
-    rows = X.astype(np.float32)
-    cluster = Nearest(kmeans(rows, n_clusters, 0))(rows, 8192).cluster
+def pairs(planted: Planted, X: np.ndarray, lowest: float, signatures: np.ndarray | None = None) -> Pairs:
+    """The pairs of all vectors, of which those with other signatures are left out."""
     digests = [int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) for data in planted.files]
-    known = np.array(digests, np.uint64)
     vector_id = np.unique(X.view(np.uint16), axis=0, return_inverse=True)[1]
-    return duplicate_forest(Rows(cluster, np.zeros(len(X), bool), vector_id, known, X), lowest)
+    n, bytes_hash = len(X), np.array(digests, np.uint64)
+    rows = Rows(np.zeros(n, np.int32), np.zeros(n, bool), vector_id, bytes_hash, X)
+    S = signatures
+    return similar_pairs(rows, lowest, None if S is None else lambda a, b: same_picture(S[a], S[b]))
+
+
+def signatures(files: Iterable[bytes]) -> np.ndarray:
+    limits = images.Limits()
+    return np.stack([signature(images.decode(data, limits, quality.SIDE)) for data in files])
 
 
 def drawings(n: int, seed: int) -> list[bytes]:
@@ -129,28 +138,24 @@ def photographs(data: Path, n: int) -> list[bytes]:
 
 def main() -> None:
     torch.set_num_threads(2)
-    print(f"{heading()}; recall by kind of copy, precision of what goes\n")
-    print(f"| pictures | threshold | {' | '.join(CHANGES)} | rows that go | precision |\n|{'---|' * 8}")
+    print(f"{heading()}; recall by kind of copy, precision of what is dropped\n")
+    print(f"| pictures | by | {' | '.join(CHANGES)} | dropped | precision |\n|{'---|' * 10}")
     sets = {"drawings": drawings(2000, 3)}
     if data := os.environ.get("CPP_TEST_DATA"):
         sets["photographs"] = photographs(Path(data), 2000)
     for name, files in sets.items():
         planted = plant(files, 5, 0)
-        X = vectors(planted.files, 2)
-        for n_clusters in (1, 20):
-            links = pairs(planted, X, n_clusters, 0.9)
-            for threshold in (0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0):
-                at = found(planted, links, threshold)
-                cells = [f"{at.recall[kind]:.2f}" for kind in CHANGES]
-                precision = f"{at.right / at.goes:.2f}" if at.goes else ""
-                row = [
-                    f"{len(files):,} {name}, {n_clusters} clusters",
-                    f"{threshold:g}",
-                    *cells,
-                    str(at.goes),
-                    precision,
-                ]
-                print(f"| {' | '.join(row)} |", flush=True)
+        X, S = vectors(planted.files, 2), signatures(planted.files)
+        by_vector, by_both = pairs(planted, X, 0.9), pairs(planted, X, 0.9, S)
+        by_signature = pairs(planted, X, -1, S)
+        ways = {f"vectors, {t:g}": (by_vector, t) for t in (0.95, 0.98, 0.99, 0.995)}
+        ways |= {f"vectors, {t:g}, and signatures": (by_both, t) for t in (0.9, 0.95, 0.98)}
+        ways["signatures"] = (by_signature, -1)
+        for way, (links, threshold) in ways.items():
+            at = found(planted, links, threshold)
+            cells = [f"{at.recall[kind]:.2f}" for kind in CHANGES]
+            precision = f"{at.right / at.goes:.3f}" if at.goes else ""
+            print(f"| {' | '.join([f'{len(files):,} {name}', way, *cells, str(at.goes), precision])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,11 @@
-"""Groups of duplicates: who is kept, what goes at every threshold, what is shown."""
+"""Groups of duplicates: what is kept, what is dropped at every threshold, what is shown."""
 
 import numpy as np
 import pytest
 
 from cpp.curation import duplicate_groups
-from cpp.curation.duplicate_groups import (
-    Linked,
-    curve,
-    curve_thresholds,
-    example_pairs,
-    group,
-    largest_groups,
-    merge_forests,
-)
-from cpp.curation.spanning_forest import Pairs, connected, spanning
+from cpp.curation.duplicate_groups import Linked, curve, curve_thresholds, example_pairs, group, largest_groups
+from cpp.curation.strongest_pairs import Pairs
 
 NAN = float("nan")
 
@@ -32,26 +24,58 @@ def chain() -> tuple[Linked, Pairs]:
     ("keep", "kept"),
     [
         ("centroid", [1, 3, 6]),  # of equal ones the first
-        ("farthest", [2, 3, 5]),
-        ("resolution", [2, 4, 5]),  # one that is known before one that is not
-        ("caption", [2, 3, 5]),
-        ("first", [0, 3, 5]),
+        ("farthest", [0, 2, 3, 5]),  # 0 and 2 have no pair, so the middle of the chain is dropped alone
+        ("resolution", [0, 2, 4, 5]),  # one that is known before one that is not
+        ("caption", [0, 2, 3, 5]),
+        ("first", [0, 2, 3, 5]),
     ],
 )
-def test_one_of_each_group_is_kept(keep: duplicate_groups.Keep, kept: list[int]) -> None:
-    found = group(*chain(), 0.85, keep)
-    assert found.row[found.kept].tolist() == kept
-    assert found.group.tolist() == [0, 0, 0, 1, 1, 2, 2]
+def test_rows_without_a_better_kept_neighbour_are_kept(keep: duplicate_groups.Keep, kept: list[int]) -> None:
+    grouped = group(*chain(), 0.85, keep)
+    dropped = set(grouped.row[~grouped.kept].tolist())
+    assert [row for row in range(7) if row not in dropped] == kept
 
 
-def test_the_threshold_cuts_groups_and_similarity_is_to_the_nearest() -> None:
-    found = group(*chain(), 0.95, "first")
-    assert found.row.tolist() == [0, 1, 3, 4]
-    assert found.similarity.tolist() == [np.float32(0.97), np.float32(0.97), 1, 1]
-    assert found.kind.tolist() == [0, 0, 2, 2]
+def test_a_chain_is_not_one_group_and_similarity_is_to_the_kept_row() -> None:
+    grouped = group(*chain(), 0.9, "farthest")
+    assert grouped.row.tolist() == [0, 1, 3, 4]  # 2 is kept too, and stands for no other row
+    assert grouped.group.tolist() == [0, 0, 1, 1]
+    assert grouped.similarity.tolist() == [np.float32(0.97), np.float32(0.97), 1, 1]
+    assert grouped.kind.tolist() == [0, 0, 2, 2]
 
 
-def test_what_is_kept_must_be_known_of_something() -> None:
+def test_every_dropped_row_has_a_pair_with_its_kept_row_and_no_two_kept_rows_have_one() -> None:
+    rng = np.random.default_rng(0)
+    n = 60
+    drawn = rng.permutation(n * (n - 1) // 2)[:150]
+    a, b = (ends[drawn] for ends in np.triu_indices(n, 1))
+    similarity = rng.uniform(0.8, 0.999, len(a)).astype(np.float32)
+    linked = Linked(np.arange(n), rng.random(n), *(np.full(n, NAN) for _ in range(2)))
+    grouped = group(linked, Pairs(a, b, similarity, np.zeros(len(a), np.int8)), 0.85, "centroid")
+    near = {(x, y): s for x, y, s in zip(a.tolist(), b.tolist(), similarity, strict=True) if s >= np.float32(0.85)}
+    leader = {g: row for g, row, kept in zip(grouped.group, grouped.row, grouped.kept, strict=True) if kept}
+    dropped = set()
+    for g, row, kept, s in zip(grouped.group, grouped.row, grouped.kept, grouped.similarity, strict=True):
+        if not kept:
+            dropped.add(int(row))
+            assert near[min(row, leader[g]), max(row, leader[g])] == s
+            assert linked.score[leader[g]] > linked.score[row]
+    assert dropped
+    assert all(x in dropped or y in dropped for x, y in near)
+
+
+def test_exact_copies_stand_and_fall_together() -> None:
+    """Of three equal files the second has the best caption; a fourth row is near to the first only."""
+    caption = np.array([0.1, 0.9, 0.2, 0.5])
+    linked = Linked(np.arange(4), np.full(4, 0.5), np.full(4, NAN), caption)
+    pairs = Pairs(np.array([0, 0, 0]), np.array([1, 2, 3]), np.float32([1, 1, 0.96]), np.int8([2, 2, 0]))
+    grouped = group(linked, pairs, 0.95, "caption")
+    assert grouped.row[grouped.kept].tolist() == [1]
+    assert grouped.similarity.tolist() == [1, 1, 1, np.float32(0.96)]
+    assert grouped.kind.tolist() == [2, 2, 2, 0]
+
+
+def test_what_is_kept_must_be_known_of_some_row() -> None:
     linked, pairs = chain()
     with pytest.raises(ValueError, match="keep is resolution, but no image .* no columns width and height: use"):
         group(linked._replace(pixels=np.full(7, NAN)), pairs, 0.9, "resolution")
@@ -61,32 +85,10 @@ def test_the_curve_counts_dropped_rows_and_groups_at_each_threshold() -> None:
     linked, pairs = chain()
     thresholds = curve_thresholds(0.85)
     assert (thresholds[0], thresholds[-1]) == (0.85, 1)
-    for threshold, dropped, groups in zip(thresholds, *curve(7, pairs, thresholds), strict=True):
+    for threshold, dropped, groups in zip(thresholds, *curve(linked, pairs, thresholds, "first"), strict=True):
         grouped = group(linked, pairs, threshold, "first")
         assert dropped == (~grouped.kept).sum()
         assert groups == grouped.kept.sum()
-
-
-def test_forests_of_several_buckets_become_one() -> None:
-    rng = np.random.default_rng(0)
-    n = 40
-    a, b = np.triu_indices(n, 1)
-    some = rng.permutation(len(a))[:200]
-    a, b, similarity = a[some], b[some], rng.uniform(0.8, 1, 200).astype(np.float32)
-    halves = [spanning(n, *(x[part] for x in (a, b, similarity))) for part in (slice(120), slice(80, None))]
-    both = [np.concatenate(x) for x in zip(*halves, strict=True)]
-    found = merge_forests(n, Pairs(*both, np.zeros(len(both[0]), np.int8)))
-    assert len(found.a) == n - len(np.unique(connected(n, a, b)))
-    for threshold in (0.8, 0.9, 0.95):
-        kept, every = found.similarity >= threshold, similarity >= threshold
-        count = [len(np.unique(connected(n, x, y))) for x, y in ((found.a[kept], found.b[kept]), (a[every], b[every]))]
-        assert count[0] == count[1]
-
-
-def test_kinds_outlive_the_merging_of_forests() -> None:
-    pairs = Pairs(np.array([1, 0, 0, 1]), np.array([0, 1, 2, 2]), np.float32([1, 1, 1, 0.9]), np.int8([2, 2, 1, 0]))
-    found = merge_forests(3, pairs)
-    assert sorted(zip(found.a, found.b, found.kind, found.similarity, strict=True)) == [(0, 1, 2, 1), (0, 2, 1, 1)]
 
 
 def test_example_pairs_have_the_band_of_their_similarity_and_are_no_exact_copies() -> None:
@@ -100,3 +102,11 @@ def test_example_pairs_have_the_band_of_their_similarity_and_are_no_exact_copies
 def test_the_largest_groups_come_first_and_begin_with_the_kept_row() -> None:
     linked, pairs = chain()
     assert largest_groups(linked, group(linked, pairs, 0.9, "centroid")) == [(3, [10, 0, 20]), (2, [30, 40])]
+
+
+def test_there_may_be_no_pairs() -> None:
+    none = np.empty(0, np.int64)
+    linked = Linked(none, *(np.empty(0) for _ in range(3)))
+    pairs = Pairs(none, none, np.empty(0, np.float32), np.empty(0, np.int8))
+    assert len(group(linked, pairs, 0.9, "centroid").row) == 0
+    assert curve(linked, pairs, np.array([0.9, 1]), "centroid").tolist() == [[0, 0], [0, 0]]

@@ -5,10 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cpp.curation import duplicate_pairs
-from cpp.curation.duplicate_pairs import KINDS, Rows, duplicate_forest
-from cpp.curation.spanning_forest import connected
-from tests.support.pairs import same
+from cpp.curation import duplicate_pairs, strongest_pairs
+from cpp.curation.duplicate_pairs import KINDS, Rows, similar_pairs
 
 
 def rows(X: np.ndarray, cluster: np.ndarray, guest: np.ndarray | None = None, files: np.ndarray | None = None) -> Rows:
@@ -43,30 +41,62 @@ def naive(found: Rows, counts: Callable[[int, int], bool]) -> np.ndarray:
     return np.where([[i < j and counts(i, j) for j in range(n)] for i in range(n)], S, -1)
 
 
+def expected(given: Rows, S: np.ndarray, lowest: float) -> set[tuple[int, int]]:
+    """The pairs from `lowest` on, those of copies with the first of them only."""
+    first = np.unique(given.vector_id, return_index=True)[1]
+    standing = first[given.vector_id]
+    pairs = {(int(i), int(j)) for i, j in np.argwhere(lowest <= S) if standing[i] == i and standing[j] == j}
+    return pairs | {(int(standing[i]), i) for i in range(len(S)) if standing[i] != i}
+
+
 @pytest.mark.parametrize("tile", [7, 64, 2048])
-def test_all_pairs_of_a_cluster_are_found_whatever_the_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pairs_of_a_cell_are_found_whatever_the_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicate_pairs, "TILE", tile)
+    monkeypatch.setattr(strongest_pairs, "LIMIT", 200)
     given = rows(*clustered(200, 0))
-    S = naive(given, lambda i, j: bool(given.cluster[i] == given.cluster[j]))
-    found = duplicate_forest(given, 0.7)
-    assert np.abs(np.abs(S[np.minimum(found.a, found.b), np.maximum(found.a, found.b)]) - found.similarity).max() < 1e-6
-    for threshold in (0.7, 0.75, 0.8, 0.9, 0.95, 0.99, 0.9999):
-        kept = found.similarity >= threshold
-        i, j = np.nonzero(threshold - 1e-7 <= S)
-        assert same(connected(200, found.a[kept], found.b[kept]), connected(200, i, j)), threshold
-    assert (found.similarity >= 0.99).sum() >= 15
+    S = naive(given, lambda i, j: bool(given.cell[i] == given.cell[j]))
+    result = similar_pairs(given, 0.7)
+    low, high = np.minimum(result.a, result.b), np.maximum(result.a, result.b)
+    assert np.abs(S[low, high] - result.similarity).max() < 1e-6
+    assert set(zip(low.tolist(), high.tolist(), strict=True)) == expected(given, S, 0.7)
+    assert (result.similarity >= 0.99).sum() >= 15
 
 
-def test_guests_are_compared_with_members_and_not_with_each_other() -> None:
-    X, cluster = clustered(120, 1)
+def test_guests_are_compared_with_members_and_not_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strongest_pairs, "LIMIT", 200)
+    X, cell = clustered(120, 1)
+    X[::20] = X[1]  # no copies but these
     guest = np.arange(120) % 3 == 0
-    given = rows(X, cluster, guest)
-    S = naive(given, lambda i, j: bool(given.cluster[i] == given.cluster[j] and not (guest[i] and guest[j])))
-    found = duplicate_forest(given, 0.8)
-    i, j = np.nonzero(S >= 0.8)
-    equal = duplicate_pairs._repeats(given.vector_id)  # of equal rows one stands for all
-    every = np.concatenate([np.stack([i, j]), equal], axis=1)
-    assert same(connected(120, found.a, found.b), connected(120, *every))
+    given = rows(X, cell, guest)
+    S = naive(given, lambda i, j: bool(given.cell[i] == given.cell[j] and not (guest[i] and guest[j])))
+    result = similar_pairs(given, 0.8)
+    near = {(min(a, b), max(a, b)) for a, b, k in zip(result.a, result.b, result.kind, strict=True) if k == 0}
+    assert near <= {(int(i), int(j)) for i, j in np.argwhere(S >= 0.8)}
+    distinct = np.flatnonzero(np.bincount(given.vector_id)[given.vector_id] == 1)
+    assert {(int(i), int(j)) for i, j in np.argwhere(S >= 0.8) if {i, j} <= {*distinct.tolist()}} <= near
+
+
+def test_pairs_that_are_no_copies_by_the_check_are_left_out_and_exact_copies_are_not_checked() -> None:
+    X = np.eye(4)[[0, 0, 1, 1, 2]] + 0.01 * np.arange(5)[:, None]
+    X[1] = X[0]
+    given = rows(X / np.linalg.norm(X, axis=1, keepdims=True), np.zeros(5))
+    assert {(0, 1), (2, 3)} <= {*zip(*(ends.tolist() for ends in similar_pairs(given, 0.9)[:2]), strict=True)}
+    result = similar_pairs(given, 0.9, lambda a, b: np.zeros(len(a), bool))
+    assert list(zip(result.a.tolist(), result.b.tolist(), strict=True)) == [(0, 1)]
+
+
+def test_a_row_keeps_its_strongest_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strongest_pairs, "LIMIT", 2)
+    monkeypatch.setattr(strongest_pairs, "PENDING", 3)
+    strongest = strongest_pairs.StrongestPairs()
+    for b, similarity in enumerate([0.91, 0.99, 0.92, 0.98, 0.97], 1):  # 0 is near all others
+        strongest.add(np.array([0]), np.array([b]), np.float32([similarity]))
+    strongest.add(np.array([1, 1]), np.array([2, 3]), np.float32([0.95, 0.96]))
+    strongest.add(np.array([1]), np.array([4]), np.float32([0.97]))
+    a, b, _ = strongest.pairs()
+    kept = set(zip(a.tolist(), b.tolist(), strict=True))
+    assert {(0, 2), (0, 4), (1, 3), (1, 4)} <= kept  # the two strongest of 0 and of 1
+    assert (0, 1) not in kept
 
 
 def test_ten_thousand_copies_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +106,7 @@ def test_ten_thousand_copies_are_compared_once(monkeypatch: pytest.MonkeyPatch) 
         duplicate_pairs, "pairs_from", lambda A, B, lowest: compared.append(len(A) * len(B)) or pairs(A, B, lowest)
     )
     X, _ = clustered(9, 2)
-    found = duplicate_forest(rows(np.repeat(X, [10_000, *[1] * 8], axis=0), np.zeros(10_008)), 0.99)
+    found = similar_pairs(rows(np.repeat(X, [10_000, *[1] * 8], axis=0), np.zeros(10_008)), 0.99)
     assert sum(compared) == 81
     assert (found.kind == KINDS.index("vector")).sum() == 9_999
 
@@ -86,14 +116,12 @@ def test_the_kind_of_a_pair_is_the_strongest_there_is() -> None:
     X[4, 2] = 0.05  # the same file, whose vector came out otherwise
     X[5, 3] = 0.1
     files = np.array([5, 6, 6, 7, 7, 8])
-    found = duplicate_forest(rows(X, np.zeros(6), files=files), 0.9)
+    found = similar_pairs(rows(X, np.zeros(6), files=files), 0.9)
     said = {(min(a, b), max(a, b)): KINDS[k] for a, b, k in zip(found.a, found.b, found.kind, strict=True)}
-    vector = next(pair for pair, kind in said.items() if kind == "vector")
-    assert vector in {(0, 1), (0, 2)}
-    assert said == {vector: "vector", (1, 2): "bytes", (3, 4): "bytes"}
+    assert said == {(0, 1): "vector", (0, 2): "vector", (1, 2): "bytes", (3, 4): "bytes"}
     assert found.similarity.max() == 1
 
 
 def test_there_may_be_nothing_to_find() -> None:
     for X in (np.eye(4)[:0], np.eye(4)[:1], np.eye(4)):
-        assert len(duplicate_forest(rows(X, np.arange(len(X)) % 2), 0.8).a) == 0
+        assert len(similar_pairs(rows(X, np.arange(len(X)) % 2), 0.8).a) == 0

@@ -9,21 +9,20 @@ import numpy as np
 from cpp.curation.duplicate_groups import Linked, group
 from cpp.curation.duplicate_pairs import KINDS
 from cpp.sources.tar import TarShard
-from tests.bench.planted import CHANGES, Planted, drawings, found, pairs, plant, vectors
+from tests.bench.planted import CHANGES, Planted, drawings, found, pairs, plant, signatures, vectors
 
 
 def test_copies_of_drawings_are_found_by_kind() -> None:
-    planted = plant(drawings(60, 5), 3, 1)
+    planted = plant(drawings(90, 5), 3, 1)
     X = vectors(planted.files)
-    for n_clusters in (1, 4):
-        links = pairs(planted, X, n_clusters, 0.9)
-        exact = found(planted, links, 1.0)
-        assert exact.recall["copied"] == 1
-        assert exact.goes == exact.right == (planted.change == "copied").sum()
-        near = found(planted, links, 0.99)
-        assert set(near.recall) == set(CHANGES)
-        assert near.recall["copied"] == 1
-        assert near.recall["encoded again"] >= 0.8
+    exact = found(planted, pairs(planted, X, 0.9), 1.0)
+    assert exact.recall["copied"] == 1
+    assert exact.goes == exact.right == (planted.change == "copied").sum()
+    near = found(planted, pairs(planted, X, 0.9, signatures(planted.files)), 0.95)
+    assert set(near.recall) == set(CHANGES)
+    assert near.goes == near.right
+    for kind in ("copied", "encoded again", "mirrored"):
+        assert near.recall[kind] >= 0.8, kind
 
 
 def test_the_real_copies_of_a_crawl_are_all_found(real_data: Path) -> None:
@@ -38,7 +37,7 @@ def test_the_real_copies_of_a_crawl_are_all_found(real_data: Path) -> None:
     assert len(copied) == 28
     some = sorted({*copied, *range(0, len(files), 10)})
     chosen = [files[i] for i in some]
-    links = pairs(Planted(chosen, np.arange(len(chosen)), np.array([""] * len(chosen))), vectors(chosen), 20, 0.9)
+    links = pairs(Planted(chosen, np.arange(len(chosen)), np.array([""] * len(chosen))), vectors(chosen), 0.9)
     exact = links.kind == KINDS.index("bytes")
     nothing = np.full(len(chosen), np.nan)
     only = links._replace(

@@ -152,15 +152,15 @@ def test_rows_that_go_missing_from_the_lists_are_an_error(done: Dataset) -> None
 
 
 def test_a_column_of_similarities_is_a_part_of_the_score(done: Dataset) -> None:
-    curated(done, outliers={"similarity": "label"})
+    curated(done, similarity="label")
     found = read(done, "outliers")
     labels = read(done, "assignments")["label"]
     assert found.groupby(labels)["caption"].mean().is_monotonic_decreasing  # the less it fits, the odder
-    with pytest.raises(ConfigError, match="curate.outliers.similarity is 'none_such', and no image has"):
-        Run(load(done.config, ["curate.outliers={similarity: none_such}"]))
-    run = Run(load(done.config, ["curate.outliers={similarity: url}"]), ["outliers"], local=True)
+    with pytest.raises(ConfigError, match="curate.similarity is 'none_such', and no image has"):
+        Run(load(done.config, ["curate.similarity=none_such"]))
+    run = Run(load(done.config, ["curate.similarity=url"]), ["outliers"], local=True)
     assert not run.go()
-    assert "'url' holds string, not numbers" in str(run.outcomes["oddities"].failed[0].error)
+    assert "'url' holds string, not numbers" in str(run.outcomes["caption_match"].failed[0].error)
 
 
 def export(dataset: Dataset, format: str, **more: object) -> Summary:

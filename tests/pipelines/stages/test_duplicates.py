@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cpp.curation import cells
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.run import Run
@@ -18,7 +19,7 @@ from tests.support.browser import opened
 from tests.support.datasets import Dataset
 from tests.support.runs import computed, files
 
-CURATE = "curate={duplicates: {threshold: 0.999, lowest: 0.9, bytes: false}}"
+CURATE = "curate={duplicates: {threshold: 0.999, lowest: 0.9, pictures: false}}"
 
 
 def go(dataset: Dataset, *overrides: str, step: str = "duplicates_page") -> Run:
@@ -72,19 +73,21 @@ def test_counts_curve_and_page_say_the_same(dataset: Dataset) -> None:
     counts = json.loads((dataset.root / "duplicate_counts.json").read_text())
     assert counts == {"rows": 160, "groups": 4, "dropped": {"near": 1, "vector": 4, "bytes": 0}, "largest": 3}
     curve = pd.read_parquet(dataset.root / "duplicate_curve.parquet")
-    assert curve["dropped"].is_monotonic_decreasing
+    assert curve["dropped"].iloc[[0, -1]].tolist() == [116, 4]
+    assert curve.loc[(curve["threshold"] - 0.995).abs().idxmin(), "dropped"] == 5
     html = (dataset.root / "duplicates_page.html").read_text()
     assert "5 of 160 images (3.1" in html
     assert "The largest groups" in html
     assert html.count("data:image/webp;base64,UklG") > 10
 
 
-def test_pairs_do_not_depend_on_how_clusters_are_shared_out(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_do_not_depend_on_cells_and_tasks(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(dataset)
     go(dataset, CURATE)
     one = found(dataset)
     monkeypatch.setattr(duplicate_pairs, "BUCKET", 50)
     monkeypatch.setattr(duplicate_pairs, "ROW_GROUP", 3)
+    monkeypatch.setattr(cells, "ROWS", 20)
     go(dataset, CURATE, f"root={dataset.folder / 'other'}")
     rows = pd.concat([pd.read_parquet(path) for path in sorted((dataset.folder / "other/duplicates").iterdir())])
     shared = [pq.read_metadata(p).num_rows for p in (dataset.folder / "other/similar_rows").iterdir()]
@@ -94,39 +97,40 @@ def test_pairs_do_not_depend_on_how_clusters_are_shared_out(dataset: Dataset, mo
     assert len(both) == both["one"].nunique() == both["other"].nunique()
 
 
-def test_neighbours_find_pairs_that_a_border_cuts(dataset: Dataset) -> None:
+def test_pairs_that_the_border_of_cells_cuts_are_found(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten rows between two classes, whose means are the centroids of two cells."""
     path = dataset.folder / "data/img_emb/img_emb_0.npy"
     X = np.load(path).astype(np.float32)
     label = pd.read_parquet(dataset.folder / "data/metadata/metadata_0.parquet")["label"]
     a, b = (X[label == k].mean(axis=0) for k in (0, 1))
-    between = a / np.linalg.norm(a) + b / np.linalg.norm(b)
-    for i, t in enumerate(np.linspace(-0.05, 0.05, 10)):
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    between = a + b
+    monkeypatch.setattr(cells, "train_centroids", lambda *_: np.stack([a, b]).astype(np.float32))
+    for i, t in enumerate(np.linspace(-0.03, 0.03, 10)):
         X[i] = between + t * (a - b)
     np.save(path, X.astype(np.float16))
-    overrides = "curate={duplicates: {threshold: 0.99, lowest: 0.9, bytes: false, neighbours: NEIGHBOURS, keep: first}}"
-    go(dataset, overrides.replace("NEIGHBOURS", "false"))
-    first = found(dataset)[:10]
-    cluster = pd.read_parquet(dataset.root / "assignments/00000.parquet")["cluster"][:10]
-    assert cluster.nunique() == 2
-    assert (first["group"].groupby(cluster).nunique() == 1).all()
-    assert first["group"].nunique() == 2
-    go(dataset, overrides.replace("NEIGHBOURS", "true"))
+    go(dataset, "curate={duplicates: {threshold: 0.99, lowest: 0.9, pictures: false, keep: first}}")
+    scattered = pd.concat(
+        [pd.read_parquet(p, columns=["cell", "guest", "row"]) for p in sorted((dataset.root / "scattered").iterdir())]
+    )
+    home = scattered[~scattered["guest"]][:60].set_index("row")["cell"]
+    assert home[list(range(10))].nunique() > 1
     first = found(dataset)[:10]
     assert first["group"].nunique() == 1
     assert first["kept"].tolist() == [True, *[False] * 9]
 
 
-def test_another_threshold_or_choice_searches_nothing_again(dataset: Dataset) -> None:
+def test_another_choice_searches_nothing_again(dataset: Dataset) -> None:
     plant(dataset)
     go(dataset, step="assign")
-    steps = {"scatter": 3, "search": 3, "group": 1, "duplicates": 3, "duplicates_page": 1}
+    steps = {"pictures": 3, "cells": 1, "scatter": 3, "search": 3, "group": 1, "duplicates": 3, "duplicates_page": 1}
     assert computed(go(dataset, CURATE)) == steps
     again = {"group": 1, "duplicates": 3, "duplicates_page": 1}
-    lower = CURATE.replace("0.999", "0.95")
-    assert computed(go(dataset, lower)) == again
-    assert computed(go(dataset, lower)) == {}
+    other = CURATE.replace("pictures", "keep: first, pictures")
+    assert computed(go(dataset, other)) == again
+    assert computed(go(dataset, other)) == {}
     before = files(dataset.root)
-    assert go(dataset, lower, "resources={workers: 2, batch: 3, prefetch: 1}").ok
+    assert go(dataset, other, "resources={workers: 2, batch: 3, prefetch: 1}").ok
     assert files(dataset.root) == before
 
 
@@ -148,9 +152,9 @@ def test_a_run_without_images_or_without_curate(dataset: Dataset) -> None:
 
 
 def test_a_column_that_is_no_score_is_named(dataset: Dataset) -> None:
-    run = go(dataset, "curate={duplicates: {similarity: url, keep: caption}}")
-    message = "curate.duplicates.similarity: the metadata column 'url' holds string, not numbers"
-    assert message in str(run.outcomes["scatter"].failed[0].error)
+    run = go(dataset, "curate={similarity: url, duplicates: {keep: caption}}")
+    message = "curate.similarity: the metadata column 'url' holds string, not numbers"
+    assert message in str(run.outcomes["caption_match"].failed[0].error)
 
 
 @pytest.mark.parametrize(
@@ -158,11 +162,11 @@ def test_a_column_that_is_no_score_is_named(dataset: Dataset) -> None:
     [
         (
             "{keep: caption}",
-            "curate.duplicates: keep is caption and similarity is null: set similarity to the metadata column",
+            "curate.duplicates: keep is caption, and it is unknown how well captions fit: set curate.captions to",
         ),
         (
             "{threshold: 0.5}",
-            "threshold is 0.5, below lowest, 0.85, from which pairs are searched: set lowest to 0.5 or less",
+            "threshold is 0.5, below lowest, 0.9, from which pairs are searched: set lowest to 0.5 or less",
         ),
         ("{thresh: 0.5}", "nearest valid key: curate.duplicates.threshold"),
     ],
@@ -178,14 +182,14 @@ def test_the_best_caption_is_kept(dataset: Dataset) -> None:
         path = dataset.folder / f"data/metadata/metadata_{i}.parquet"
         table = pq.read_table(path)
         pq.write_table(table.append_column("similarity", pa.array(np.arange(len(table)) / 100 + i)), path)
-    go(dataset, "curate={duplicates: {threshold: 0.999, bytes: false, keep: caption, similarity: similarity}}")
+    go(dataset, "curate={similarity: similarity, duplicates: {threshold: 0.999, pictures: false, keep: caption}}")
     rows = found(dataset)
     assert rows[rows["key"].isin([key for pair in pairs for key in pair]) & rows["kept"]]["key"].tolist() == [
         "10009", "10020", "20000", "20006",
     ]  # fmt: skip
 
 
-def test_buckets_are_of_like_size_and_hold_every_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buckets_are_of_like_size_and_hold_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicate_pairs, "BUCKET", 10)
     assert buckets(np.full(8, 5.0), 4).tolist() == [0, 2, 4, 6, 8]
     assert buckets(np.full(8, 5.0), 9).tolist() == [0, 2, 4, 6, 8, 8, 8, 8, 8, 8]

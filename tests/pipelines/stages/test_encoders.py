@@ -74,7 +74,7 @@ def test_weights_are_shares_of_the_cosine(pictures: Dataset, model: Path, vit: s
 
 
 def test_captions_are_compared_with_the_column_of_the_text_tower(pictures: Dataset, model: Path, vit: str) -> None:
-    overrides = [*with_clip(vit, model), "label.embedding=embedding_2", "curate={outliers: {captions: caption}}"]
+    overrides = [*with_clip(vit, model), "label.embedding=embedding_2", "curate={captions: caption}"]
     (step,) = (step for step in plan(load(pictures.config, overrides)) if step.name == "oddities")
     assert step.stage.settings()["column"] == "embedding_2"
     first = [*overrides[1:], "label.embedding=embedding"]
@@ -93,10 +93,8 @@ def test_words_without_a_text_tower_are_an_error_that_names_the_fix(pictures: Da
     )
     with pytest.raises(ConfigError, match="has no text tower: set label.embedding to embedding_2, whose encoder has"):
         plan(load(pictures.config, with_clip(vit, model)))
-    with pytest.raises(
-        ConfigError, match="curate.outliers.captions is 'caption', and timm/test_vit3, .* no text tower"
-    ):
-        plan(load(pictures.config, [*alone, "label=null", "curate={outliers: {captions: caption}}"]))
+    with pytest.raises(ConfigError, match="curate.captions is 'caption', and timm/test_vit3, .* no text tower"):
+        plan(load(pictures.config, [*alone, "label=null", "curate={captions: caption}"]))
     assert plan(load(pictures.config, [*alone, "label=null"]))
 
 

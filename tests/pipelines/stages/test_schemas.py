@@ -12,7 +12,7 @@ from tests.support.chat_server import ChatServer, completion
 from tests.support.datasets import from_pictures, write_dataset
 
 TABLES = [output for output in OUTPUTS if output.schema is not None]
-CURATE = "curate={duplicates: {threshold: 0.999, bytes: false}, outliers: {threshold: 0.9}}"
+CURATE = "curate={duplicates: {threshold: 0.999, pictures: false}, outliers: {threshold: 0.9}}"
 
 
 @pytest.fixture(scope="module")
@@ -51,5 +51,6 @@ def test_all_files_of_a_run_are_described(roots: list[Path]) -> None:
     described = {name.strip().split("/")[0] for output in OUTPUTS for name in output.path.split(",")}
     internal = {"cache", "scattered", "similar_pairs", "similar_rows", "duplicate_groups", "duplicate_examples"}
     internal |= {"duplicate_counts", "duplicate_pictures", "scales", "chosen"}
+    internal |= {"cells", "pictures", "picture_sizes", "caption_match"}
     written = {path.name for root in roots for path in root.iterdir() if path.name.split(".")[0] not in internal}
     assert written <= described, written - described
