@@ -5,26 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import yaml
 
 from cpp.encoding.crate import VARIANTS
-from cpp.encoding.images import Limits
 from cpp.encoding.weights import SUFFIXES
 from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
 from cpp.rate_reduction import recipes
-from cpp.report import section_pages
 from cpp.sources import vectors
 from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from cpp.store.results import File
-from pipelines.config.curation import Duplicates
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Encoder, Section
+from pipelines.curation_graph import curation_steps, page_titles
 from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Files, Step, plan_step, upstream
 from pipelines.engine.stage import Stage
@@ -34,18 +31,12 @@ from pipelines.stages import (
     caption_match,
     cluster,
     columns,
-    curate,
-    curation_pages,
-    duplicate_groups,
-    duplicate_pairs,
     encode,
     evaluate,
     examples,
     fit,
     links,
     namer,
-    outliers,
-    pictures,
     report,
     white_box,
     words,
@@ -102,7 +93,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         **_features(config, files, encoders),
         **_clusters(config),
         **_names(config, files, encoders),
-        **_curation(config, encoders),
+        **curation_steps(config, functools.partial(_stage, config), _caption_tower(config, encoders)),
         **_display(config, encoders),
     }
 
@@ -110,7 +101,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
 def _stage(config: Config, kind: type[Stage], section: Section | None = None, **settings: Any) -> Stage:
     """A stage. Its settings are `settings`, and keys of the same name of its section or among those of the run."""
     run: dict[str, Any] = {"embeddings": config.fit.embeddings, "seed": config.seed, "title": config.name}
-    run |= {"images": config.report.images, "others": _pages(config)}
+    run |= {"images": config.report.images, "others": page_titles(config)}
     values = {**run, **dict(section or ()), **settings}
     return kind(**{name: values[name] for name in inspect.signature(kind).parameters if name in values})
 
@@ -180,44 +171,9 @@ def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]
     return steps
 
 
-def _curation(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
-    """Which images leave the data set, and why."""
-    stage, c = functools.partial(_stage, config), config.curate
-    if c is None:
-        return {}
-    steps: dict[str, Stage] = {}
-    compared = bool(c.duplicates and c.duplicates.pictures)
-    if config.has_pictures and (c.quality or compared):
-        steps["pictures"] = stage(pictures.Pictures, config.images, **({} if config.images else asdict(Limits())))
-    if c.similarity or c.captions:
-        steps["caption_match"] = stage(
-            caption_match.CaptionMatch, c, tower=_caption_tower(config, encoders, c.captions)
-        )
-    if d := c.duplicates:
-        steps |= _duplicates(config, d)
-    if o := c.outliers:
-        steps["oddities"] = stage(outliers.Oddities, o)
-        steps["scales"] = stage(outliers.Scales, similarity=c.similarity)
-        steps["outliers"] = stage(outliers.Outliers)
-    if c.quality and config.has_pictures:
-        steps["picture_sizes"] = stage(pictures.PictureSizes)
-        steps["flag"] = stage(pictures.Flag, c.quality)
-    threshold = o.threshold if o else None
-    if c.size is not None:
-        steps["balance"] = stage(curate.Balance, c, threshold=threshold)
-    steps["curate"] = stage(curate.Curate, threshold=threshold)
-    steps["curation"] = stage(curate.Summary, asked=c.size)
-    if o:
-        steps["outliers_page"] = stage(curation_pages.OutliersPage, o)
-    how = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
-    steps["balance_page"] = stage(curation_pages.BalancePage, how=how)
-    return steps
-
-
-def _caption_tower(
-    config: Config, encoders: Mapping[str, artifacts.Model], captions: str | None
-) -> caption_match.TextTower | None:
+def _caption_tower(config: Config, encoders: Mapping[str, artifacts.Model]) -> caption_match.TextTower | None:
     """The text tower that compares captions with images: that of the column that the words are compared with."""
+    captions = config.curate and config.curate.captions
     if captions is None:
         return None
     column = config.label.embedding if config.label else EMBEDDING
@@ -246,25 +202,6 @@ def _text_tower(encoders: Mapping[str, artifacts.Model], column: str, setting: s
     )
 
 
-def _duplicates(config: Config, d: Duplicates) -> dict[str, Stage]:
-    """The search for near-duplicates, their groups and their page."""
-    pictures = config.has_pictures and d.pictures
-    settings = {"threshold": d.effective_threshold(pictures), "pictures": pictures}
-    pairs, groups = duplicate_pairs, duplicate_groups
-    kinds = {"cells": pairs.Cells, "scatter": pairs.Scatter, "search": pairs.Search, "group": groups.Group}
-    kinds |= {"duplicates": groups.Duplicates, "duplicates_page": curation_pages.DuplicatesPage}
-    return {name: _stage(config, kind, d, **settings) for name, kind in kinds.items()}
-
-
-def _pages(config: Config) -> dict[str, str]:
-    """The curation pages of the run: file and title."""
-    c = config.curate
-    if c is None:
-        return {}
-    exists = {"duplicates_page.html": c.duplicates, "outliers_page.html": c.outliers, "balance_page.html": True}
-    return {file: section_pages.PAGES[file] for file, present in exists.items() if present}
-
-
 def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
     """Examples, the map, thumbnails, attention, the inside of white-box encoders, the page and the plots."""
     stage = functools.partial(_stage, config)
@@ -279,7 +216,7 @@ def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[st
         steps["confusion"] = stage(report.Confusion, config.evaluate)
     settings = config.dump(exclude={"resources", "root"}, exclude_none=True)
     about = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    steps["report"] = stage(report.Report, about=about, beside=_pages(config))
+    steps["report"] = stage(report.Report, about=about, beside=page_titles(config))
     steps["plots"] = stage(report.Plots)
     return steps
 

@@ -160,6 +160,21 @@ OUTPUTS = (
         },
     ),
     *CURATION,
+    Output(
+        "white_box.parquet",
+        "with a CRATE encoder: what each of its blocks does to the tokens of a sample of the images",
+        WHITE_BOX,
+        {
+            "column": "the column of its vectors in `features/`",
+            "model": "its name",
+            "block": "number of the block, from 1",
+            "rate_before": "coding rate of the tokens of an image before the block's attention, by the subspaces of "
+            "the block, in nats at the squared distortion 0.01",
+            "rate": "the same after the attention",
+            "nonzero": "share of the entries of the block's sparse code that are not zero",
+            "images": "number of images in the sample, over which the values are means",
+        },
+    ),
     Output("report.html", "the page of the run"),
     Output("pages/", "further pages with every picture, if there are more than 500 clusters"),
     Output(

@@ -1,0 +1,64 @@
+"""The steps of curation in the graph of a run. Starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from cpp.encoding.images import Limits
+from cpp.report import section_pages
+from pipelines.config.curation import Duplicates
+from pipelines.config.load import Config
+from pipelines.engine.stage import Stage
+from pipelines.stages import curate, curation_pages, duplicate_groups, duplicate_pairs, outliers, pictures
+from pipelines.stages.caption_match import CaptionMatch, TextTower
+
+
+def curation_steps(config: Config, stage: Callable[..., Stage], tower: TextTower | None) -> dict[str, Stage]:
+    """Which images leave the data set, and why. `stage` makes a stage of a section and further settings."""
+    c = config.curate
+    if c is None:
+        return {}
+    steps: dict[str, Stage] = {}
+    compared = bool(c.duplicates and c.duplicates.pictures)
+    if config.has_pictures and (c.quality or compared):
+        steps["pictures"] = stage(pictures.Pictures, config.images, **({} if config.images else asdict(Limits())))
+    if c.similarity or c.captions:
+        steps["caption_match"] = stage(CaptionMatch, c, tower=tower)
+    if d := c.duplicates:
+        steps |= _duplicates(config.has_pictures and d.pictures, d, stage)
+    if o := c.outliers:
+        steps["oddities"] = stage(outliers.Oddities, o)
+        steps["scales"] = stage(outliers.Scales, similarity=c.similarity)
+        steps["outliers"] = stage(outliers.Outliers)
+    if c.quality and config.has_pictures:
+        steps["picture_sizes"] = stage(pictures.PictureSizes)
+        steps["flag"] = stage(pictures.Flag, c.quality)
+    threshold = o.threshold if o else None
+    if c.size is not None:
+        steps["balance"] = stage(curate.Balance, c, threshold=threshold)
+    steps["curate"] = stage(curate.Curate, threshold=threshold)
+    steps["curation"] = stage(curate.Summary, asked=c.size)
+    if o:
+        steps["outliers_page"] = stage(curation_pages.OutliersPage, o)
+    how = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
+    steps["balance_page"] = stage(curation_pages.BalancePage, how=how)
+    return steps
+
+
+def _duplicates(pictures: bool, d: Duplicates, stage: Callable[..., Stage]) -> dict[str, Stage]:
+    """The search for near-duplicates, their groups and their page."""
+    settings = {"threshold": d.effective_threshold(pictures), "pictures": pictures}
+    pairs, groups = duplicate_pairs, duplicate_groups
+    kinds = {"cells": pairs.Cells, "scatter": pairs.Scatter, "search": pairs.Search, "group": groups.Group}
+    kinds |= {"duplicates": groups.Duplicates, "duplicates_page": curation_pages.DuplicatesPage}
+    return {name: stage(kind, d, **settings) for name, kind in kinds.items()}
+
+
+def page_titles(config: Config) -> dict[str, str]:
+    """The curation pages of the run: file and title."""
+    c = config.curate
+    if c is None:
+        return {}
+    exists = {"duplicates_page.html": c.duplicates, "outliers_page.html": c.outliers, "balance_page.html": True}
+    return {file: section_pages.PAGES[file] for file, present in exists.items() if present}
