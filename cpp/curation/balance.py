@@ -2,11 +2,12 @@
 
 Shares follow Webster's method: image j of a cluster of size n has rank n^power / (j - 1/2), and the images of largest
 rank are taken. Power 0 takes one image from each cluster in turn until the smallest cluster is exhausted, and then
-continues with the others; power 1 is proportional. A cluster divides its share among its parts in the same way. The
-order is fixed, so a smaller subset takes from no cluster more than a larger subset does.
+continues with the others; power 1 is proportional. A coarse cluster divides its share among its parts in the same way.
+The order is fixed, so a smaller subset takes from no cluster more than a larger subset does.
 
 Source: Vo et al., "Automatic data curation for self-supervised learning: a clustering-based approach",
-arXiv 2405.15613, section 3.3 (hierarchical sampling, even at every level).
+arXiv 2405.15613, section 3.3 (hierarchical sampling). That paper shares evenly at every level; here the finest clusters
+are even, because the levels of a data-driven tree are uneven: see tests/bench/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,11 +26,20 @@ def shares(sizes: Counts, total: int, power: float) -> Counts:
 
     Ties in rank go to the larger cluster, then to the first. ValueError for a power below 0.
     """
+    return _shares(sizes, total, _weights(sizes, power))
+
+
+def _weights(sizes: Counts, power: float) -> NDArray[np.float64]:
+    """The size of each cluster to this power, 0 for an empty one. ValueError for a power below 0."""
     if power < 0:
         raise ValueError(f"power is {power:g}, must be at least 0: 0 is even, 1 is proportional to the sizes")
+    return np.where(sizes > 0, sizes.clip(1).astype(np.float64) ** power, 0)
+
+
+def _shares(sizes: Counts, total: int, weight: NDArray[np.float64]) -> Counts:
+    """The share of each cluster by Webster's method with these weights."""
     if total >= sizes.sum():
         return sizes.copy()
-    weight = np.where(sizes > 0, sizes.clip(1).astype(np.float64) ** power, 0)
     taken = _above(sizes, weight, total)
     waiting = [(-weight[k] / (taken[k] + 0.5), -sizes[k], k) for k in np.flatnonzero(taken < sizes)]
     heapq.heapify(waiting)
@@ -60,19 +70,23 @@ def _above(sizes: Counts, weight: NDArray[np.float64], total: int) -> Counts:
 def hierarchical_shares(layers: Sequence[Counts], sizes: Counts, total: int, power: float) -> Counts:
     """The share of each cluster of the finest layer, `[K]`, when coarser clusters divide `total` first.
 
+    A coarser cluster counts for all finest clusters in it, so that the finest ones have the shares of one layer as far
+    as they have images; what a small one lacks is supplied by those that are nearest to it in the layers first.
     `layers[i]` `[K]` is the cluster of a coarser layer that contains each finest cluster, the coarsest layer first;
     `sizes` are those of the finest clusters.
     """
+    weights = _weights(sizes, power)
     coarser, taken = np.zeros(len(sizes), np.int64), np.array([min(total, int(sizes.sum()))], np.int64)
     for finer in [*layers, np.arange(len(sizes))]:
         n = int(finer.max()) + 1 if len(finer) else 0
         members = np.bincount(finer, weights=sizes, minlength=n).astype(np.int64)
+        weight = np.bincount(finer, weights=weights, minlength=n)
         parent = np.zeros(n, np.int64)
         parent[finer] = coarser
         shared = np.zeros(n, np.int64)
         order = np.argsort(parent, kind="stable")
         for k, parts in enumerate(np.split(order, np.searchsorted(parent[order], np.arange(1, len(taken))))):
-            shared[parts] = shares(members[parts], int(taken[k]), power)
+            shared[parts] = _shares(members[parts], int(taken[k]), weight[parts])
         coarser, taken = finer, shared
     return taken
 

@@ -32,7 +32,7 @@ class Balance(Stage):
     Memory grows with `size`, by some forty bytes a row, and not with the number of images.
     """
 
-    version = 1
+    version = 2
     products = (Product("chosen"), Product("shares"))
     whole = ("assignments", "codes", "labels", "outliers", "duplicates", "tree")
     size: int

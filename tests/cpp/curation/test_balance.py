@@ -65,12 +65,10 @@ def test_a_cluster_shares_its_part_among_its_own_parts() -> None:
     sizes = np.array([100, 100, 100, 4])  # the first three are one cluster of the coarser layer
     assert hierarchical_shares([np.array([0, 0, 0, 1])], sizes, 24, 0).tolist() == [7, 7, 6, 4]
     assert hierarchical_shares([], sizes, 24, 0).tolist() == [7, 7, 6, 4]
-    assert hierarchical_shares([np.array([0, 0, 0, 1])], np.array([100, 100, 100, 50]), 60, 0).tolist() == [
-        10,
-        10,
-        10,
-        30,
-    ]
+    uneven = hierarchical_shares([np.array([0, 0, 0, 1])], np.array([100, 100, 100, 50]), 60, 0)
+    assert uneven.tolist() == [15, 15, 15, 15]  # the finest clusters are even, whatever the layers above
+    lacking = hierarchical_shares([np.array([0, 0, 1, 1])], np.array([100, 5, 100, 100]), 80, 0)
+    assert lacking.tolist() == [35, 5, 20, 20]  # what the second lacks comes from the first, in the same cluster
     assert hierarchical_shares([np.array([1, 0, 1, 0])], np.array([9, 9, 1, 9]), 12, 0).tolist() == [5, 3, 1, 3]
 
 
@@ -84,7 +82,11 @@ def test_layers_sum_to_what_was_asked_at_every_level() -> None:
         given = hierarchical_shares([coarse[middle], middle], sizes, total, 0)
         assert given.sum() == min(total, sizes.sum())
         top = np.bincount(coarse[middle], weights=sizes).astype(np.int64)
-        assert np.bincount(coarse[middle], weights=given).tolist() == shares(top, total, 0).tolist()
+        shared = np.bincount(coarse[middle], weights=given)
+        if total == 500:  # no cluster is exhausted at the top, which counts for its finest clusters
+            finest = np.bincount(coarse[middle], weights=sizes > 0)
+            assert np.abs(shared - total * finest / finest.sum()).max() <= 1
+        assert (shared <= top).all()
         assert (given >= before).all()
         before = given
 

@@ -75,10 +75,10 @@ def test_weights_are_shares_of_the_cosine(pictures: Dataset, model: Path, vit: s
 
 def test_captions_are_compared_with_the_column_of_the_text_tower(pictures: Dataset, model: Path, vit: str) -> None:
     overrides = [*with_clip(vit, model), "label.embedding=embedding_2", "curate={captions: caption}"]
-    (step,) = (step for step in plan(load(pictures.config, overrides)) if step.name == "oddities")
+    (step,) = (step for step in plan(load(pictures.config, overrides)) if step.name == "caption_match")
     assert step.stage.settings()["column"] == "embedding_2"
     first = [*overrides[1:], "label.embedding=embedding"]
-    (step,) = (step for step in plan(load(pictures.config, first)) if step.name == "oddities")
+    (step,) = (step for step in plan(load(pictures.config, first)) if step.name == "caption_match")
     assert "column" not in step.stage.settings()  # results of older versions stay valid
 
 
