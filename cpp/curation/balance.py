@@ -33,7 +33,7 @@ def _weights(sizes: Counts, power: float) -> NDArray[np.float64]:
     """The size of each cluster to this power, 0 for an empty one. ValueError for a power below 0."""
     if power < 0:
         raise ValueError(f"power is {power:g}, must be at least 0: 0 is even, 1 is proportional to the sizes")
-    return np.where(sizes > 0, sizes.clip(1).astype(np.float64) ** power, 0)
+    return np.where(sizes > 0, sizes.clip(1).astype(np.float64) ** power, 0.0)
 
 
 def _shares(sizes: Counts, total: int, weight: NDArray[np.float64]) -> Counts:
@@ -80,7 +80,7 @@ def hierarchical_shares(layers: Sequence[Counts], sizes: Counts, total: int, pow
     for finer in [*layers, np.arange(len(sizes))]:
         n = int(finer.max()) + 1 if len(finer) else 0
         members = np.bincount(finer, weights=sizes, minlength=n).astype(np.int64)
-        weight = np.bincount(finer, weights=weights, minlength=n)
+        weight = np.bincount(finer, weights=weights, minlength=n).astype(np.float64)
         parent = np.zeros(n, np.int64)
         parent[finer] = coarser
         shared = np.zeros(n, np.int64)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cpp.clustering.drift import Profile
 from cpp.curation.balance import effective_number
-from cpp.curation.outliers import PARTS
+from cpp.curation.outliers import PARTS, SCORE
 from cpp.curation.strongest_pairs import LIMIT
 from cpp.files.quantities import format_percent
 from cpp.report.charts import Chart, chart, cluster_sizes
@@ -26,10 +26,12 @@ Rows = Sequence[Mapping[str, Any]]
 
 LISTED_THRESHOLDS = 9  # of duplicates
 SCORE_BINS = 1000  # of the histogram of outliers that is counted
-SCORE_BARS = 40  # of the histogram of outliers that is drawn
 KINDS = {"bytes": "the same file", "vector": "exactly the same vector", "near": "a similar vector"}  # of duplicates
 THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)  # of outliers
-OUTLIERS = {"outlier": 24, **dict.fromkeys(PARTS, 12)}  # images with the highest score and part, at most
+OUTLIERS = {
+    "outlier": 24,
+    **dict.fromkeys((part for part in PARTS if part != SCORE), 12),
+}  # images with the highest score and part, at most
 LISTED_SIZES = 20  # clusters in the table of the balance, half of them the largest
 EXAMPLES = 6  # clusters whose kept and dropped images are shown
 LISTED_APPENDED = 50  # clusters in the table of appended images, at most
@@ -77,14 +79,6 @@ def outliers(
     """The page. `counts` `[BINS]` are images by score; `examples` rows with their `kind` and the rank in each part."""
     n = int(counts.sum())
     above = {t: int(counts[int(round(t * SCORE_BINS, 9)) :].sum()) for t in (*THRESHOLDS, threshold) if t is not None}
-    histogram = chart(
-        bars=(np.linspace(0, 1, SCORE_BARS + 1), counts.reshape(SCORE_BARS, -1).sum(axis=1)),
-        x_name="score",
-        y_name="images, logarithmic",
-        description=f"{n:,} images by score. Dependent parts make high scores more frequent.",
-        mark=threshold,
-        logarithmic=True,
-    )
     return fill(
         "outliers.html",
         run=run,
@@ -93,7 +87,6 @@ def outliers(
         threshold=threshold,
         above=None if threshold is None else above[threshold],
         examples=examples,
-        histogram=histogram,
         rows=[(f"{t:g}", above[t], above[t] / max(n, 1)) for t in THRESHOLDS],
     )
 

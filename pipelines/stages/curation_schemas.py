@@ -35,7 +35,7 @@ CURATION = (
         "with `curate`: outlier scores, row for row with `assignments/`",
         OUTLIERS,
         {
-            "outlier": "how unusual the image is, 0 to 1",
+            "outlier": "how unusual the image is, 0 to 1: the same as `density`",
             "margin": "share of all images that are less unusual by their margin",
             "density": "the same by the similarity to their nearest images",
             "residual": "the same by the bits they take in their cluster",

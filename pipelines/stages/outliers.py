@@ -80,9 +80,9 @@ class Scales(Stage):
 
 
 class Outliers(Stage):
-    """Score every image by the ranks of its parts over the whole set."""
+    """Write the score of every image, and the ranks of its measures over the whole set."""
 
-    version = 1
+    version = 2
     products = (Product("outliers", rows="out"),)
     each = ("oddities",)
     whole = ("scales",)
@@ -98,7 +98,7 @@ class Outliers(Stage):
             }
             known = {part: pa.array(values, pa.float32(), from_pandas=True) for part, values in ranked.items()}
             counts = Counts(len(table), len(table))
-            scored = {"key": table["key"], "outlier": outliers.score(ranked), **known}
+            scored = {"key": table["key"], "outlier": known[outliers.SCORE], **known}
             tables.write(pa.table(scored, outliers.OUTLIERS), out["outliers"], counts)
             return counts
 

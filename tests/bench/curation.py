@@ -62,6 +62,13 @@ def auc(odd: NDArray[np.bool_], value: NDArray[np.floating]) -> tuple[float, flo
     return float(roc_auc_score(odd, value)), float(odd[top].mean())
 
 
+def fisher(ranks: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Ranks `[k, n]` combined by Fisher's method (Statistical methods for research workers, 1932, section 21.1)."""
+    from scipy.stats import chi2
+
+    return np.asarray(chi2.cdf(-2 * np.log1p(-ranks).sum(axis=0), 2 * len(ranks)))
+
+
 def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float, float]]:
     """Every way to tell odd rows, by name."""
     from sklearn.ensemble import IsolationForest
@@ -73,9 +80,9 @@ def compare(X: Floats, odd: NDArray[np.bool_], K: int) -> dict[str, tuple[float,
     three = {n: ranked[n] for n in ("margin", "density", "residual")}
     found = {n: auc(odd, r) for n, r in ranked.items()}
     stacked = np.stack(list(three.values()))
-    found["score, Fisher"] = auc(odd, outliers.score(three))
-    found["score, mean"] = auc(odd, stacked.mean(0))
-    found["score, max"] = auc(odd, stacked.max(0))
+    found["Fisher's method"] = auc(odd, fisher(stacked))
+    found["mean"] = auc(odd, stacked.mean(0))
+    found["maximum"] = auc(odd, stacked.max(0))
     centre = np.stack([X[cluster == k].mean(0) if (cluster == k).any() else X.mean(0) for k in range(K)])
     found["distance to centroid of features"] = auc(odd, np.linalg.norm(X - centre[cluster], axis=1))
     found["isolation forest"] = auc(odd, -IsolationForest(random_state=0).fit(X).score_samples(X))

@@ -1,13 +1,10 @@
-"""How odd images are: each part against a naive one, ranks over shards, the score."""
+"""How odd images are: each part against a naive one, ranks over shards."""
 
 import numpy as np
-import pytest
 import torch
-from scipy.stats import combine_pvalues
 
 from cpp.clustering.coding_length import evidence_bits
-from cpp.curation import outliers
-from cpp.curation.outliers import Density, Residual, histogram, ranks, score
+from cpp.curation.outliers import Density, Residual, histogram, ranks
 from cpp.rate_reduction.coding_rate import Moments
 from tests.support.vectors import subspaces
 
@@ -74,17 +71,3 @@ def test_tallies_of_shards_add_and_order_negative_and_huge_values() -> None:
     assert (np.diff(whole) > 0).all()
     parts = histogram(values[:3]) + histogram(values[3:])
     np.testing.assert_array_equal(ranks(parts, values, large=True), whole)
-
-
-def test_the_score_is_fishers() -> None:
-    part = {"margin": np.array([0.9, 0.5]), "density": np.array([0.99, np.nan]), "caption": np.array([0.2, np.nan])}
-    expected = 1 - combine_pvalues([0.1, 0.01, 0.8], "fisher").pvalue
-    np.testing.assert_allclose(score(part), [expected, 0.5], rtol=1e-5)  # of one part it is the rank
-
-
-def test_nothing_known_is_not_odd_and_more_odd_scores_more() -> None:
-    nothing = {"margin": np.array([np.nan]), "density": np.array([np.nan])}
-    assert score(nothing).tolist() == [0]
-    grid = np.linspace(0.01, 0.99, 20)
-    assert (np.diff(score({"margin": grid, "density": np.full(20, 0.7)})) > 0).all()
-    assert score({part: np.array([0.5]) for part in outliers.PARTS})[0] == pytest.approx(0.3, abs=0.05)

@@ -37,7 +37,7 @@ def test_the_page_of_outliers_says_what_each_threshold_takes_out() -> None:
         ("0.5", "10"), ("0.8", "10"), ("0.9", "5"), ("0.95", "5"), ("0.98", "5"), ("0.99", "2"), ("0.995", "2"),
         ("0.999", "2"),
     ]  # fmt: skip
-    assert "&lt;b&gt;cat&lt;/b&gt;: 1.000 · density 99.9\u202f% · residual 95\u202f%" in html
+    assert "&lt;b&gt;cat&lt;/b&gt;: 1.000 · residual 95\u202f%" in html
     assert "<b>cat" not in html
     assert "margin 20" not in html  # only what is odd is said
     assert "Images that score above 0.999 are dropped." in html
