@@ -25,6 +25,10 @@ from pipelines.config.sections import Resources
 from pipelines.engine import machine
 
 ANSWER = 120  # seconds within which a busy node must answer; Ray notices a lost one after some 15
+ASKS = (
+    "If the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints "
+    "on its head node. "
+)
 CODE = Path(__file__).parents[2]
 
 
@@ -64,7 +68,7 @@ def start(resources: Resources) -> None:
         with _keep_sigterm_handler(), tempfile.TemporaryDirectory() as empty, chdir(empty):
             ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        raise _unreachable(resources.ray_address, error) from error
+        raise _unreachable(resources.ray_address, error, ASKS) from error
 
 
 @contextmanager
@@ -88,11 +92,11 @@ def _check_port(address: str) -> None:
         raise _unreachable(address, error) from error
 
 
-def _unreachable(address: str, error: Exception) -> ClusterError:
+def _unreachable(address: str, error: Exception, hint: str = "") -> ClusterError:
     return ClusterError(
-        f"resources.ray_address: cannot join a Ray cluster at {address!r} ({str(error).splitlines()[0]}). Check that "
-        "it is up (`ray status` on its head node) and that the port is that of the head (6379; for ray:// 10001), or "
-        "set it to null to start a local Ray instance"
+        f"resources.ray_address: cannot join a Ray cluster at {address!r} ({str(error).splitlines()[0]}). {hint}Check "
+        "that it is up (`ray status` on its head node) and that the port is that of the head (6379; for ray:// 10001), "
+        "or set it to null to start a local Ray instance"
     )
 
 

@@ -1,7 +1,10 @@
 """A run on a Ray cluster of several nodes, here on one machine: nodes that are lost, that join, that do not fit."""
 
 import os
+import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,6 +162,56 @@ def test_the_run_ends_if_no_worker_can_be_placed(
 def test_an_unreachable_cluster_is_one_clear_error(dataset: Dataset, address: str) -> None:
     with pytest.raises(ClusterError, match=f"ray_address: cannot join a Ray cluster at '{address}' .*null to start a"):
         Run(load(dataset.config, [f"resources.ray_address={address}"])).go()
+
+
+JOIN = """
+from pipelines.config.sections import Resources
+from pipelines.ray_backend import cluster
+try:
+    cluster.start(Resources(ray_address="127.0.0.1:{port}"))
+    print("joined", cluster.describe())
+except cluster.ClusterError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def token_cluster(tmp_path: Path) -> Iterator[int]:
+    """The port of a cluster that asks for a token; a process of its own, because Ray reads the mode once."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    ray_command = Path(sys.executable).with_name("ray")
+    options = ["--num-cpus=1", "--include-dashboard=false", "--object-store-memory=100000000", "--block"]
+    with (tmp_path / "ray.log").open("w") as log, tempfile.TemporaryDirectory(prefix="ray") as folder:
+        head = subprocess.Popen(
+            [ray_command, "start", "--head", f"--port={port}", f"--temp-dir={folder}", *options],
+            env={**os.environ, **WITH_TOKEN},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        assert head.stdout
+        assert any("Ray runtime started" in line for line in head.stdout), (tmp_path / "ray.log").read_text()
+        try:
+            yield port
+        finally:
+            head.terminate()
+            head.communicate()
+
+
+WITH_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2, "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def test_a_cluster_with_a_token_is_joined_with_it_and_named_without_it(token_cluster: int) -> None:
+    def join(environment: dict[str, str]) -> str:
+        program = [sys.executable, "-c", JOIN.format(port=token_cluster)]
+        return subprocess.run(program, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert join({**os.environ, **WITH_TOKEN}) == "joined 1 node with 1 CPUs and 0 GPUs"
+    without = {key: value for key, value in os.environ.items() if key not in WITH_TOKEN}
+    assert "If the cluster asks for a token, set RAY_AUTH_MODE=token" in join({**without, "RAY_AUTH_MODE": "disabled"})
 
 
 def test_invalid_cluster_settings_are_refused_on_loading(dataset: Dataset) -> None:
