@@ -112,10 +112,15 @@ def _features(config: Config, files: Files, encoders: Mapping[str, artifacts.Mod
     if config.import_ is None:
         return {"encode": _stage(config, encode.Encode, config.images, encoders=encoders), "columns": schema}
     try:
-        dim = vectors.vector_dim(file.path for file in files["vectors"].values())
+        kinds = ["vectors", *vectors.FURTHER[: len(config.import_.encoders)]]
+        dims = [vectors.vector_dim(file.path for file in files[kind].values()) for kind in kinds]
     except ValueError as error:
-        raise ConfigError(f"import.path: {error}") from error
-    return {"import": _stage(config, encode.Import, config.import_, dim=dim), "columns": schema}
+        raise ConfigError(f"import.path, import.encoders: {error}") from error
+    step = _stage(config, encode.Import, config.import_, dim=dims[0])
+    if config.import_.encoders:
+        by_column = dict(zip(config.import_.columns[1:], dims[1:], strict=True))
+        step = _stage(config, encode.ImportSeveral, config.import_, dim=dims[0], dims=by_column)
+    return {"import": step, "columns": schema}
 
 
 def _clusters(config: Config) -> dict[str, Stage]:

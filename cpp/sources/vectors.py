@@ -22,28 +22,33 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cpp.files import filesystem
-from cpp.files.tables import REJECTED, matrix_column
+from cpp.files.tables import EMBEDDING, REJECTED, matrix_column
 from cpp.sources.formats import TARS, tar_stem
 from cpp.sources.paths import identity
 from cpp.sources.samples import column_titles, distinct_keys
 from cpp.store.results import File, fingerprint
 
+FURTHER = tuple(f"vectors_{i}" for i in range(2, 10))  # kinds of files: vectors of further encoders of the same images
 SMALLEST = 1e-15  # length of a vector; the squares of smaller ones lose digits in float32
 
 _NUMBER = re.compile(r"(\d+)$")
 _NEEDED = "a matrix of floats [rows, dimension]: save one with numpy.save(path, X.astype('float32'))"
 
 
-def vector_shards(folder: str, images: str | None = None) -> dict[str, Iterator[tuple[str, File]]]:
+def vector_shards(
+    folder: str, images: str | None = None, further: Sequence[str] = ()
+) -> dict[str, Iterator[tuple[str, File]]]:
     """Shards of a clip-retrieval folder: `vectors` (img_emb/*.npy), `metadata` (metadata/*.parquet) and `images`.
 
-    Files pair by number: tar N of the folder `images` holds the images of file N. The values yield the name of each
-    shard and its file, in order. ValueError if a file has no partner.
+    Folders in `further` have vectors of other encoders (img_emb/*.npy), of the kinds `FURTHER`. Files pair by number:
+    tar N of the folder `images` holds the images of file N. The values yield the name of each shard and its file, in
+    order. ValueError if a file has no partner.
     """
     parts = {
         "vectors": _numbered(f"{folder}/img_emb", (".npy",)),
         "metadata": _numbered(f"{folder}/metadata", (".parquet",)),
     }
+    parts |= {kind: _numbered(f"{other}/img_emb", (".npy",)) for kind, other in zip(FURTHER, further, strict=False)}
     if images is not None:
         parts["images"] = _numbered(images, TARS)
     first = parts["vectors"]
@@ -105,32 +110,44 @@ def _check(path: str, shape: Sequence[int], dtype: np.dtype[Any]) -> None:
 
 
 def import_vectors(
-    vectors: str, metadata: str, images: str | None, key: str | None, dim: int
+    vectors: str,
+    metadata: str,
+    images: str | None,
+    key: str | None,
+    dim: int,
+    further: Mapping[str, tuple[str, int]] | None = None,
 ) -> tuple[pa.Table, pa.Table, int]:
     """FEATURES, REJECTED (schemas: `cpp.files.tables`) and the number of rows of a file of vectors and its metadata.
 
-    Rows are scaled to unit length; rows that are zero or not finite are rejected. All metadata columns are kept, with
-    the titles of `column_titles`. `key` is the column of image keys; None numbers the rows, and rows without a key are
-    numbered too. ValueError if the two files do not fit together.
+    `further` maps columns to the file of another encoder's vectors and their dimension. Rows are scaled to unit length;
+    rows that are zero or not finite in any file are rejected. All metadata columns are kept, with the titles of
+    `column_titles`. `key` is the column of image keys; None numbers the rows, and rows without a key are numbered too.
+    ValueError if the files do not fit together.
     """
-    X, table = _in_range(read_vectors(vectors)), read_metadata(metadata)
-    if len(X) != len(table):
-        raise ValueError(f"{vectors} has {len(X)} rows, {metadata} {len(table)}; they must be equal")
-    if X.shape[1] != dim:
-        raise ValueError(f"{vectors} has dimension {X.shape[1]}, the first file {dim}; they must be equal")
-    keys = pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(X))], pa.string())
+    table, units = read_metadata(metadata), dict[str, NDArray[np.float32]]()
+    reason = np.full(len(table), "", "U32")
+    for column, (path, expected) in {EMBEDDING: (vectors, dim), **(further or {})}.items():
+        X = _in_range(read_vectors(path))
+        if len(X) != len(table):
+            raise ValueError(f"{path} has {len(X)} rows, {metadata} {len(table)}; they must be equal")
+        if X.shape[1] != expected:
+            raise ValueError(f"{path} has dimension {X.shape[1]}, the first file {expected}; they must be equal")
+        norm = np.linalg.norm(X, axis=1)
+        reason[(norm == 0) & (reason == "")] = "vector is zero"
+        reason[~np.isfinite(norm) & (reason == "")] = "vector is not finite"
+        with np.errstate(divide="ignore", invalid="ignore"):  # such rows are rejected
+            units[column] = X / norm[:, None]
+    keys = pa.array([f"{PurePosixPath(vectors).stem}/{i}" for i in range(len(table))], pa.string())
     if key is not None:
         keys = pc.coalesce(_keys(metadata, table, key), keys)  # a null is numbered
     keys = pa.array(distinct_keys(keys.to_pylist()), pa.string())
-    norm = np.linalg.norm(X, axis=1)
-    reason = np.where(~np.isfinite(norm), "vector is not finite", np.where(norm == 0, "vector is zero", ""))
     keep = reason == ""
-    columns = {"key": keys.filter(keep), "embedding": matrix_column(X[keep] / norm[keep, None])}
+    columns = {"key": keys.filter(keep), **{column: matrix_column(X[keep]) for column, X in units.items()}}
     columns["image_shard"] = pa.repeat(pa.scalar(images, pa.string()), int(keep.sum()))
     titles = column_titles([name for name in table.column_names if not name == key == "key"])
     columns |= {title: table[name].filter(keep) for name, title in titles.items()}
     rejected = {"key": keys.filter(~keep), "row": np.flatnonzero(~keep), "reason": reason[~keep]}
-    return pa.table(columns), pa.table(rejected, schema=REJECTED), len(X)
+    return pa.table(columns), pa.table(rejected, schema=REJECTED), len(table)
 
 
 def _in_range(X: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -249,6 +249,11 @@ def _location(path: Any) -> tuple[str, tuple[str, ...]]:
 def _inputs(config: Config, batch: Batch, number: int, counts: FileCounts) -> Files:
     """The shards of a batch by kind. Images of a COCO run are read as a folder: the annotations do not cover them."""
     if config.import_:
+        if config.import_.encoders:
+            raise RunStateError(
+                f"{_title(batch, number)}: this run has vectors of several encoders (import.encoders), and append "
+                "takes those of one: add the new files to the folders of the run, and run it again"
+            )
         if (config.import_.images is None) != (batch.images is None):
             # a step takes the shards that have all of its inputs, so the rows of this batch would be missing
             raise RunStateError(

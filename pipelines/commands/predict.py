@@ -162,8 +162,9 @@ def _vector_steps(fitted: Part, what: str, key: str | None, files: Files) -> dic
     label = fitted.config.label
     columns = {*fitted.config.fit.embeddings, *([label.embedding] if label else [])}
     if columns != {tables.EMBEDDING}:
+        fix = "name images" if fitted.config.images else "add vectors of all encoders to its inputs, and run it again"
         raise UsageError(
-            f"{what} has vectors of one encoder, and this run works with {', '.join(sorted(columns))}: name images"
+            f"{what} has vectors of one encoder, and this run works with {', '.join(sorted(columns))}: {fix}"
         )
     try:
         dim = vectors.vector_dim(file.path for file in files["vectors"].values())

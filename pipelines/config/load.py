@@ -18,7 +18,6 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from cpp.files import credentials
-from cpp.files.tables import EMBEDDING
 from cpp.store.bucket_folder import check_writable
 from pipelines.config import run_folder
 from pipelines.config.curation import Curate
@@ -69,7 +68,7 @@ class Config(Section):
             raise ValueError(
                 "a run starts from `import` (vectors), or from `images` with `encode`: give one of the two"
             )
-        existing = list(self.encode.columns) if self.encode else [EMBEDDING]
+        existing = [column for source in (self.encode, self.import_) if source for column in source.columns]
         label = [self.label.embedding] if self.label else []
         for key, columns in (("fit.embeddings", self.fit.embeddings), ("label.embedding", label)):
             if missing := [column for column in columns if column not in existing]:

@@ -13,6 +13,7 @@ from cpp.files import credentials
 from cpp.files.tables import EMBEDDING, VectorColumns
 from cpp.naming.word_lists import PHOTOGRAPHS
 from cpp.rate_reduction import recipes
+from cpp.sources import vectors
 from cpp.sources.samples import RESERVED
 
 CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's own captions
@@ -46,6 +47,16 @@ class Import(Section):
     path: str = Field(description="folder with img_emb/*.npy and metadata/*.parquet (clip-retrieval's layout)")
     images: str | None = Field(None, description="folder of image tars; tar N has the images of vector file N")
     key: str | None = Field("key", description="metadata column that names an image; null numbers the rows")
+    encoders: list[str] = Field(
+        [],
+        max_length=len(vectors.FURTHER),
+        description="folders with img_emb/*.npy of further encoders of the same images: embedding_2, embedding_3, ...",
+    )
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of vectors that a run writes."""
+        return [EMBEDDING, *(kind.replace("vectors", EMBEDDING) for kind in vectors.FURTHER[: len(self.encoders)])]
 
 
 class Images(Section):

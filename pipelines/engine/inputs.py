@@ -81,7 +81,8 @@ def input_shards(config: Config, counts: FileCounts | None = None) -> dict[str, 
     if config.import_:
         with _config_errors("import", config):
             images = config.import_.images and config.locate(config.import_.images)
-            shards = vectors.vector_shards(config.locate(config.import_.path), images)
+            further = [config.locate(folder) for folder in config.import_.encoders]
+            shards = vectors.vector_shards(config.locate(config.import_.path), images, further)
             files: dict[str, Mapping[str, File]] = {kind: InputFiles(of_kind) for kind, of_kind in shards.items()}
             counts.files += sum(map(len, files.values()))
             return files

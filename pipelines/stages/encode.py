@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,17 +25,33 @@ class Import(Stage):
 
     version = 2
     products = (Product("features", rows="out"), Product("rejected", rows="rejected"))
-    each = ("vectors", "metadata", "images")
+    each: ClassVar[tuple[str, ...]] = ("vectors", "metadata", "images")
     key: str | None
     dim: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         source = (files["vectors"], files["metadata"], files.get("images"))
-        features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim)
+        features, rejected, rows = vectors.import_vectors(*source, self.key, self.dim, self.further(files))
         counts = Counts(rows, len(features), len(rejected))
         tables.write(features, out["features"], counts)
         tables.write_rejected(rejected, out["rejected"], counts)
         return counts
+
+    def further(self, files: Inputs) -> dict[str, tuple[str, int]]:
+        """The file of vectors of each further encoder and their dimension, by column."""
+        return {}
+
+
+class ImportSeveral(Import):
+    """Write the vectors of several encoders of the same images. A row that is no vector in one of them is rejected."""
+
+    each = ("vectors", *vectors.FURTHER, "metadata", "images")
+    dims: dict[str, int]  # of further encoders, by column
+
+    def further(self, files: Inputs) -> dict[str, tuple[str, int]]:
+        return {
+            column: (files[kind], dim) for kind, (column, dim) in zip(vectors.FURTHER, self.dims.items(), strict=False)
+        }
 
 
 class Encode(Stage):

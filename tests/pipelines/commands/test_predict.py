@@ -183,7 +183,9 @@ def test_vectors_are_read_as_the_run_reads_its_own_and_are_of_its_encoder(known:
         stages, _ = predict._inputs(part, str(known.folder / "data" / what), tmp_path)
         assert stages["import"].settings()["key"] == key
     two = config.model_copy(update={"fit": config.fit.model_copy(update={"embeddings": ["embedding", "embedding_2"]})})
-    with pytest.raises(UsageError, match="new.npy has vectors of one encoder, .* embedding, embedding_2: name images"):
+    with pytest.raises(
+        UsageError, match="new.npy has vectors of one encoder, .* embedding, embedding_2: add vectors of all"
+    ):
         predict._vector_steps(part._replace(config=two), "new.npy", "key", {})
 
 

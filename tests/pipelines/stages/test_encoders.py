@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 
 from cpp.files import tables
 from cpp.rate_reduction.head import Head
-from pipelines.config.errors import ConfigError
+from pipelines.commands.append import append
+from pipelines.config.errors import ConfigError, RunStateError
 from pipelines.config.load import load
 from pipelines.graph import plan
 from pipelines.run import Run
+from tests.support.appending import new_vectors
 from tests.support.datasets import TINY, WORDS, Dataset
 
 VIT = "test_vit3"  # timm's smallest model with a class token
@@ -101,3 +103,56 @@ def test_words_without_a_text_tower_are_an_error_that_names_the_fix(pictures: Da
 def test_weights_that_are_not_positive_are_an_error(dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match=r"fit\.embeddings: the weights \{'embedding': 0\.0\} must be positive"):
         load(dataset.config, ["fit.embeddings={embedding: 0}"])
+
+
+def with_second_vectors(dataset: Dataset) -> list[str]:
+    """Overrides that import vectors of a second encoder: in each file the rows of the first, longer and mirrored."""
+    (dataset.folder / "second/img_emb").mkdir(parents=True)
+    for path in (dataset.folder / "data/img_emb").iterdir():
+        X = np.load(path)
+        np.save(dataset.folder / "second/img_emb" / path.name, np.concatenate([-5 * X, X[:, :3]], axis=1))
+    return ["import.encoders=[second]"]
+
+
+def test_existing_vectors_of_two_encoders_are_clustered_together(dataset: Dataset) -> None:
+    second = with_second_vectors(dataset)
+    path = dataset.folder / "second/img_emb/img_emb_0.npy"
+    X = np.load(path)
+    X[7] = 0
+    np.save(path, X)
+    run = Run(load(dataset.config, [*second, "fit.embeddings=[embedding, embedding_2]"]), local=True)
+    assert run.go()
+    table = pq.read_table(dataset.root / "features/00000.parquet")
+    assert table.column_names[:4] == ["key", "embedding", "embedding_2", "image_shard"]
+    keys = table["key"].to_pylist()
+    unit = tables.matrix(table["embedding_2"])[keys.index("00009")].astype(np.float64)
+    np.testing.assert_allclose(unit, X[9] / np.linalg.norm(X[9].astype(np.float64)), atol=1e-3)
+    rejected = pd.read_parquet(dataset.root / "rejected")
+    assert rejected[["key", "reason"]].values.tolist() == [["00007", "vector is zero"]]
+    assert "00007" not in keys
+    assert Head.load(dataset.root / "head.safetensors").in_dim == 16 + 19
+    assert json.loads((dataset.root / "scores.json").read_text())["methods"][0]["acc"] == 1
+
+
+def test_vectors_of_a_second_encoder_that_do_not_fit_are_errors(dataset: Dataset) -> None:
+    second = with_second_vectors(dataset)
+    first = [step.fingerprints.tolist() for step in plan(load(dataset.config))]
+    assert first != [step.fingerprints.tolist() for step in plan(load(dataset.config, second))]
+    with pytest.raises(ConfigError, match="fit.embeddings names 'embedding_3', this run has embedding, embedding_2"):
+        load(dataset.config, [*second, "fit.embeddings=[embedding_3]"])
+    path = dataset.folder / "second/img_emb/img_emb_1.npy"
+    np.save(path, np.load(path)[1:])
+    run = Run(load(dataset.config, second), ["import"], local=True)
+    assert not run.go()
+    assert "img_emb_1.npy has 59 rows" in (dataset.root / "run.log").read_text()
+    path.unlink()
+    with pytest.raises(ConfigError, match="img_emb_1.npy has no partner of number 1 among the vectors_2: add"):
+        plan(load(dataset.config, second))
+
+
+def test_append_refuses_a_run_with_vectors_of_several_encoders(dataset: Dataset) -> None:
+    new_vectors(dataset, "more", 2)
+    config = load(dataset.config, with_second_vectors(dataset))
+    assert Run(config, local=True).go()
+    with pytest.raises(RunStateError, match="vectors of several encoders .import.encoders., and append takes those of"):
+        append(config, [str(dataset.folder / "more")], str(dataset.folder / "more/images"))
