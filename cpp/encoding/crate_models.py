@@ -62,9 +62,12 @@ class Size(NamedTuple):
 
 
 def identity(model: str, pretrained: str | None) -> Identity:
-    """The identity of a model with its weights; equal weights in files of different formats are equal."""
-    _size(model)
+    """The identity of a model with its weights; equal weights in files of different formats are equal.
+
+    The weights are loaded too, so that those of another model are an error before a run starts.
+    """
     path = _file(model, pretrained)
+    _module(model, path)
     return Identity(model, Path(path).name, sha256(path))
 
 
@@ -75,19 +78,25 @@ def has_text_tower(model: str) -> bool:
 
 def load(model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
     """A model without its classifier. The vector is the class token or, with `pool` "mean", the mean of the patches."""
-    size, path = _size(model), _file(model, pretrained)
-    state = _renamed(read_tensors(path), model, path)
-    try:
-        module = Crate(_shape(size, state))
-        module.load_state_dict(state)
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:500]
-        raise WeightsError(f"{path} does not load as weights of {model}: {reason}") from error
-    module = module.to(device, DTYPES[precision]).eval().requires_grad_(False)
+    module = _module(model, _file(model, pretrained)).to(device, DTYPES[precision]).eval().requires_grad_(False)
     side = module.shape.side
     crop = 0.875 if model in CROPPED else 1.0
     transform = TimmTransform((side, side), MEAN, STD, "bilinear", crop, "center")
     return LoadedModel(module, transform, functools.partial(module, pool=pool))
+
+
+def _module(model: str, path: str) -> Crate:
+    size, state = _size(model), _renamed(read_tensors(path), model, path)
+    try:
+        with torch.device("meta"):  # without memory or random numbers, until the weights are assigned
+            module = Crate(_shape(size, state))
+        module.load_state_dict(state, assign=True)
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:500]
+        raise WeightsError(
+            f"{path} does not load as weights of {model}: {reason}; set encode.model to what the weights are of"
+        ) from error
+    return module
 
 
 def _size(model: str) -> Size:

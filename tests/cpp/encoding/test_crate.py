@@ -178,7 +178,7 @@ def test_the_encoder_of_published_sizes_has_the_published_transform(tmp_path: Pa
 def test_unsuitable_names_and_weights_are_an_error(model: str, message: str, tmp_path: Path) -> None:
     save_file(drawn(FIRST).state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=message):
-        crate_models.load(model, str(tmp_path / "w.safetensors"), None, "cpu", "fp32")
+        crate_models.identity(model, str(tmp_path / "w.safetensors"))
 
 
 @pytest.mark.parametrize("pretrained", [None, "imagenet", "missing.pth"])
