@@ -10,7 +10,7 @@ from cpp.report import section_pages
 from pipelines.config.curation import Duplicates
 from pipelines.config.load import Config
 from pipelines.engine.stage import Stage
-from pipelines.stages import curate, curation_pages, duplicate_groups, duplicate_pairs, outliers, pictures
+from pipelines.stages import curate, curation_pages, duplicate_groups, duplicate_pairs, leaks, outliers, pictures
 from pipelines.stages.caption_match import CaptionMatch, TextTower
 
 
@@ -26,7 +26,10 @@ def curation_steps(config: Config, stage: Callable[..., Stage], tower: TextTower
     if c.similarity or c.captions:
         steps["caption_match"] = stage(CaptionMatch, c, tower=tower)
     if d := c.duplicates:
-        steps |= _duplicates(config.has_pictures and d.pictures, d, stage)
+        pictures_compared = config.has_pictures and d.pictures
+        steps |= _duplicates(pictures_compared, d, stage)
+        if c.split:
+            steps["leaks"] = stage(leaks.Leaks, c, threshold=d.effective_threshold(pictures_compared))
     if o := c.outliers:
         steps["oddities"] = stage(outliers.Oddities, o)
         steps["scales"] = stage(outliers.Scales, similarity=c.similarity)
@@ -60,5 +63,10 @@ def page_titles(config: Config) -> dict[str, str]:
     c = config.curate
     if c is None:
         return {}
-    exists = {"duplicates_page.html": c.duplicates, "outliers_page.html": c.outliers, "balance_page.html": True}
+    exists = {
+        "duplicates_page.html": c.duplicates,
+        "outliers_page.html": c.outliers,
+        "balance_page.html": True,
+        "leaks_page.html": c.split,
+    }
     return {file: section_pages.PAGES[file] for file, present in exists.items() if present}

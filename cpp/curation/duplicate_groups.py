@@ -12,10 +12,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp.curation.strongest_pairs import Floats, Ints, Pairs
+from cpp.curation.strongest_pairs import Floats, Ints, Pairs, merged
 
 Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]
 DUPLICATES = pa.schema({"key": "string", "group": "int64", "kept": "bool", "similarity": "float32", "kind": "string"})
+LEAKS = pa.schema(
+    {
+        **{"key": "string", "split": "string", "image_shard": "string"},
+        **{"other_key": "string", "other_split": "string", "other_image_shard": "string"},
+        **{"similarity": "float32", "kind": "string"},
+    }
+)
 STEP = 0.005  # distance of the thresholds of a curve
 BANDS = 8  # similarity bands with example pairs
 PAIRS = 4  # example pairs in each band
@@ -170,6 +177,35 @@ def _largest(n: int, pairs: Pairs, values: NDArray[Any]) -> NDArray[Any]:
     for end in (pairs.a, pairs.b):
         np.maximum.at(largest, end, values)
     return largest
+
+
+def between_splits(pairs: Pairs, split: NDArray[np.int32]) -> Pairs:
+    """Pairs of rows in different splits; `split` `[n]` is the split of every row, negative without one.
+
+    All rows with a duplicate in another split are in a pair. An exact copy is paired with the first copy of another
+    split. Of other pairs, all copies of their rows in one split are represented by the first.
+    """
+    exact = pairs.kind > 0
+    copies = _connected(len(split), pairs.a[exact], pairs.b[exact])
+    row = np.flatnonzero(split >= 0)
+    _, first = np.unique(np.stack([copies[row], split[row]]), axis=1, return_index=True)
+    first = row[first]  # the first copy of each split, by copies
+    number = np.bincount(copies[first], minlength=len(split))
+    start = np.cumsum(number) - number
+    row = row[number[copies[row]] > 1]
+    other = first[start[copies[row]]]
+    other = np.where(split[other] == split[row], first[np.minimum(start[copies[row]] + 1, len(first) - 1)], other)
+    u, v = copies[pairs.a[~exact]], copies[pairs.b[~exact]]
+    times = number[u] * number[v]
+    near = np.repeat(np.arange(len(u)), times)
+    within = np.arange(len(near)) - np.repeat(np.cumsum(times) - times, times)
+    a, b = first[start[u[near]] + within // number[v[near]]], first[start[v[near]] + within % number[v[near]]]
+    kind = _largest(len(split), pairs, pairs.kind)
+    ends = np.concatenate([row, a]), np.concatenate([other, b])
+    similarity = np.concatenate([np.ones(len(row), np.float32), pairs.similarity[~exact][near]])
+    between = split[ends[0]] != split[ends[1]]
+    kinds = np.concatenate([np.minimum(kind[row], kind[other]), np.zeros(len(near), np.int8)])
+    return merged(Pairs(ends[0][between], ends[1][between], similarity[between], kinds[between]))
 
 
 def example_pairs(linked: Linked, pairs: Pairs, lowest: float) -> dict[str, NDArray[Any]]:

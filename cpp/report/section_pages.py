@@ -21,7 +21,12 @@ from cpp.files.quantities import format_percent
 from cpp.report.charts import Chart, chart, cluster_sizes
 from cpp.report.html import fill, fixed
 
-PAGES = {"duplicates_page.html": "Duplicates", "outliers_page.html": "Outliers", "balance_page.html": "Balance"}
+PAGES = {
+    "duplicates_page.html": "Duplicates",
+    "outliers_page.html": "Outliers",
+    "balance_page.html": "Balance",
+    "leaks_page.html": "Leaks between splits",
+}
 Rows = Sequence[Mapping[str, Any]]
 
 LISTED_THRESHOLDS = 9  # of duplicates
@@ -70,6 +75,28 @@ def duplicates(
         curve=effect,
         rows=[(f"{thresholds[i]:g}", curve["dropped"][i], shares[i], curve["groups"][i]) for i in listed],
         kinds=[(reason, dropped[kind], dropped[kind] / n) for kind, reason in KINDS.items()],
+    )
+
+
+def leaks(
+    run: str,
+    column: str,
+    sizes: Mapping[str, int],
+    pairs: Mapping[tuple[str, str], int],
+    examples: Sequence[Rows],
+    others: Mapping[str, str],
+) -> str:
+    """The page from the number of images of each split, the number of pairs between splits, and pairs of images."""
+    ordered = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    return fill(
+        "leaks.html",
+        run=run,
+        others=others,
+        column=column,
+        sizes=sorted(sizes.items()),
+        pairs=sum(pairs.values()),
+        rows=[(f"{a} and {b}", n) for (a, b), n in ordered],
+        examples=examples,
     )
 
 

@@ -70,16 +70,24 @@ class Curate(Section):
     duplicates: Duplicates | None = Field(Duplicates(), description="near-duplicates; null: no search")
     outliers: Outliers | None = Field(Outliers(), description="outlier scores; null: none")
     quality: Quality | None = Field(Quality(), description="flags of picture quality; null: none")
+    split: MetadataColumn | None = Field(
+        None, description="metadata column with the split of an image; duplicates between splits are listed"
+    )
     size: int | None = Field(None, ge=1, description="images in a balanced subset; null: keep all that remain")
     power: float = Field(0.0, ge=0, description="clusters contribute by this power of their size: 0 evenly")
     by: By = Field("confidence", description="selection within a cluster: confidence, random, or diversity")
 
     @model_validator(mode="after")
-    def _caption_match(self) -> Self:
+    def _consistent(self) -> Self:
         if self.similarity and self.captions:
             raise ValueError(
                 "curate: similarity names a column with known similarities, captions one to compute them from: set one "
                 "of them to null"
+            )
+        if self.split and not self.duplicates:
+            raise ValueError(
+                f"curate: split is {self.split!r} and duplicates is null: leave duplicates out, so that they are "
+                "searched, or set split to null"
             )
         if self.duplicates and self.duplicates.keep == "caption" and not (self.similarity or self.captions):
             raise ValueError(

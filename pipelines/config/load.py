@@ -121,6 +121,7 @@ class Config(Section):
             "label.captions": label and label.captions,
             "curate.similarity": curate and curate.similarity,
             "curate.captions": curate and curate.captions,
+            "curate.split": curate and curate.split,
         }
         return {key: column for key, column in named.items() if column}
 

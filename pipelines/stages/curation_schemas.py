@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from cpp.curation.decisions import DROP, KEEP
-from cpp.curation.duplicate_groups import DUPLICATES
+from cpp.curation.duplicate_groups import DUPLICATES, LEAKS
 from cpp.curation.outliers import ODDITIES, OUTLIERS
 from cpp.encoding.quality import QUALITY
 
@@ -53,7 +53,10 @@ CURATION = (
             "caption": "cosine, or the column that `curate.similarity` names",
         },
     ),
-    Output("duplicates_page.html, outliers_page.html, balance_page.html", "with `curate`: what curation found"),
+    Output(
+        "duplicates_page.html, outliers_page.html, balance_page.html, leaks_page.html",
+        "with `curate`: what curation found",
+    ),
     Output(
         "duplicates/SHARD.parquet",
         "with `curate`: duplicates, row for row with `assignments/`",
@@ -64,6 +67,19 @@ CURATION = (
             "similarity": "cosine to the kept image of its group, of that one to the most similar of the others",
             "kind": "`bytes`: the same file, `vector`: exactly the same vector, `near`: a similar vector and the same "
             "picture, as far as pictures are compared",
+        },
+    ),
+    Output(
+        "leaks.parquet",
+        "with `curate.split`: duplicates in different splits, the most similar first; `leaks_page.html` shows them",
+        LEAKS,
+        {
+            "split": "its split",
+            "other_key": "name of the other image",
+            "other_split": "the split of that one",
+            "other_image_shard": "its tar, folder or table",
+            "similarity": "cosine of the two",
+            "kind": "as in `duplicates/`",
         },
     ),
     Output(

@@ -12,7 +12,7 @@ from tests.support.chat_server import ChatServer, completion
 from tests.support.datasets import from_pictures, write_dataset
 
 TABLES = [output for output in OUTPUTS if output.schema is not None]
-CURATE = "curate={duplicates: {threshold: 0.999, pictures: false}, outliers: {threshold: 0.9}}"
+CURATE = "curate={split: url, duplicates: {threshold: 0.999, pictures: false}, outliers: {threshold: 0.9}}"
 
 
 @pytest.fixture(scope="module")
