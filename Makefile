@@ -4,7 +4,7 @@ CONFIG ?= configs/caltech101.yaml
 LOCK := $(if $(CPU),build/requirements-cpu.lock,requirements.lock)
 SET := $(if $(DATA),--set data=$(DATA)) $(foreach s,$(OVERRIDES),--set $(s))
 
-.PHONY: help demo demo-model wordnet install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-curate bench-scale soak fuzz lock audit clean-results clean
+.PHONY: help demo demo-model wordnet install run plots plan status append predict export test test-all docs lint check format bench bench-head bench-choice bench-names bench-growth bench-gpu bench-curate bench-scale soak fuzz lock audit clean-results clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -57,6 +57,8 @@ bench-choice: .venv/ready ## Measure how K is chosen on the real vectors in CPP_
 	$(PYTHON) -m tests.bench.scale
 bench-names: .venv/ready ## Score names of clusters of the real vectors in CPP_TEST_DATA, and fit their confidence
 	$(PYTHON) -m tests.bench.names
+bench-gpu: .venv/ready ## Check a GPU against the CPU, then measure speed beside baselines: OUT=folder for the results
+	$(PYTHON) -m tests.bench.gpu $(or $(OUT),build/gpu) $(ARGS)
 bench-growth: .venv/ready ## Measure what append says of images of the same kind, new classes and other sets, of CPP_TEST_DATA
 	$(PYTHON) -m tests.bench.growth
 soak: .venv/ready ## Break runs at random for some minutes: ARGS="--minutes 5 --seed 0"

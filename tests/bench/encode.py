@@ -108,7 +108,7 @@ def memory(tar: str, shards: int = 12) -> tuple[str, float, float]:
 
 def opened_on(tar: str, model: str, weights: Path, precision: Precision) -> tuple[Work, sources.ImageShard]:
     """The stage as a worker with all cores opens it, and its shard."""
-    settings = Model(model=model, pretrained=str(weights), precision=precision, weights="")
+    settings = Model(model=model, pretrained=str(weights), precision=precision, weights="random")
     stage = Encode(
         encoders={"embedding": settings},
         max_bytes=LIMITS.max_bytes,
