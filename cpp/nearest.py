@@ -17,6 +17,7 @@ Floats = NDArray[np.float32]
 EXACT = 16_384  # largest number of centroids searched exhaustively, at 20,000 rows per second and core
 LISTS = 24  # lists searched by a query; tests/bench/RESULTS.md has the recall
 COARSE = 4  # lists searched for copies, which are nearly always in one list
+TRAINED = 48  # rows of a list that these lists are trained on; the training is most of the cost of the search
 TIE = 1e-6  # cosine difference within which two centroids count as equally near
 SAMPLE = 256  # rows on which the recall of a search is measured
 
@@ -119,7 +120,7 @@ def closest_rows(X: Floats, k: int, gpu: bool = False) -> tuple[Floats, NDArray[
         index = faiss.index_cpu_to_all_gpus(index) if gpu else index
         index.add(rows)
     else:
-        index = _lists(rows, faiss.METRIC_L2, COARSE)
+        index = _lists(rows, faiss.METRIC_L2, COARSE, TRAINED)
     squared, near = index.search(rows, k + 1)
     own = near == numbers
     own[~own.any(axis=1), k] = True  # a row with more than k copies need not be among its own nearest
@@ -152,11 +153,11 @@ def _exact(X: Floats, gpu: bool) -> Any:
     return index
 
 
-def _lists(X: Floats, metric: int = faiss.METRIC_INNER_PRODUCT, probes: int = LISTS) -> Any:
-    """An inverted file of the rows, independent of the number of threads."""
+def _lists(X: Floats, metric: int = faiss.METRIC_INNER_PRODUCT, probes: int = LISTS, trained: int = 256) -> Any:
+    """An inverted file of the rows, trained on `trained` of them a list; independent of the number of threads."""
     index: Any = faiss.index_factory(X.shape[1], f"IVF{int(2 * len(X) ** 0.5)},Flat", metric)
     index.nprobe = probes
-    index.cp.seed, index.cp.min_points_per_centroid = 0, 1
+    index.cp.seed, index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 0, 1, trained
     index.cp.spherical = metric == faiss.METRIC_INNER_PRODUCT
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)

@@ -32,11 +32,12 @@ HELD = 2**25  # floats of rows that are collected before their moments are added
 REACH = 0.001  # share of the grouped rows whose cosine to their centroid is below `reach`
 HALF = 1e-4  # error of the cosine of a unit row that is read as float16
 HALF_STEPS = 5  # Sinkhorn half-steps, as in the paper
-SCORED = 4096  # rows for a silhouette
+COMPARED = 4096  # landmarks on which the two methods are compared, because spectral clustering takes their cube
 LEAD = 0.02  # silhouette by which spectral clustering must lead; with less the choice would depend on the seed
 BATCH = 65536
 
 Method = Literal["auto", "kmeans", "spectral"]
+COMPARABLE: tuple[Method, ...] = ("kmeans", "spectral")
 
 
 class Measured(NamedTuple):
@@ -156,14 +157,14 @@ def fine_groups(
         moments = Moments.of(codes.Z @ basis, torch.from_numpy(partitioned(codes, K, method).group), K)
         lengths[K] = coding_length(moments, e, lossy_bits)
     K = n_clusters or min(lengths, key=lengths.__getitem__)
-    split = bool(fine and fine > K)
-    if split or not isolated:
+    n_groups = max(K, fine or 0)
+    if n_groups > K or not isolated:
         codes = codes.rows(kept)
     K = min(K, len(codes.Z))
     grouping = partitioned(codes, K, method)
     group, cluster = grouping.group, np.arange(K)
-    if fine and split:
-        group, cluster = _parts(codes, group, fine, functools.partial(partitioned, method="kmeans"))
+    if n_groups > K:
+        group, cluster = _parts(codes, group, n_groups, functools.partial(partitioned, method="kmeans"))
     centres = centroids(codes.Z, group, len(cluster))
     reach = _reach(centres, codes.Z, gpu) if len(codes.Z) < len(kept) else -1.0
     return FineGroups(
@@ -174,10 +175,7 @@ def fine_groups(
 def _parts(
     codes: Codes, cluster: NDArray[np.int64], fine: int, partitioned: Callable[[Codes, int], Grouping]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide the clusters of rows `[n]` into groups in proportion to their sizes.
-
-    Return the group of each row, and the cluster of each group.
-    """
+    """Divide clusters of rows in proportion to their sizes: the group of each row, the cluster of each group."""
     group, clusters = np.zeros(len(cluster), np.int64), list[int]()
     for k in np.unique(cluster).tolist():
         rows = np.flatnonzero(cluster == k)
@@ -219,7 +217,7 @@ def partition(
 
     Ward's method and spectral clustering see at most `landmarks` rows, drawn by `seed`, and take landmarks^2 floats.
     k-means continues from Ward's centroids over all rows, because it reaches its best optima from there; after spectral
-    clustering every row takes its nearest centroid.
+    clustering every row takes its nearest centroid. "auto" compares the two on `COMPARED` of these rows, or 2 K.
     """
     from sklearn.cluster import AgglomerativeClustering
 
@@ -229,22 +227,22 @@ def partition(
     if n_clusters in (1, n):
         return Grouping(np.zeros(n, np.int64) if n_clusters == 1 else np.arange(n), "kmeans", {})
     drawn = np.sort(np.random.default_rng(seed).choice(n, min(n, max(landmarks, n_clusters)), replace=False))
+    silhouettes = dict[str, float]()
+    if method == "auto":
+        trial = codes.rows(np.sort(np.random.default_rng(seed).permutation(drawn)[: max(COMPARED, 2 * n_clusters)]))
+        groups = {name: partition(trial, n_clusters, name, eta, landmarks, seed, gpu).group for name in COMPARABLE}
+        silhouettes = {name: silhouette(trial.Z.numpy(), group) for name, group in groups.items()}
+        method = "spectral" if silhouettes["spectral"] > silhouettes["kmeans"] + LEAD else "kmeans"
+        if len(trial.Z) == n:
+            return Grouping(groups[method], method, silhouettes)
     sample, Z = codes.rows(drawn), codes.Z.numpy()
-    groups = {}
-    for name in ("kmeans", "spectral") if method == "auto" else (method,):
-        if name == "kmeans":
-            ward = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy())
-            centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centroids(sample.Z, ward, n_clusters))
-        else:
-            group = spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
-            centres = centroids(sample.Z, group, n_clusters)
-        groups[name] = Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64)
-    if len(groups) == 1:
-        return Grouping(groups[method], method, {})
-    scored = drawn[np.random.default_rng(seed).permutation(len(drawn))[:SCORED]]
-    silhouettes = {name: silhouette(Z[scored], group[scored]) for name, group in groups.items()}
-    chosen: Method = "spectral" if silhouettes["spectral"] > silhouettes["kmeans"] + LEAD else "kmeans"
-    return Grouping(groups[chosen], chosen, silhouettes)
+    if method == "kmeans":
+        ward = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy())
+        centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centroids(sample.Z, ward, n_clusters))
+    else:
+        group = spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
+        centres = centroids(sample.Z, group, n_clusters)
+    return Grouping(Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64), method, silhouettes)
 
 
 def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: int) -> NDArray[np.int64]:

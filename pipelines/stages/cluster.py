@@ -31,7 +31,7 @@ class Partition(Stage):
     If a layer is finer than the clusters, or answers may split clusters, these are divided into fine groups.
     """
 
-    version = 6
+    version = 7
     products = (Product("groups", ".safetensors"),)
     whole = ("features", "head", "estimate")
     gpu = True
