@@ -30,6 +30,8 @@ from pipelines.engine.event_log import StepTotals, totals_by_step
 from pipelines.engine.inputs import input_shards
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import FilePaths
+from pipelines.stages.fit import ESTIMATE_ROWS
+from pipelines.stages.name import MEAN_ROWS
 
 # Rows per second of one worker with one CPU, and bytes written per row. The time of a step that is not listed, or whose
 # rate depends on the model and the GPU (None), is unknown until it has worked on a shard.
@@ -39,9 +41,14 @@ RATES: dict[str, tuple[float | None, float]] = {
     "encode": (None, 940),
     "import": (12_000, 940),
     "columns": (4_000 * 10_000, 0),  # 4,000 footers of shards of 10,000 rows a second
+    "estimate_k": (
+        780,
+        0,
+    ),  # one core of a Xeon on 2026-11-27; K 300, 512-d vectors, 42 s for all the rows that it sees
     "project": (90_000, 240),
     "measure": (24_000, 0),
     "assign": (25_000, 30),
+    "image_mean": (19_000, 0),  # on the same core
     "vote": (28_500, 1330),
     "label": (25 * 10_000, 0),  # 25 shards of 10,000 rows a second
     "labels": (80_000, 15),
@@ -52,6 +59,7 @@ RATES: dict[str, tuple[float | None, float]] = {
     "outliers": (200_000, 21),
     "curate": (150_000, 10),
 }
+MOST_ROWS = {"estimate_k": ESTIMATE_ROWS, "image_mean": MEAN_ROWS}  # of steps that see a sample of fixed size
 WORKER_MEMORY = 1.5e9  # bytes of one worker with shards of 10,000 rows, at most (the same measurement)
 TARS_COUNTED = 8  # tars, spread evenly over all, whose `_stats.json` gives the number of images
 
@@ -97,7 +105,7 @@ def remain(config: Config, step: Step, n_rows: int, spent: StepTotals | None, st
     shards, is_once = len(step.todo), not step.stage.each
     if not shards:
         return Remaining(step.name, 0, 0, 0.0, 0.0, "done")
-    rows = round(n_rows * shards / len(step.names))
+    rows = min(round(n_rows * shards / len(step.names)), MOST_ROWS.get(step.name, n_rows))
     workers = 1 if is_once else min(config.resources.workers_for(step.stage.gpu)[0], shards)
     rate, bytes_per_row = RATES.get(step.name, (None, None))
     seconds, source = None, "unknown"

@@ -18,6 +18,8 @@ from pipelines.config import sections
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts, schemas
 
+ESTIMATE_ROWS = 4 * SAMPLE  # rows at most that are read to estimate K, so that enough are left without copies
+
 
 class EstimateK(Stage):
     """Estimate the number of clusters on a sample of FEATURES, in which copies count once."""
@@ -32,7 +34,7 @@ class EstimateK(Stage):
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        features, n_rows = context.whole["features"], min(self.max_samples, 4 * SAMPLE)
+        features, n_rows = context.whole["features"], min(self.max_samples, ESTIMATE_ROWS)
         rows = tables.sample_rows(features, self.embeddings, n_rows, self.seed, context.prefetch)
         estimate = estimate_k(torch.from_numpy(rows), self.discriminant, self.seed, context.device)
         artifacts.write_estimate(estimate, out["estimate"])

@@ -64,7 +64,7 @@ def prepare(folder: Path, shards: int) -> None:
     centroids = head.project(torch.from_numpy(centres), 8192).Z.numpy().astype(np.float32)
     basis = np.ascontiguousarray(np.eye(DIM, 32, dtype=np.float32))
     how = {"e": 0.1, "reach": -1.0, "method": "kmeans", "silhouettes": {}, "candidates": {}}
-    groups = {"centroids": np.ascontiguousarray(unit(centroids)), "basis": basis}
+    groups = {"centroids": np.ascontiguousarray(unit(centroids)), "basis": basis, "cluster": np.arange(K)}
     groups |= {"repeated": np.zeros((0, DIM), np.float32), "copy_reach": np.zeros(0, np.float32)}
     save_file(groups, folder / "groups", metadata={"partition": json.dumps(how)})
     layers = np.stack([np.arange(K) % COARSE, np.arange(K)]).astype(np.int64)

@@ -12,7 +12,7 @@ from pipelines.config.load import load
 from pipelines.engine import machine
 from pipelines.engine.event_log import StepTotals
 from pipelines.engine.plan import Step
-from pipelines.estimate import RATES, Remaining, _misfits, count_rows, remain
+from pipelines.estimate import MOST_ROWS, RATES, Remaining, _misfits, count_rows, remain
 from pipelines.graph import plan
 from tests.support.datasets import Dataset
 from tests.support.runs import go
@@ -33,6 +33,15 @@ def test_a_step_over_shards_takes_the_measured_time_shared_by_the_workers(datase
     assert (line.rows, line.shards, line.source) == (900_000, 3, "measured")
     assert line.seconds == 900_000 / (RATES["project"][0] or 0) / 2
     assert line.bytes == 900_000 * RATES["project"][1]
+
+
+def test_a_step_that_sees_a_sample_takes_the_time_of_the_sample(dataset: Dataset) -> None:
+    config = load(dataset.config, [*SETTINGS, "partition.n_clusters=null"])
+    step = next(step for step in plan(config) if step.name == "estimate_k")
+    line = remain(config, step, 1_000_000, None, open_store(config.root))
+    assert (line.rows, line.source) == (MOST_ROWS["estimate_k"], "measured")
+    assert line.seconds == MOST_ROWS["estimate_k"] / (RATES["estimate_k"][0] or 0)
+    assert remain(config, step, 100, None, open_store(config.root)).rows == 100
 
 
 def test_the_log_comes_before_the_measured_rate(dataset: Dataset) -> None:
