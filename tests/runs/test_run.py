@@ -66,6 +66,17 @@ def test_the_default_recipe_finds_the_clusters(dataset: Dataset) -> None:
     assert len(pd.read_parquet(dataset.root / "loss.parquet")) == 2
 
 
+def test_a_layer_may_be_finer_than_the_estimated_clusters(dataset: Dataset) -> None:
+    assert go(dataset, "fit={recipe: discriminant}", "partition={n_clusters: null, layers: [9]}").ok
+    clusters = pd.concat(map(pd.read_parquet, (dataset.root / "assignments").iterdir()))
+    assert clusters["cluster"].nunique() == 4
+    assert clusters["cluster_9"].nunique() == 9
+    assert (clusters.groupby("cluster_9")["cluster"].nunique() == 1).all()
+    loss = pd.read_parquet(dataset.root / "loss.parquet")
+    assert loss["n_clusters"].isna().tolist() == (loss["round"] == 0).tolist()
+    assert loss["n_clusters"].iloc[-1] == 4
+
+
 def test_a_run_with_unknown_k_and_layers(dataset: Dataset) -> None:
     """Nested columns, a row for each cluster and layer with its parent, names at every layer, and the page."""
     run = go(dataset, "partition={layers: [2, 9], fine: 20}")
