@@ -1,9 +1,13 @@
 """The examples in configs/cluster: what Ray and KubeRay ask of them, as far as that can be said without a cluster."""
 
+import itertools
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
@@ -62,6 +66,30 @@ def test_the_kuberay_manifest_has_what_a_rayjob_needs() -> None:
     assert root.startswith("s3://")
     gpu = {"CPU": int(asked["gpu"]["cpu"]), "GPU": int(asked["gpu"]["nvidia.com/gpu"])}
     _fits(resources, gpu, {"CPU": int(asked["cpu"]["cpu"])}, groups["gpu"]["maxReplicas"])
+
+
+def test_the_slurm_script_starts_ray_and_a_run_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With commands of Slurm that print what they are called with."""
+    for name, line in {"srun": 'printf "%s\\n" "$@"', "scontrol": "echo first; echo second"}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {
+        "JOB_NODELIST": "n[1-4]",
+        "JOB_ID": "71234",
+        "JOB_NUM_NODES": "4",
+        "CPUS_PER_TASK": "16",
+        "GPUS_ON_NODE": "1",
+    }
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **{f"SLURM_{key}": slurm[key] for key in slurm}}
+    monkeypatch.chdir(tmp_path)
+    program = ["bash", CLUSTER / "slurm.sh", str(ROOT / "configs/laion.yaml")]
+    output = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
+    ray, run = output[: output.index("--")], output[output.index("--") + 1 :]
+    assert ray[1:7] == ["ray", "symmetric-run", "--address", "first:21234", "--min-nodes", "4"]
+    assert run[:4] == ["python", "-m", "pipelines", "run"]
+    overrides = [value for option, value in itertools.pairwise(run) if option == "--set"]
+    resources = load(run[4], [*overrides, "root=/shared/run"]).resources
+    assert (resources.ray_address, resources.workers, resources.cpus, resources.gpus) == ("first:21234", 4, 14, 1)
 
 
 def _fits(resources: Resources, gpu: dict[str, int], cpu: dict[str, int], most: int) -> None:
