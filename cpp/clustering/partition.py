@@ -32,12 +32,11 @@ HELD = 2**25  # floats of rows that are collected before their moments are added
 REACH = 0.001  # share of the grouped rows whose cosine to their centroid is below `reach`
 HALF = 1e-4  # error of the cosine of a unit row that is read as float16
 HALF_STEPS = 5  # Sinkhorn half-steps, as in the paper
-COMPARED = 4096  # landmarks on which the two methods are compared, because spectral clustering takes their cube
+SCORED = 4096  # rows for a silhouette
 LEAD = 0.02  # silhouette by which spectral clustering must lead; with less the choice would depend on the seed
 BATCH = 65536
 
 Method = Literal["auto", "kmeans", "spectral"]
-COMPARABLE: tuple[Method, ...] = ("kmeans", "spectral")
 
 
 class Measured(NamedTuple):
@@ -217,7 +216,7 @@ def partition(
 
     Ward's method and spectral clustering see at most `landmarks` rows, drawn by `seed`, and take landmarks^2 floats.
     k-means continues from Ward's centroids over all rows, because it reaches its best optima from there; after spectral
-    clustering every row takes its nearest centroid. "auto" compares the two on `COMPARED` of these rows, or 2 K.
+    clustering every row takes its nearest centroid.
     """
     from sklearn.cluster import AgglomerativeClustering
 
@@ -227,22 +226,22 @@ def partition(
     if n_clusters in (1, n):
         return Grouping(np.zeros(n, np.int64) if n_clusters == 1 else np.arange(n), "kmeans", {})
     drawn = np.sort(np.random.default_rng(seed).choice(n, min(n, max(landmarks, n_clusters)), replace=False))
-    silhouettes = dict[str, float]()
-    if method == "auto":
-        trial = codes.rows(np.sort(np.random.default_rng(seed).permutation(drawn)[: max(COMPARED, 2 * n_clusters)]))
-        groups = {name: partition(trial, n_clusters, name, eta, landmarks, seed, gpu).group for name in COMPARABLE}
-        silhouettes = {name: silhouette(trial.Z.numpy(), group) for name, group in groups.items()}
-        method = "spectral" if silhouettes["spectral"] > silhouettes["kmeans"] + LEAD else "kmeans"
-        if len(trial.Z) == n:
-            return Grouping(groups[method], method, silhouettes)
     sample, Z = codes.rows(drawn), codes.Z.numpy()
-    if method == "kmeans":
-        ward = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy())
-        centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centroids(sample.Z, ward, n_clusters))
-    else:
-        group = spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
-        centres = centroids(sample.Z, group, n_clusters)
-    return Grouping(Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64), method, silhouettes)
+    groups = {}
+    for name in ("kmeans", "spectral") if method == "auto" else (method,):
+        if name == "kmeans":
+            ward = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy())
+            centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centroids(sample.Z, ward, n_clusters))
+        else:
+            group = spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
+            centres = centroids(sample.Z, group, n_clusters)
+        groups[name] = Nearest(centres, gpu)(Z, BATCH).cluster.astype(np.int64)
+    if len(groups) == 1:
+        return Grouping(groups[method], method, {})
+    scored = drawn[np.random.default_rng(seed).permutation(len(drawn))[:SCORED]]
+    silhouettes = {name: silhouette(Z[scored], group[scored]) for name, group in groups.items()}
+    chosen: Method = "spectral" if silhouettes["spectral"] > silhouettes["kmeans"] + LEAD else "kmeans"
+    return Grouping(groups[chosen], chosen, silhouettes)
 
 
 def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: int) -> NDArray[np.int64]:
