@@ -30,7 +30,7 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from pipelines.engine.stage import Context, Stage
 from pipelines.stages.duplicate_groups import Duplicates, Group
-from pipelines.stages.duplicate_pairs import Scatter, Search
+from pipelines.stages.duplicate_pairs import Cells, Scatter, Search
 from tests.bench import heading
 
 ROWS, DIM, CLUSTERS = 10_000, 512, 1000  # rows of a shard
@@ -111,9 +111,10 @@ def run(folder: Path, shards: int) -> dict[str, float]:
     """The stages over all shards by two workers; seconds of each, and the peak MiB of the larger worker."""
     names = [f"{shard:05d}.parquet" for shard in range(shards)]
     stages = {
-        "scatter": Scatter(embeddings=["embedding"], neighbours=False, similarity=None, bytes=True),
+        "cells": Cells(embeddings=["embedding"], threshold=THRESHOLD, seed=0),
+        "scatter": Scatter(embeddings=["embedding"], threshold=THRESHOLD, pictures=False),
         "search": Search(lowest=LOWEST),
-        "group": Group(threshold=THRESHOLD, lowest=LOWEST, keep="centroid", neighbours=False),
+        "group": Group(threshold=THRESHOLD, lowest=LOWEST, keep="centroid"),
         "duplicates": Duplicates(images=True),
     }
     said: dict[str, float] = {}
@@ -134,7 +135,7 @@ def run(folder: Path, shards: int) -> dict[str, float]:
                     one,
                     stage,
                     context,
-                    {kind: str(folder / kind / shard) for kind in stage.each},
+                    {kind: str(folder / kind / shard) for kind in stage.each if (folder / kind).is_dir()},
                     {p.name: folder / p.name / shard for p in stage.products},
                 )
                 for shard in (names if stage.each else ["all.parquet"])
@@ -185,8 +186,8 @@ def product(folder: Path) -> float:
 def main(sizes: list[int]) -> None:
     print(f"{heading()}; d {DIM}, {CLUSTERS} clusters of unequal sizes, a tenth of the rows planted near others\n")
     print(
-        "| rows | cosine within clusters | scatter s | search s | group s | duplicates s | all s | plain product s "
-        "| peak MiB of a worker | planted pairs found | rows that go |\n|---|---|---|---|---|---|---|---|---|---|---|"
+        "| rows | cosine within clusters | cells s | scatter s | search s | group s | duplicates s | all s | plain product s "
+        "| peak MiB of a worker | planted pairs found | rows that go |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
     )
     for shards, spread in [(n, 1.0) for n in sizes] + [(sizes[0], 0.3)]:
         with tempfile.TemporaryDirectory() as name:
@@ -198,7 +199,7 @@ def main(sizes: list[int]) -> None:
                 )
                 for what in ("run", "product")
             )
-        steps = [said[name] for name in ("scatter", "search", "group", "duplicates")]
+        steps = [said[name] for name in ("cells", "scatter", "search", "group", "duplicates")]
         cells = [f"{s:.1f}" for s in [*steps, sum(steps), plain_s]]
         planted_found = f"{said['together']:,.0f} of {said['planted']:,.0f}"
         row = [
