@@ -36,6 +36,7 @@ from tests.bench import heading
 ROWS, DIM, CLUSTERS = 10_000, 512, 1000  # rows of a shard
 PLANTED, EXACT = 1000, 200  # of a shard: rows that are near another, and of these those that are equal to it
 THRESHOLD, LOWEST = 0.95, 0.85
+STAGES = ("cells", "scatter", "search", "group", "duplicates")
 
 
 def plain(shard: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
@@ -185,10 +186,9 @@ def product(folder: Path) -> float:
 
 def main(sizes: list[int]) -> None:
     print(f"{heading()}; d {DIM}, {CLUSTERS} clusters of unequal sizes, a tenth of the rows planted near others\n")
-    print(
-        "| rows | cosine within clusters | cells s | scatter s | search s | group s | duplicates s | all s | plain product s "
-        "| peak MiB of a worker | planted pairs found | rows that go |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
-    )
+    columns = ["rows", "cosine within clusters", *(f"{name} s" for name in STAGES), "all s", "plain product s"]
+    columns += ["peak MiB of a worker", "planted pairs found", "rows that go"]
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for shards, spread in [(n, 1.0) for n in sizes] + [(sizes[0], 0.3)]:
         with tempfile.TemporaryDirectory() as name:
             write(Path(name), shards, spread)
@@ -199,7 +199,7 @@ def main(sizes: list[int]) -> None:
                 )
                 for what in ("run", "product")
             )
-        steps = [said[name] for name in ("cells", "scatter", "search", "group", "duplicates")]
+        steps = [said[name] for name in STAGES]
         cells = [f"{s:.1f}" for s in [*steps, sum(steps), plain_s]]
         planted_found = f"{said['together']:,.0f} of {said['planted']:,.0f}"
         row = [
