@@ -115,7 +115,8 @@ def _features(config: Config, files: Files, encoders: Mapping[str, artifacts.Mod
         kinds = ["vectors", *vectors.FURTHER[: len(config.import_.encoders)]]
         dims = [vectors.vector_dim(file.path for file in files[kind].values()) for kind in kinds]
     except ValueError as error:
-        raise ConfigError(f"import.path, import.encoders: {error}") from error
+        key = "import.path or import.encoders" if config.import_.encoders else "import.path"
+        raise ConfigError(f"{key}: {error}") from error
     step = _stage(config, encode.Import, config.import_, dim=dims[0])
     if config.import_.encoders:
         by_column = dict(zip(config.import_.columns[1:], dims[1:], strict=True))

@@ -100,7 +100,7 @@ def test_a_run_with_unknown_k_and_layers(dataset: Dataset) -> None:
     assert page.count("<details") >= 2
     assert run.ok
 
-    assert computed(go(dataset, "partition={layers: [3], fine: 20}")).keys() == {
+    assert computed(go(dataset, "partition={layers: [3, 9], fine: 20}")).keys() == {
         "layers",
         "assign",
         "vote",

@@ -31,7 +31,7 @@ def test_titles_keys_and_texts_are_on_the_page_and_escaped() -> None:
     for text in ("A &lt;run&gt;", "1,000", 'alt="k&lt;1&gt;"', "&lt;b&gt;cat&lt;/b&gt; &amp; more: 1.000"):
         assert text in shown
     assert "<b>cat" not in shown
-    assert "1,000 images by score." in shown
+    assert "The most unusual images" in shown
     assert 'href="balance_page.html"' in shown
     assert "data:image/webp;base64,UklG" in shown
 
