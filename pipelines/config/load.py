@@ -149,7 +149,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     ConfigError names every fault at once.
     """
-    raw = run_folder.read_config(str(path)) if run_folder.is_folder(str(path)) else _read(path)
+    recorded = run_folder.is_folder(str(path))
+    raw = run_folder.read_config(str(path)) if recorded else _read(path)
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values, found {type(raw).__name__}")
     origin = {key: f"--set {override}" for override in overrides if (key := _override(raw, override))}
@@ -162,6 +163,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             near = (o for k, o in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}."))
             place = next(near, str(path))
             faults.append(f"{place}: {key}: {_explain(fault)}")
+        if recorded and any(fault.startswith(f"{path}: ") for fault in faults):
+            faults.append("the last run of this folder was made by another version: give its YAML file instead")
         raise ConfigError(credentials.redacted("\n".join(faults))) from None
     config._arguments = (str(path), *(part for override in overrides for part in ("--set", override)))
     return config

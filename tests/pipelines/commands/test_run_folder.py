@@ -66,3 +66,4 @@ def test_a_record_with_a_key_that_no_longer_exists_names_it(tmp_path: Path) -> N
     code, output = call("names", tmp_path)
     assert code == 2
     assert f"{tmp_path}: colour: unknown key" in output
+    assert output.strip().endswith("made by another version: give its YAML file instead")
