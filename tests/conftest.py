@@ -18,7 +18,7 @@ from cpp.encoding import pretrained
 from cpp.files import filesystem
 from cpp.store import lease
 from tests.support.datasets import SMALL, TINY, Dataset, from_pictures, write_dataset
-from tests.support.object_store import ObjectStore
+from tests.support.object_store import ObjectStore, disconnect
 
 os.environ.pop("COLUMNS", None)  # which pytest-xdist sets: a console that starts with it keeps that width
 os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112 (else it ends workers where others fill the memory)
@@ -87,6 +87,7 @@ def s3(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
         monkeypatch.setenv(name, value)
     server.reset()
     server.settle()
+    disconnect()  # another test may have connected with other credentials
     fs = filesystem.connect("s3://bucket")[0]
     if fs.exists("bucket"):
         fs.rm("bucket", recursive=True)
