@@ -15,7 +15,7 @@ set -euo pipefail
 config=$1
 export PATH=$PWD/.venv/bin:$PATH                  # symmetric-run calls ray
 gpus=${SLURM_GPUS_ON_NODE:-0}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)   # sed reads to the end: a closed pipe is an error here
 address=$head:$((20000 + SLURM_JOB_ID % 10000))   # a port of its own for every job on a node
 
 export RAY_USAGE_STATS_ENABLED=0

@@ -70,7 +70,7 @@ def test_the_kuberay_manifest_has_what_a_rayjob_needs() -> None:
 
 def test_the_slurm_script_starts_ray_and_a_run_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With commands of Slurm that print what they are called with."""
-    for name, line in {"srun": 'printf "%s\\n" "$@"', "scontrol": "echo first; echo second"}.items():
+    for name, line in {"srun": 'printf "%s\\n" "$@"', "scontrol": "seq -f node%g 20000"}.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
         (tmp_path / name).chmod(0o755)
     slurm = {
@@ -85,11 +85,11 @@ def test_the_slurm_script_starts_ray_and_a_run_that_fits(tmp_path: Path, monkeyp
     program = ["bash", CLUSTER / "slurm.sh", str(ROOT / "configs/laion.yaml")]
     output = subprocess.run(program, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
     ray, run = output[: output.index("--")], output[output.index("--") + 1 :]
-    assert ray[1:7] == ["ray", "symmetric-run", "--address", "first:21234", "--min-nodes", "4"]
+    assert ray[1:7] == ["ray", "symmetric-run", "--address", "node1:21234", "--min-nodes", "4"]
     assert run[:4] == ["python", "-m", "pipelines", "run"]
     overrides = [value for option, value in itertools.pairwise(run) if option == "--set"]
     resources = load(run[4], [*overrides, "root=/shared/run"]).resources
-    assert (resources.ray_address, resources.workers, resources.cpus, resources.gpus) == ("first:21234", 4, 14, 1)
+    assert (resources.ray_address, resources.workers, resources.cpus, resources.gpus) == ("node1:21234", 4, 14, 1)
 
 
 def _fits(resources: Resources, gpu: dict[str, int], cpu: dict[str, int], most: int) -> None:
