@@ -20,6 +20,7 @@ from cpp.files.quantities import format_duration, format_percent
 
 LISTED = 5_000  # clusters on the main page, at most; the other pages have all of them
 ON_A_PAGE = 50  # clusters on each of the other pages
+SCRIPTS = ("report.js", "list.js", "map.js")  # the files of the pages' one script, in the order in which they run
 LONG = 1.8  # a picture is shown whole, not cropped to a square, if the ratio of its sides is larger
 
 
@@ -34,7 +35,8 @@ def fill(template: str, **values: Any) -> str:
     A table cell is a text, an integer (shown with commas), a share (shown as a percentage) or None (shown as a dash).
     """
     folder = resources.files("cpp.report") / "templates"
-    script, style = ((folder / name).read_text(encoding="utf-8") for name in ("report.js", "report.css"))
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style = (folder / "report.css").read_text(encoding="utf-8")
     allowed = base64_text(hashlib.sha256(script.encode()).digest())
     page = _environment().get_template(template)
     return page.render(**values, script=Markup(script), style=Markup(style), allowed=allowed)  # noqa: S704 (our files)

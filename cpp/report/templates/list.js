@@ -1,0 +1,120 @@
+"use strict";
+// The list of clusters: search, sort, filters, links to a cluster, and keys that go from cluster to cluster.
+(() => {
+  const { $, number } = cpp;
+  // Search, sort and filter: the list holds the matching cards in order.
+  const list = $("cards");
+  if (!list) return; // a page without clusters
+  const cards = [...list.children].map((node) => ({
+    node,
+    id: Number(node.id.slice("cluster-".length)),
+    words: node.dataset.words,
+    size: Number(node.dataset.size),
+    sure: Number(node.dataset.sure),
+    status: node.dataset.status,
+    wary: "wary" in node.dataset,
+  }));
+  const byId = new Map(cards.map((card) => [card.id, card]));
+  const orders = {
+    size: (a, b) => b.size - a.size || a.id - b.id,
+    small: (a, b) => a.size - b.size || a.id - b.id,
+    sure: (a, b) => b.sure - a.sure || a.id - b.id,
+    doubt: (a, b) => a.sure - b.sure || a.id - b.id,
+    name: (a, b) => (a.words < b.words ? -1 : Number(a.words > b.words)),
+    number: (a, b) => a.id - b.id,
+  };
+  const fits = (asked) => (card) =>
+    asked.words.every((word) => card.words.includes(word)) &&
+    card.size >= asked.least &&
+    (asked.most >= 100 || 100 * card.sure <= asked.most) &&
+    (!asked.status || card.status === asked.status) &&
+    (!asked.wary || card.wary);
+  const update = () => {
+    const asked = {
+      words: $("search").value.toLowerCase().split(/\s+/).filter(Boolean),
+      least: Number($("least").value),
+      most: $("most").value === "" ? 100 : Number($("most").value),
+      status: $("status")?.value,
+      wary: Boolean($("wary")?.checked),
+    };
+    shown = cards.filter(fits(asked)).sort(orders[$("sort").value]);
+    list.replaceChildren();
+    more();
+    $("none").hidden = shown.length > 0;
+    const part = shown.length < cards.length ? `${number(shown.length)} of ` : "";
+    $("found").textContent = `${part}${number(cards.length)} clusters`;
+  };
+  // The list grows as the reader scrolls: a browser lays out hundreds of cards at once, but not thousands.
+  let shown = cards;
+  const more = (until = list.childElementCount + 60) => {
+    list.append(...shown.slice(list.childElementCount, until).map((card) => card.node));
+    near.unobserve($("end"));
+    near.observe($("end")); // check again: on a tall screen the end may still be near
+  };
+  // It does not grow while its end is in the upper half of the screen: the reader is then at what follows the list.
+  const near = new IntersectionObserver((seen) => {
+    if (seen.at(-1).isIntersecting && list.childElementCount < shown.length) more();
+  }, { rootMargin: "-50% 0px 2000px" });
+  if ($("end")) near.observe($("end"));
+  if ($("tools")) {
+    $("tools").addEventListener("input", update);
+    $("tools").addEventListener("submit", (event) => event.preventDefault());
+    $("reset").addEventListener("click", () => {
+      $("tools").reset();
+      update();
+    });
+    if (cards.length > 200 || $("search").value || $("sort").value !== "size") update(); // the browser may have kept the form
+  }
+
+  // A link to a cluster works with any filter, and leads to another page if the cluster is not on this one.
+  const arrive = () => {
+    const found = /^#cluster-(\d+)$/.exec(location.hash);
+    if (!found) return;
+    const card = byId.get(Number(found[1]));
+    if (!card && $("tools")) {
+      const page = Math.floor(Number(found[1]) / Number(list.dataset.of));
+      location.replace(`pages/clusters-${String(page).padStart(5, "0")}.html${location.hash}`);
+    } else if (card && !card.node.isConnected) {
+      if (!shown.includes(card)) {
+        $("tools").reset();
+        update();
+      }
+      more(shown.indexOf(card) + 20);
+      location.replace(location.hash); // the browser now keeps the card in view while the cards above it are laid out
+    }
+    if (card) go(card.node);
+  };
+  const go = (node) => {
+    document.querySelector(".card.here")?.classList.remove("here");
+    node.classList.add("here");
+    node.scrollIntoView({ block: "start" });
+    node.querySelector("h3 a").focus({ preventScroll: true });
+  };
+  addEventListener("hashchange", arrive);
+  document.addEventListener("click", (event) => { // a link to the current hash fires no hashchange
+    if (event.target.closest("a")?.getAttribute("href") === location.hash) arrive();
+  });
+  arrive();
+
+  // Keys: / searches, j and k go from card to card, a shows attention.
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    if (event.key === "Escape" && event.target === $("search")) {
+      $("search").value = "";
+      update();
+    } else if (event.key === "/" && !typing && $("search")) {
+      event.preventDefault();
+      $("search").focus();
+    } else if (event.key === "a" && !typing) {
+      $("attention")?.click();
+    } else if ((event.key === "j" || event.key === "k") && !typing) {
+      const here = shown.findIndex((card) => card.node.classList.contains("here"));
+      const next = shown[Math.min(shown.length - 1, Math.max(0, here + (event.key === "j" ? 1 : -1)))];
+      if (next && !next.node.isConnected) more();
+      if (next) go(next.node);
+    }
+  });
+
+  Object.assign(cpp, { arrive });
+})();
