@@ -1,4 +1,4 @@
-"""The examples in configs/cluster: what Ray and KubeRay ask of them, as far as that can be said without a cluster."""
+"""The examples in configs/cluster: what Ray, KubeRay and Kueue require of them, as far as it can be checked here."""
 
 import itertools
 import os
@@ -49,7 +49,6 @@ def test_the_kuberay_manifest_has_what_a_rayjob_needs() -> None:
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["rayVersion"] == VERSION
-    assert f"ray[default]=={VERSION}" in (CLUSTER / "kuberay.yaml").read_text()
     groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"]}
     assert groups.keys() == {"gpu", "cpu"}
     asked = {}
@@ -66,6 +65,75 @@ def test_the_kuberay_manifest_has_what_a_rayjob_needs() -> None:
     assert root.startswith("s3://")
     gpu = {"CPU": int(asked["gpu"]["cpu"]), "GPU": int(asked["gpu"]["nvidia.com/gpu"])}
     _fits(resources, gpu, {"CPU": int(asked["cpu"]["cpu"])}, groups["gpu"]["maxReplicas"])
+
+
+# The release of KubeRay that has a field of a RayJob, by its types and feature gates. A field that is not here may be
+# misspelled, which the operator would ignore.
+SINCE = {
+    "entrypoint": (1, 0),
+    "rayClusterSpec": (1, 0),
+    "suspend": (1, 0),
+    "shutdownAfterJobFinishes": (1, 0),
+    "activeDeadlineSeconds": (1, 1),
+    "backoffLimit": (1, 2),
+    "submissionMode": (1, 5),
+    "deletionStrategy": (1, 6),
+    "preRunningDeadlineSeconds": (1, 6),
+}
+
+
+def test_the_kuberay_manifest_names_the_release_that_has_its_fields() -> None:
+    spec = manifest("kuberay.yaml")["spec"]
+    text = (CLUSTER / "kuberay.yaml").read_text()
+    needed = max(SINCE[field] for field in spec)
+    assert f"needs KubeRay {needed[0]}.{needed[1]} or later" in text
+
+
+def test_the_kuberay_manifest_keeps_the_rules_of_the_operator() -> None:
+    """Those of its sidecar mode, its deadlines and its deletion rules."""
+    spec = manifest("kuberay.yaml")["spec"]
+    assert spec["submissionMode"] == "SidecarMode"
+    assert not {"submitterPodTemplate", "submitterConfig", "clusterSelector"} & spec.keys()
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]
+    assert head["spec"].get("restartPolicy", "Never") == "Never"
+    assert 0 < spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
+    assert not {"shutdownAfterJobFinishes", "ttlSecondsAfterFinished"} & spec.keys()  # they exclude deletion rules
+    rules = spec["deletionStrategy"]["deletionRules"]
+    ends = [rule["condition"].keys() - {"ttlSeconds"} for rule in rules]
+    assert ends == [{"jobStatus"}, {"jobDeploymentStatus"}]  # a job past its deadline has no jobStatus FAILED
+    assert {rule["policy"] for rule in rules} == {"DeleteCluster"}
+    selector = f"app={head['metadata']['labels']['app']},ray.io/node-type=head"
+    assert f"--container ray-job-submitter --selector {selector}" in (CLUSTER / "kuberay.yaml").read_text()
+
+
+def test_the_job_for_kueue_is_one_that_kueue_takes() -> None:
+    overlay = manifest("kustomization.yaml")
+    assert overlay["resources"] == ["kuberay.yaml"]
+    job = manifest("kuberay.yaml")
+    (patch,) = overlay["patches"]
+    assert patch["target"] == {"group": "ray.io", "version": "v1", "kind": job["kind"], "name": job["metadata"]["name"]}
+    for operation in yaml.safe_load(patch["patch"]):
+        _apply(job, **operation)
+    assert "kueue.x-k8s.io/queue-name" in job["metadata"]["labels"]
+    spec = job["spec"]
+    assert spec["suspend"]
+    assert spec["shutdownAfterJobFinishes"]
+    assert "deletionStrategy" not in spec
+    cluster = spec["rayClusterSpec"]
+    assert cluster["enableInTreeAutoscaling"] is False
+    assert len(cluster["workerGroupSpecs"]) <= 7
+    assert all(group["replicas"] == group["maxReplicas"] for group in cluster["workerGroupSpecs"])
+
+
+def _apply(document: Any, op: str, path: str, value: Any = None) -> None:
+    """An operation of a JSON patch (RFC 6902). KeyError if what it removes or replaces does not exist."""
+    *parents, last = path.strip("/").split("/")
+    for part in parents:
+        document = document[int(part) if isinstance(document, list) else part]
+    if op in ("remove", "replace"):
+        del document[last]
+    if op in ("add", "replace"):
+        document[last] = value
 
 
 def test_the_slurm_script_starts_ray_and_a_run_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
