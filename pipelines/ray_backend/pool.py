@@ -31,6 +31,7 @@ from pipelines.engine.executor import OpenError, TaskResult, open_stage, run_tas
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Context, Stage, Work
 from pipelines.ray_backend import cluster
+from pipelines.ray_backend.metrics import RunMetrics
 
 ATTEMPTS = 3  # workers killed by a shard, on nodes that stay alive, after which the shard is given up
 LOSSES = 10  # workers lost in all, with their nodes or not, after which it is given up: it may be what ends the nodes
@@ -78,6 +79,7 @@ class Pool:
         self._ready: dict[Any, cluster.Node] = {}  # the actors that are up, with their nodes
         self._starting: dict[Any, Any] = {}  # the others, by their pending call of `ready`
         cluster.start(resources)
+        self._metrics = RunMetrics(store.address)
         if resources.ray_address:
             log(f"joined the Ray cluster at {resources.ray_address}: {cluster.describe()}")
 
@@ -122,6 +124,18 @@ class Pool:
 
         A lost worker is replaced and its shard retried, see `_reason_to_give_up`.
         """
+        return self._measured(tasks, self._results(stage, context, tasks))
+
+    def _measured(self, tasks: Sequence[Task], results: Iterator[TaskResult]) -> Iterator[TaskResult]:
+        """The results, each of which is recorded in the metrics of the run."""
+        step = tasks[0].step
+        self._metrics.set_left(step, len(tasks))
+        for ended, result in enumerate(results, start=1):
+            self._metrics.add_result(step, result)
+            self._metrics.set_left(step, len(tasks) - ended)
+            yield result
+
+    def _results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[TaskResult]:
         self._start_workers(stage.gpu and self._resources.gpus > 0)
         todo, idle = deque(range(len(tasks))), deque(self._ready)
         losses: defaultdict[int, list[cluster.Node]] = defaultdict(list)  # task -> nodes on which its workers were lost
@@ -144,6 +158,7 @@ class Pool:
                     idle.append(actor)
                 except RayError as error:
                     losses[i].append(self._replace(actor))
+                    self._metrics.add_lost_worker(tasks[i].step)
                     result = self._after_loss(tasks[i], losses[i], error)
                 if isinstance(result, str):
                     raise OpenError(result.strip())
@@ -211,7 +226,8 @@ class Pool:
         from pipelines.ray_backend import train
 
         self._stop_workers()
-        yield from train.results(stage, context, tasks, self._store, self._resources, ATTEMPTS)
+        results = train.results(stage, context, tasks, self._store, self._resources, ATTEMPTS)
+        yield from self._measured(tasks, results)
 
 
 def _reason_to_give_up(nodes: Sequence[str]) -> str | None:
