@@ -15,7 +15,7 @@ DOORS = {
     "matplotlib": {"cpp.report.charts"},
     "pillow_heif": {"cpp.encoding.images"},
     "open_clip": {"cpp.encoding.encoder", "cpp.encoding.open_clip_models", "cpp.encoding.pretrained", "cpp.demo.clip"},
-    "ray": {"pipelines.ray_backend.cluster", "pipelines.ray_backend.pool", "pipelines.ray_backend.train"},
+    "ray": {f"pipelines.ray_backend.{name}" for name in ("cluster", "metrics", "pool", "train")},
     "urllib3": {"cpp.naming.chat"},
     "webdataset": {"cpp.export.webdataset"},
 }
