@@ -34,7 +34,10 @@ class AnnotatedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoShard:
-    """Files `names` of the folder `path`; the shard covers all annotated file names in the interval (after, upto]."""
+    """Files `names` of the folder `path`; the shard covers all annotated file names in the interval (after, upto].
+
+    `all_names` is a fingerprint of the names of all images of the folder, on which `place` depends.
+    """
 
     path: str
     fingerprint: str
@@ -42,6 +45,7 @@ class CocoShard:
     after: str
     upto: str | None
     annotations: tuple[tuple[str, str], ...]
+    all_names: str
 
     def read(self, max_bytes: int) -> Iterator[Sample]:
         """Samples in the order of their file names, which are the keys. An annotated image without a file is rejected.
@@ -49,7 +53,7 @@ class CocoShard:
         Metadata: `image_id`, `captions` and the first of them as `caption`, `categories` (distinct, in the order of the
         annotations), and the fields of the entry in `images`. ValueError if an annotation file is not in COCO's format.
         """
-        metadata = read_annotations(self.path, self.annotations)
+        metadata = read_annotations(self.path, self.annotations, self.all_names)
         covered = {name for name in metadata if name > self.after and (self.upto is None or name <= self.upto)}
         missing = covered - set(self.names)
         addresses = (
@@ -62,10 +66,11 @@ class CocoShard:
 
 
 @lru_cache(maxsize=1)  # a worker reads many shards of one data set
-def read_annotations(folder: str, files: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
+def read_annotations(folder: str, files: tuple[tuple[str, str], ...], all_names: str) -> dict[str, dict[str, Any]]:
     """Metadata of each image of the folder by its path there, from annotation files (path, fingerprint).
 
-    Prints what is left out. ValueError, naming the file and the entry, for a file that is not in COCO's format.
+    `all_names` is that of the shard; it is part of the cache's key. Prints what is left out. ValueError, naming the file
+    and the entry, for a file that is not in COCO's format.
     """
     entries = {path: _read_file(path) for path, _ in files}
     places = place(folder, {path: [entry.file_name for entry in images] for path, images in entries.items()})

@@ -184,9 +184,12 @@ def _coco(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]
         raise ValueError("images.annotations is empty: name captions_*.json or instances_*.json, or use format: folder")
     annotations = tuple(expand(images.annotations, counts))
     path, listing = _listing(images, counts)
+    # Which image a file name in an annotation file means depends on the names of all images, also in other shards.
+    all_names = fingerprint(list(listing.pictures))
     for name, names, after, upto in _pieces(listing, images.shard_size):
-        digest = fingerprint([listing.pictures[image] for image in names], annotations, (after, upto))
-        yield name, CocoShard(path, digest, names, after, upto, annotations)
+        identities = [listing.pictures[image] for image in names]
+        digest = fingerprint(identities, annotations, (after, upto), all_names)
+        yield name, CocoShard(path, digest, names, after, upto, annotations, all_names)
 
 
 def _tables(images: Images, counts: FileCounts) -> Iterator[tuple[str, ImageShard]]:

@@ -30,6 +30,8 @@ from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import Fingerprints
 from pipelines.engine.stage import Stage
 
+CACHES = {"text": "the vectors of words", "chat": "the replies of the namer"}  # folders beside those of products
+
 
 class Stale(NamedTuple):
     """Results of a product that no configuration refers to. `size` in bytes; `gone` if no step writes the product."""
@@ -148,8 +150,23 @@ def _lines(folders: Sequence[Folder]) -> Iterator[str]:
             yield f"    {where}: {len(names):,} results, {format_bytes(size)}{end}"
     if shown := sum(folder.shown for folder in folders):
         yield f"{shown:,} more stay until a run replaces them: the last run shows them under stable names"
+    for folder in folders:
+        yield from _kept_caches(folder.store)
     if foreign := [path for folder in folders for path in folder.foreign]:
         yield f"{len(foreign):,} files stay that no step wrote, such as {foreign[0]}"
+
+
+def _kept_caches(store: Store) -> Iterator[str]:
+    """A line on each cache that saves work in later runs; no fingerprint tells whether an entry will be used again."""
+    for name, content in CACHES.items():
+        folder = store.root / "cache" / name
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        if files:
+            size = format_bytes(sum(path.stat().st_size for path in files))
+            yield (
+                f"{store.address}/cache/{name} ({size}) stays: {content}, which later runs use "
+                "again; remove the folder if you do not need them"
+            )
 
 
 def _size(folders: Sequence[Folder]) -> str:

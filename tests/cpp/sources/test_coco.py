@@ -74,6 +74,27 @@ def test_file_names_beside_the_annotation_file(tmp_path: Path) -> None:
     assert captions(samples) == {"a/1.jpg": ["a 0"], "b/1.jpg": ["b 0"]}
 
 
+def test_an_image_in_another_shard_that_takes_the_annotations_changes_the_fingerprint(tmp_path: Path) -> None:
+    write_images(tmp_path / "im", ["val/1.jpg", "x.jpg"])
+    write(tmp_path / "val.json", ["1.jpg"])
+    images = Images("coco", (f"{tmp_path}/im",), shard_size=1, annotations=(f"{tmp_path}/val.json",))
+
+    def shard_of(key: str) -> tuple[str, tuple[str, ...], Any]:
+        """The fingerprint and the images of the shard with this image, and the captions of the image."""
+        for shard in sources.shards(images).values():
+            samples = {sample.key: sample for sample in read_samples(shard)}
+            if key in samples:
+                return shard.fingerprint, tuple(samples), samples[key].metadata.get("captions")
+        raise AssertionError(key)
+
+    before = shard_of("val/1.jpg")
+    write_images(tmp_path / "im", ["1.jpg"])
+    after = shard_of("val/1.jpg")
+    assert before[1] == after[1]
+    assert (before[2], after[2]) == (["0"], None)
+    assert before[0] != after[0]
+
+
 def test_names_that_would_share_an_image_are_rejected(tmp_path: Path) -> None:
     write_images(tmp_path / "im", ["1.jpg"])
     write(tmp_path / "all.json", ["/data/train/1.jpg", "/data/val/1.jpg"], "caption")

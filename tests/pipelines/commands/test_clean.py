@@ -84,6 +84,16 @@ def test_results_of_an_old_setting_are_listed_and_go_with_yes_and_nothing_else(r
     assert "0 results that no configuration refers to" in call("clean", ran.config, "--yes")[1]
 
 
+def test_caches_of_words_and_replies_stay_and_are_named(ran: Dataset) -> None:
+    for name in ("text", "chat"):
+        (ran.root / "cache" / name / "space").mkdir(parents=True)
+        (ran.root / "cache" / name / "space" / "a.json").write_bytes(b"x" * 2000)
+    said = call("clean", ran.config, "--yes")[1]
+    assert f"{ran.root}/cache/text (2 kB) stays: the vectors of words, which later runs use again" in said
+    assert f"{ran.root}/cache/chat (2 kB) stays: the replies of the namer" in said
+    assert (ran.root / "cache/chat/space/a.json").exists()
+
+
 def test_what_is_shown_since_it_was_listed_stays(ran: Dataset) -> None:
     lines = clean.clean([load(ran.config)], True)
     assert "results that no configuration refers to" in next(lines)
