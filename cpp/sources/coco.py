@@ -69,7 +69,7 @@ class CocoShard:
 def read_annotations(folder: str, files: tuple[tuple[str, str], ...], all_names: str) -> dict[str, dict[str, Any]]:
     """Metadata of each image of the folder by its path there, from annotation files (path, fingerprint).
 
-    `all_names` is that of the shard; it is part of the cache's key. Prints what is left out. ValueError, naming the file
+    `all_names` is that of the shard and part of the cache's key. Prints what is left out. ValueError, naming the file
     and the entry, for a file that is not in COCO's format.
     """
     entries = {path: _read_file(path) for path, _ in files}
