@@ -249,6 +249,9 @@ def export(
     ] = None,
     links: Annotated[bool, typer.Option("--links/--copies", help="imagefolder: link to the source files.")] = False,
     curated: Annotated[bool, typer.Option("--curated", help="Leave out images that the run's curation drops.")] = False,
+    use_guess: Annotated[
+        bool, typer.Option("--use-guess", help="Name general and unsure clusters by their guess.")
+    ] = False,
     overrides: Overrides = None,
     local: Local = False,
 ) -> None:
@@ -258,7 +261,7 @@ def export(
     from pipelines.commands.export import go
 
     images = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
-    request = export_plan.Wanted(format, to, layer, images, links, curated)
+    request = export_plan.Wanted(format, to, layer, images, links, curated, use_guess)
     summary = go(load(config, overrides or ()), request, local)
     terminal.print_lines(summary.lines())
     if summary.failed or not summary.images:

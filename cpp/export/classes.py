@@ -23,7 +23,8 @@ class Class(NamedTuple):
     """One class. `name` is None if the cluster has no sure name; `title` is then `cluster-17`.
 
     `status` and `guess` are those of `clusters.parquet`; a general name is a name like any other. `number` is the place
-    of the folder among the sorted folders, as in torchvision's ImageFolder.
+    of the folder among the sorted folders, as in torchvision's ImageFolder. `confidence` replaces that of the images if
+    the class is named by a guess in place of a general name; else it is None.
     """
 
     number: int
@@ -33,14 +34,19 @@ class Class(NamedTuple):
     guess: str | None
     title: str
     folder: str
+    confidence: float | None = None
 
 
-def classes(rows: Sequence[Mapping[str, Any]], only: Collection[int] | None = None) -> list[Class]:
+def classes(
+    rows: Sequence[Mapping[str, Any]], only: Collection[int] | None = None, use_guess: bool = False
+) -> list[Class]:
     """The classes of a layer, by number. `rows` come from `clusters.parquet`; empty clusters are left out.
 
-    Titles are unique, and so are folders, even on a file system that ignores case.
+    With `use_guess` the name of a class is the guess of its cluster unless the status is `named`. Titles are unique,
+    and so are folders, even on a file system that ignores case.
     """
     kept = [row for row in rows if row["size"] and (only is None or row["cluster"] in only)]
+    kept = [_guessed(row) for row in kept] if use_guess else kept
     kept.sort(key=lambda row: int(row["cluster"]))
     times = Counter(row["name"] for row in kept)
     titles, folders = set[str](), set[str]()
@@ -51,11 +57,20 @@ def classes(rows: Sequence[Mapping[str, Any]], only: Collection[int] | None = No
         if times[title] > 1 or title.strip().casefold() in NULLS:
             title = f"{title} + {plain}"
         title = _unused(title, titles)
+        safe = _unused(folder(title) or plain, folders)
         entries.append(
-            (row["cluster"], name, row["status"], row["guess"], title, _unused(folder(title) or plain, folders))
+            Class(0, row["cluster"], name, row["status"], row["guess"], title, safe, row.get("replaced_confidence"))
         )
-    entries.sort(key=lambda entry: entry[-1])
-    return [Class(number, *entry) for number, entry in enumerate(entries)]
+    entries.sort(key=lambda entry: entry.folder)
+    return [entry._replace(number=number) for number, entry in enumerate(entries)]
+
+
+def _guessed(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row with its guess as the name; the confidences of images of an `unsure` cluster are of the guess already."""
+    general = row["status"] == "general"
+    if not general and row["status"] != "unsure":
+        return row
+    return {**row, "name": row["guess"], "replaced_confidence": row["guess_confidence"] if general else None}
 
 
 def renumbered(all_classes: Sequence[Class], clusters: Collection[int]) -> tuple[Class, ...]:

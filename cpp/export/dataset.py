@@ -3,8 +3,8 @@
 `write` writes one shard, `finish` the files that combine all shards. Image bytes are those of the source, unchanged.
 Keys and names are untrusted: a file is named by the numbers of its shard and row, a folder by a sanitized class name.
 
-Sources of the layouts: https://github.com/webdataset/webdataset, torchvision.datasets.ImageFolder, the `imagefolder` of
-https://huggingface.co/docs/datasets/image_dataset, and FiftyOneImageClassificationDataset in https://docs.voxel51.com.
+Sources of the layouts: https://github.com/webdataset/webdataset, torchvision.datasets.ImageFolder, and
+FiftyOneImageClassificationDataset in https://docs.voxel51.com; `cpp.export.huggingface` has that of Hugging Face.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cpp.encoding.images import extension
+from cpp.export import huggingface, tables, webdataset
 from cpp.export import rows as export_rows
-from cpp.export import tables, webdataset
 from cpp.export.classes import Class
 from cpp.export.format import Format
 from cpp.export.rows import Filter, Layer, Shard
@@ -32,7 +32,7 @@ from cpp.files.tables import Counts
 from cpp.sources.shards import MAX_BYTES
 from cpp.store.results import Product
 
-VERSION = 2  # increased by every change of the code that changes the files
+VERSION = 3  # increased by every change of the code that changes the files
 LISTS = Product("lists")
 LEFT_OUT = "cpp.left_out"  # in the metadata of a shard's list: the number of images left out, by reason
 IMAGEFOLDER = frozenset({"jpg", "png", "ppm", "bmp", "tif", "webp"})  # what torchvision's ImageFolder reads
@@ -61,7 +61,7 @@ class Export:
     @property
     def combined(self) -> tuple[str, ...]:
         """The files that combine all shards."""
-        more = {Format.HUGGINGFACE: ("metadata.csv",), Format.FIFTYONE: ("labels.json",)}
+        more = {Format.HUGGINGFACE: ("metadata.parquet", "README.md"), Format.FIFTYONE: ("labels.json",)}
         return ("images.csv" if self.format is Format.CSV else INDEX, "classes.csv", *more.get(self.format, ()))
 
 
@@ -72,7 +72,7 @@ def write(
 
     `chosen` has the surest rows of each cluster, None without a limit per cluster.
     """
-    _, kept, left_out = export_rows.decide(shard, export.layer, export.filter)
+    _, kept, left_out = export_rows.decide(shard, export.layer, export.filter, export.classes)
     if chosen is not None:
         left_out[f"beyond the {export.filter.per_cluster} of its cluster"] += len(kept) - len(chosen)
         kept = chosen
@@ -118,7 +118,8 @@ def _images(
         left_out["whose image is no longer in its shard"] += gone
 
     if export.format is Format.WEBDATASET:
-        return webdataset.write(target, name, usable(), rows, export_rows.metadata(shard, export.layer))
+        columns = export_rows.schema(export.layer, files=False).names
+        return webdataset.write(target, name, usable(), rows.select(columns), export_rows.metadata(shard, export.layer))
     files: dict[int, str] = {}
     classes = rows["class"].to_pylist()
 
@@ -139,21 +140,20 @@ def finish(export: Export, target: Target, lists: Sequence[str]) -> tuple[int, M
     for footer in target.footers(lists):
         images += footer.num_rows
         left_out.update(json.loads(footer.metadata[LEFT_OUT.encode()]))
-    schema = export_rows.schema(export.layer, export.format.pictured)
+    schema = files_tables.read_schema(lists[0]).remove_metadata()  # metadata have the same columns in all shards
     with target.commit({name: f"{target.address}/{name}" for name in export.combined}) as out:
         for name, path in out.items():
             match name:
                 case "images.parquet":
-                    tables.write_parquet(path, lists, schema)
+                    tables.write_parquet(path, lists, schema, {name: name for name in schema.names})
                 case "images.csv":
-                    tables.write_csv(path, lists, {column: column for column in schema.names})
-                case "metadata.csv":
-                    # neither keys, which a reader that guesses takes for numbers, nor labels, which may all be null
-                    left = ("file", "key", "class_name", "label", "image_shard")
-                    columns = {column: column for column in schema.names if column not in left}
-                    tables.write_csv(path, lists, {"file_name": "file", "label": "class_name", **columns})
+                    tables.write_csv(path, lists, schema.names)
+                case "metadata.parquet":
+                    huggingface.write_metadata(path, lists, schema, [c.title for c in export.classes])
+                case "README.md":
+                    path.write_text(huggingface.CARD, encoding="utf-8")
                 case "labels.json":
-                    tables.write_fiftyone(path, lists, export.classes, export.layer)
+                    tables.write_fiftyone(path, lists, schema.names, [c.title for c in export.classes])
                 case "classes.csv":
                     tables.write_classes(path, export.classes)
     return images, dict(left_out)

@@ -1,10 +1,11 @@
-"""The rows of an export: the columns of each image of a shard, and its image in the source.
+"""The rows of an export: the columns and the metadata of each image of a shard, and its image in the source.
 
 Reads ASSIGNMENTS with LABELS and REJECTED of the same shard, row by row. Knows no formats.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,11 @@ from numpy.typing import NDArray
 
 from cpp.export.classes import Class
 from cpp.files import tables
+from cpp.sources.samples import RESERVED, column_titles
 from cpp.sources.shards import MAX_BYTES, ImageShard, select_samples
+
+# the names that exports use themselves: metadata of these names are in `source_NAME`
+OWN = re.compile(rf"file|class|class_name|label|confidence|{RESERVED.pattern}")
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,13 @@ class Shard:
     drop: str | None = None
 
 
-def decide(shard: Shard, layer: Layer, images: Filter) -> tuple[pa.Table, NDArray[np.int64], Counter[str]]:
+def decide(
+    shard: Shard, layer: Layer, images: Filter, classes: Sequence[Class] = ()
+) -> tuple[pa.Table, NDArray[np.int64], Counter[str]]:
     """Apply all of a filter but `per_cluster`: columns of all rows, the rows that pass, and how many do not, by reason.
 
-    The columns are `cluster`, `score` and `confidence` (float64, NaN if unknown). A row counts for one reason only.
+    The columns are `cluster`, `score` and `confidence` (float64, NaN if unknown), which some `classes` replace. A row
+    counts for one reason only.
     """
     table = tables.read(shard.assignments, columns=[layer.column, "score"]).rename_columns(["cluster", "score"])
     confidence = np.full(len(table), np.nan)
@@ -65,6 +73,7 @@ def decide(shard: Shard, layer: Layer, images: Filter) -> tuple[pa.Table, NDArra
         confidence = tables.read(shard.labels, ["confidence"])["confidence"].to_numpy().astype(np.float64)
         if len(confidence) != len(table):
             raise ValueError(f"{shard.labels} has {len(confidence)} rows, {shard.assignments} {len(table)}: run again")
+        confidence = _replaced(confidence, table["cluster"].to_numpy(), classes)
     keep, left_out = np.ones(len(table), np.bool_), Counter[str]()
 
     def leave_out(failing: NDArray[np.bool_], reason: str) -> None:
@@ -86,8 +95,19 @@ def decide(shard: Shard, layer: Layer, images: Filter) -> tuple[pa.Table, NDArra
     return table.append_column("confidence", pa.array(confidence)), np.flatnonzero(keep), left_out
 
 
+def _replaced(
+    confidence: NDArray[np.float64], cluster: NDArray[np.int32], classes: Sequence[Class]
+) -> NDArray[np.float64]:
+    """The confidences `[n]` of rows of these clusters, with those of the classes that replace them."""
+    by_cluster = np.full(int(cluster.max(initial=-1)) + 1, np.nan)
+    for c in classes:
+        if c.confidence is not None and c.cluster < len(by_cluster):
+            by_cluster[c.cluster] = c.confidence
+    return np.where(np.isnan(by_cluster[cluster]), confidence, by_cluster[cluster])
+
+
 def schema(layer: Layer, files: bool) -> pa.Schema:
-    """The columns of an export's rows; with `files` the first is the path of the image in the export."""
+    """The columns of an export's rows but metadata; with `files` the first is the path of the image in the export."""
     return pa.schema(
         [
             *([("file", pa.string())] if files else []),
@@ -105,9 +125,10 @@ def schema(layer: Layer, files: bool) -> pa.Schema:
 
 
 def read(shard: Shard, layer: Layer, classes: Sequence[Class]) -> pa.Table:
-    """All rows of a shard with the columns of `schema` but `file`; rows of a cluster without a class have null classes.
+    """All rows of a shard: the columns of `schema` but `file`, and the metadata.
 
-    The label comes from LABELS; in other layers than the main one it is the cluster's name. Without LABELS it is null.
+    A row of a cluster without a class has null classes. The label is the name of the class, null without LABELS.
+    Metadata with a name of `OWN` are in `source_NAME`.
     """
     table = tables.read(shard.assignments, ["key", *layer.columns, "score", "margin", "image_shard"])
     by_cluster = {c.cluster: c for c in classes}
@@ -116,14 +137,18 @@ def read(shard: Shard, layer: Layer, classes: Sequence[Class]) -> pa.Table:
     columns |= {"class": [c and c.number for c in of_row], "class_name": [c and c.title for c in of_row]}
     columns |= {"label": pa.nulls(n, pa.string()), "confidence": pa.nulls(n, pa.float32())}
     if shard.labels is not None:
-        labels = tables.read(shard.labels, ["key", "label", "confidence"])
+        labels = tables.read(shard.labels, ["key", "confidence"])
         if not labels["key"].equals(table["key"]):
             raise ValueError(f"{shard.labels} has other rows than {shard.assignments}: run again")
+        columns["label"] = [c and c.name for c in of_row]
         if layer.main:
-            columns |= {"label": labels["label"], "confidence": labels["confidence"]}
-        else:
-            columns["label"] = [c and c.name for c in of_row]
-    return pa.table(columns, schema=schema(layer, files=False))
+            confidence = labels["confidence"].to_numpy().astype(np.float64)
+            confidence = _replaced(confidence, table[layer.column].to_numpy(), classes)
+            columns["confidence"] = pa.array(confidence.astype(np.float32), from_pandas=True)
+    rows, more = pa.table(columns, schema=schema(layer, files=False)), metadata(shard, layer)
+    for name, title in column_titles(more.column_names, OWN).items():
+        rows = rows.append_column(title, more[name])
+    return rows
 
 
 def find(

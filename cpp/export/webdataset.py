@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
 
 import pyarrow as pa
 
+from cpp.export.tables import to_json
 from cpp.export.target import Target
 
 PLAIN = re.compile(r"[A-Za-z0-9_-]{1,80}")  # keys that stay: readers split at dots and slashes
@@ -39,7 +37,7 @@ def write(
     ):
         for row, image, kind in chain([first], images):
             sample = {**columns[row], "metadata": source[row] if source else {}}
-            text = json.dumps(_strict(sample), ensure_ascii=False, default=str)
+            text = to_json(sample)
             members = {kind: image, "cls": str(sample["class"]).encode(), "json": text.encode()}
             for extension, data in members.items():  # one at a time: TarWriter would sort them, the image comes first
                 tar.write({"__key__": keys[row], extension: data})
@@ -63,12 +61,3 @@ def sample_keys(keys: Sequence[str]) -> list[str]:
                 name += "_"
         unique.append(name)
     return unique
-
-
-def _strict(value: Any) -> Any:
-    """The value as strict JSON: NaN and infinities become null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(name): _strict(item) for name, item in value.items()}
-    return [_strict(item) for item in value] if isinstance(value, list) else value

@@ -123,12 +123,12 @@ def merge_metadata(metadata: dict[str, Any], more: Mapping[str, Any]) -> dict[st
     return metadata
 
 
-def column_titles(names: Sequence[str]) -> dict[str, str]:
-    """The title of the column of each metadata field: its name or, if results use that name, `source_NAME`."""
+def column_titles(names: Sequence[str], reserved: re.Pattern[str] = RESERVED) -> dict[str, str]:
+    """The title of the column of each metadata field: its name or, if that is `reserved`, `source_NAME`."""
     taken, titles = set(names), dict[str, str]()
     for name in names:
         title = name
-        while RESERVED.fullmatch(title) or (title != name and title in taken):
+        while reserved.fullmatch(title) or (title != name and title in taken):
             title = f"source_{title}"
         taken.add(title)
         titles[name] = title

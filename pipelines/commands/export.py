@@ -141,6 +141,7 @@ def _description(config: Config, wanted: Wanted, export: Export) -> dict[str, An
         "classes": len(export.classes),
         **vars(wanted.filter),
         "curated": wanted.curated,
+        "use_guess": wanted.use_guess,
         "links": wanted.links,
     }
 

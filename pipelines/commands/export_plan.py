@@ -33,7 +33,8 @@ class Wanted:
     """The options of the command.
 
     `to` is the target, by default a folder in the run folder; `layer` is a number of clusters, by default that of the
-    main layer; `curated` leaves out the images that the run's curation dropped.
+    main layer; `curated` leaves out the images that the run's curation dropped; with `use_guess` a cluster that is not
+    named, only `general` or `unsure`, is exported under its guess.
     """
 
     format: Format
@@ -42,6 +43,7 @@ class Wanted:
     filter: Filter = field(default_factory=Filter)
     links: bool = False
     curated: bool = False
+    use_guess: bool = False
 
 
 def parse_clusters(text: str | None) -> tuple[int, ...] | None:
@@ -58,7 +60,7 @@ def describe(config: Config, wanted: Wanted, files: Files) -> Export:
     """The export that the options ask for. UsageError names an option that does not fit the run."""
     (clusters,) = files["clusters"].values()
     with local_copy(clusters.path) as path:
-        names = ["layer", "main", "cluster", "size", "name", "status", "guess"]
+        names = ["layer", "main", "cluster", "size", "name", "status", "guess", "guess_confidence"]
         rows = tables.read(path, columns=names).to_pylist()
     main = next(row["layer"] for row in rows if row["main"])
     layers = sorted({row["layer"] for row in rows})
@@ -77,11 +79,13 @@ def describe(config: Config, wanted: Wanted, files: Files) -> Export:
         raise UsageError(
             f"--min-confidence: confidences are of the layer of {main} clusters, not of {K}: leave one of the two out"
         )
+    if wanted.use_guess and config.label is None:
+        raise UsageError("--use-guess: this run has no guesses: it needs `label:` in its configuration")
     _check_images(config, wanted)
     return Export(
         wanted.format,
         Layer(columns[K], ("cluster", *(columns[layer] for layer in layers if layer != main)), is_main),
-        tuple(classes([row for row in rows if row["layer"] == K], f.clusters)),
+        tuple(classes([row for row in rows if row["layer"] == K], f.clusters, wanted.use_guess)),
         f,
         wanted.links,
         config.images.max_bytes if config.images else MAX_BYTES,
@@ -131,7 +135,7 @@ def survey(
     shards = list(inputs["assignments"])
     for shard in shards:
         with store.local_files({kind: inputs[kind][shard].path for kind in TABLES if kind in inputs}) as files:
-            table, rows, _ = export_rows.decide(shard_of(files), export.layer, export.filter)
+            table, rows, _ = export_rows.decide(shard_of(files), export.layer, export.filter, export.classes)
         cluster, score, confidence = (table[name].to_numpy()[rows] for name in ("cluster", "score", "confidence"))
         clusters |= set(np.unique(cluster).tolist())
         if top is not None:

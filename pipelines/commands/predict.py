@@ -112,7 +112,7 @@ def write(rows: pa.Table, to: Path) -> None:
         parquet, csv = Path(folder) / "rows.parquet", Path(folder) / "rows.csv"
         tables.write(rows, parquet)
         if to.suffix == ".csv":
-            write_csv(csv, [str(parquet)], {name: name for name in rows.column_names})
+            write_csv(csv, [str(parquet)], rows.column_names)
         os.replace(csv if to.suffix == ".csv" else parquet, to)
 
 

@@ -24,8 +24,9 @@ def finish(dataset: Dataset) -> Dataset:
 
 
 def export(dataset: Dataset, format: str, to: str = "out", layer: int | None = None, **more: object) -> Summary:
-    links = bool(more.pop("links", False))
-    wanted = Wanted(Format(format), f"{dataset.folder}/{to}", layer, Filter(**more), links)  # type: ignore[arg-type]
+    flags = {name: bool(more.pop(name, False)) for name in ("links", "use_guess")}
+    filter = Filter(**more)  # type: ignore[arg-type]
+    wanted = Wanted(Format(format), f"{dataset.folder}/{to}", layer, filter, **flags)
     return go(load(dataset.config), wanted, local=True)
 
 

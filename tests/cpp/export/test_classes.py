@@ -52,7 +52,20 @@ def test_numbers_are_the_order_of_the_folders() -> None:
 
 def test_a_general_name_is_a_name_with_its_guess_beside_it() -> None:
     (bird,) = classes(rows("bird 2"))
-    assert bird == (0, 0, "bird 2", "general", "lorikeet", "bird 2", "bird 2")
+    assert bird == (0, 0, "bird 2", "general", "lorikeet", "bird 2", "bird 2", None)
+
+
+def test_with_guesses_general_and_unsure_clusters_are_named_alike() -> None:
+    table = [
+        {"cluster": k, "name": name, "size": 1, "status": status, "guess": guess, "guess_confidence": 0.25}
+        for k, (name, status, guess) in enumerate(
+            [("owl + snow", "named", "owl"), ("bird", "general", "lorikeet"), (None, "unsure", "finch"), (None,) * 3]
+        )
+    ]
+    found = {c.cluster: c for c in classes(table, use_guess=True)}
+    assert [found[k].title for k in range(4)] == ["owl + snow", "lorikeet", "finch", "cluster-3"]
+    assert [found[k].status for k in range(4)] == ["named", "general", "unsure", None]
+    assert [found[k].confidence for k in range(4)] == [None, 0.25, None, None]
 
 
 def test_a_cluster_that_is_not_sure_is_a_class_by_its_number_and_has_no_name() -> None:

@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+import yaml
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
@@ -31,6 +32,7 @@ KEYS = [
     ["000000", "test", "a.b", "x/../../y", "same", "same", "UPPER", "upper"],
     ["000000", "train_1", "猫", "e", "f", "gif", "cut", "gone"],
 ]
+METADATA = ("caption", "label", "url", "file_name", "tags", "area", "taken")  # a `label` that is the true class
 KINDS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
 
 
@@ -60,6 +62,11 @@ def source(tmp_path: Path) -> list[Shard]:
             "image_shard": [str(tmp_path / f"{s}.tar")] * 8,
             "caption": [f"caption {i}" for i in range(8)],
             "label": ["the truth"] * 8,
+            "url": [None if i else "https://example.org/x?a=1&b=<2>" for i in range(8)],
+            "file_name": [f"val2017/{i}.jpg" for i in range(8)],
+            "tags": pa.array([["a,b", str(i)] for i in range(8)]),
+            "area": [i / 3 for i in range(8)],
+            "taken": pa.array([1_700_000_000 + i for i in range(8)], pa.timestamp("s")),
         }
         confidence = pa.array(np.linspace(0, 1, 8), pa.float32())
         labels = {"key": keys, "label": [NAMES[k] for k in cluster], "confidence": confidence}
@@ -105,7 +112,8 @@ def exported(
             number, title = titles[row["cluster"]]
             about = {name: row[name] for name in ("key", "cluster", "cluster_2", "score", "margin", "image_shard")}
             classed = {"class": number, "class_name": title, "label": label["label"], "confidence": label["confidence"]}
-            expected.append({**about, **classed, "image": image})
+            more = {"source_label" if name == "label" else name: row[name] for name in METADATA}
+            expected.append({**about, **classed, **more, "image": image})
     assert images == len(expected)
     assert images + sum(left_out.values()) == 16
     return expected
@@ -135,9 +143,12 @@ def test_webdataset(source: list[Shard], tmp_path: Path) -> None:
         (kind,) = {"jpg", "png", "webp", "bmp", "tif", "gif"} & set(sample)
         said = json.loads(sample["json"])
         assert int(sample["cls"]) == said["class"]
-        assert said.pop("metadata") == {"caption": f"caption {len(found) % 8}", "label": "the truth"}
-        found.append({**said, "image": sample[kind]})
-    assert found == expected
+        metadata = said.pop("metadata")
+        assert tuple(metadata) == METADATA
+        metadata["source_label"] = metadata.pop("label")
+        found.append({**said, **metadata, "image": sample[kind]})
+    assert found == [{**row, "taken": str(row["taken"])} for row in expected]
+    assert compared(index(tmp_path / "out"), "file") == compared(expected, "image")
     decoded = list(
         webdataset.WebDataset(urls, shardshuffle=False)
         .decode("pil")
@@ -170,24 +181,30 @@ def test_imagefolder(source: list[Shard], tmp_path: Path) -> None:
     assert all(read[i][0].size for i in range(len(read)))
 
 
-def test_huggingface(source: list[Shard], tmp_path: Path) -> None:
-    """Keys and classes called `test` and `train` do not become splits."""
+@pytest.mark.parametrize("by_card", [True, False])
+def test_huggingface(source: list[Shard], tmp_path: Path, by_card: bool) -> None:
+    """Keys and classes called `test` and `train` do not become splits, and the label is a ClassLabel."""
     expected = exported(source, tmp_path / "out", "huggingface")
-    read = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    address = {"path": str(tmp_path / "out")} if by_card else {"path": "imagefolder", "data_dir": str(tmp_path / "out")}
+    read = datasets.load_dataset(**address, cache_dir=str(tmp_path / "cache"))
     assert list(read) == ["train"]
+    titles = pd.read_csv(tmp_path / "out/classes.csv")["class_name"].tolist()
+    assert read["train"].features["label"] == datasets.ClassLabel(names=titles)
     rows = read["train"].cast_column("image", datasets.Image(decode=False)).to_list()
     for row in rows:
         row["image"] = Path(row["image"]["path"]).read_bytes()
-        row["class_name"] = row.pop("label")
-    for row in expected:
-        row["confidence"], row["score"] = (
-            pytest.approx(row["confidence"], abs=1e-7),
-            pytest.approx(row["score"], abs=1e-7),
-        )
-    assert rows == compared(expected, "key", "image_shard", "label")
+        row["class"], row["file_name"] = row.pop("label"), row.pop("filename")
+        row["class_name"] = titles[row["class"]]
+    assert rows == compared(expected, "label")
     assert read["train"][0]["image"].size == (8, 9)
-    assert read["train"].features["class"] == datasets.Value("int64")
     assert compared(index(tmp_path / "out"), "file") == compared(expected, "image")
+
+
+def test_the_data_card_of_an_export_names_files_that_exist(source: list[Shard], tmp_path: Path) -> None:
+    exported(source, tmp_path / "out", "huggingface")
+    card = yaml.safe_load((tmp_path / "out/README.md").read_text().split("---")[1])
+    patterns = card["configs"][0]["data_files"][0]["path"]
+    assert [bool(list((tmp_path / "out").glob(pattern))) for pattern in patterns] == [True, True]
 
 
 def test_fiftyone(source: list[Shard], tmp_path: Path) -> None:
@@ -205,7 +222,11 @@ def test_fiftyone(source: list[Shard], tmp_path: Path) -> None:
         }
         for uuid, target in said["labels"].items()
     ]
-    assert found == compared(expected, "label", "image_shard")
+    for row in expected:
+        row["source_tags"], row["taken"] = row.pop("tags"), str(row["taken"])  # a Classification has tags already
+        if row["url"] is None:
+            del row["url"]
+    assert found == compared(expected, "label")
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet"])
@@ -215,9 +236,11 @@ def test_tables(source: list[Shard], tmp_path: Path, format: str) -> None:
     assert len(expected) == 16
     if format == "parquet":
         frame = pd.read_parquet(tmp_path / "out/images.parquet")
+        frame["tags"] = frame["tags"].map(list)
     else:
         frame = pd.read_csv(tmp_path / "out/images.csv", dtype={"key": str})
         frame = frame.astype({"confidence": np.float32, "score": np.float32, "margin": np.float32})
+        frame["tags"], frame["taken"] = frame["tags"].map(json.loads), pd.to_datetime(frame["taken"])
     found = frame.astype(object).where(frame.notna(), None).to_dict("records")
     assert found == compared(expected, "image")
     assert sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith(".")) == [

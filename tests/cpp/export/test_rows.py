@@ -101,6 +101,32 @@ def test_labels_of_other_rows_are_an_error(tmp_path: Path) -> None:
         decide(good, MAIN, Filter())
 
 
+def test_metadata_with_names_that_exports_use_are_in_columns_of_the_source(tmp_path: Path) -> None:
+    """The true class has often the name `label` or `class`, which the export uses for the cluster."""
+    given = shard(tmp_path, ["a"], label=["truth"], source_label=["other"], file=["f"], url=["u"])
+    table = read(given, MAIN, NAMES).to_pylist()[0]
+    assert table["label"] == "cat"
+    assert {name: table[name] for name in table if name not in schema(MAIN, files=False).names} == {
+        "source_source_label": "truth",
+        "source_label": "other",
+        "source_file": "f",
+        "url": "u",
+    }
+
+
+def test_a_guess_in_place_of_a_general_name_has_its_own_confidence(tmp_path: Path) -> None:
+    rows = [
+        {"cluster": 0, "name": "bird", "size": 2, "status": "general", "guess": "owl", "guess_confidence": 0.25},
+        {"cluster": 1, "name": None, "size": 1, "status": "unsure", "guess": "dog", "guess_confidence": 0.5},
+    ]
+    files, guessed = shard(tmp_path, ["a", "b", "c"]), classes(rows, use_guess=True)
+    table = read(files, MAIN, guessed)
+    assert table["label"].to_pylist() == table["class_name"].to_pylist() == ["owl", "dog", "owl"]
+    assert table["confidence"].to_pylist() == [0.25, None, 0.25]
+    assert decide(files, MAIN, Filter(min_confidence=0.5), guessed)[1].tolist() == []
+    assert decide(files, MAIN, Filter(min_confidence=0.5), classes(rows))[1].tolist() == [0, 2]
+
+
 def test_metadata_is_all_that_is_not_ours(tmp_path: Path) -> None:
     given = shard(tmp_path, ["a"], url=["u"], label=["truth"])
     assert metadata(given, MAIN).to_pylist() == [{"url": "u", "label": "truth"}]

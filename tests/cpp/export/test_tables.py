@@ -39,9 +39,9 @@ def test_parts_become_one_parquet_and_one_csv(tmp_path: Path) -> None:
     parts = [part(tmp_path / "1", 8, [0.1, None] * 4), part(tmp_path / "2", 3, [None] * 3)]
     expected = pa.concat_tables(pq.read_table(path) for path in parts)
     names = expected.schema.names
-    write_parquet(tmp_path / "p", parts, expected.schema)
+    write_parquet(tmp_path / "p", parts, expected.schema, {name: name for name in names})
     assert pq.read_table(tmp_path / "p").equals(expected)
-    write_csv(tmp_path / "c", parts, {name: name for name in names})
+    write_csv(tmp_path / "c", parts, names)
     frame = pd.read_csv(
         tmp_path / "c", dtype={"key": str}, keep_default_na=False, na_values={"label": [""], "confidence": [""]}
     )
@@ -54,8 +54,8 @@ def test_parts_become_one_parquet_and_one_csv(tmp_path: Path) -> None:
 
 def test_a_float_is_never_written_as_a_whole_number(tmp_path: Path) -> None:
     """`datasets` takes the kinds of columns from the first 10,000 rows, and fails where later ones are of another."""
-    write_csv(tmp_path / "c", [part(tmp_path / "1", 2, [1.0, 0.1])], {"sure": "confidence", "cluster": "cluster"})
-    assert (tmp_path / "c").read_text().split() == ["sure,cluster", "1.0,0", "0.1,1"]
+    write_csv(tmp_path / "c", [part(tmp_path / "1", 2, [1.0, 0.1])], ["confidence", "cluster"])
+    assert (tmp_path / "c").read_text().split() == ["confidence,cluster", "1.0,0", "0.1,1"]
 
 
 def test_classes_lead_back(tmp_path: Path) -> None:
@@ -67,17 +67,14 @@ def test_classes_lead_back(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO((tmp_path / "c").read_text())))
     assert list(rows[0]) == ["number", "cluster", "name", "status", "guess", "class_name", "folder"]
     assert [tuple(row.values()) for row in rows] == [
-        tuple(str(value or "") if value != 0 else "0" for value in c) for c in found
+        tuple(str(value or "") if value != 0 else "0" for value in c[:-1]) for c in found
     ]
 
 
 def test_fiftyone_labels_are_as_its_documentation_has_them(tmp_path: Path) -> None:
     """https://docs.voxel51.com, FiftyOneImageClassificationDataset: the uuid is the path below data/, no extension."""
-    found = [
-        Class(0, 0, "cat", "named", "cat", "cat", "cat"),
-        Class(1, 1, None, "unsure", "dog", "cluster-7", "cluster-7"),
-    ]
-    write_fiftyone(tmp_path / "l", [part(tmp_path / "1", 3, [0.5, None, 1.0])], found, LAYER)
+    columns = schema(LAYER, files=True).names
+    write_fiftyone(tmp_path / "l", [part(tmp_path / "1", 3, [0.5, None, 1.0])], columns, ["cat", "cluster-7"])
     said = json.loads((tmp_path / "l").read_text())
     assert said["classes"] == ["cat", "cluster-7"]
     assert list(said["labels"]) == ["00000-000000", "00000-000001", "00000-000002"]
@@ -86,5 +83,5 @@ def test_fiftyone_labels_are_as_its_documentation_has_them(tmp_path: Path) -> No
     assert [target["label"] for target in said["labels"].values()] == [0, 1, 0]
     reserved = {"label", "confidence", "id", "tags", "logits"}  # fields that a Classification has already
     assert all(not reserved & set(target["attributes"]) for target in said["labels"].values())
-    write_fiftyone(tmp_path / "none", [], [], LAYER)
+    write_fiftyone(tmp_path / "none", [], columns, [])
     assert json.loads((tmp_path / "none").read_text()) == {"classes": [], "labels": {}}

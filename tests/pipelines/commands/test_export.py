@@ -12,8 +12,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import webdataset
-from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from cpp.export.format import Format
@@ -22,7 +20,7 @@ from cpp.sources.shards import read_images
 from pipelines.commands.export import go
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.errors import RunStateError, UsageError
-from pipelines.config.load import Config, load
+from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.datasets import WORDS, Dataset
 from tests.support.exports import export
@@ -35,7 +33,12 @@ def images_of(dataset: Dataset) -> pd.DataFrame:
     frame, said = (pd.concat(map(pd.read_parquet, paths), ignore_index=True) for paths in parts.values())
     of_shards = [read_images(shard, part["key"]) for shard, part in frame.groupby("image_shard", sort=False)]
     images = {key: image for part in of_shards for key, image in part.items()}
-    about = {"label": said["label"], "confidence": said["confidence"], "image": [images[key] for key in frame["key"]]}
+    about = {
+        "true_class": frame["label"],
+        "label": said["label"],
+        "confidence": said["confidence"],
+        "image": [images[key] for key in frame["key"]],
+    }
     return frame.assign(**about)
 
 
@@ -51,6 +54,8 @@ def test_every_image_of_a_run_is_in_the_folder_of_its_cluster(done: Dataset) -> 
     assert [file.partition("/")[0] for file in index["file"]] == clusters[expected["cluster"]].tolist()
     assert index["label"].tolist() == expected["label"].tolist() == index["class_name"].tolist()
     assert index["confidence"].tolist() == expected["confidence"].tolist()
+    assert index["url"].tolist() == expected["url"].tolist()
+    assert index["source_label"].tolist() == expected["true_class"].tolist()
     assert [(done.folder / "out" / file).read_bytes() for file in index["file"]] == expected["image"].tolist()
     assert ImageFolder(str(done.folder / "out")).classes == sorted(WORDS[:4])
     assert json.loads((done.folder / "out/export.json").read_text())["state"] == "done"
@@ -130,6 +135,8 @@ def test_a_run_without_labels_has_neither_and_the_surest_are_those_nearest_to_th
     assert found["label"].isna().all()
     assert found["confidence"].isna().all()
     assert found["class_name"].tolist() == [f"cluster-{k}" for k in found["cluster"]]
+    with pytest.raises(UsageError, match="--use-guess: this run has no guesses: it needs `label:`"):
+        go(config, Wanted(Format.CSV, str(to), use_guess=True), local=True)
     with pytest.raises(UsageError, match="--min-confidence: this run has no confidences: it needs `label:`"):
         go(config, Wanted(Format.CSV, str(to), None, Filter(min_confidence=0.5)), local=True)
 
@@ -185,6 +192,22 @@ def test_what_does_not_fit_the_run_is_said_before_anything_is_written(
     assert not (done.folder / "out").exists()
 
 
+def test_with_guesses_every_cluster_has_a_word(dataset: Dataset) -> None:
+    config = load(dataset.config, [*QUICK, "label.min_confidence=1"])
+    assert Run(config, local=True).go()
+    clusters = pd.read_parquet(dataset.root / "clusters.parquet").query("main").set_index("cluster")
+    assert set(clusters["status"]) == {"unsure"}
+    tables = []
+    for use_guess in (False, True):
+        to = dataset.folder / f"guess-{use_guess}"
+        go(config, Wanted(Format.CSV, str(to), use_guess=use_guess), local=True)
+        tables.append(pd.read_csv(to / "images.csv", dtype={"key": str}))
+        assert json.loads((to / "export.json").read_text())["use_guess"] is use_guess
+    assert tables[0]["label"].isna().all()
+    assert tables[1]["label"].tolist() == [clusters["guess"][k] for k in tables[1]["cluster"]]
+    assert tables[1]["confidence"].tolist() == tables[0]["confidence"].tolist()
+
+
 def test_confidences_are_of_the_main_layer(done: Dataset) -> None:
     with pytest.raises(UsageError, match="--min-confidence: confidences are of the layer of 4 clusters, not of 2"):
         export(done, "csv", layer=2, min_confidence=0.5)
@@ -213,85 +236,6 @@ def test_images_that_are_gone_are_counted(mine: Dataset) -> None:
     assert summary.images == 155
     assert summary.left_out == {"whose image is no longer in its shard": 5}
     assert "  left out: 5 whose image is no longer in its shard" in list(summary.lines())
-
-
-def images_run(pictures: Dataset, images: str) -> Config:
-    config = load(pictures.config, [*QUICK, images])
-    assert Run(config, local=True).go()
-    return config
-
-
-def loose(dataset: Dataset) -> None:
-    """The pictures as files, in folders that are named by no class, with names that ask for trouble."""
-    (dataset.folder / "loose/test").mkdir(parents=True)
-    for tar in sorted(dataset.folder.glob("data/images/*.tar")):
-        frame = pd.read_parquet(dataset.folder / f"data/metadata/metadata_{int(tar.stem)}.parquet")
-        for key, data in read_images(str(tar), frame["key"]).items():
-            (dataset.folder / f"loose/{'test/' if key.endswith('3') else ''}{key}.a b.jpeg").write_bytes(data)
-
-
-def test_links_to_the_files_of_a_folder(pictures: Dataset) -> None:
-    loose(pictures)
-    config = images_run(pictures, "images={format: folder, path: [loose], shard_size: 50}")
-    to = pictures.folder / "out"
-    assert go(config, Wanted(Format.IMAGEFOLDER, str(to), links=True), local=True).images == 160
-    index = pd.read_parquet(to / "images.parquet")
-    for file, key in zip(index["file"], index["key"], strict=True):
-        assert (to / file).is_symlink()
-        assert (to / file).resolve() == pictures.folder / "loose" / key
-        assert file.endswith(".jpg")
-    assert len(ImageFolder(str(to))) == 160
-    assert go(config, Wanted(Format.IMAGEFOLDER, str(to)), local=True).reused == 0
-    assert not any((to / file).is_symlink() for file in pd.read_parquet(to / "images.parquet")["file"])
-    assert len(list((pictures.folder / "loose").rglob("*.jpeg"))) == 160  # links went, not what they led to
-
-
-@pytest.mark.parametrize("format", ["parquet", "table", "coco"])
-def test_images_come_from_every_kind_of_source(pictures: Dataset, format: str) -> None:
-    loose(pictures)
-    found = sorted((pictures.folder / "loose").rglob("*.jpeg"))
-    names = [str(path.relative_to(pictures.folder / "loose")) for path in found]
-    where = "path: [t.parquet], column: image, key: name"
-    if format == "coco":
-        said = {"images": [{"id": i, "file_name": name} for i, name in enumerate(names)], "annotations": []}
-        (pictures.folder / "a.json").write_text(json.dumps(said))
-        where = "path: [loose], annotations: [a.json]"
-    elif format == "table":
-        where = "path: [t.parquet], column: where, key: null"
-    table = {
-        "name": ["twice"] * 2 + names[2:],
-        "where": [f"loose/{n}" for n in names],
-        "image": [p.read_bytes() for p in found],
-    }
-    pq.write_table(pa.table(table), pictures.folder / "t.parquet", row_group_size=30)
-    config = images_run(pictures, f"images={{format: {format}, {where}, shard_size: 70}}")
-    to = pictures.folder / "out"
-    assert go(config, Wanted(Format.HUGGINGFACE, str(to)), local=True).images == 160
-    files = pd.read_parquet(to / "images.parquet")["file"]
-    assert [(to / file).read_bytes() for file in files] == [path.read_bytes() for path in found]
-
-
-def test_rejected_images_do_not_move_the_others(pictures: Dataset) -> None:
-    """Rows with one key, of which the first has no image: the second row is the second image."""
-    rows = [("same", b""), ("same", colour("red")), ("same", colour("blue")), ("x", b"no"), ("x", colour("green"))]
-    rows += [(f"{i}", colour("red")) for i in range(40)]
-    table = {"name": [key for key, _ in rows], "image": [image for _, image in rows]}
-    pq.write_table(pa.table(table), pictures.folder / "t.parquet")
-    config = load(
-        pictures.config,
-        ["fit={recipe: discriminant}", "partition={n_clusters: 2}", "evaluate=null",
-         "images={format: parquet, path: [t.parquet], column: image, key: name}"],
-    )  # fmt: skip
-    assert Run(config, local=True).go()
-    assert go(config, Wanted(Format.WEBDATASET), local=True).images == 43
-    samples = list(webdataset.WebDataset(str(pictures.root / "export/webdataset/t.tar"), shardshuffle=False))
-    assert [sample["png"] for sample in samples] == [image for _, image in rows if len(image) > 2]
-
-
-def colour(name: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (30, 30), name).save(file, "PNG")
-    return file.getvalue()
 
 
 def test_the_command_line(done: Dataset) -> None:

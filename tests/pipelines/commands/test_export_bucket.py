@@ -23,6 +23,7 @@ from tests.support.object_store import ObjectStore
 from tests.support.runs import QUICK
 
 OUT = "s3://bucket/out"
+FINAL = ("images.parquet", "metadata.parquet", ".csv", ".json", ".md")  # the ends of files that combine all shards
 OURS = ("export.json", ".lock", ".lease")  # which say where the export is, or keep others off
 
 
@@ -58,7 +59,7 @@ def test_an_export_to_s3_has_the_bytes_of_one_to_a_disk_and_again_writes_no_imag
     s3.requests.clear()
     assert export(done, format, OUT).reused == 3
     assert files(OUT) == files(tmp_path)
-    finals = {name for name in files(OUT) if "/" not in name and name.endswith((".csv", "images.parquet", ".json"))}
+    finals = {name for name in files(OUT) if "/" not in name and name.endswith(FINAL)}
     put = {path.removeprefix("/bucket/out/") for method, path in s3.requests if method == "PUT"}
     assert {name for name in put if not name.startswith(OURS)} == finals
 
