@@ -36,7 +36,7 @@ def curation_steps(config: Config, stage: Callable[..., Stage], tower: TextTower
         steps["outliers"] = stage(outliers.Outliers)
     if c.quality and config.has_pictures:
         steps["picture_sizes"] = stage(pictures.PictureSizes)
-        steps["flag"] = stage(pictures.Flag, c.quality)
+        steps["flag"] = stage(pictures.Flag, thresholds=c.quality)
     threshold = o.threshold if o else None
     if c.size is not None:
         steps["balance"] = stage(curate.Balance, c, threshold=threshold)

@@ -20,7 +20,7 @@ from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
 from pipelines.engine import changes, event_log, machine, metadata
 from pipelines.engine.executor import OpenError, TaskResult, run_in_process
-from pipelines.engine.plan import Step, plan_step, upstream
+from pipelines.engine.plan import Step, plan_step, upstream, with_later
 from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
 from pipelines.engine.shard_index import FilePaths
@@ -143,7 +143,7 @@ class Run:
         outcome = Outcome(len(planned.names), reused=len(planned.done))
         errors: dict[str, TaskResult] = {}
         if not planned.complete:
-            errors = self._execute(planned)
+            errors = self._execute(with_later(planned, self.stages, self.files, self.store))
             planned = plan_step(name, stage, self.files, self.store, again)
         outcome.done = len(planned.done)
         outcome.failed = [errors[task.shard] for task in planned.todo]

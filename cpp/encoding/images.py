@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Literal, NamedTuple
@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cpp.encoding.model import Transform
 from cpp.files.iterables import map_threads
 from cpp.sources.formats import HEAD, READ, is_picture, unread_format
 from cpp.sources.samples import Reason, Rejected, Sample
@@ -33,6 +32,7 @@ EXTENSIONS = {
     "PPM": "ppm", "AVIF": "avif", "JPEG2000": "jp2", "HEIF": "heic",
 }  # fmt: skip  # MPO is Pillow's name for a JPEG file that contains several pictures
 
+ToPixels = Callable[[Image.Image], NDArray[np.uint8]]  # a model's transform, or another use of a decoded picture
 BLANK = 250  # a picture whose every channel is at least this is blank
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -100,7 +100,7 @@ class Preprocess:
 
 
 class Prepared(NamedTuple):
-    """A decoded sample: pixels uint8 `[height, width, 3]` for each transform, or None and a reason if rejected."""
+    """A decoded sample: the result of each transform, or None and a reason if rejected."""
 
     key: str
     metadata: dict[str, Any]
@@ -108,10 +108,9 @@ class Prepared(NamedTuple):
     reason: Reason | None = None
 
 
-def decode(data: bytes, limits: Limits, side: int | None = None) -> Image.Image:
+def decode(data: bytes, limits: Limits) -> Image.Image:
     """Decode an image, or the first frame of an animation, as `flatten` returns it.
 
-    With a `side` a JPEG is decoded at a fraction of its size, which is fast, but with at least as many pixels a side.
     Raises `Rejected` with the reason if the bytes exceed `limits` or cannot be decoded.
     """
     if not data:
@@ -126,8 +125,6 @@ def decode(data: bytes, limits: Limits, side: int | None = None) -> Image.Image:
             raise Rejected(Reason.TOO_LONG)
         if _DNG in getattr(image, "tag_v2", ()):
             raise Rejected(Reason.RAW)  # Pillow would read its preview
-        if side is not None:
-            image.draft(None, (side, side))
         image.load()
     except (Rejected, MemoryError):
         raise
@@ -258,7 +255,7 @@ def _header(data: bytes) -> Image.Image | None:
 
 
 def prepare(
-    samples: Iterable[Sample], transforms: Sequence[Transform], limits: Limits, threads: int, waiting: int
+    samples: Iterable[Sample], transforms: Sequence[ToPixels], limits: Limits, threads: int, waiting: int
 ) -> Iterator[Prepared]:
     """Decode and transform samples in `threads` threads, keeping their order; at most `waiting` are in memory.
 
@@ -267,7 +264,7 @@ def prepare(
     return map_threads(partial(_prepare, transforms=transforms, limits=limits), samples, threads, waiting)
 
 
-def _prepare(sample: Sample, transforms: Sequence[Transform], limits: Limits) -> Prepared:
+def _prepare(sample: Sample, transforms: Sequence[ToPixels], limits: Limits) -> Prepared:
     try:
         if sample.image is None or sample.reason is not None:
             raise Rejected(sample.reason or Reason.NO_IMAGE)
@@ -278,7 +275,7 @@ def _prepare(sample: Sample, transforms: Sequence[Transform], limits: Limits) ->
         return Prepared(sample.key, sample.metadata, None, rejected.reason)
 
 
-def _pixels(image: Image.Image, transform: Transform) -> NDArray[np.uint8]:
+def _pixels(image: Image.Image, transform: ToPixels) -> NDArray[np.uint8]:
     try:
         return transform(image)
     except ValueError as error:  # Pillow, and therefore open_clip, cannot scale or convert every mode

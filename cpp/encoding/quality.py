@@ -1,7 +1,7 @@
 """Measures of a picture's technical quality, and the flags that thresholds on them give. Knows no files.
 
-Measures and default thresholds are those of cleanvision (github.com/cleanlab/cleanvision, version 0.3.7), computed from
-a picture that may be decoded at a reduced size.
+Measures and default thresholds are those of cleanvision (github.com/cleanlab/cleanvision, version 0.3.7). Large
+pictures are measured at a reduced size.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageStat
 
 FLAGS = ("dark", "bright", "blurred", "constant", "odd_aspect", "odd_size")
-SIDE = 256  # pixels of the shorter side from which a JPEG is decoded
+_SIDE = 200  # pixels of the shorter side that a reduced picture has at least
 _BLUR_SIDE = 64  # pixels of the longer side at which sharpness is measured
-_LUMA = np.array([0.241, 0.691, 0.068])  # weights of the squares of red, green and blue in perceived brightness
+_LUMA = np.array(
+    [0.241, 0.691, 0.068], np.float32
+)  # weights of the squares of red, green and blue in perceived brightness
 _BLUR_SCALE, _SPREAD_LEAST = 0.01, 0.18  # of cleanvision's blur score
 _MOST_ENTROPY = 10.0  # bits at which cleanvision's score of information is 1
 
@@ -45,10 +47,18 @@ QUALITY = pa.schema(
 
 
 def quality(image: Image.Image) -> Quality:
-    """Measure a decoded picture."""
-    rgb = np.asarray(image.convert("RGB"), np.float32)
+    """Measure a decoded picture. ValueError if Pillow cannot convert its mode."""
+    small = reduced(image)
+    rgb = np.asarray(small, np.float32)
     darkest, brightest = np.percentile(np.sqrt(np.square(rgb) @ _LUMA), [5, 99]) / 255
-    return Quality(float(brightest), float(darkest), _sharpness(image), min(image.entropy() / _MOST_ENTROPY, 1.0))
+    return Quality(float(brightest), float(darkest), _sharpness(small), min(image.entropy() / _MOST_ENTROPY, 1.0))
+
+
+def reduced(image: Image.Image) -> Image.Image:
+    """The picture in RGB, reduced by the largest whole factor that leaves `_SIDE` pixels to its shorter side."""
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    factor = min(rgb.size) // _SIDE
+    return rgb.reduce(factor) if factor > 1 else rgb
 
 
 def _sharpness(image: Image.Image) -> float:

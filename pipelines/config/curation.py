@@ -21,9 +21,7 @@ class Duplicates(Section):
         description="cosine from which two images count as duplicates; null: 0.95 if pictures are compared, else 0.995",
     )
     lowest: float = Field(0.9, gt=0, le=1, description="cosine from which pairs are searched; the curve begins here")
-    pictures: bool = Field(
-        True, description="also compare bytes and signatures of pictures, which reads them once more"
-    )
+    pictures: bool = Field(True, description="also compare bytes and signatures of pictures")
     keep: Keep = Field("centroid", description="which image of a group is kept")
 
     def effective_threshold(self, pictures: bool) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Tasks(Sequence[Task]):
         shard = step.names[index]
         inputs = {kind: files[shard].path for kind, files in step.each.items()}
         outputs = {name: files.file(index).path for name, files in step.outputs.items()}
+        outputs |= {name: files[shard].path for name, files in step.also.items() if shard in files}
         return Task(step.name, shard, fingerprint_text(step.fingerprints[index]), inputs, outputs)
 
 
@@ -60,7 +61,8 @@ class Tasks(Sequence[Task]):
 class Step:
     """A stage in a run, with its shards and their fingerprints; `exists` marks the shards whose results exist.
 
-    `each` has the input files that the stage reads shard by shard, `outputs` the files of all shards, finished or not.
+    `each` has the input files that the stage reads shard by shard, `outputs` the files of all shards, finished or not,
+    and `also` the files of later steps that it writes too (`with_later`).
     """
 
     name: str
@@ -70,6 +72,7 @@ class Step:
     exists: NDArray[np.bool_]
     each: Files
     outputs: Mapping[str, ShardFiles]
+    also: Mapping[str, ShardFiles] = field(default_factory=dict)
 
     @property
     def tasks(self) -> Tasks:
@@ -117,6 +120,15 @@ def plan_step(name: str, stage: Stage, files: Files, store: Store, again: Collec
     for product in stage.products:
         exists &= _exist(product, outputs[product.name], store)
     return Step(name, stage, names, prints, exists, each, outputs)
+
+
+def with_later(planned: Step, stages: Mapping[str, Stage], files: Files, store: Store) -> Step:
+    """The step with the files that it writes for later ones among `stages`, whose own tasks are then done."""
+    also: dict[str, ShardFiles] = {}
+    for name, later in stages.items():
+        if {product.name for product in later.products} & {*planned.stage.also}:
+            also |= plan_step(name, later, {**files, **planned.outputs}, store).outputs
+    return replace(planned, also=also)
 
 
 def _second_readings(

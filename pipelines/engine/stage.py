@@ -75,6 +75,7 @@ class Stage:
     shard (if empty, the stage runs once), `whole` those that every worker reads whole. `gpu` is true if the stage
     computes on `context.device`; only such stages get GPUs. A stage defines `work`, or `open` if it loads something.
     `reads_again` is true if another reading of a shard may accept rows that were rejected (`is_outdated`).
+    `also` names products of later steps that the stage can write in the same pass: it does so for those in `out`.
     """
 
     version: ClassVar[int]
@@ -83,6 +84,7 @@ class Stage:
     whole: ClassVar[tuple[str, ...]] = ()
     gpu: ClassVar[bool] = False
     reads_again: ClassVar[bool] = False
+    also: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)

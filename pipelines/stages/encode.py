@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp.encoding import images
+from cpp.encoding import images, measures
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.sources import samples, shards, vectors
@@ -57,7 +57,8 @@ class ImportSeveral(Import):
 class Encode(Stage):
     """Encode a shard of images as float16 unit vectors with captions and metadata. Unusable images are rejected.
 
-    Each encoder fills one column; the images are read and decoded once for all encoders.
+    Each encoder fills one column; the images are read and decoded once for all encoders. In a run that curates,
+    PICTURES of the shard are measured in the same pass.
     """
 
     version = 5
@@ -65,6 +66,7 @@ class Encode(Stage):
     each = ("images",)
     gpu = True
     reads_again = True
+    also = ("pictures",)
     encoders: dict[str, Model]  # by column
     max_bytes: int
     max_pixels: int
@@ -87,17 +89,26 @@ class Encode(Stage):
         def work(files: Inputs, out: Outputs) -> Counts:
             shard = files["images"]
             decoded, rejected = list[tuple[int, images.Prepared]](), list[tuple[int, str, Reason]]()
+            hashes, records = list[int](), [measures.unknown(0)]
+            measured = "pictures" in out
+
+            def hashed() -> Iterator[samples.Sample]:
+                for sample in shards.read_samples(shard, limits.max_bytes):
+                    if measured:
+                        hashes.append(measures.bytes_hash(sample.image))
+                    yield sample
 
             def pixels() -> Iterator[tuple[NDArray[np.uint8], ...]]:
-                read = shards.read_samples(shard, limits.max_bytes)
-                transforms = [model.preprocess for model in models]
-                prepared = images.prepare(read, transforms, limits, context.threads, 2 * context.image_batch)
+                transforms: list[images.ToPixels] = [model.preprocess for model in models]
+                transforms += [measures.measure] if measured else []
+                prepared = images.prepare(hashed(), transforms, limits, context.threads, 2 * context.image_batch)
                 for row, image in enumerate(prepared):
                     if image.pixels is None:
                         rejected.append((row, image.key, image.reason or Reason.NO_IMAGE))
                     else:
                         decoded.append((row, image._replace(pixels=None)))
-                        yield image.pixels
+                        records.extend(record.view(measures.RECORD) for record in image.pixels[len(models) :])
+                        yield image.pixels[: len(models)]
 
             empty = tuple(np.empty((0, model.dim), np.float16) for model in models)
             batches = [empty, *encoder.encode(models, pixels(), context.image_batch)]
@@ -116,6 +127,10 @@ class Encode(Stage):
             }
             counts = Counts(len(kept) + len(rejected), len(kept), len(rejected))
             tables.write(pa.table(features), out["features"], counts, identities)
+            if measured:
+                digests = np.array([hashes[row] for row, _ in decoded], np.uint64)
+                pictures = measures.table(keys, digests[finite], np.concatenate(records)[finite])
+                tables.write(pictures, out["pictures"], Counts(len(kept), len(kept)))
             rows = [{"key": key, "row": row, "reason": str(reason)} for row, key, reason in sorted(rejected)]
             tables.write_rejected(pa.Table.from_pylist(rows, tables.REJECTED), out["rejected"], counts)
             return counts

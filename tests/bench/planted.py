@@ -24,7 +24,7 @@ from cpp.curation.duplicate_pairs import Rows, similar_pairs
 from cpp.curation.strongest_pairs import Pairs
 from cpp.demo import dataset
 from cpp.demo.drawing import KINDS, draw
-from cpp.encoding import encoder, images, pretrained, quality
+from cpp.encoding import encoder, images, pretrained
 from cpp.encoding.signature import same_picture, signature
 from cpp.sources.samples import Sample
 from cpp.sources.tar import TarShard
@@ -121,7 +121,7 @@ def pairs(planted: Planted, X: np.ndarray, lowest: float, signatures: np.ndarray
 
 def signatures(files: Iterable[bytes]) -> np.ndarray:
     limits = images.Limits()
-    return np.stack([signature(images.decode(data, limits, quality.SIDE)) for data in files])
+    return np.stack([signature(images.decode(data, limits)) for data in files])
 
 
 def drawings(n: int, seed: int) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tarfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -265,3 +266,22 @@ def test_what_is_not_there_is_said_before_anything_starts(pictures: Dataset, ove
 def test_a_list_of_words_needs_an_encoder(dataset: Dataset) -> None:
     with pytest.raises(ConfigError, match="is a list of words, which only a run with `encode` can use"):
         plan(load(dataset.config, ["label.vocabulary=[words.txt]"]))
+
+
+def test_pictures_are_measured_while_they_are_encoded_or_later_without_encoding_again(
+    pictures: Dataset, tmp_path: Path
+) -> None:
+    with tarfile.open(pictures.folder / "data/images/00001.tar", "a") as tar:
+        tar.addfile(tarfile.TarInfo("broken.jpg"), io.BytesIO())
+    in_one_pass = Run(load(pictures.config, ["curate={size: null}"]), ["flag"], local=True)
+    assert in_one_pass.go()
+    assert computed(in_one_pass) == {"encode": 3, "picture_sizes": 1, "flag": 3}
+    later = f"root={tmp_path / 'later'}"
+    assert Run(load(pictures.config, [later]), ["encode"], local=True).go()
+    afterwards = Run(load(pictures.config, [later, "curate={size: null}"]), ["flag"], local=True)
+    assert afterwards.go()
+    assert computed(afterwards) == {"pictures": 3, "picture_sizes": 1, "flag": 3}
+    one, other = (read(root / "cache", "pictures") for root in (pictures.root, tmp_path / "later"))
+    assert one.equals(other)
+    assert one["bytes_hash"].to_numpy().all()
+    assert len(one) == len(read(pictures.root, "features")) == 160
