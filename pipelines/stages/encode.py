@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -118,21 +118,29 @@ class Encode(Stage):
                 row, image = decoded[i]
                 rejected.append((row, image.key, Reason.NOT_FINITE))
             kept = [decoded[i][1] for i in np.flatnonzero(finite)]
-            keys = [image.key for image in kept]
-            features = {
-                "key": pa.array(keys, pa.string()),
-                **{c: tables.matrix_column(X[finite]) for c, X in zip(self.encoders, matrices, strict=True)},
-                "image_shard": pa.repeat(pa.scalar(shard.path, pa.string()), len(kept)),
-                **samples.metadata_columns(keys, [image.metadata for image in kept]),
-            }
             counts = Counts(len(kept) + len(rejected), len(kept), len(rejected))
-            tables.write(pa.table(features), out["features"], counts, identities)
+            features = self._features(shard.path, kept, [X[finite] for X in matrices])
+            tables.write(features, out["features"], counts, identities)
             if measured:
                 digests = np.array([hashes[row] for row, _ in decoded], np.uint64)
-                pictures = measures.table(keys, digests[finite], np.concatenate(records)[finite])
+                pictures = measures.table(
+                    [image.key for image in kept], digests[finite], np.concatenate(records)[finite]
+                )
                 tables.write(pictures, out["pictures"], Counts(len(kept), len(kept)))
             rows = [{"key": key, "row": row, "reason": str(reason)} for row, key, reason in sorted(rejected)]
             tables.write_rejected(pa.Table.from_pylist(rows, tables.REJECTED), out["rejected"], counts)
             return counts
 
         return work
+
+    def _features(
+        self, shard: str, kept: Sequence[images.Prepared], matrices: Sequence[NDArray[np.float16]]
+    ) -> pa.Table:
+        """FEATURES of the images of a shard, with the vectors of each encoder."""
+        keys = [image.key for image in kept]
+        columns = {
+            "key": pa.array(keys, pa.string()),
+            **{c: tables.matrix_column(X) for c, X in zip(self.encoders, matrices, strict=True)},
+            "image_shard": pa.repeat(pa.scalar(shard, pa.string()), len(kept)),
+        }
+        return pa.table(columns | samples.metadata_columns(keys, [image.metadata for image in kept]))
