@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -54,6 +55,45 @@ class ImportSeveral(Import):
         }
 
 
+@dataclass
+class Reading:
+    """The images of a shard as they are read: `decoded` with their rows, and `rejected` with rows, keys and reasons.
+
+    With `measured`, decoded images are measured for curation too.
+    """
+
+    shard: Any
+    transforms: Sequence[images.ToPixels]
+    limits: images.Limits
+    measured: bool
+    decoded: list[tuple[int, images.Prepared]] = field(default_factory=list)
+    rejected: list[tuple[int, str, Reason]] = field(default_factory=list)
+    _hashes: list[int] = field(default_factory=list)
+    _records: list[NDArray[Any]] = field(default_factory=lambda: [measures.unknown(0)])
+
+    def pixels(self, threads: int, waiting: int) -> Iterator[tuple[NDArray[np.uint8], ...]]:
+        """Yield the pixels of each decoded image for every transform."""
+        n, uses = len(self.transforms), [*self.transforms, *([measures.measure] if self.measured else [])]
+        for row, image in enumerate(images.prepare(self._samples(), uses, self.limits, threads, waiting)):
+            if image.pixels is None:
+                self.rejected.append((row, image.key, image.reason or Reason.NO_IMAGE))
+            else:
+                self.decoded.append((row, image._replace(pixels=None)))
+                self._records.extend(record.view(measures.RECORD) for record in image.pixels[n:])
+                yield image.pixels[:n]
+
+    def _samples(self) -> Iterator[samples.Sample]:
+        for sample in shards.read_samples(self.shard, self.limits.max_bytes):
+            self._hashes.append(measures.bytes_hash(sample.image) if self.measured else 0)
+            yield sample
+
+    def pictures(self, kept: NDArray[np.bool_]) -> pa.Table:
+        """PICTURES of those of the decoded images that are `kept` `[n]`."""
+        chosen = [image for image, keep in zip(self.decoded, kept, strict=True) if keep]
+        hashes = np.array([self._hashes[row] for row, _ in chosen], np.uint64)
+        return measures.table([image.key for _, image in chosen], hashes, np.concatenate(self._records)[kept])
+
+
 class Encode(Stage):
     """Encode a shard of images as float16 unit vectors with captions and metadata. Unusable images are rejected.
 
@@ -87,45 +127,23 @@ class Encode(Stage):
         limits = images.Limits(self.max_bytes, self.max_pixels, self.max_aspect)
 
         def work(files: Inputs, out: Outputs) -> Counts:
-            shard = files["images"]
-            decoded, rejected = list[tuple[int, images.Prepared]](), list[tuple[int, str, Reason]]()
-            hashes, records = list[int](), [measures.unknown(0)]
-            measured = "pictures" in out
-
-            def hashed() -> Iterator[samples.Sample]:
-                for sample in shards.read_samples(shard, limits.max_bytes):
-                    if measured:
-                        hashes.append(measures.bytes_hash(sample.image))
-                    yield sample
-
-            def pixels() -> Iterator[tuple[NDArray[np.uint8], ...]]:
-                transforms: list[images.ToPixels] = [model.preprocess for model in models]
-                transforms += [measures.measure] if measured else []
-                prepared = images.prepare(hashed(), transforms, limits, context.threads, 2 * context.image_batch)
-                for row, image in enumerate(prepared):
-                    if image.pixels is None:
-                        rejected.append((row, image.key, image.reason or Reason.NO_IMAGE))
-                    else:
-                        decoded.append((row, image._replace(pixels=None)))
-                        records.extend(record.view(measures.RECORD) for record in image.pixels[len(models) :])
-                        yield image.pixels[: len(models)]
-
+            shard, measured = files["images"], "pictures" in out
+            reading = Reading(shard, [model.preprocess for model in models], limits, measured)
+            pixels = reading.pixels(context.threads, 2 * context.image_batch)
+            rejected = reading.rejected
             empty = tuple(np.empty((0, model.dim), np.float16) for model in models)
-            batches = [empty, *encoder.encode(models, pixels(), context.image_batch)]
+            batches = [empty, *encoder.encode(models, pixels, context.image_batch)]
             matrices = [np.concatenate(batch) for batch in zip(*batches, strict=True)]
             finite = np.logical_and.reduce([np.isfinite(X).all(axis=1) for X in matrices])
             for i in np.flatnonzero(~finite):
-                row, image = decoded[i]
+                row, image = reading.decoded[i]
                 rejected.append((row, image.key, Reason.NOT_FINITE))
-            kept = [decoded[i][1] for i in np.flatnonzero(finite)]
+            kept = [reading.decoded[i][1] for i in np.flatnonzero(finite)]
             counts = Counts(len(kept) + len(rejected), len(kept), len(rejected))
             features = self._features(shard.path, kept, [X[finite] for X in matrices])
             tables.write(features, out["features"], counts, identities)
             if measured:
-                digests = np.array([hashes[row] for row, _ in decoded], np.uint64)
-                pictures = measures.table(
-                    [image.key for image in kept], digests[finite], np.concatenate(records)[finite]
-                )
+                pictures = reading.pictures(finite)
                 tables.write(pictures, out["pictures"], Counts(len(kept), len(kept)))
             rows = [{"key": key, "row": row, "reason": str(reason)} for row, key, reason in sorted(rejected)]
             tables.write_rejected(pa.Table.from_pylist(rows, tables.REJECTED), out["rejected"], counts)
