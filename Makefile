@@ -49,6 +49,7 @@ format: .venv/ready ## Format the code
 bench: .venv/ready ## Measure speed and memory against named baselines (with CPP_TEST_DATA those of encode too)
 	$(PYTHON) -m tests.bench
 	$(PYTHON) -m tests.bench.encode
+	$(PYTHON) -m tests.bench.runner
 	$(PYTHON) -m tests.bench.page
 bench-head: .venv/ready ## Score clusterings of the real vectors in CPP_TEST_DATA by several methods
 	$(PYTHON) -m tests.bench.head $(ARGS)
