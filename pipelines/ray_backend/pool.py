@@ -1,10 +1,10 @@
 """The runner on Ray: a pool of actors that live from step to step and process one shard at a time each.
 
-Ray Data was measured beside it twice, last with Ray 2.60 (tests/bench/RESULTS.md, "The runner"). With one task in flight
-for each actor and a limit of retries it copes with damaged shards and killed workers too, but it starts new processes for
-every step, names a failed shard only in its log, counts the loss of a node against the shard, and ends the run after half
-an hour in which no shard ends. It was not faster. Its main benefit, blocks of data between operators, is not needed:
-shards travel as file names.
+Ray Data was measured beside it twice, last with Ray 2.60 (tests/bench/RESULTS.md, "The runner"). With one task in
+flight for each actor and a limit of retries it copes with damaged shards and killed workers too, but it starts new
+processes for every step, names a failed shard only in its log, counts the loss of a node against the shard, and ends
+the run after half an hour in which no shard ends. It was not faster. Its main benefit, blocks of data between
+operators, is not needed: shards travel as file names.
 """
 
 from __future__ import annotations

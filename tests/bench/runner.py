@@ -27,7 +27,7 @@ from pipelines.config.sections import Resources
 from pipelines.engine.executor import TaskResult, open_stage, run_task
 from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Task, plan_step
-from pipelines.engine.stage import Context, Inputs, Outputs, Work
+from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.graph import pipeline
 from pipelines.ray_backend.pool import Pool
 from pipelines.stages.encode import Encode
@@ -37,7 +37,7 @@ from tests.support.datasets import TINY
 
 SHARDS, IMAGES, WORKERS = 24, 400, 2
 NO_PROGRESS = 60.0  # seconds; the default of Ray Data is 1,800
-Runner = Callable[[Encode, Context, Sequence[Task], Store], Iterator[TaskResult]]
+Runner = Callable[[Stage, Context, Sequence[Task], Store], Iterator[TaskResult]]
 
 
 class Lethal(Encode):
@@ -64,7 +64,7 @@ class Lethal(Encode):
 class Mapper:
     """The callable class of Ray Data: opens the stage in its process, then processes one task in each call."""
 
-    def __init__(self, stage: Encode, context: Context, store: Store, raises: bool) -> None:
+    def __init__(self, stage: Stage, context: Context, store: Store, raises: bool) -> None:
         self.work, self.store, self.raises = open_stage(stage, context), store, raises
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Mapper:
         return {"result": result}
 
 
-def by_pool(stage: Encode, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[TaskResult]:
+def by_pool(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[TaskResult]:
     with Pool(store, Resources(workers=WORKERS), lambda line: print("  pool:", line)) as pool:
         yield from pool.results(stage, context, tasks)
 
@@ -82,7 +82,7 @@ def by_pool(stage: Encode, context: Context, tasks: Sequence[Task], store: Store
 def by_ray_data(raises: bool, **remote: Any) -> Runner:
     """Ray Data with one shard a block. `raises`: errors of shards are left to it; `remote`: options of its actors."""
 
-    def run(stage: Encode, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[TaskResult]:
+    def run(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[TaskResult]:
         ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, logging_level="ERROR")
         settings: Any = ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
