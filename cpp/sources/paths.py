@@ -21,7 +21,14 @@ from cpp.files.iterables import map_threads
 from cpp.sources.ignored import FOLDER, HIDDEN, REPEATED, RESULT, SUB_FOLDER, FileCounts, is_result
 from cpp.store.results import fingerprint
 
-VERSIONS = ("ETag", "etag", "mtime", "LastModified", "updated")  # in a listing's entry; the first present counts
+VERSIONS = (
+    "ETag",
+    "etag",
+    "mtime",
+    "LastModified",
+    "updated",
+    "blob_id",
+)  # in a listing's entry; the first present counts
 PROBES = 32  # concurrent requests for files that must be probed
 
 HTTP = ("http://", "https://")
