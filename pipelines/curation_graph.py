@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 
 from cpp.encoding.images import Limits
 from cpp.report import section_pages
@@ -12,6 +12,11 @@ from pipelines.config.load import Config
 from pipelines.engine.stage import Stage
 from pipelines.stages import curate, curation_pages, duplicate_groups, duplicate_pairs, leaks, outliers, pictures
 from pipelines.stages.caption_match import CaptionMatch, TextTower
+
+APPENDED = (
+    "pictures", "caption_match", "scatter", "search", "group", "duplicates", "leaks", "oddities", "outliers", "flag",
+    "balance", "curate", "curation",
+)  # fmt: skip  # in the order of a run
 
 
 def curation_steps(config: Config, stage: Callable[..., Stage], tower: TextTower | None) -> dict[str, Stage]:
@@ -56,6 +61,16 @@ def _duplicates(pictures: bool, d: Duplicates, stage: Callable[..., Stage]) -> d
     kinds = {"cells": pairs.Cells, "scatter": pairs.Scatter, "search": pairs.Search, "group": groups.Group}
     kinds |= {"duplicates": groups.Duplicates, "duplicates_page": curation_pages.DuplicatesPage}
     return {name: stage(kind, d, **settings) for name, kind in kinds.items()}
+
+
+def appended_steps(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+    """Those of the steps of a run that curate appended shards: scales are those of the run, and there are no pages."""
+    steps = {name: stages[name] for name in APPENDED if name in stages}
+    if oddities := steps.get("oddities"):
+        steps["oddities"] = outliers.AppendedOddities(**vars(oddities))
+    if leaks_step := steps.get("leaks"):
+        steps["leaks"] = replace(leaks_step, others={})  # type: ignore[type-var]  # every stage is a dataclass
+    return steps
 
 
 def page_titles(config: Config) -> dict[str, str]:

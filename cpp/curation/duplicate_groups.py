@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from cpp.curation.strongest_pairs import Floats, Ints, Pairs, merged
 
 Keep = Literal["centroid", "farthest", "resolution", "first", "caption"]
-DUPLICATES = pa.schema({"key": "string", "group": "int64", "kept": "bool", "similarity": "float32", "kind": "string"})
+DUPLICATES = pa.schema(
+    {
+        **{"key": "string", "group": "int64", "kept": "bool", "similarity": "float32", "kind": "string"},
+        **{"kept_key": "string", "kept_image_shard": "string"},
+    }
+)
 LEAKS = pa.schema(
     {
         **{"key": "string", "split": "string", "image_shard": "string"},
@@ -34,12 +39,15 @@ class Linked(NamedTuple):
     """Rows that are in a pair, by ascending `place`, with their attributes, `[n]`; NaN if unknown.
 
     `score` is the cosine to the cluster centre, `pixels` the image size, `caption` the similarity of the caption.
+    `batch` is 0 for a row of the run, and the number of the append for an appended one: an earlier row is preferred to
+    a later one, so that an append drops nothing that was kept before.
     """
 
     place: Ints
     score: NDArray[np.float64]
     pixels: NDArray[np.float64]
     caption: NDArray[np.float64]
+    batch: Ints | int = 0
 
 
 class Groups(NamedTuple):
@@ -80,9 +88,10 @@ def _above(pairs: Pairs, threshold: float) -> Pairs:
 
 
 def _rank(linked: Linked, keep: Keep) -> Ints:
-    """The rank of each row, from 0 for the most preferred; of equal ones the first."""
+    """The rank of each row, from 0 for the most preferred of the earliest batch; of equal ones the first."""
     rank = np.empty(len(linked.place), np.int64)
-    rank[np.argsort(-_preference(linked, keep), kind="stable")] = np.arange(len(rank))
+    batch = np.broadcast_to(linked.batch, len(rank))
+    rank[np.lexsort((-_preference(linked, keep), batch))] = np.arange(len(rank))
     return rank
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from pipelines.commands.parts import LABELLED, Batch, describe, finished, prefix, recorded, save_record
+from pipelines.commands.parts import NEEDED, Batch, describe, finished, prefix, recorded, save_record
 from pipelines.config.errors import RunStateError, UsageError
 from pipelines.config.load import Config
 from pipelines.graph import Part
@@ -18,7 +18,7 @@ def append(config: Config, new: Sequence[str], images: str | None) -> tuple[Part
     option does not fit it or if no shard is new.
     """
     try:
-        fitted = finished(config, LABELLED)
+        fitted = finished(config, NEEDED)
     except RunStateError as error:
         raise RunStateError(
             f"{error}\nIf new files were added to the inputs of the configuration, to which clusters are fitted, move "

@@ -11,7 +11,6 @@ from pydantic_core import to_jsonable_python
 
 from cpp.export import dataset
 from cpp.export.dataset import Export
-from cpp.files import tables
 from cpp.files.credentials import check_address
 from cpp.files.filesystem import is_remote
 from cpp.files.tables import Counts
@@ -31,7 +30,6 @@ from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 NEEDED = ("assignments", "clusters", "labels")
 CURATED = ("keep", "drop")
 STEP = "export"
-APPENDED = "appended, which curation does not cover"  # the reason for leaving them out of a curated export
 
 
 @dataclass
@@ -90,11 +88,7 @@ def go(config: Config, wanted: Wanted, local: bool = False) -> Summary:
     to, store = _target(config, wanted), open_store(config.root)
     fitted, later = together(config, (*NEEDED, *CURATED) if wanted.curated else NEEDED)
     files = dict(fitted.files)
-    uncurated: dict[str, int] = {}
-    if not wanted.curated:
-        files |= {kind: {**files.get(kind, {}), **more} for kind, more in later.items()}
-    elif later:  # appended images have not been through curation
-        uncurated[APPENDED] = sum(tables.read_footer(path).num_rows for path in FilePaths(later["assignments"]))
+    files |= {kind: {**files.get(kind, {}), **more} for kind, more in later.items()}
     export, by_kind, n_rows = survey(describe(config, wanted, files), inputs(config, wanted, files), store)
     target, description = export.target(to), _description(config, wanted, export)
     target.check(wanted.format)
@@ -104,13 +98,12 @@ def go(config: Config, wanted: Wanted, local: bool = False) -> Summary:
         done = {name: os.path.basename(lists[name].path) for name in step.done}
         combined = () if step.complete else export.combined
         target.clean({by_kind["name"][name].path for name in done}, set(done.values()), combined)
-        summary = Summary(to, len(lists), len(done), n_rows + sum(uncurated.values()), len(export.classes))
+        summary = Summary(to, len(lists), len(done), n_rows, len(export.classes))
         if not step.complete:
             target.write_mark({"state": "unfinished", **description})
             summary.failed = _write(config, store, target, step, local)
         if not summary.failed:
-            summary.images, left_out = dataset.finish(export, target, list(FilePaths(lists)))
-            summary.left_out = {**left_out, **uncurated}
+            summary.images, summary.left_out = dataset.finish(export, target, list(FilePaths(lists)))
             counts = {"images": summary.images, "left_out": summary.left_out}
             target.write_mark({"state": "done", **description, **counts})
     return summary

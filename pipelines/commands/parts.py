@@ -23,6 +23,7 @@ from pipelines import graph
 from pipelines.config.errors import RunStateError, UsageError, UserError
 from pipelines.config.load import Config
 from pipelines.config.sections import Section
+from pipelines.curation_graph import appended_steps
 from pipelines.engine.inputs import input_shards
 from pipelines.engine.plan import Files, Step
 from pipelines.engine.shard_index import FilePaths, fingerprints
@@ -32,7 +33,7 @@ from pipelines.stages.drift import Fitted, Growth
 
 FOLDER = "appended"
 RECORD = "appended.json"
-LABELLED = ("assignments", "clusters", "labels")  # products of a run that appended shards need
+NEEDED = ("assignments", "clusters", "labels", "keep", "curation", "quality", "leaks")  # for appended shards
 
 
 class Batch(Section):
@@ -88,7 +89,7 @@ def together(config: Config, needed: Collection[str]) -> tuple[Part, Files]:
 
     Raises RunStateError if either is not up to date.
     """
-    fitted = finished(config, {*needed, *LABELLED} if recorded(config) else needed)
+    fitted = finished(config, {*needed, *NEEDED} if recorded(config) else needed)
     if (part := appended(fitted)) is None:
         return fitted, {}
     steps, part = part.plan(finished=True)
@@ -144,7 +145,12 @@ def describe(fitted: Part, batches: Sequence[Batch]) -> Appended:
     """
     stages, files = new_shard_steps(fitted)
     files |= {kind: fitted.files[kind] for kind in ("groups", "tree", "moments", "clusters")}
-    files |= {f"run_{kind}": fitted.files[kind] for kind in ("assignments", "rejected")}
+    stages |= appended_steps(fitted.stages)
+    made = {product.name for stage in stages.values() for product in stage.products}
+    whole = {kind for stage in stages.values() for kind in stage.whole}
+    run_kinds = {kind.removeprefix("run_") for kind in whole if kind.startswith("run_")} | {"assignments", "rejected"}
+    files |= {kind: fitted.files[kind] for kind in whole - made if kind in fitted.files}
+    files |= {f"run_{kind}": fitted.files[kind] for kind in run_kinds if kind in fitted.files}
     seen, repeated, changed = {_location(file.path) for file in fitted.shards.values()}, list[str](), list[str]()
     shards: dict[str, dict[str, File]] = {}
     counts, counted = FileCounts(), list[Batch]()

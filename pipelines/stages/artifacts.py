@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 SHARD_BITS = 40  # the place of a row is its shard's number above these bits, and its row below them
 ARRAYS = ("centroids", "cluster", "basis", "repeated", "copy_reach")  # of fine groups
 FACTS = ("score", "pixels", "caption")  # the columns that decide which of a group of duplicates is kept
+BATCH = len("append-001-")  # the start of the name of an appended shard, which tells its batch
 LOST = "cpp.lost"  # in the footer of ASSIGNMENTS: by column, the number of metadata values without a place there
 NOT_METADATA = re.compile(rf"key|{tables.EMBEDDING}(_\d+)?")  # columns of FEATURES that ASSIGNMENTS does not repeat
 WORDS = ("vocabulary", "words", "exclude")  # the inputs of a vocabulary that the user has given
@@ -52,8 +53,14 @@ VOTES_HELD = 1 << 20  # rows of votes in memory until they are added up
 
 
 def shard_number(path: str, context: Context) -> int:
-    """The number of the shard that a file of scattered rows belongs to."""
-    return [Path(other).name for other in context.whole["scattered"]].index(Path(path).name)
+    """The number of the shard that a file of scattered rows belongs to; those that were fitted are before appended."""
+    files = all_files("scattered", context)
+    return [Path(other).name for other in files].index(Path(path).name)
+
+
+def all_files(kind: str, context: Context) -> list[str]:
+    """The files of a product of all shards: in an append first those of the run, then those of appended shards."""
+    return [*context.whole.get(f"run_{kind}", ()), *context.whole.get(kind, ())]
 
 
 class Model(sections.Encoder):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,12 +30,13 @@ Floats = NDArray[np.float64]
 class Balance(Stage):
     """Choose a balanced subset of `size` rows among the remaining ones, and count what each cluster contributes.
 
-    Memory grows with `size`, by some forty bytes a row, and not with the number of images.
+    In an append the images that the run keeps count, and appended rows are chosen as far as `size` is not met. Memory
+    grows with `size`, by some forty bytes a row, and not with the number of images.
     """
 
     version = 2
     products = (Product("chosen"), Product("shares"))
-    whole = ("assignments", "codes", "labels", "outliers", "duplicates", "tree")
+    whole = ("assignments", "codes", "labels", "outliers", "duplicates", "tree", "run_curation")
     size: int
     power: float
     by: decisions.By
@@ -49,7 +51,9 @@ class Balance(Stage):
             (np.bincount(cluster, minlength=tree.finest) for cluster in clusters), np.zeros(tree.finest, np.int64)
         )
         coarser = [parents(finest, cluster) for K, cluster in tree.clusters.items() if tree.finest != K]
-        taken = balance.hierarchical_shares(coarser, sizes, self.size, self.power)
+        kept = sum(json.loads(Path(path).read_text())["kept"] for path in context.files("run_curation"))
+        size = max(self.size - kept, 0)
+        taken = balance.hierarchical_shares(coarser, sizes, size, self.power)
         choose = self._diverse if self.by == "diversity" else self._first
         chosen = choose(context, tree, sizes, taken)
         starts = np.cumsum([0, *(tables.read_counts(path)[1] for path in paths)])
@@ -59,7 +63,7 @@ class Balance(Stage):
         tables.write(pa.table({"shard": [shard_of(path) for path in paths], "rows": rows}, schema), out["chosen"])
         tables.write(pa.table({"cluster": np.arange(tree.finest), "stay": sizes, "taken": taken}), out["shares"])
         n = int(taken.sum())
-        which = f"{n:,} images" if n == self.size else f"all {n:,} remaining images (curate.size is {self.size:,})"
+        which = f"{n:,} images" if n == size else f"all {n:,} remaining images (curate.size is {self.size:,})"
         clusters_taken = f"{int((taken > 0).sum()):,} of {tree.finest:,} clusters"
         print(f"balance: the subset has {which} from {clusters_taken}", flush=True)
         return Counts(int(starts[-1]), int(starts[-1]))

@@ -67,6 +67,8 @@ CURATION = (
             "similarity": "cosine to the kept image of its group, of that one to the most similar of the others",
             "kind": "`bytes`: the same file, `vector`: exactly the same vector, `near`: a similar vector and the same "
             "picture, as far as pictures are compared",
+            "kept_key": "name of the image that is kept in its place; null if it is kept",
+            "kept_image_shard": "tar, folder or table of that one",
         },
     ),
     Output(

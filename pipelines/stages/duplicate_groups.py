@@ -17,13 +17,16 @@ from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
 from cpp.report import thumbnails
-from cpp.store.results import Product
+from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import FACTS, SHARD_BITS, shard_number
+from pipelines.stages.artifacts import BATCH, FACTS, SHARD_BITS, shard_number
 
 ROW_BITS = (1 << SHARD_BITS) - 1
 GROUPS = pa.schema(
-    {"shard": "int64", "row": "int64", "group": "int64", "kept": "bool", "similarity": "float32", "kind": "int8"}
+    {
+        **{"shard": "int64", "row": "int64", "group": "int64", "kept": "bool", "similarity": "float32", "kind": "int8"},
+        **{"kept_key": "string", "kept_image_shard": "string"},
+    }
 )
 EXAMPLE = {"what": "string", "number": "int64", "size": "int64", "similarity": "float64", "band": "float64"}
 SHOWN = pa.schema(EXAMPLE | {"shard": "int64", "row": "int64"})
@@ -32,26 +35,28 @@ SHOWN = pa.schema(EXAMPLE | {"shard": "int64", "row": "int64"})
 class Group(Stage):
     """Group all pairs at the threshold, and write the curve over thresholds, examples and counts.
 
+    In an append these are the pairs of the run too.
+
     All pairs are in memory, of each row at most `strongest_pairs.LIMIT` and those of copies.
     """
 
-    version = 2
+    version = 3
     products = (
         Product("duplicate_groups"),
         Product("duplicate_curve"),
         Product("duplicate_examples"),
         Product("duplicate_counts", ".json"),
     )
-    whole = ("similar_pairs", "similar_rows")
+    whole = ("run_similar_pairs", "run_similar_rows", "similar_pairs", "similar_rows")
     threshold: float
     lowest: float
     keep: duplicate_groups.Keep
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         thresholds = curve_thresholds(self.lowest)
-        linked, pairs = _read(context)
+        linked, pairs, images = _read(context)
         grouped = duplicate_groups.group(linked, pairs, self.threshold, self.keep)
-        tables.write(_table(linked, grouped), out["duplicate_groups"], row_group_size=4096)
+        tables.write(_table(linked, grouped, images), out["duplicate_groups"], row_group_size=4096)
         dropped, groups = duplicate_groups.curve(linked, pairs, thresholds, self.keep)
         tables.write(pa.table({"threshold": thresholds, "dropped": dropped, "groups": groups}), out["duplicate_curve"])
         example_pairs = SmallestRows(duplicate_groups.PAIRS)
@@ -73,20 +78,32 @@ class Group(Stage):
         return Counts(rows, rows)
 
 
-def _read(context: Context) -> tuple[Linked, Pairs]:
-    """The rows and pairs of all tasks of the search, with numbers of these rows in place of places."""
-    rows = pa.concat_tables(tables.read(path) for path in context.files("similar_rows"))
-    pairs = pa.concat_tables(tables.read(path) for path in context.files("similar_pairs"))
+def _read(context: Context) -> tuple[Linked, Pairs, pa.Table]:
+    """The rows and pairs of all tasks of the search, with numbers of these rows in place of places; key and shard."""
+    rows, pairs = (
+        pa.concat_tables(tables.read(path) for part in (f"run_{kind}", kind) for path in context.files(part))
+        for kind in ("similar_rows", "similar_pairs")
+    )
     place, first = np.unique(rows["place"].to_numpy(), return_index=True)
     a, b = (np.searchsorted(place, pairs[end].to_numpy()) for end in "ab")
-    linked = Linked(place, *(rows[fact].to_numpy()[first] for fact in FACTS))
-    return linked, merged(Pairs(a, b, pairs["similarity"].to_numpy(), pairs["kind"].to_numpy()))
+    batches = [shard_of(path)[:BATCH] for path in context.whole.get("similar_rows", ())]  # one file for each shard
+    batch_of_shard = np.zeros(len(context.whole.get("run_similar_rows", ())) + len(batches), np.int64)
+    if "run_similar_rows" in context.whole:
+        batch_of_shard[-len(batches) :] = 1 + np.unique(batches, return_inverse=True)[1]
+    facts = {fact: rows[fact].to_numpy()[first] for fact in FACTS}
+    linked = Linked(place, batch=batch_of_shard[place >> SHARD_BITS], **facts)
+    numbered = merged(Pairs(a, b, pairs["similarity"].to_numpy(), pairs["kind"].to_numpy()))
+    return linked, numbered, rows.select(["key", "image_shard"]).take(first)
 
 
-def _table(linked: Linked, grouped: duplicate_groups.Groups) -> pa.Table:
-    """DUPLICATE_GROUPS of the groups, by shard."""
-    place = linked.place[grouped.row]
-    return pa.table([place >> SHARD_BITS, place & ROW_BITS, *grouped[1:]], schema=GROUPS)
+def _table(linked: Linked, grouped: duplicate_groups.Groups, images: pa.Table) -> pa.Table:
+    """DUPLICATE_GROUPS of the groups, by shard. `images` has key and shard of every linked row."""
+    place, n = linked.place[grouped.row], int(grouped.kept.sum())
+    kept = np.empty(n, np.int64)
+    kept[grouped.group[grouped.kept]] = grouped.row[grouped.kept]
+    of_dropped = images.take(pa.array(kept[grouped.group], mask=grouped.kept))
+    columns = [place >> SHARD_BITS, place & ROW_BITS, *grouped[1:], *of_dropped.columns]
+    return pa.table(columns, schema=GROUPS)
 
 
 def _shown(example_pairs: list[dict[str, Any]], largest: list[tuple[int, list[int]]]) -> pa.Table:
@@ -105,10 +122,10 @@ def _shown(example_pairs: list[dict[str, Any]], largest: list[tuple[int, list[in
 class Duplicates(Stage):
     """Write DUPLICATES of a shard, row for row with ASSIGNMENTS, and pictures of its images that the page shows."""
 
-    version = 1
+    version = 2
     products = (Product("duplicates", rows="out"), Product("duplicate_pictures"))
     each = ("assignments", "scattered")
-    whole = ("scattered", "duplicate_groups", "duplicate_examples")
+    whole = ("run_scattered", "scattered", "duplicate_groups", "duplicate_examples")
     images: bool
 
     def open(self, context: Context) -> Work:
@@ -141,4 +158,7 @@ def _duplicates(key: pa.ChunkedArray, groups: pa.Table) -> pa.Table:
     position[groups["row"].to_numpy()] = np.arange(len(groups))
     rows = groups.take(pa.array(position, mask=position < 0))
     columns = {"key": key, "group": rows["group"], "kept": pc.fill_null(rows["kept"], True)}
-    return pa.table(columns | {"similarity": rows["similarity"], "kind": pa.array(KINDS).take(rows["kind"])})
+    columns |= {"similarity": rows["similarity"], "kind": pa.array(KINDS).take(rows["kind"])}
+    return pa.table(
+        columns | {name: rows[name] for name in ("kept_key", "kept_image_shard")}, duplicate_groups.DUPLICATES
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -21,16 +22,17 @@ from cpp.curation import cells, duplicate_pairs
 from cpp.encoding import signature
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.store.results import Product
+from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import FACTS, SHARD_BITS, is_number, numbers, shard_number
+from pipelines.stages.artifacts import FACTS, SHARD_BITS, all_files, is_number, numbers
 
 BUCKET = 1 << 16  # approximate number of rows that a task searches, if there are enough shards
 ROW_GROUP = 256  # rows of a sorted shard that are read together
 SIZES = ("width", "height")  # metadata columns, which tell the size of an image if they are numbers
 PICTURE = ("bytes_hash", "signature")  # columns of PICTURES that are compared
 CHECKED = 1 << 14  # pairs whose signatures are in memory at a time
-LINKED = (*FACTS, "row")  # columns of SIMILAR_ROWS, in which `row` becomes `place`
+IMAGE = ("key", "image_shard")
+LINKED = (*FACTS, *IMAGE, "row")  # columns of SIMILAR_ROWS, in which `row` becomes `place`
 
 
 class Cells(Stage):
@@ -63,7 +65,7 @@ class Scatter(Stage):
     A row is a guest of every cell to whose border it is near, so that no pair from `threshold` on is missed.
     """
 
-    version = 2
+    version = 3
     products = (Product("scattered"),)
     each = ("features", "assignments", "pictures", "caption_match")
     whole = ("cells",)
@@ -96,10 +98,11 @@ def _facts(files: Inputs, compared: bool) -> dict[str, Any]:
     """The columns `FACTS` of the rows of a shard and, if pictures are `compared`, the columns `PICTURE`."""
     schema = pq.read_schema(files["assignments"])
     known = all(name in schema.names and is_number(schema.field(name).type) for name in SIZES)  # not of CSV: text
-    table = tables.read(files["assignments"], columns=["score", *(SIZES if known else ())])
+    table = tables.read(files["assignments"], columns=["score", *IMAGE, *(SIZES if known else ())])
     unknown = np.full(len(table), np.nan)
     pixels = np.prod([numbers(table, name, "width and height") for name in SIZES if known] or [unknown], axis=0)
     columns: dict[str, Any] = {"score": table["score"].cast(pa.float64()), "pixels": pixels, "caption": unknown}
+    columns |= {name: table[name] for name in IMAGE}
     if "caption_match" in files:
         columns["caption"] = np.asarray(tables.read(files["caption_match"])["caption"], np.float64)
     if "pictures" in files:
@@ -113,37 +116,44 @@ def _facts(files: Inputs, compared: bool) -> dict[str, Any]:
 class Search(Stage):
     """Search pairs of duplicates in some of the cells. There are as many tasks as shards.
 
-    The vectors and signatures of a task are in temporary files in the scratch folder, not in memory.
+    A task reads about `BUCKET` rows at a time; their vectors and signatures are in temporary files in the scratch
+    folder, not in memory. In an append, pairs have at least one appended row.
     """
 
-    version = 2
+    version = 3
     products = (Product("similar_pairs"), Product("similar_rows"))
     each = ("scattered",)
-    whole = ("scattered", "cells")
+    whole = ("run_scattered", "scattered", "cells")
     lowest: float
 
     def open(self, context: Context) -> Work:
-        edges = buckets(load_file(context.file("cells"))["rows"], len(context.whole["scattered"])).tolist()
+        sizes, tasks = load_file(context.file("cells"))["rows"], context.whole["scattered"]
+        edges = buckets(sizes, len(tasks))
 
         def work(files: Inputs, out: Outputs) -> Counts:
-            number = shard_number(files["scattered"], context)
-            folder = out["similar_pairs"].parent
-            with tempfile.TemporaryFile(dir=folder) as vectors, tempfile.TemporaryFile(dir=folder) as signatures:
-                rows, S, facts = _read(context, (edges[number], edges[number + 1]), vectors, signatures)
-                check = None if S is None else _same_picture(S)
-                pairs = duplicate_pairs.similar_pairs(rows, self.lowest, check)
-            place = facts["place"].to_numpy()
-            ends = {"a": place[pairs.a], "b": place[pairs.b]}
-            in_pair = np.unique([pairs.a, pairs.b])
-            _, first = np.unique(place[in_pair], return_index=True)  # a row may be in several cells
-            members = int((~rows.guest).sum())
+            number = [shard_of(path) for path in tasks].index(shard_of(files["scattered"]))
+            low, high = edges[number], edges[number + 1]
+            parts = buckets(sizes[low:high], max(1, int(np.ceil(sizes[low:high].sum() / BUCKET))))
+            bounds = zip((low + parts[:-1]).tolist(), (low + parts[1:]).tolist(), strict=True)
+            results = [self._pairs(context, part, out["similar_pairs"].parent) for part in bounds]
+            pairs, linked = (pa.concat_tables([result[i] for result in results]) for i in (0, 1))
+            members = sum(n for _, _, n in results)
+            _, first = np.unique(linked["place"].to_numpy(), return_index=True)  # a row may be in several cells
             counts = Counts(members, members)
-            table = pa.table({**ends, "similarity": pairs.similarity, "kind": pairs.kind})
-            tables.write(table, out["similar_pairs"], counts)
-            tables.write(facts.take(in_pair[first]), out["similar_rows"], counts)
+            tables.write(pairs, out["similar_pairs"], counts)
+            tables.write(linked.take(first), out["similar_rows"], counts)
             return counts
 
         return work
+
+    def _pairs(self, context: Context, bounds: tuple[int, int], folder: Path) -> tuple[pa.Table, pa.Table, int]:
+        """The pairs in cells from the first to before the second bound, the rows in them, and the number of members."""
+        with tempfile.TemporaryFile(dir=folder) as vectors, tempfile.TemporaryFile(dir=folder) as signatures:
+            rows, S, facts = _read(context, bounds, vectors, signatures)
+            pairs = duplicate_pairs.similar_pairs(rows, self.lowest, None if S is None else _same_picture(S))
+        place = facts["place"].to_numpy()
+        table = {"a": place[pairs.a], "b": place[pairs.b], "similarity": pairs.similarity, "kind": pairs.kind}
+        return pa.table(table), facts.take(np.unique([pairs.a, pairs.b])), int((~rows.guest).sum())
 
 
 def _same_picture(S: NDArray[np.uint64]) -> duplicate_pairs.Check:
@@ -176,12 +186,13 @@ def _read(
     Vectors and signatures `[n, SIZE]`, None for a run that compares no pictures, are mapped from these files.
     """
     low, high = bounds
-    stored = tables.read_schema(context.whole["scattered"][0])
+    files, n_fitted = all_files("scattered", context), len(context.whole.get("run_scattered", ()))
+    stored = tables.read_schema(files[0])
     compared = [name for name in PICTURE if name in stored.names]
     schema = pa.schema([stored.field(name) for name in ("cell", "guest", *compared[:1], *LINKED)])
     where = (pc.field("cell") >= low) & (pc.field("cell") < high)
     number_by_digest, vector_id, parts = dict[bytes, int](), list[int](), list[pa.RecordBatch]()
-    for number, path in enumerate(context.whole["scattered"] if low < high else ()):
+    for number, path in enumerate(files if low < high else ()):
         for batch in tables.batches([path], [*schema.names, "vector", *compared[1:]], context.prefetch, where):
             X = tables.matrix(batch["vector"])
             vectors.write(X.tobytes())
@@ -190,16 +201,20 @@ def _read(
             digests = (hashlib.blake2b(vector, digest_size=16).digest() for vector in X)
             vector_id += [number_by_digest.setdefault(digest, len(number_by_digest)) for digest in digests]
             place = pc.add(batch["row"], number << SHARD_BITS)
-            parts.append(batch.select(schema.names).set_column(len(schema) - 1, "row", place))
+            rows = batch.select(schema.names).set_column(len(schema) - 1, "row", place)
+            if n_fitted:  # a pair needs a member: of an append every appended row, at home or not
+                fitted = pa.array(np.full(len(batch), number < n_fitted))
+                rows = rows.set_column(1, "guest", fitted)
+            parts.append(rows)
     table = pa.Table.from_batches(parts, schema)
     n = len(table)
     bytes_hash = table["bytes_hash"].to_numpy() if compared else np.zeros(n, np.uint64)
     vector = _mapped(vectors, np.float16, (n, stored.field("vector").type.list_size))
-    rows = duplicate_pairs.Rows(
+    compared_rows = duplicate_pairs.Rows(
         table["cell"].to_numpy(), table["guest"].to_numpy(), np.array(vector_id, np.int64), bytes_hash, vector
     )
     S = _mapped(signatures, np.uint64, (n, signature.SIZE)) if compared else None
-    return rows, S, table.select(LINKED).rename_columns({"row": "place"})
+    return compared_rows, S, table.select(LINKED).rename_columns({"row": "place"})
 
 
 def _mapped(file: IO[bytes], dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:

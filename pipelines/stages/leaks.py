@@ -20,7 +20,7 @@ from cpp.files.tables import Counts
 from cpp.report import section_pages, thumbnails
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.stages.artifacts import SHARD_BITS
+from pipelines.stages.artifacts import SHARD_BITS, all_files
 
 SHOWN = 40  # pairs on the page
 ROW_BITS = (1 << SHARD_BITS) - 1
@@ -34,7 +34,7 @@ class Leaks(Stage):
 
     version = 1
     products = (Product("leaks"), Product("leaks_page", ".html"))
-    whole = ("assignments", "similar_pairs")
+    whole = ("run_assignments", "run_similar_pairs", "assignments", "similar_pairs")
     title: str
     split: str
     threshold: float
@@ -67,7 +67,7 @@ class Leaks(Stage):
     def _splits(self, context: Context) -> tuple[list[str], NDArray[np.int32], NDArray[np.int64]]:
         """The names of the splits, the number of each row's split, -1 if it has none, and the first row of shards."""
         number, codes, counts = dict[str, int](), list[int](), [0]
-        for path in context.whole["assignments"]:
+        for path in all_files("assignments", context):
             if self.split in tables.read_schema(path).names:
                 values = tables.read(path, columns=[self.split])[self.split]
                 texts = [None if value is None else str(value) for value in values.to_pylist()]
@@ -79,7 +79,8 @@ class Leaks(Stage):
 
     def _pairs(self, context: Context, starts: NDArray[np.int64]) -> Pairs:
         """All pairs from the threshold on, with row numbers over all shards."""
-        table = pa.concat_tables(tables.read(path) for path in context.files("similar_pairs"))
+        kinds = ("run_similar_pairs", "similar_pairs")
+        table = pa.concat_tables(tables.read(path) for kind in kinds for path in context.files(kind))
         table = table.filter(pc.greater_equal(table["similarity"], np.float32(self.threshold)))
         a, b = (starts[place >> SHARD_BITS] + (place & ROW_BITS) for place in (table[end].to_numpy() for end in "ab"))
         return Pairs(a, b, table["similarity"].to_numpy(), table["kind"].to_numpy())
@@ -98,7 +99,7 @@ class Leaks(Stage):
 def _images(context: Context, starts: NDArray[np.int64], numbers: NDArray[np.int64]) -> pa.Table:
     """`number`, key and shard of the rows with these ascending numbers."""
     parts = [pa.table({"key": pa.array([], pa.string()), "image_shard": pa.array([], pa.string())})]
-    for path, first, last in zip(context.whole["assignments"], starts[:-1], starts[1:], strict=True):
+    for path, first, last in zip(all_files("assignments", context), starts[:-1], starts[1:], strict=True):
         low, high = np.searchsorted(numbers, [first, last])
         if high > low:
             table = tables.read(path, columns=["key", "image_shard"])

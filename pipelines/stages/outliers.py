@@ -30,7 +30,8 @@ class Oddities(Stage):
 
     def open(self, context: Context) -> Work:
         tree, groups = read_tree(context), read_groups(context)
-        drawn = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
+        features = context.whole[self.whole[0]]
+        drawn = tables.sample_rows(features, self.embeddings, self.sample, self.seed, context.prefetch)
         density = outliers.Density(drawn, self.neighbours, context.device == "cuda")
         residual = outliers.Residual(read_cluster_moments(context, tree.clusters[tree.main]), tree.metadata["e"])
 
@@ -53,6 +54,12 @@ class Oddities(Stage):
             return counts
 
         return work
+
+
+class AppendedOddities(Oddities):
+    """Measure appended images by the images of the run, among which their neighbours are."""
+
+    whole = ("run_features", "groups", "tree", "moments")
 
 
 class Scales(Stage):

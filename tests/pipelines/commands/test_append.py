@@ -120,7 +120,7 @@ def test_images_are_appended_as_they_came(pictures: Dataset, monkeypatch: pytest
     assert len(batches) == 1
     named = appending._batch(config, ["new.tar", "@list.txt", "s3://bucket/new.tar"], None)
     assert named.shards == [f"{Path.cwd()}/new.tar", f"@{Path.cwd()}/list.txt", "s3://bucket/new.tar"]
-    fitted = parts.finished(config, parts.LABELLED)
+    fitted = parts.finished(config, parts.NEEDED)
     clash = fitted._replace(files={**fitted.files, "assignments": {"append-001-00002": File("", "")}})
     with pytest.raises(RunStateError, match="the run has a shard append-001-00002, .* rename it"):
         parts.describe(clash, batches)

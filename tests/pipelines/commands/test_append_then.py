@@ -3,15 +3,19 @@
 import json
 import shutil
 
+import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
+from cpp.curation import cells
 from cpp.export.format import Format
 from pipelines.commands import export, parts
 from pipelines.commands.export_plan import Wanted
 from pipelines.config.load import load
+from pipelines.stages import duplicate_pairs
 from tests.support.appending import STEPS, append, new_vectors, rows
 from tests.support.datasets import Dataset
-from tests.support.runs import call
+from tests.support.runs import call, files
 
 
 def test_run_afterwards_keeps_what_was_appended_and_says_when_it_is_stale(dataset: Dataset) -> None:
@@ -52,15 +56,71 @@ def test_export_search_and_status_see_appended_images(dataset: Dataset) -> None:
     assert "refit is not due" in said
 
 
-def test_a_curated_export_counts_appended_images_as_left_out(dataset: Dataset) -> None:
-    new = new_vectors(dataset, "new", 2)
-    curate = ("--set", "curate={duplicates: null, outliers: null, size: 100}")
-    assert call("run", dataset.config, "labels", "curate", "--local", *curate)[0] == 0
-    assert append(dataset, new, more=curate)[0] == 0
-    code, said = call("export", dataset.config, "--format", "csv", "--curated", "--local", *curate)
+def fitted_files(dataset: Dataset) -> dict[str, bytes]:
+    """What a person opens of the run, but for what was appended."""
+    return {name: data for name, data in files(dataset.root).items() if not name.startswith("appended/")}
+
+
+DUPLICATES = ("--set", "curate={duplicates: {threshold: 0.99999, lowest: 0.999, pictures: false}}")
+
+
+@pytest.mark.parametrize("members", [16_384, 20])
+def test_appended_shards_are_curated_with_the_run(
+    dataset: Dataset, members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one cell, and in several that are searched one after another.
+
+    Of the appended images, 10 are copies of images of the run, and 10 are copies of other appended ones.
+    """
+    monkeypatch.setattr(cells, "ROWS", members)
+    monkeypatch.setattr(duplicate_pairs, "BUCKET", 4 * members)
+    new, n = new_vectors(dataset, "new", 2), 10
+    X = np.load(new / "img_emb/img_emb_0.npy")
+    X[:n], X[n : 2 * n] = np.load(dataset.folder / "data/img_emb/img_emb_0.npy")[:n], X[2 * n : 3 * n]
+    np.save(new / "img_emb/img_emb_0.npy", X)
+    assert call("run", dataset.config, "--local", *DUPLICATES)[0] == 0
+    before, appended = fitted_files(dataset), dataset.root / "appended"
+    code, said = append(dataset, new, more=DUPLICATES)
     assert code == 0, said
-    assert "100 of 160 images" in said
-    assert "left out: 40 appended, which curation does not cover" in said
-    record = json.loads((dataset.root / "export/csv/export.json").read_text())
-    assert record["images"] + sum(record["left_out"].values()) == 160
+    assert fitted_files(dataset) == before
+    duplicates = pq.read_table(appended / "duplicates").to_pandas()
+    kept = duplicates["kept"].to_numpy()
+    assert not kept[:n].any()
+    keys = pq.read_table(dataset.root / "features/00000.parquet")["key"].to_pylist()
+    assert duplicates["kept_key"][:n].tolist() == keys[:n]
+    assert (kept[n : 2 * n] != kept[2 * n : 3 * n]).all()
+    assert pq.read_table(appended / "drop").num_rows == (~kept).sum()
+    assert pq.read_table(appended / "keep").num_rows == kept.sum()
+    assert np.isfinite(pq.read_table(appended / "outliers")["outlier"].to_numpy()).all()
+    assert pq.read_table(appended / "quality").num_rows == len(X)
+    assert json.loads((appended / "curation.json").read_text())["images"] == len(X)
+    said = call("export", dataset.config, "--format", "csv", "--curated", "--local", *DUPLICATES)[1]
+    n_kept = sum(pq.read_table(root / "keep").num_rows for root in (dataset.root, appended))
+    assert f"{n_kept} of 160 images" in said
+
+
+def test_a_later_append_drops_nothing_that_an_earlier_one_kept(dataset: Dataset) -> None:
+    first, second = new_vectors(dataset, "first", 1), new_vectors(dataset, "second", 2)
+    n = len(np.load(second / "img_emb/img_emb_0.npy"))
+    np.save(second / "img_emb/img_emb_0.npy", np.load(first / "img_emb/img_emb_0.npy")[:n])
+    assert call("run", dataset.config, "--local", *DUPLICATES)[0] == 0
+    assert append(dataset, first, more=DUPLICATES)[0] == 0
+    keep = dataset.root / "appended/keep"
+    before = pq.read_table(keep)
+    assert append(dataset, second, more=DUPLICATES)[0] == 0
+    assert pq.read_table(keep / "append-001-00000.parquet").equals(before)
+    assert pq.read_table(keep / "append-002-00000.parquet").num_rows == 0
+
+
+def test_appended_images_enter_a_balanced_subset_only_as_far_as_it_has_room(dataset: Dataset) -> None:
+    new = new_vectors(dataset, "new", 2)
+    for size, kept in ((100, 0), (130, 10)):
+        curate = ("--set", f"curate={{duplicates: null, outliers: null, quality: null, size: {size}}}")
+        assert call("run", dataset.config, "labels", "curation", "--local", *curate)[0] == 0
+        code, said = append(dataset, *([new] if size == 100 else []), more=curate)
+        assert code == 0, said
+        assert pq.read_table(dataset.root / "appended/keep").num_rows == kept
+        code, said = call("export", dataset.config, "--format", "csv", "--curated", "--local", *curate)
+        assert code == 0, said
+        assert f"{size} of 160 images" in said
     assert "160 of 160 images" in call("export", dataset.config, "--format", "parquet", "--local", *curate)[1]

@@ -50,7 +50,7 @@ def test_planted_duplicates_are_found_across_shards_and_one_of_each_is_kept(data
     pairs = plant(dataset)
     assert go(dataset, CURATE).ok
     rows = found(dataset)
-    assert rows.columns.tolist() == ["key", "group", "kept", "similarity", "kind"]
+    assert rows.columns.tolist() == ["key", "group", "kept", "similarity", "kind", "kept_key", "kept_image_shard"]
     assert rows["key"].tolist() == [f"{i}{j:04d}" for i, n in enumerate((60, 60, 40)) for j in range(n)]
     group = rows.set_index("key")["group"]
     for a, b in pairs:
@@ -62,6 +62,8 @@ def test_planted_duplicates_are_found_across_shards_and_one_of_each_is_kept(data
     rows["score"] = scores.to_numpy()
     for _, members in rows.groupby("group"):
         assert members["score"][members["kept"]].max() == members["score"].max()
+        assert members["kept_key"][~members["kept"]].unique().tolist() == members["key"][members["kept"]].tolist()
+    assert rows.loc[rows["kept"], ["kept_key", "kept_image_shard"]].isna().all(axis=None)
     alone = rows[rows["group"].isna()]
     assert alone["kept"].all()
     assert alone[["similarity", "kind"]].isna().all(axis=None)
