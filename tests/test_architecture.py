@@ -23,7 +23,13 @@ FEATURES = {"cpp.files", "cpp.store", "cpp.sources", "cpp.encoding"}
 CLUSTERS = {"cpp.nearest", "cpp.rate_reduction", "cpp.clustering", "cpp.curation"}
 LIBRARY = FEATURES | CLUSTERS | {"cpp.naming", "cpp.evaluation", "cpp.report", "cpp.export"}
 ENGINE = {"pipelines.config", "pipelines.engine"}
-RUN = ENGINE | {"pipelines.stages", "pipelines.ray_backend", "pipelines.graph", "pipelines.run"}
+RUN = ENGINE | {
+    "pipelines.stages",
+    "pipelines.ray_backend",
+    "pipelines.graph",
+    "pipelines.curation_graph",
+    "pipelines.run",
+}
 # Every room (a folder, or a module that is one by itself) and the rooms that it may import.
 MAY_IMPORT: Mapping[str, set[str]] = {
     "cpp": {"cpp.estimator"},
