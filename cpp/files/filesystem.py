@@ -46,7 +46,7 @@ def _connection(protocol: str, attempts: int = ATTEMPTS) -> Any:
         return fsspec.filesystem(protocol, **OPTIONS[protocol])
     from cpp.files.http import Web  # not above: aiohttp takes 0.2 s to import
 
-    return Web(attempts)
+    return Web(attempts, quiet=attempts < ATTEMPTS)
 
 
 def is_remote(path: str) -> bool:

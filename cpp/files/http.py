@@ -11,6 +11,9 @@ import io
 import random
 import shutil
 import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ WAIT, MAX_WAIT = 1.0, 20.0  # seconds before the second attempt; doubled before 
 MAX_RETRY_AFTER = 60.0  # seconds that a server's Retry-After header can ask for
 ATTEMPT_TIMEOUT = 300.0  # seconds for one attempt, without the body of an answer that is read as a stream
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
+SILENCE = 5.0  # seconds without a byte after which a line says so; the next lines come after twice as long each
 TRANSIENT = frozenset({408, 416, 425, 429})  # and 500 and above; ranges lie inside the file, so 416 is a fault too
 
 
@@ -34,9 +38,12 @@ class Web(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
     A file is read in ranges of bytes. Without ranges or a size it is a stream, and fails when its answer breaks off.
     """
 
-    def __init__(self, attempts: int, **options: Any) -> None:
+    def __init__(self, attempts: int, quiet: bool = False, **options: Any) -> None:
+        """With `quiet` no line says that a server is slow or fails: of single images many are dead."""
+        reports = _Reports(quiet)
+
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            return await _send(request, handler, attempts)
+            return await _send(request, handler, attempts, reports)
 
         super().__init__(client_kwargs={"timeout": TIMEOUT, "middlewares": (send,)}, **options)
 
@@ -58,15 +65,50 @@ class Web(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
             shutil.copyfileobj(source, target)
 
 
+class _Reports:
+    """Lines about servers that are slow or fail, at most one for a host in SILENCE seconds."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self._last = quiet, dict[str, float]()
+
+    def line(self, host: str | None, text: str) -> None:
+        """Print a line about a host."""
+        now, host = time.monotonic(), host or "?"
+        if not self._quiet and now - self._last.get(host, -SILENCE) >= SILENCE:
+            self._last[host] = now
+            print(f"{host}: {text}", flush=True)
+
+    @asynccontextmanager
+    async def watch(self, request: aiohttp.ClientRequest, answer: list[aiohttp.ClientResponse]) -> AsyncIterator[None]:
+        """Print a line whenever no byte has come for some time. `answer` gets the response as soon as it begins."""
+        watching = asyncio.create_task(self._watch(request.url.host, answer))
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+    async def _watch(self, host: str | None, answer: list[aiohttp.ClientResponse]) -> None:
+        came, silent, due = 0, 0.0, SILENCE
+        while True:
+            await asyncio.sleep(SILENCE)
+            total = answer[0].content.total_bytes if answer else 0
+            silent = 0.0 if total > came else silent + SILENCE
+            came, due = total, due if silent else SILENCE
+            if silent >= due:
+                self.line(host, f"no answer for {silent:.0f} s, still waiting")
+                due *= 2
+
+
 async def _send(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, attempts: int
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, attempts: int, reports: _Reports
 ) -> aiohttp.ClientResponse:
     if request.method == "HEAD":  # after a failed HEAD fsspec asks with GET, which is repeated
         attempts = 1
     for attempt in range(1, attempts + 1):
         try:
-            async with asyncio.timeout(ATTEMPT_TIMEOUT):
-                return await _send_once(request, handler)
+            answer = list[aiohttp.ClientResponse]()
+            async with asyncio.timeout(ATTEMPT_TIMEOUT), reports.watch(request, answer):
+                return await _send_once(request, handler, answer)
         except Exception as error:
             if not _is_transient(error):
                 raise
@@ -74,13 +116,26 @@ async def _send(
                 raise NoAnswerError(
                     f"{request.url} did not answer after {attempts} attempts ({type(error).__name__}: {error})"
                 ) from error
-            await asyncio.sleep(_wait(error, attempt))
+            wait = _wait(error, attempt)
+            reason = f"status {error.status}" if isinstance(error, aiohttp.ClientResponseError) else _summary(error)
+            reports.line(
+                request.url.host, f"{reason}, trying again in {wait:.0f} s (attempt {attempt + 1} of {attempts})"
+            )
+            await asyncio.sleep(wait)
     raise AssertionError("a request has at least one attempt")
 
 
-async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+def _summary(error: Exception) -> str:
+    """An error in one line: many have no message."""
+    return f"{type(error).__name__} {str(error).partition(chr(10))[0]}".strip()
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, answer: list[aiohttp.ClientResponse]
+) -> aiohttp.ClientResponse:
     """The answer to a request, read to its end if it is a range. ClientResponseError for a transient status."""
     response = await handler(request)
+    answer.append(response)
     if _is_transient_status(response.status):
         response.raise_for_status()
     if response.status == 206:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import aiohttp
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cpp.files import filesystem, scratch, tables
 from cpp.files import http as web
-from cpp.files import scratch, tables
 from cpp.sources import folder, paths, vectors
 from cpp.sources.samples import Reason
 from cpp.sources.tar import DamagedTarError, TarShard
@@ -135,6 +135,48 @@ def test_faults_that_pass_are_not_noticed(
     assert (
         Path(scratch.download(f"{server.url}/m.parquet", scratch.folder())).read_bytes() == server.files["/m.parquet"]
     )
+
+
+def test_a_server_that_is_silent_or_fails_is_reported_within_seconds(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The server answers as soon as the line about its silence is out."""
+    monkeypatch.setattr(web, "SILENCE", 0.1)
+    printed, reported = Event(), list[str]()
+    report = web._Reports.line
+
+    def line(reports: web._Reports, host: str | None, text: str) -> None:
+        report(reports, host, text)
+        reported.append(text)
+        printed.set()
+
+    monkeypatch.setattr(web._Reports, "line", line)
+
+    def fault(number: int, method: str, path: str) -> Fault:
+        if method == "GET" and not reported:
+            assert printed.wait(600)
+            return 503
+        return None
+
+    server.files = {"/a.bin": b"x" * 100}
+    server.fault = fault
+    with filesystem.open_file(f"{server.url}/a.bin") as file:
+        assert file.read() == b"x" * 100
+    assert reported[0].startswith("no answer for 0 s, still waiting")
+    assert any(re.fullmatch(r"status 503, trying again in \d+ s \(attempt 2 of 8\)", text) for text in reported)
+    assert "127.0.0.1: no answer for" in capfd.readouterr().out
+
+
+def test_single_images_of_a_table_are_requested_without_lines(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.fault = lambda number, method, path: 503
+    with (
+        pytest.raises(OSError, match="did not answer"),
+        filesystem.open_file(f"{server.url}/a.jpg", attempts=2) as file,
+    ):
+        file.read()
+    assert capfd.readouterr().out == ""
 
 
 def big_tar(server: Server, folder: Path) -> list[bytes]:
