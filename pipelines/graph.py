@@ -211,8 +211,8 @@ def _text_tower(encoders: Mapping[str, artifacts.Model], column: str, setting: s
 def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[str, Stage]:
     """Examples, the map, thumbnails, attention, the inside of white-box encoders, the page and the plots."""
     stage = functools.partial(_stage, config)
-    kinds = {"examples": examples.Examples, "map": examples.Map, "thumbnails": examples.Thumbnails}
-    steps = {name: stage(kind) for name, kind in kinds.items()}
+    kinds = {"examples": examples.Examples, "members": examples.Members, "map": examples.Map}
+    steps = {name: stage(kind) for name, kind in kinds.items()} | {"thumbnails": stage(examples.Thumbnails)}
     if config.report.attention:
         encoder = encoders[next(iter(config.fit.embeddings))]  # a list, or a table of weights
         steps["attention"] = stage(attention.Attention, config.images, encoder=encoder)

@@ -37,6 +37,10 @@ class SmallestRows:
             self._tables = [self._select()]
             self._kept = len(self._tables[0])
 
+    def table(self) -> pa.Table | None:
+        """The kept rows with their `value`, by cluster and value; None if no batch was added."""
+        return self._select() if self._tables else None
+
     def column(self, name: str) -> NDArray[Any]:
         """A column of the kept rows, by cluster and value."""
         return self._select()[name].to_numpy() if self._tables else np.empty(0, np.int64)

@@ -20,7 +20,12 @@ from cpp.files.quantities import format_duration, format_percent
 
 LISTED = 5_000  # clusters on the main page, at most; the other pages have all of them
 ON_A_PAGE = 50  # clusters on each of the other pages
-SCRIPTS = ("report.js", "list.js", "map.js")  # the files of the pages' one script, in the order in which they run
+SCRIPTS = (
+    "report.js",
+    "list.js",
+    "viewer.js",
+    "map.js",
+)  # the files of the pages' one script, in the order in which they run
 LONG = 1.8  # a picture is shown whole, not cropped to a square, if the ratio of its sides is larger
 
 

@@ -1,4 +1,4 @@
-"""The main page of a run and, for many clusters, pages with all their pictures.
+"""The main page of a run, and the pages with the members of its clusters.
 
 This module knows no files. Names, keys, captions and settings are untrusted, and the templates escape them.
 """
@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from cpp.report import charts, heat_maps, html
 from cpp.report.charts import Chart
+from cpp.report.thumbnails import Place
 
 Card = Mapping[str, Any]
 
-PAGED = 500  # with more clusters, the pictures are on further pages
+PAGED = 500  # with more clusters, the main page has small pictures of typical members only
 ROOM = 23_000_000  # bytes of the pictures and texts on a page, so that the whole page has less than 25 MB
 PER_CLUSTER = 1_500  # approximate bytes of a short card without pictures; a full card has three times as many
 CURVE_STEPS = 8  # steps of training from which on the loss record is shown as curves
@@ -80,15 +85,46 @@ def _loss_curves(training: Sequence[Mapping[str, Any]]) -> list[Chart]:
     ]
 
 
-def pages(title: str, cards: Sequence[Card], attention: Mapping[str, str] | None) -> Iterator[tuple[str, str]]:
-    """File name and HTML of the pages with `ON_A_PAGE` clusters each; a run with few clusters has none."""
-    by_number = sorted(cards, key=lambda card: card["cluster"]) if len(cards) > PAGED else []
+def pages(
+    page: Mapping[str, Any], members: pa.Table, pictures: Mapping[Place, Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """File name and HTML of the pages with `ON_A_PAGE` clusters each, and all their members or the most typical ones.
+
+    `page` is that of `render`, `members` a table of MEMBERS, and `pictures` rows of THUMBNAILS by shard and key.
+    """
+    by_number = sorted(page["cards"], key=lambda card: card["cluster"])
+    clusters = members["cluster"].to_numpy()
     for start in range(0, len(by_number), html.ON_A_PAGE):
         on_page = by_number[start : start + html.ON_A_PAGE]
-        shown = fit(on_page, ROOM - 3 * PER_CLUSTER * len(on_page))
-        last = start + html.ON_A_PAGE >= len(by_number)
+        numbers = [card["cluster"] for card in on_page]
+        first, last = np.searchsorted(clusters, [numbers[0], numbers[-1] + 1])
+        rows = members.slice(first, last - first).to_pylist()
+        room = ROOM - 3 * PER_CLUSTER * len(on_page)
+        cards = fit(on_page, room / 2)
+        shown = _everything(numbers, rows, pictures, room / 2)
         name = html.page_of(start).removeprefix("pages/")
-        yield name, html.fill("clusters.html", title=title, cards=shown, last=last, attention=attention)
+        yield (
+            name,
+            html.fill(
+                "clusters.html", page=page, cards=cards, all=shown, last=start + html.ON_A_PAGE >= len(by_number)
+            ),
+        )
+
+
+def _everything(
+    numbers: Sequence[int], rows: Sequence[dict[str, Any]], pictures: Mapping[Place, Mapping[str, Any]], room: float
+) -> dict[int, dict[str, list[Any]]]:
+    """By cluster, the members with their `pictures`, as far as there is room, and the keys of those `hidden`."""
+    shown: dict[int, dict[str, list[Any]]] = {number: {"pictures": [], "hidden": []} for number in numbers}
+    ranked = [(rank, row) for _, of in groupby(rows, key=itemgetter("cluster")) for rank, row in enumerate(of)]
+    for _, row in sorted(ranked, key=itemgetter(0)):
+        picture = pictures.get((row["image_shard"], row["key"]), {}) if row["picture"] else {}
+        room -= _member_bytes({**row, **picture}, "small")
+        if row["picture"] and room > 0:
+            shown[row["cluster"]]["pictures"].append({**picture, **row, "attention": None})
+        else:
+            shown[row["cluster"]]["hidden"].append(row["key"])
+    return shown
 
 
 def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[dict[str, Any]]:
@@ -100,12 +136,18 @@ def fit(cards: Sequence[Card], room: float, small: bool = False) -> list[dict[st
     shown: dict[int, list[Mapping[str, Any]]] = {card["cluster"]: [] for card in cards}
     candidates = [(card["cluster"], member) for card in cards for member in card["members"] if member["kind"] in kinds]
     for cluster, member in sorted(candidates, key=lambda pair: (pair[1]["rank"], kinds.index(pair[1]["kind"]))):
-        room -= _bytes(member.get(size)) + 2 * len(member.get("caption") or member["key"]) + 100
+        room -= _member_bytes(member, size)
         room -= heat_maps.page_bytes(member.get("attention"))
         if room < 0:
             break
         shown[cluster].append(member)
     return [{**card, "members": shown[card["cluster"]]} for card in cards]
+
+
+def _member_bytes(member: Mapping[str, Any], size: str) -> float:
+    """The bytes that a picture and what is known of it take on a page, approximately."""
+    texts = len(member.get("caption") or member["key"]) + len(member["key"]) + len(member["image_shard"] or "")
+    return _bytes(member.get(size)) + texts + 180
 
 
 def _bytes(data: bytes | None) -> float:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.report import examples, run_page, thumbnails, tsne_map
+from cpp.report import examples, members, run_page, thumbnails, tsne_map
 from cpp.report.thumbnails import Place
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
@@ -32,6 +33,23 @@ class Examples(Stage):
         batches = tables.batches(context.whole["assignments"], examples.COLUMNS, context.prefetch)
         chosen = examples.choose(batches, read_tree(context).main)
         tables.write(chosen, out["examples"])
+        return Counts(len(chosen), len(chosen))
+
+
+class Members(Stage):
+    """ASSIGNMENTS -> the members of each cluster that its page lists, with or without a picture."""
+
+    version = 1
+    products = (Product("members"),)
+    whole = ("assignments", "tree")
+
+    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        sizes = np.zeros(read_tree(context).main, np.int64)
+        for batch in tables.batches(context.whole["assignments"], ["cluster"], context.prefetch):
+            sizes += np.bincount(batch["cluster"].to_numpy(), minlength=len(sizes))
+        batches = tables.batches(context.whole["assignments"], members.COLUMNS, context.prefetch)
+        chosen = members.choose(batches, sizes)
+        tables.write(chosen, out["members"])
         return Counts(len(chosen), len(chosen))
 
 
@@ -59,19 +77,19 @@ class Thumbnails(Stage):
     Images on the map alone, of which the page has small pictures, have large ones too, for notebooks: they are few.
     """
 
-    version = 3
+    version = 4
     products = (Product("thumbnails"),)
     each = ("assignments", "rejected")
-    whole = ("examples", "map")
+    whole = ("examples", "map", "members")
     images: bool
 
     def open(self, context: Context) -> Work:
         shown = tables.read(context.file("examples"))
         n_clusters = len(shown["cluster"].unique())
         side = thumbnails.side(n_clusters, run_page.PAGED)
-        large = _places(shown)
-        typical = _places(shown.filter(pc.equal(shown["kind"], "typical"))) if n_clusters > run_page.PAGED else set()
-        small = typical | _places(tables.read(context.file("map"), columns=["image_shard", "key"]))
+        on_map = _places(tables.read(context.file("map"), columns=["image_shard", "key"]))
+        listed = tables.read(context.file("members"))
+        large, small = _places(shown) | on_map, on_map | _places(listed.filter(listed["picture"]))
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
         def work(files: Inputs, out: Outputs) -> Counts:
@@ -82,7 +100,8 @@ class Thumbnails(Stage):
             rejected = _rejected(files["rejected"], _image_shard(files["assignments"]))
             for place, reason in rejected.items():
                 rows.setdefault(place, {})["reason"] = reason
-            sides = {place: {"large": side} | ({"small": thumbnails.SMALL} if place in small else {}) for place in rows}
+            sizes = {"large": (side, large | set(rejected)), "small": (thumbnails.SMALL, small)}
+            sides = {place: {name: n for name, (n, shown) in sizes.items() if place in shown} for place in rows}
             pictures = thumbnails.read(sides if self.images else {}, context.threads, rejected)
             complete = [
                 {"image_shard": shard if self.images else None, "key": key, **row, **pictures.get((shard, key), {})}

@@ -50,16 +50,16 @@ class Confusion(Stage):
 
 
 class Report(Stage):
-    """The products of a run -> its main page and, for many clusters, further pages.
+    """The products of a run -> its main page, and the pages with the members of its clusters.
 
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 12
+    version = 13
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
-        "examples", "map", "thumbnails", "attention", "confusion", "white_box",
+        "examples", "members", "map", "thumbnails", "attention", "confusion", "white_box",
         "events",
     )  # fmt: skip
     title: str
@@ -68,18 +68,21 @@ class Report(Stage):
     beside: Mapping[str, str]
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        page = self._page(context)
+        pictures, rejected = _thumbnails(context)
+        page = self._page(context, pictures, rejected)
         out["report"].write_text(run_page.render(page), encoding="utf-8")
         out["pages"].mkdir()
-        for name, text in run_page.pages(self.title, page["cards"], page["attention"]):
+        members = tables.read(context.file("members"))
+        for name, text in run_page.pages(page, members, pictures):
             (out["pages"] / name).write_text(text, encoding="utf-8")
         images = sum(card["size"] for card in page["cards"])
         return Counts(images, images)
 
-    def _page(self, context: Context) -> dict[str, Any]:
+    def _page(
+        self, context: Context, pictures: Pictures, rejected_pictures: Mapping[str, list[dict[str, Any]]]
+    ) -> dict[str, Any]:
         tree, estimate = read_tree(context), read_estimate(context)
         rows = tables.read(context.file("clusters")).to_pylist()
-        pictures, rejected_pictures = _thumbnails(context)
         attention = _add_heat_maps(context, pictures)
         counts = tables.read(context.file("confusion")).to_pylist() if "confusion" in context.whole else []
         main = [row for row in rows if row["main"]]

@@ -13,6 +13,7 @@ from cpp.naming.cluster_table import CLUSTERS, LABELS
 from cpp.naming.namer import ASKED, VERDICTS
 from cpp.report.examples import EXAMPLES
 from cpp.report.heat_maps import ATTENTION
+from cpp.report.members import MEMBERS
 from cpp.report.thumbnails import THUMBNAILS
 from pipelines.stages.curation_schemas import CURATION, Output
 
@@ -136,12 +137,23 @@ OUTPUTS = (
         },
     ),
     Output(
+        "members.parquet",
+        "members of every cluster that `pages/` list, the most typical first: at most 200,000 of all clusters together",
+        MEMBERS,
+        {
+            "cluster": "number of the cluster in the main layer",
+            "score": "as in `assignments/`",
+            "margin": "as in `assignments/`",
+            "picture": "whether a picture is shown: at most 20,000 of all clusters together",
+        },
+    ),
+    Output(
         "thumbnails/SHARD.parquet",
         "WebP pictures of the images that the page shows",
         THUMBNAILS,
         {
-            "large": "the picture; null if it cannot be read",
-            "small": "a smaller picture for the map",
+            "large": "the picture; null if it cannot be read, and of those that are only listed",
+            "small": "a smaller picture for the map and the list of members",
             "caption": "its caption, if there is one",
             "reason": "why the image was rejected; null for others",
         },
@@ -176,7 +188,7 @@ OUTPUTS = (
         },
     ),
     Output("report.html", "the page of the run"),
-    Output("pages/", "further pages with every picture, if there are more than 500 clusters"),
+    Output("pages/", "pages with the members of every cluster, 50 clusters each"),
     Output(
         "plots/",
         "`curve.svg` if K is estimated, `sizes.svg`, `map.svg` and `contact-sheet.png`; of a CRATE encoder "

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from cpp.report.cards import cards, layer_tree
 from cpp.report.charts import number_of_clusters, rates_by_block, sparsity_by_block
 from cpp.report.confusion import confusion
+from cpp.report.members import MEMBERS
 from cpp.report.run_page import LOSSES, pages, render
+from cpp.report.thumbnails import Place
 from cpp.report.tsne_map import plane
 
 HOSTILE = "<script>document.title='gone'</script>\"'&\u202e" + "long" * 60 + "</style></title>"
@@ -104,11 +107,19 @@ def bare(cluster: int = 0, **member: Any) -> dict[str, Any]:
     return cards([{"cluster": cluster, "size": 1, "title": f"cluster {cluster}"}], {cluster: [row]}, {})[0]
 
 
+def members_of(page: dict[str, Any]) -> tuple[pa.Table, dict[Place, dict[str, Any]]]:
+    """MEMBERS of the page's clusters, which are the members on its cards, and their pictures."""
+    rows = [{"cluster": card["cluster"], "picture": True, **m} for card in page["cards"] for m in card["members"]]
+    table = pa.Table.from_pylist([{name: row.get(name) for name in MEMBERS.names} for row in rows], MEMBERS)
+    return table, {(row["image_shard"], row["key"]): row for row in rows}
+
+
 def written(page: dict[str, Any], folder: Path, beside: dict[str, Any] | None = None) -> Path:
     """The page and its pages (or those of another) as a run writes them."""
     folder.mkdir(exist_ok=True)
     (folder / "report.html").write_text(render(page), encoding="utf-8")
     (folder / "pages").mkdir(exist_ok=True)
-    for name, html in pages(page["title"], (beside or page)["cards"], page["attention"]):
+    listed = members_of(beside or page)
+    for name, html in pages(beside or page, *listed):
         (folder / "pages" / name).write_text(html, encoding="utf-8")
     return folder / "report.html"

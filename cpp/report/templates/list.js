@@ -1,5 +1,5 @@
 "use strict";
-// The list of clusters: search, sort, filters, links to a cluster, and keys that go from cluster to cluster.
+// The list of clusters: views, search, sort, filters, links to a cluster, and keys that go from cluster to cluster.
 (() => {
   const { $, number } = cpp;
   // Search, sort and filter: the list holds the matching cards in order.
@@ -44,6 +44,10 @@
     const part = shown.length < cards.length ? `${number(shown.length)} of ` : "";
     $("found").textContent = `${part}${number(cards.length)} clusters`;
   };
+  const reset = () => {
+    $("tools").reset();
+    $("view").value = list.dataset.view;
+  };
   // The list grows as the reader scrolls: a browser lays out hundreds of cards at once, but not thousands.
   let shown = cards;
   const more = (until = list.childElementCount + 60) => {
@@ -60,11 +64,38 @@
     $("tools").addEventListener("input", update);
     $("tools").addEventListener("submit", (event) => event.preventDefault());
     $("reset").addEventListener("click", () => {
-      $("tools").reset();
+      reset();
       update();
     });
     if (cards.length > 200 || $("search").value || $("sort").value !== "size") update(); // the browser may have kept the form
   }
+
+  // A cluster in a list of tiles or rows opens to its whole card; one at a time.
+  const closing = document.createElement("button");
+  Object.assign(closing, { type: "button", textContent: "Close", className: "closing" });
+  const open = (node) => {
+    document.querySelector(".card.open")?.classList.remove("open");
+    closing.remove();
+    if (!node || list.dataset.view === "cards") return;
+    node.classList.add("open");
+    node.querySelector("header").append(closing);
+  };
+  document.addEventListener("click", (event) => {
+    const card = event.target.closest(".card");
+    if (event.target === closing) {
+      open(null);
+      go(card);
+    } else if (card && list.dataset.view === "tiles" && !card.classList.contains("open") && event.target.closest("[data-key]")) {
+      event.preventDefault(); // the picture of a tile is not enlarged
+      open(card);
+      go(card);
+    }
+  });
+  $("view")?.addEventListener("change", () => {
+    open(null);
+    list.dataset.view = cpp.remembered("cpp-view", $("view").value) ?? $("view").value;
+  });
+  if ($("view")) list.dataset.view = $("view").value = cpp.remembered("cpp-view") ?? list.dataset.view;
 
   // A link to a cluster works with any filter, and leads to another page if the cluster is not on this one.
   const arrive = () => {
@@ -76,13 +107,15 @@
       location.replace(`pages/clusters-${String(page).padStart(5, "0")}.html${location.hash}`);
     } else if (card && !card.node.isConnected) {
       if (!shown.includes(card)) {
-        $("tools").reset();
+        reset();
         update();
       }
       more(shown.indexOf(card) + 20);
       location.replace(location.hash); // the browser now keeps the card in view while the cards above it are laid out
     }
-    if (card) go(card.node);
+    if (!card) return;
+    open(card.node);
+    go(card.node);
   };
   const go = (node) => {
     document.querySelector(".card.here")?.classList.remove("here");
@@ -100,12 +133,19 @@
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    if (document.querySelector("dialog[open]")) return;
     if (event.key === "Escape" && event.target === $("search")) {
       $("search").value = "";
       update();
     } else if (event.key === "/" && !typing && $("search")) {
       event.preventDefault();
       $("search").focus();
+    } else if (event.key === "Escape" && closing.isConnected) {
+      closing.click();
+    } else if ((event.key === "o" || event.key === "v") && !typing) {
+      const card = document.querySelector(".card.here");
+      if (card && event.key === "o") card.classList.contains("open") ? open(null) : open(card);
+      else if (card) cpp.view(card.querySelector("[data-key]"));
     } else if (event.key === "a" && !typing) {
       $("attention")?.click();
     } else if ((event.key === "j" || event.key === "k") && !typing) {

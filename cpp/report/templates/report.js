@@ -5,17 +5,19 @@ const cpp = {};
   const $ = (id) => document.getElementById(id);
   const number = (value) => value.toLocaleString("en-US");
 
-  // Light or dark: the theme of the system until the button changes it.
-  const remembered = (value) => {
+  // Store a value, if there is one, and return what is stored; null in a browser that has no storage for files.
+  const remembered = (key, value) => {
     try {
-      if (value) localStorage.setItem("cpp-theme", value);
-      return localStorage.getItem("cpp-theme");
+      if (value !== undefined) localStorage.setItem(key, value);
+      return localStorage.getItem(key);
     } catch {
-      return value; // this browser has no storage for files
+      return null;
     }
   };
+
+  // Light or dark: the theme of the system until the button changes it.
   const system = matchMedia("(prefers-color-scheme: dark)");
-  let theme = remembered() || (system.matches ? "dark" : "light");
+  let theme = remembered("cpp-theme") || (system.matches ? "dark" : "light");
   const show = () => {
     document.documentElement.style.colorScheme = theme;
     $("theme").textContent = theme === "dark" ? "Light" : "Dark";
@@ -23,7 +25,8 @@ const cpp = {};
     document.dispatchEvent(new Event("theme"));
   };
   $("theme").addEventListener("click", () => {
-    theme = remembered(theme === "dark" ? "light" : "dark") || (theme === "dark" ? "light" : "dark");
+    theme = theme === "dark" ? "light" : "dark";
+    remembered("cpp-theme", theme);
     show();
   });
   show();
@@ -34,5 +37,5 @@ const cpp = {};
     });
   }
 
-  Object.assign(cpp, { $, number, dark: () => theme === "dark" });
+  Object.assign(cpp, { $, number, remembered, dark: () => theme === "dark" });
 })();

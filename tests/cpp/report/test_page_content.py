@@ -3,11 +3,13 @@
 import base64
 import re
 
+import pyarrow as pa
 import pytest
 
 from cpp.report import html as report
+from cpp.report.members import MEMBERS
 from cpp.report.run_page import PAGED, fit, pages, render
-from tests.support.pages import bare, made, webp
+from tests.support.pages import bare, made, members_of, webp
 
 
 @pytest.mark.parametrize("n", [1, 150, PAGED, PAGED + 1, 6000])
@@ -18,9 +20,9 @@ def test_the_page_stays_small_whatever_the_run(n: int) -> None:
     assert html.count("<article") == min(n, report.LISTED)
     assert html.count("data:image/webp;base64,Ukl") > n / 3
     if n <= PAGED + 1:
-        found = dict(pages(page["title"], page["cards"], None))
+        found = dict(pages(page, *members_of(page)))
         assert all(len(text.encode()) < 25e6 for text in found.values())
-        assert len(found) == (-(-n // report.ON_A_PAGE) if n > PAGED else 0)
+        assert len(found) == -(-n // report.ON_A_PAGE)
 
 
 def test_where_there_is_little_room_every_cluster_keeps_its_first_pictures() -> None:
@@ -46,7 +48,7 @@ def test_a_card_says_what_is_sure_and_what_is_guessed() -> None:
     html = render(made(7))
     assert html.count('no sure name; best guess: <span dir="auto">guess</span> (15\u202f%)') == 1
     assert html.count('general name; best guess: <span dir="auto">thing</span> (25\u202f%)') == 1
-    assert "5 of 7 clusters have a name, 1 a general one, 1 none." in " ".join(html.split())
+    assert "5 of 7 clusters have a name, 1 only a general one, 1 no sure name." in " ".join(html.split())
     assert "measured with CLIP ViT-B/32" in html
 
 
@@ -67,12 +69,32 @@ def test_without_pictures_there_are_keys() -> None:
 def test_a_picture_has_a_text_alternative_and_details() -> None:
     member = {"key": "k", "large": webp(40, 0), "score": 0.5, "margin": 0.25}
     html = render({**made(1), "cards": [bare(**member, caption="a <cat>")]})
-    assert 'alt="a &lt;cat&gt;" title="a &lt;cat&gt;\nk\nsimilarity 0.500, margin 0.250"' in html
-    assert 'alt="k" title="k"' in render({**made(1), "cards": [bare(key="k", large=webp(40, 0))]})
+    assert '<li data-key="k" data-score="0.500" data-margin="0.250" data-shard="s"><img' in html
+    assert 'alt="a &lt;cat&gt;"' in html
+    assert 'alt="k"' in render({**made(1), "cards": [bare(key="k", large=webp(40, 0))]})
 
 
 def test_a_long_picture_is_shown_whole_and_others_fill_their_square() -> None:
-    for width, opening in ((120, '<li class="whole"><img'), (60, "<li><img")):
+    for width, opening in (
+        (120, '<li class="whole" data-key="w" data-shard="s"><img'),
+        (60, '<li data-key="w" data-shard="s"><img'),
+    ):
         picture = webp(40, 0, (width, 40))
         html = render({**made(1), "cards": [bare(key="w", large=picture)], "rejected": []})
         assert f'{opening} src="data:image/webp;base64,{base64.b64encode(picture).decode()}"' in html
+
+
+def test_every_member_is_on_the_page_of_its_cluster_by_picture_key_or_query() -> None:
+    card = {**made(1)["cards"][0], "size": 7}
+    rows = [{"cluster": 0, "key": f"k{i}", "score": 0.5, "margin": 0.1, "image_shard": "s", "picture": i < 2}
+            for i in range(5)]  # fmt: skip
+    members, pictures = pa.Table.from_pylist(rows, MEMBERS), {("s", "k0"): {"small": webp(40, 0)}}
+    ((name, html),) = pages({**made(1), "cards": [card]}, members, pictures)
+    assert name == "clusters-00000.html"
+    everything = html[html.index('<div class="everything">') :]
+    assert "The first 2 of 7 images" in everything
+    assert re.findall('data-key="(k.)"', everything) == ["k0", "k1"]
+    assert everything.count("<img src") == 1  # the other has no picture
+    assert re.findall("<code>(k.)</code>", everything) == ["k2", "k3", "k4"]
+    assert "The keys of 2 more" in everything
+    assert "WHERE cluster = 0" in everything

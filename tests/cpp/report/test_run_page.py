@@ -55,7 +55,7 @@ def with_attention(n: int) -> dict[str, Any]:
 @pytest.mark.parametrize("n", [24, PAGED + 40])
 def test_one_box_shows_attention_over_all_pictures(tmp_path: Path, n: int) -> None:
     file = written(with_attention(n), tmp_path)
-    for path in [file, *([tmp_path / "pages" / "clusters-00000.html"] if n > PAGED else [])]:
+    for path in [file, tmp_path / "pages" / "clusters-00000.html"]:
         with opened(path) as tab:
             box, heat = tab.page.locator("#attention"), tab.page.locator(".card .heat-map").first
             assert heat.is_hidden()
@@ -114,6 +114,7 @@ def test_search_sort_and_filters(tmp_path: Path) -> None:
         assert shown() == []
         page.click("#reset")
         assert len(shown()) == 40
+        page.click("text=Filters")
         for status, rest in (("general", 5), ("unsure", 3)):
             page.select_option("#status", status)
             assert shown() == [k for k in range(40) if k % 7 == rest]
@@ -234,7 +235,6 @@ def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
 @pytest.mark.browser
 def test_nothing_moves_on_a_page_of_five_hundred_clusters(tmp_path: Path) -> None:
     file = written(made(PAGED, side=112), tmp_path)
-    assert not list((tmp_path / "pages").iterdir())
     watch = "addEventListener('load', () => 0); window.moved = 0; new PerformanceObserver((list) => list.getEntries()" \
             ".forEach((e) => window.moved += e.value)).observe({type: 'layout-shift', buffered: true})"  # fmt: skip
     with opened(file) as tab:

@@ -31,7 +31,7 @@ def test_a_run_in_one_paragraph() -> None:
     assert summary() == (
         "The run read 1,375 images: 30 were clustered and 1,345 rejected. "
         "The number of clusters was estimated as 4, and is between 2 and 1,005 for other samples of such images. "
-        "3 of 4 clusters have a name, 1 none. "
+        "3 of 4 clusters have a name, 1 no sure name. "
         "The encoder is ViT-L-14 with weights openai (SHA-256 0123456789ab…). "
         "The steps took 2 min of work; the slowest was encode (2 min, 123 images/s). "
         "The sample was partitioned by k-means."
@@ -59,10 +59,10 @@ def test_each_of_several_encoders_is_described() -> None:
 def test_sure_names_are_counted() -> None:
     cards = made(4)["cards"]
     assert "Every cluster has a name." in summary(cards=cards[:3])
-    assert "2 of 4 clusters have a name, 1 a general one, 1 none." in summary(
+    assert "2 of 4 clusters have a name, 1 only a general one, 1 no sure name." in summary(
         cards=[{**cards[0], "status": "general"}, *cards[1:]]
     )
-    assert "None of 2 clusters have a name, 2 a general one." in summary(
+    assert "None of 2 clusters have a name, 2 only a general one." in summary(
         cards=[{**card, "status": "general"} for card in cards[:2]]
     )
 

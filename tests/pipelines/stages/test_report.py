@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from cpp.report import html as report
-from cpp.report import run_page
 from pipelines.config.load import load
 from pipelines.run import Run
 from tests.support.browser import opened
@@ -115,21 +114,27 @@ def test_captions_are_read_aloud_and_classes_counted(pictures: Dataset) -> None:
     assert "No image is in a cluster of another class." in html
 
 
-def test_many_clusters_have_pages_that_are_published(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not (go(dataset).store.root / "pages").exists()
-    monkeypatch.setattr(run_page, "PAGED", 3)
+def test_pages_show_every_member_with_its_picture(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "ON_A_PAGE", 2)
-    go(dataset, "name=other")
+    go(dataset)
     assert sorted(p.name for p in (dataset.root / "pages").iterdir()) == ["clusters-00000.html", "clusters-00001.html"]
+    text = "".join(path.read_text() for path in (dataset.root / "pages").iterdir())
+    everything = [part.split("</div>")[0] for part in text.split('<div class="everything">')[1:]]
+    frames = [key for part in everything for key in re.findall(r'data-key="([^"]*)"[^>]*><img', part)]
+    assert sorted(frames) == sorted(pd.read_parquet(dataset.root / "assignments")["key"])
+    assert len(everything) == 4
 
 
 @pytest.mark.browser
 def test_a_real_browser_shows_a_run_without_errors_or_requests(finished: Dataset) -> None:
     with opened(finished.root / "report.html") as tab:
-        for image in tab.page.locator("img").all():
+        tab.page.select_option("#view", "cards")
+        for image in tab.page.locator("main img").all():
             image.scroll_into_view_if_needed()
-        tab.until("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
-        assert tab.page.locator("img").count() == 4 * 16 + 6 * 2 * 4  # also in the six pairs of clusters
+        tab.until(
+            "[...document.querySelectorAll('main img')].every((image) => image.complete && image.naturalWidth > 0)"
+        )
+        assert tab.page.locator("main img").count() == 4 * 16 + 6 * 2 * 4  # also in the six pairs of clusters
         tab.page.locator(".tree a, p a").first.click()
         tab.page.wait_for_url("**#cluster-*")
     assert tab.said == tab.asked == []
