@@ -46,11 +46,10 @@ def curation_steps(config: Config, stage: Callable[..., Stage], tower: TextTower
     if c.size is not None:
         steps["balance"] = stage(curate.Balance, c, threshold=threshold)
     steps["curate"] = stage(curate.Curate, threshold=threshold)
-    steps["curation"] = stage(curate.Summary, asked=c.size)
     if o:
         steps["outliers_page"] = stage(curation_pages.OutliersPage, o)
     how = "" if c.size is None else f"Clusters share by size to the power {c.power:g}, within a cluster by {c.by}."
-    steps["balance_page"] = stage(curation_pages.BalancePage, how=how)
+    steps["curation"] = stage(curation_pages.Summary, asked=c.size, how=how)
     return steps
 
 

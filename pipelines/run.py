@@ -18,14 +18,14 @@ from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from pipelines.config.errors import ResourceError
 from pipelines.config.load import Config
-from pipelines.engine import changes, event_log, machine, metadata
+from pipelines.engine import changes, data_card, event_log, machine, metadata
 from pipelines.engine.executor import OpenError, TaskResult, run_in_process
 from pipelines.engine.plan import Step, plan_step, upstream, with_later
 from pipelines.engine.progress import Progress
 from pipelines.engine.row_counts import AccountingError, DamagedError, RowAccounting
 from pipelines.engine.shard_index import FilePaths
 from pipelines.engine.source_counts import source_counts
-from pipelines.engine.stage import Context, Stage
+from pipelines.engine.stage import Context, Stage, all_products
 from pipelines.graph import Part, fitted
 
 if TYPE_CHECKING:
@@ -123,7 +123,9 @@ class Run:
                 if self.ok or self.allow_failed:
                     for stage in self.stages.values() if self.shown else ():
                         self._publish(stage)
-                    self.shown = started if self._all else self.shown
+                    if self._all:
+                        self.shown = started
+                        self._finish_folder()
             except Exception:
                 state = "failed"
                 raise
@@ -221,6 +223,22 @@ class Run:
         for product in stage.products:
             files = self.files.get(product.name, {})
             self.store.publish(product, zip(files, FilePaths(files), strict=True))
+
+    def _finish_folder(self) -> None:
+        """Hide results of steps that this configuration does not have, and write the data card."""
+        products = {product.name for stage in self.stages.values() for product in stage.products}
+        for name, product in all_products().items():
+            if name not in products:
+                self.store.publish(product, ())
+        paths = dict[str, str]()
+        for name, stage in self.stages.items():
+            rejected = (self.outcomes[name].counts or Counts(0, 0)).rejected
+            for p in stage.products:
+                if self.files.get(p.name) and (p.rows != "rejected" or rejected):  # an empty table cannot be loaded
+                    paths[p.name] = f"{p.name}/*{p.suffix}" if stage.each else f"{p.name}{p.suffix}"
+        card = data_card.text(self.config.name, paths)
+        with self.store.commit({"card": f"{self.store.address}/{data_card.NAME}"}) as out:
+            out["card"].write_text(card, encoding="utf-8")
 
     def _count_sources(self) -> None:
         """Set `sources` if the first step has results."""

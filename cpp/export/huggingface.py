@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cpp.export.tables import write_parquet
+from cpp.export.tables import unique_titles, write_parquet
 
 # `datasets` reads columns of such names as paths of images
 _PATHS = re.compile(r"\A(.*_|)file_(names?)\Z", re.DOTALL)
@@ -37,13 +37,13 @@ def write_metadata(path: Path, parts: Sequence[str], schema: pa.Schema, titles: 
     whose name `datasets` would take for paths of images is called `filename`, one with the name `image` `source_image`.
     """
     columns = {"file_name": "file", "label": "class"}
-    for name in schema.names:
-        if name not in ("file", "class", "class_name", "label"):
-            title = _PATHS.sub(r"\1file\2", "source_image" if name == "image" else name)
-            while title in columns or (title != name and title in schema.names):
-                title = f"source_{title}"
-            columns[title] = name
+    others = [name for name in schema.names if name not in ("file", "class", "class_name", "label")]
+    columns |= {title: name for name, title in unique_titles(others, _plain).items()}
     types = {title: pa.int64() if title == "label" else schema.field(name).type for title, name in columns.items()}
     label: dict[str, Any] = {"names": list(titles), "_type": "ClassLabel"}
     info = json.dumps({"info": {"features": {"label": label}}}, ensure_ascii=False)
     write_parquet(path, parts, pa.schema(types, {"huggingface": info}), columns)
+
+
+def _plain(name: str) -> str:
+    return "source_image" if name == "image" else _PATHS.sub(r"\1file\2", name)

@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from cpp.export.classes import Class
 from cpp.files.tables import batches
-from cpp.sources.samples import column_titles
 
 AHEAD = 2  # files to prefetch
-CLASSIFICATION = re.compile(r"id|label|tags|confidence|logits|attributes")  # fields of FiftyOne's class of this name
+# FiftyOne refuses such names of fields, or its Classification has fields of these names
+REFUSED = re.compile(r"id|tags|logits|[_$].*|", re.DOTALL)
 
 
 def write_parquet(path: Path, parts: Sequence[str], schema: pa.Schema, columns: Mapping[str, str]) -> None:
@@ -53,10 +53,11 @@ def write_fiftyone(path: Path, parts: Sequence[str], columns: Sequence[str], tit
     """Write the `labels.json` of FiftyOneImageClassificationDataset for classes with these titles.
 
     It maps the path of each image below `data`, without the extension, to the index of its class in `classes`, the
-    confidence if known, and all other `columns` that have a value as attributes.
+    confidence if known, and all other `columns` that have a value as attributes. In their names dots become `_`, and
+    `source_` precedes those that FiftyOne refuses.
     """
     attributes = [name for name in columns if name not in ("file", "class", "class_name", "label", "confidence")]
-    names = column_titles(attributes, CLASSIFICATION)
+    names = unique_titles(attributes, _fiftyone_name)
     with path.open("w", encoding="utf-8") as file:
         file.write(f'{{"classes": {to_json(list(titles))},\n"labels": {{')
         comma = "\n"
@@ -69,6 +70,23 @@ def write_fiftyone(path: Path, parts: Sequence[str], columns: Sequence[str], tit
                 file.write(f"{comma}{to_json(uuid)}: {to_json(label)}")
                 comma = ",\n"
         file.write("\n}}\n")
+
+
+def unique_titles(columns: Sequence[str], rename: Callable[[str], str]) -> dict[str, str]:
+    """The new name of each column, different from all others, which `source_` in front ensures."""
+    taken, titles = {name for name in columns if rename(name) == name}, dict[str, str]()
+    for name in columns:
+        title = rename(name)
+        while title != name and title in taken:
+            title = f"source_{title}"
+        taken.add(title)
+        titles[name] = title
+    return titles
+
+
+def _fiftyone_name(name: str) -> str:
+    name = re.sub(r"[.\0]", "_", name)
+    return f"source_{name}" if REFUSED.fullmatch(name) else name
 
 
 def _cells(column: pa.Array) -> list[Any]:

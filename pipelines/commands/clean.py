@@ -28,7 +28,7 @@ from pipelines.config.errors import UsageError, UserError
 from pipelines.config.load import Config
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import Fingerprints
-from pipelines.engine.stage import Stage
+from pipelines.engine.stage import all_products
 
 CACHES = {"text": "the vectors of words", "chat": "the replies of the namer"}  # folders beside those of products
 
@@ -64,7 +64,7 @@ class Folder:
 
     def sort(self) -> None:
         """List the results. One under a stable name stays with all of the same task, which share a fingerprint."""
-        products = {product.name: product for stage in Stage.__subclasses__() for product in stage.products}
+        products = all_products()
         used, shown = np.concatenate(self.fingerprints), set[str]()
         unused: dict[Product, list[tuple[str, str, StoredResult]]] = {}  # file, fingerprint, result
         for product in products.values():

@@ -109,3 +109,8 @@ class Stage:
             plain = to_jsonable_python(value)
             flat |= plain if isinstance(value, BaseModel) else {field.name: plain}
         return flat
+
+
+def all_products() -> dict[str, Product]:
+    """The products of all stages that have been imported, by name."""
+    return {product.name: product for stage in Stage.__subclasses__() for product in stage.products}

@@ -1,9 +1,7 @@
-"""The stages of curation: a balanced subset, the lists of kept and dropped images, and their counts."""
+"""The stages of curation: a balanced subset, and the lists of kept and dropped images."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -165,23 +163,3 @@ class Curate(Stage):
             return counts
 
         return work
-
-
-class Summary(Stage):
-    """Count the kept images, and the dropped images by reason."""
-
-    version = 1
-    products = (Product("curation", ".json"),)
-    whole = ("keep", "drop")
-    asked: int | None
-
-    def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        kept = sum(tables.read_counts(path)[1] for path in context.whole["keep"])
-        dropped = Counter({reason.value: 0 for reason in DropReason})
-        for batch in tables.batches(context.whole["drop"], ["reason"], context.prefetch):
-            dropped.update(batch["reason"].to_pylist())
-        rows = kept + dropped.total()
-        counts = {"images": rows, "kept": kept, "asked": self.asked, "dropped": dict(dropped)}
-        out["curation"].write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-        print(f"curation: {kept:,} of {rows:,} images are kept", flush=True)
-        return Counts(rows, rows)

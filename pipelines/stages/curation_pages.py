@@ -1,9 +1,10 @@
-"""The stages that write the pages of curation: duplicates, outliers, balance."""
+"""The stages that write the pages of curation (duplicates, outliers, balance) and count the images that are kept."""
 
 from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cpp.curation.decisions import DropReason
 from cpp.curation.duplicate_groups import Keep
 from cpp.curation.outliers import PARTS
 from cpp.files import tables
@@ -66,12 +68,16 @@ class OutliersPage(Stage):
         return _with_pictures(rows, self.images, context)
 
 
-class BalancePage(Stage):
-    """DROP -> the page with the sizes of clusters before and after, and examples of kept and dropped images."""
+class Summary(Stage):
+    """DROP -> the numbers of kept images and of dropped ones by reason; the page with sizes of clusters and examples.
 
-    version = 3
-    products = (Product("balance_page", ".html"),)
-    whole = ("drop", "assignments", "clusters", "curation", "tree")
+    One step writes both, so that the page is never older than the lists.
+    """
+
+    version = 2
+    products = (Product("curation", ".json"), Product("balance_page", ".html"))
+    whole = ("drop", "assignments", "clusters", "tree")
+    asked: int | None
     title: str
     how: str
     others: Mapping[str, str]
@@ -80,11 +86,13 @@ class BalancePage(Stage):
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         clusters = read_main_clusters(context)
         before, after = (np.zeros(len(clusters), np.int64) for _ in range(2))
+        dropped = Counter({reason.value: 0 for reason in DropReason})
         shown = np.array(section_pages.clusters_shown(np.array([row["size"] for row in clusters])))
         typical = SmallestRows(IMAGES)  # by cluster and decision
         for batch, reasons in _decisions(context):
             cluster = batch["cluster"].to_numpy()
             kept = np.array([reason is None for reason in reasons], np.bool_)
+            dropped.update(reason for reason in reasons if reason)
             before += np.bincount(cluster, minlength=len(before))
             after += np.bincount(cluster[kept], minlength=len(after))
             columns = {"of": batch["cluster"], "key": batch["key"], "image_shard": batch["image_shard"]}
@@ -93,10 +101,13 @@ class BalancePage(Stage):
             typical.add(-batch["score"].to_numpy()[chosen], pa.record_batch(columns).take(pa.array(chosen)))
         rows = _with_pictures([{**row, "cluster": row["of"]} for row in typical.rows()], self.images, context)
         titles = [row["title"] for row in clusters]
-        summary = json.loads(Path(context.file("curation")).read_text())
+        n, n_kept = int(before.sum()), int(after.sum())
+        summary = {"images": n, "kept": n_kept, "asked": self.asked, "dropped": dict(dropped)}
         page = section_pages.balance(self.title, summary, self.how, titles, before, after, rows, self.others)
         out["balance_page"].write_text(page, encoding="utf-8")
-        return Counts(int(before.sum()), int(before.sum()))
+        out["curation"].write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        print(f"curation: {n_kept:,} of {n:,} images are kept", flush=True)
+        return Counts(n, n)
 
 
 def _decisions(context: Context) -> Iterator[tuple[pa.RecordBatch, list[str | None]]]:

@@ -261,5 +261,6 @@ OUTPUTS = (
     Output("groups.safetensors, moments.safetensors", "fine groups: centroids, noise; counts, sums, Gram matrices"),
     Output("tree.safetensors", "the merges, the coding length of every K, and the layers"),
     Output("answers.yaml", "answers to `ask`, by keys of typical images; `partition.answers` makes a run follow them"),
+    Output("README.md", "a data card, by which `datasets` of Hugging Face loads the tables of the folder"),
     Output("run.json, run.log, events.jsonl, failed/", "configuration, versions, times, events and tracebacks"),
 )

@@ -136,6 +136,8 @@ def test_diversity_in_parts_is_the_same_and_it_sees_so_many(done: Dataset, monke
 def test_curate_reruns_alone(done: Dataset) -> None:
     assert worked(curated(done)) == set()
     assert worked(curated(done, size=70)) == {"balance", "curate", "curation"}
+    assert "asks for" not in (page := (done.root / "balance_page.html").read_text())
+    assert "70 of 160 images are kept" in " ".join(page.split())
     assert worked(curated(done, outliers={"threshold": 0.9})) == {"balance", "curate", "curation"}
     changed = worked(curated(done, outliers={"threshold": 0.9, "neighbours": 3}))
     assert changed == {"oddities", "scales", "outliers", "balance", "curate", "curation"}

@@ -71,6 +71,6 @@ def test_a_run_that_curates_has_the_pages_and_links_to_them(dataset: Dataset, tm
             assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
         assert (tab.said, tab.asked) == ([], [])
     assert "duplicates_page.html" not in main
-    again = Run(load(dataset.config, ["report.images=false"]), ["balance_page", "outliers_page"], local=True)
+    again = Run(load(dataset.config, ["report.images=false"]), ["curation", "outliers_page"], local=True)
     assert again.go()
     assert "base64,UklG" not in (dataset.root / "outliers_page.html").read_text()
