@@ -2,7 +2,9 @@
 
 Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023. Cosines of the
 float16 vectors are computed in float32. A cell is searched tile by tile, so no pair is missed, and memory is bounded by
-two tiles and `LIMIT` pairs per row. Knows no files and no pictures.
+two tiles and `LIMIT` pairs per row. Most pairs are ruled out by an upper bound of their cosine, which is a product of
+short rows: by the Cauchy-Schwarz inequality it is at most the product of the projections to `DIRECTIONS` principal
+directions of the cell, plus the product of the lengths of what these leave out. Knows no files and no pictures.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from cpp.nearest import pairs_from
 
 KINDS = ("near", "vector", "bytes")  # kinds of duplicates, from the weakest to the strongest
 TILE = 2048  # rows in each of the two factors of a matrix product
+DIRECTIONS = 128  # of the upper bound: a quarter of CLIP's dimensions; tests/bench/RESULTS.md has the gain
+SAMPLE = 4096  # rows of a cell from which the directions are computed
+FEW = 0.01  # share of a tile's pairs up to which single cosines cost less than the whole product
+SLACK = 1e-5  # added to the bound, against rounding
 Check = Callable[[Ints, Ints], NDArray[np.bool_]]  # which pairs of row numbers are one picture
 
 
@@ -64,11 +70,14 @@ def _cell(rows: Rows, members_first: Ints, lowest: float, check: Check | None) -
     strongest = StrongestPairs()
     distinct = np.sort(np.unique(vector_id, return_index=True)[1])
     members = int((~rows.guest[members_first[distinct]]).sum())
+    bounds = _bounds(rows, members_first[distinct])
     for i in range(0, members, TILE):
-        A = _unit(rows, members_first[distinct[i : min(i + TILE, members)]])
+        of_a = slice(i, min(i + TILE, members))
+        A = _unit(rows, members_first[distinct[of_a]])
         for j in range(i, len(distinct), TILE):
-            B = A if j == i and j + TILE <= members else _unit(rows, members_first[distinct[j : j + TILE]])
-            a, b, similarity = pairs_from(A, B, lowest)
+            of_b = slice(j, j + TILE)
+            B = _unit(rows, members_first[distinct[of_b]])
+            a, b, similarity = _pairs(A, B, bounds[of_a], bounds[of_b], lowest)
             ordered = i + a < j + b  # each pair in one direction, and no row with itself
             a, b, similarity = distinct[i + a[ordered]], distinct[j + b[ordered]], similarity[ordered]
             new = (bytes_hash[a] != bytes_hash[b]) | (bytes_hash[a] == 0)  # the others are among the copies
@@ -94,6 +103,29 @@ def _repeats(values: NDArray[np.integer]) -> Ints:
     before = first[of_row]
     later = np.flatnonzero(before != np.arange(len(values)))
     return np.stack([before[later], later])
+
+
+def _bounds(rows: Rows, selected: Ints) -> Floats:
+    """Short rows `[n, DIRECTIONS + 1]` whose inner products are at least the cosines of the selected rows."""
+    sample = _unit(rows, selected[:: max(1, len(selected) // SAMPLE)][:SAMPLE])
+    directions = np.linalg.eigh(sample.T @ sample)[1][:, -DIRECTIONS:]
+    parts = [np.empty((0, directions.shape[1] + 1), np.float32)]
+    for start in range(0, len(selected), TILE):
+        X = _unit(rows, selected[start : start + TILE])
+        projections = X @ directions
+        left_out = 1 - np.square(projections).sum(axis=1, keepdims=True)
+        parts.append(np.concatenate([projections, np.sqrt(left_out.clip(0))], axis=1))
+    return np.concatenate(parts)
+
+
+def _pairs(A: Floats, B: Floats, bound_a: Floats, bound_b: Floats, lowest: float) -> tuple[Ints, Ints, Floats]:
+    """The pairs of row `i` of `A` and row `j` of `B` with a cosine of at least `lowest`: i, j and the cosine."""
+    i, j, _ = pairs_from(bound_a, bound_b, lowest - SLACK)
+    if len(i) > FEW * len(A) * len(B):
+        return pairs_from(A, B, lowest)
+    similarity = np.einsum("nd,nd->n", A[i], B[j])
+    near = similarity >= np.float32(lowest)
+    return i[near], j[near], similarity[near]
 
 
 def _unit(rows: Rows, selected: Ints) -> Floats:

@@ -22,7 +22,7 @@ from cpp.curation import cells, duplicate_pairs
 from cpp.encoding import signature
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.store.results import Product, shard_of
+from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import FACTS, SHARD_BITS, all_files, is_number, numbers
 
@@ -131,7 +131,7 @@ class Search(Stage):
         edges = buckets(sizes, len(tasks))
 
         def work(files: Inputs, out: Outputs) -> Counts:
-            number = [shard_of(path) for path in tasks].index(shard_of(files["scattered"]))
+            number = [Path(path).name for path in tasks].index(Path(files["scattered"]).name)
             low, high = edges[number], edges[number + 1]
             parts = buckets(sizes[low:high], max(1, int(np.ceil(sizes[low:high].sum() / BUCKET))))
             bounds = zip((low + parts[:-1]).tolist(), (low + parts[1:]).tolist(), strict=True)

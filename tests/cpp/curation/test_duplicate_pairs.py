@@ -49,9 +49,13 @@ def expected(given: Rows, S: np.ndarray, lowest: float) -> set[tuple[int, int]]:
     return pairs | {(int(standing[i]), i) for i in range(len(S)) if standing[i] != i}
 
 
-@pytest.mark.parametrize("tile", [7, 64, 2048])
-def test_all_pairs_of_a_cell_are_found_whatever_the_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("tile", "directions", "few"), [(7, 128, 1.0), (64, 3, 1.0), (64, 16, 1.0), (2048, 3, 0.0)])
+def test_all_pairs_of_a_cell_are_found_whatever_the_tiles_and_the_bound(
+    tile: int, directions: int, few: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(duplicate_pairs, "TILE", tile)
+    monkeypatch.setattr(duplicate_pairs, "DIRECTIONS", directions)
+    monkeypatch.setattr(duplicate_pairs, "FEW", few)
     monkeypatch.setattr(strongest_pairs, "LIMIT", 200)
     given = rows(*clustered(200, 0))
     S = naive(given, lambda i, j: bool(given.cell[i] == given.cell[j]))
@@ -107,7 +111,7 @@ def test_ten_thousand_copies_are_compared_once(monkeypatch: pytest.MonkeyPatch) 
     )
     X, _ = clustered(9, 2)
     found = similar_pairs(rows(np.repeat(X, [10_000, *[1] * 8], axis=0), np.zeros(10_008)), 0.99)
-    assert sum(compared) == 81
+    assert {*compared} == {81}
     assert (found.kind == KINDS.index("vector")).sum() == 9_999
 
 
