@@ -5,6 +5,7 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
+COPY configs configs
 COPY cpp cpp
 COPY pipelines pipelines
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .

@@ -33,10 +33,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gs": {"use_listings_cache": False},  # gcsfs has six attempts, for about half a minute
 }
 WEB = ("http", "https")
+BLOCK = 8 << 20  # bytes of a request for a file that is read from beginning to end
+AHEAD = {"block_size": BLOCK, "cache_type": "ahead", "cache_options": {"maxblocks": 4}}
 
 _CLIENTS = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests")
 
 has_magic, glob_translate = fsspec.core.has_magic, fsspec.utils.glob_translate
+
+
+class _AheadCache(fsspec.caching.BackgroundBlockCache):  # type: ignore[misc]  # fsspec has no types
+    """Requests the next block while one is read. Unlike fsspec's own cache it requests nothing behind the end."""
+
+    name = "ahead"
+
+    def _fetch_block(self, block_number: int, log_info: str = "sync") -> bytes:
+        start = block_number * self.blocksize
+        end = min(start + self.blocksize, self.size)
+        return bytes(self.fetcher(start, end)) if start < end else b""
+
+
+fsspec.caching.register_cache(_AheadCache, clobber=True)
 
 
 @cache
@@ -102,11 +118,14 @@ def is_file(entry: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def open_file(path: str, attempts: int = ATTEMPTS) -> Iterator[Any]:
-    """Open a file to read bytes. PermissionError and ConnectionError name it."""
+def open_file(path: str, attempts: int = ATTEMPTS, *, ahead: bool = False) -> Iterator[Any]:
+    """Open a file to read bytes. PermissionError and ConnectionError name it.
+
+    With `ahead` the next block of a remote file is requested while its reader works on the present one.
+    """
     fs, name = connect(path, attempts)
     try:
-        with _named(path), fs.open(name, "rb") as file:
+        with _named(path), fs.open(name, "rb", **(AHEAD if ahead and is_remote(path) else {})) as file:
             yield file
     except _interrupted() as error:
         raise ConnectionError(f"the answer of {path} broke off ({error}): run the same command again") from error

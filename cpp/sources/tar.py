@@ -89,7 +89,8 @@ def is_tar(path: str) -> bool:
 def _members(tar: str, max_bytes: int, keys: frozenset[str] | None = None) -> Iterator[Member]:
     """The files of a tar; with `keys`, only files that may belong to these samples have bytes."""
     prefixes = None if keys is None else {_split(key)[0] for key in keys}
-    with filesystem.open_file(tar) as file, _damage(tar), _open(file, seek=keys is not None) as stream:
+    ahead = keys is None
+    with filesystem.open_file(tar, ahead=ahead) as file, _damage(tar), _open(file, seek=not ahead) as stream:
         for info in stream:
             stream.members = []  # tarfile would keep every header
             name = info.name.rpartition("/")[2]

@@ -198,7 +198,8 @@ def test_picked_samples_are_those_that_are_read_and_a_plain_tar_is_read_where_th
             return n or 0
 
     class Opened:
-        def __init__(self, where: str) -> None:
+        def __init__(self, where: str, ahead: bool) -> None:
+            assert not ahead
             self.file = io.BufferedReader(Counting(where), 4096)
 
         def __enter__(self) -> io.BufferedReader:
