@@ -17,7 +17,8 @@ from cpp.rate_reduction import recipes
 from cpp.sources import vectors
 from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
-from cpp.store.results import File
+from cpp.store.results import WHOLE, File
+from pipelines.config.decisions import entries_of
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Encoder, Section
@@ -31,12 +32,14 @@ from pipelines.stages import (
     caption_match,
     cluster,
     columns,
+    decide,
     encode,
     evaluate,
     examples,
     fit,
     links,
     namer,
+    recut,
     report,
     white_box,
     words,
@@ -91,7 +94,7 @@ def pipeline(config: Config, files: Files) -> dict[str, Stage]:
         encoders = {column: _encoder(config, column, encoder) for column, encoder in config.encode.columns.items()}
     return {
         **_features(config, files, encoders),
-        **_clusters(config),
+        **_clusters(config, files),
         **_names(config, files, encoders),
         **curation_steps(config, functools.partial(_stage, config), _caption_tower(config, encoders)),
         **_display(config, encoders),
@@ -124,7 +127,7 @@ def _features(config: Config, files: Files, encoders: Mapping[str, artifacts.Mod
     return {"import": step, "columns": schema}
 
 
-def _clusters(config: Config) -> dict[str, Stage]:
+def _clusters(config: Config, files: Files) -> dict[str, Stage]:
     """FEATURES to CODES, fine groups, K, layers and ASSIGNMENTS."""
     stage, p = functools.partial(_stage, config), config.partition
     n_clusters = p.n_clusters if config.fit.recipe == "discriminant" else None
@@ -142,7 +145,9 @@ def _clusters(config: Config) -> dict[str, Stage]:
         "measure": stage(cluster.Measure),
         **({"links": stage(links.LinkGroups)} if p.answers else {}),
         "layers": stage(cluster.CutLayers, p),
+        **({"recut": stage(recut.Recut, p)} if files.get("cuts") else {}),
         "assign": stage(cluster.Assign),
+        **({"decide": stage(decide.Decide)} if files.get("decision_files") else {}),
     }
 
 
@@ -150,8 +155,11 @@ def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]
     """Words, votes and names of clusters, or the table of clusters alone; scores where the classes are known."""
     stage, c, e = functools.partial(_stage, config), config.label, config.evaluate
     steps: dict[str, Stage] = {}
+    rounds = files["decision_files"][WHOLE].path if files.get("decision_files") else []
+    actions = {entry.decision.action for one in rounds for entry in entries_of(one)}
+    exclude = {"exclude": stage(decide.Exclude)} if {"drop", "not_member"} & actions else {}
     if c is None:
-        steps["label"] = stage(naming.Label)
+        steps |= {"label": stage(naming.Label), **exclude}
     else:
         if c.captions:
             kinds = {"phrases": words.Phrases, "mine": words.Mine, "captions": words.Captions}
@@ -169,6 +177,7 @@ def _names(config: Config, files: Files, encoders: Mapping[str, artifacts.Model]
             steps["image_mean"] = stage(naming.ImageMean, c)
         steps["vote"] = stage(naming.Vote, c)
         steps["label"] = stage(naming.Label, c, sure=c.min_confidence)
+        steps |= exclude
         steps["labels"] = stage(naming.Labels, c)
     if e:
         steps["evaluate"] = stage(evaluate.Evaluate, e)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -171,6 +171,18 @@ def batches(
             for path in part:  # finds the damaged file, which Arrow does not name
                 read(path, columns)
             raise
+
+
+def vectors_of_keys(
+    paths: Sequence[str], column: str, keys: Iterable[str], prefetch: int
+) -> dict[str, NDArray[np.float32]]:
+    """The vectors of the rows with these keys, `[n, d]` by key, since a key may be in several files. Reads all keys."""
+    rows: dict[str, list[NDArray[np.float32]]] = {}
+    requested = pc.field("key").isin(pa.array(sorted(set(keys)), pa.string()))
+    for batch in batches(paths, ["key", column], prefetch, requested):
+        for key, row in zip(batch["key"].to_pylist(), matrix(batch[column]).astype(np.float32), strict=True):
+            rows.setdefault(key, []).append(row)
+    return {key: np.stack(vectors) for key, vectors in rows.items()}
 
 
 def _dataset(paths: Sequence[str], schema: pa.Schema | None = None) -> ds.Dataset:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cpp.clustering.quality import Measures
+from cpp.naming.decided import Decided
 from cpp.naming.layer_titles import Layer
 
 EXAMPLES = 5  # keys of typical members per cluster
@@ -37,6 +38,8 @@ CLUSTERS = pa.schema(
         ("top", pa.list_(_WORD)),
         ("captions", pa.list_(pa.struct([("word", pa.string()), ("score", pa.float64())]))),
         ("examples", pa.list_(pa.string())),
+        ("tags", pa.list_(pa.string())),
+        ("dropped", pa.string()),
         ("small_margin", pa.float64()),
         *((name, pa.int32() if name == "nearest" else pa.float64()) for name in Measures._fields),
     ]
@@ -55,13 +58,14 @@ def layer_table(
     captions: Sequence[Sequence[tuple[str, float]]] | None,
     examples: Mapping[int, Sequence[str]],
     small_margin: Sequence[float | None],
+    decided: Decided,
 ) -> pa.Table:
     """The rows of a layer in `clusters.parquet`, from values by cluster number.
 
     `titles` are those of `cpp.naming.layer_titles`. `captions`, the words that set a cluster's captions apart with
     their scores, is None without captions. `main` is true for the layer of the column `cluster` in ASSIGNMENTS; other
     layers are in `cluster_{layer}`. `examples` are the keys of typical members, `small_margin` is the share of members
-    whose margin is small.
+    whose margin is small. `decided` is what a person decided about the clusters of this layer.
     """
     K, names = len(layer.size), layer.names
     evidence = CLUSTERS.names[CLUSTERS.names.index("name") : CLUSTERS.names.index("top")]
@@ -76,6 +80,8 @@ def layer_table(
         "top": [[word._asdict() for word in name.top] for name in names] if names else [[]] * K,
         "captions": [[{"word": word, "score": score} for word, score in words] for words in captions or [()] * K],
         "examples": [examples.get(k, ()) for k in range(K)],
+        "tags": [decided.tags.get(k, ()) for k in range(K)],
+        "dropped": [decided.dropped.get(k) for k in range(K)],
         "small_margin": small_margin,
         **measures._asdict(),
     }

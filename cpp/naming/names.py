@@ -33,7 +33,7 @@ SPECIFIC = 0.75  # a guess that is less sure gives way to a general word that is
 MAJORITY = 0.5  # least share of the votes for a general word
 
 Method = Literal["centred", "paper"]
-Status = Literal["named", "general", "unsure"]
+Status = Literal["named", "general", "unsure", "decided"]
 
 
 class Word(NamedTuple):
@@ -49,7 +49,8 @@ class Name:
     """The name of a cluster and its evidence. Shares are those of all votes of the cluster.
 
     `guess` is the best word, right with probability `guess_confidence`. `name` is the word shown: the guess of a
-    `named` cluster, the more general word `general` of a `general` one, None of an `unsure` one; what is added to tell
+    `named` cluster, the more general word `general` of a `general` one, None of an `unsure` one, that which a person
+    gave of a `decided` one; what is added to tell
     clusters of one name apart is part of `name` alone. `confidence` is the probability
     that `name` is right, or the guess of an unsure cluster. `share` counts the votes for the guess and words alike,
     `agree` the members whose best word is one of these. `runner_up` is the best word that is not alike, `margin` its
@@ -71,7 +72,7 @@ class Name:
     @property
     def word(self) -> str | None:
         """The name before it was made unique: what is right or wrong."""
-        return self.name and (self.general or self.guess)
+        return self.name if self.status == "decided" else self.name and (self.general or self.guess)
 
 
 EMPTY = Name(None, 0.0, None, 0.0, "unsure", 0.0, None, 0.0, 0.0, [])

@@ -25,7 +25,7 @@ from pipelines.config.load import Config
 from pipelines.config.sections import Section
 from pipelines.curation_graph import appended_steps
 from pipelines.engine.inputs import input_shards
-from pipelines.engine.plan import Files, Step
+from pipelines.engine.plan import Files, Step, makers
 from pipelines.engine.shard_index import FilePaths, fingerprints
 from pipelines.engine.stage import Stage
 from pipelines.graph import Part
@@ -204,11 +204,12 @@ def _inputs_by_path(inputs: Files) -> dict[str, str]:
 
 def new_shard_steps(fitted: Part) -> tuple[dict[str, Stage], dict[str, Mapping[str, File]]]:
     """The steps from a new shard to its labels or, without names, to its clusters, and the files they read whole."""
-    made_by = {product.name: name for name, stage in fitted.stages.items() for product in stage.products}
-    needed = {"labels" if "labels" in fitted.stages else "assign"}
+    sources = makers(fitted.stages)
+    last = next(name for name in ("labels", "exclude", "assign") if name in fitted.stages)
+    needed = {last, *(["exclude"] if "exclude" in fitted.stages else [])}
     for name in reversed(list(fitted.stages)):
         if name in needed:
-            needed |= {made_by[kind] for kind in fitted.stages[name].each if kind in made_by}
+            needed |= {sources[name][kind] for kind in fitted.stages[name].each if kind in sources[name]}
     stages = {name: stage for name, stage in fitted.stages.items() if name in needed}
     whole = {kind for stage in stages.values() for kind in stage.whole}
     return stages, {kind: files for kind, files in fitted.files.items() if kind in whole}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from cpp.files import credentials
 from cpp.store.bucket_folder import check_writable
@@ -57,6 +57,9 @@ class Config(Section):
     label: Label | None = None
     evaluate: Evaluate | None = None
     curate: Curate | None = None
+    decisions: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Field(
+        [], description="YAML files of decisions about clusters, beside those that the command `decide` recorded"
+    )
     report: Report = Report()
     resources: Resources = Field(default_factory=Resources)
     _arguments: tuple[str, ...] = ()  # the file and overrides as on the command line

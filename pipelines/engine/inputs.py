@@ -11,8 +11,10 @@ from cpp.naming import word_lists
 from cpp.sources import shards as sources
 from cpp.sources import vectors
 from cpp.sources.ignored import FileCounts
+from cpp.store.object_store import open_store
 from cpp.store.results import WHOLE, File, fingerprint
-from pipelines.config import answers
+from pipelines.config import answers, decision_conflicts, decisions
+from pipelines.config.decisions import DecisionFile
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
 from pipelines.config.sections import CAPTIONS, Label
@@ -35,6 +37,7 @@ def input_files(config: Config, counts: FileCounts | None = None) -> dict[str, M
             files["accepted"] = {path: vectors.source_file(path, "")}
     if config.partition.answers:
         files["answers"] = {WHOLE: _answers(config, config.partition.answers)}
+    files |= _decisions(config)
     # The report reads the event log for the times of the steps; the empty fingerprint keeps it from becoming stale.
     files["events"] = {WHOLE: File(f"{config.root.rstrip('/')}/events.jsonl", "")}
     return files
@@ -45,6 +48,32 @@ def _answers(config: Config, path: str) -> File:
     path = config.locate(path)
     with _config_errors("partition.answers", config):
         return File(path, fingerprint(*(answer.model_dump() for answer in answers.read(path))))
+
+
+def decision_files(config: Config) -> list[DecisionFile]:
+    """The files of decisions that `decide` recorded in the run folder, and those of the key `decisions`, each once.
+
+    ConfigError, with the file, for one that cannot be used.
+    """
+    record = open_store(config.root).log(decisions.RECORD)
+    files = decisions.parse(record.read_bytes(), str(record)) if record.exists() else []
+    for path in config.decisions:
+        with _config_errors("decisions", config):
+            files += [file for file in decisions.read(config.locate(path)) if file not in files]
+    return files
+
+
+def _decisions(config: Config) -> dict[str, Mapping[str, File]]:
+    """The decisions, and their merges and splits alone, which change the clusters; without decisions neither."""
+    rounds = decisions.rounds(decision_files(config))
+    decision_conflicts.check(rounds)
+    cuts = decisions.cuts(rounds)
+    files: dict[str, Mapping[str, File]] = {}
+    if rounds:
+        files["decision_files"] = {WHOLE: File(rounds, decisions.rounds_fingerprint(rounds))}
+    if cuts:
+        files["cuts"] = {WHOLE: File(cuts, decisions.cuts_fingerprint(cuts))}
+    return files
 
 
 def _vocabulary(config: Config, label: Label) -> dict[str, Mapping[str, File]]:

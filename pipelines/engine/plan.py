@@ -152,9 +152,18 @@ def upstream(names: Collection[str], steps: Mapping[str, Stage]) -> list[str]:
     for name in names:
         if name not in steps:
             raise ConfigError(f"there is no step {name!r} in this run; its steps are {', '.join(steps)}")
-    made_by = {product.name: name for name, stage in steps.items() for product in stage.products}
-    needed = set(names or steps)
+    needed, sources = set(names or steps), makers(steps)
     for name in reversed(list(steps)):
         if name in needed:
-            needed |= {made_by[kind] for kind in (*steps[name].each, *steps[name].whole) if kind in made_by}
+            stage = steps[name]
+            needed |= {sources[name][kind] for kind in (*stage.each, *stage.whole) if kind in sources[name]}
     return [name for name in steps if name in needed]
+
+
+def makers(steps: Mapping[str, Stage]) -> dict[str, dict[str, str]]:
+    """For each step, the steps that make its inputs, by kind: a step may replace a product of an earlier one."""
+    latest, sources = dict[str, str](), dict[str, dict[str, str]]()
+    for name, stage in steps.items():
+        sources[name] = {kind: latest[kind] for kind in (*stage.each, *stage.whole) if kind in latest}
+        latest |= {product.name: name for product in stage.products}
+    return sources

@@ -108,6 +108,11 @@ def read_main_clusters(context: Context) -> list[dict[str, Any]]:
     return sorted((row for row in rows if row["main"]), key=lambda row: int(row["cluster"]))
 
 
+def clusters_state(context: Context) -> str:
+    """The state of the clusters that decisions name: the fingerprint of `clusters.parquet`, from its name in the cache."""
+    return Path(context.whole["clusters"][0]).stem.rpartition("-")[2]
+
+
 def write_groups(groups: FineGroups, path: Path) -> None:
     """Write fine groups: arrays as tensors, the other values as JSON in the metadata."""
     metadata = groups._asdict()
@@ -159,13 +164,13 @@ def read_links(context: Context) -> Links:
 class TreeFile:
     """The merge tree and its layers. `clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first.
 
-    `metadata` has the main K, the distortion e and the `uncertain` pairs of clusters; `bits` are the coding lengths by
-    K.
+    `metadata` has the main K, the distortion e and the `uncertain` pairs of clusters. `rounds` `[R + 1, F]` are the main
+    clusters before each round of a person's merges and splits and at the end.
     """
 
     metadata: Mapping[str, Any]
-    bits: NDArray[np.float64]
     clusters: Mapping[int, NDArray[np.int64]]
+    rounds: NDArray[np.int64]
 
     @property
     def main(self) -> int:
@@ -194,7 +199,7 @@ def read_tree(context: Context) -> TreeFile:
     path = context.file("tree")
     arrays, metadata = load_file(path), _metadata(path, "tree")
     clusters = dict(zip(metadata["layers"], arrays["clusters"], strict=True))
-    return TreeFile(metadata, arrays["bits"], clusters)
+    return TreeFile(metadata, clusters, arrays.get("rounds", clusters[metadata["main"]][None]))
 
 
 def write_estimate(estimate: Estimate, path: Path) -> None:

@@ -6,8 +6,6 @@ import json
 from collections.abc import Mapping
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cpp.clustering.answers import Links, joined
@@ -65,15 +63,8 @@ class LinkGroups(Stage):
 
 def _groups(context: Context, centroids: NDArray[np.float32], keys: set[str]) -> dict[str, list[int]]:
     """The fine groups of the images with these keys; a key may occur in several shards."""
-    nearest, wanted = Nearest(centroids), pa.array(sorted(keys), pa.string())
-    groups: dict[str, list[int]] = {}
-    for batch in tables.batches(context.whole["codes"], ["key", "code"], context.prefetch):
-        rows = batch.filter(pc.is_in(batch["key"].cast(pa.string()), value_set=wanted))
-        if len(rows):
-            group = nearest(tables.matrix(rows["code"]).astype(np.float32), context.batch).group
-            for key, number in zip(rows["key"].to_pylist(), group.tolist(), strict=True):
-                groups.setdefault(key, []).append(number)
-    return groups
+    nearest, codes = Nearest(centroids), tables.vectors_of_keys(context.whole["codes"], "code", keys, context.prefetch)
+    return {key: nearest(Z, context.batch).group.tolist() for key, Z in codes.items()}
 
 
 def _place(keys: list[str], groups: Mapping[str, list[int]]) -> int | None:

@@ -17,6 +17,7 @@ from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
 from cpp.naming import caption_phrases, cluster_table
 from cpp.naming import names as naming
+from cpp.naming.decided import Decided
 from cpp.naming.layer_titles import Layer, layer_titles
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import ClusterSums, Votes, vote
@@ -82,9 +83,9 @@ class Vote(Stage):
 class Label(Stage):
     """Write `clusters.parquet`: sizes, names and quality of the clusters of every layer, from votes and moments."""
 
-    version = 7
+    version = 8
     products = (Product("clusters"),)
-    whole = ("assignments", "tree", "moments", "captions", "mined", *artifacts.VOTES)
+    whole = ("assignments", "tree", "moments", "captions", "mined", "decisions", *artifacts.VOTES)
     method: naming.Method = "centred"
     top: int = 5
     sure: float = 0.5
@@ -94,7 +95,9 @@ class Label(Stage):
         size, small_margin, typical = _count(context, tree)
         votes = artifacts.read_votes(context, tree) if "votes" in context.whole else None
         captions = artifacts.read_captions(context, tree.finest) if "captions" in context.whole else None
-        layers = self._layers(tree, size, votes)
+        decisions = tables.read(context.file("decisions")).to_pylist() if "decisions" in context.whole else []
+        decided = Decided.of(decisions)
+        layers = self._layers(tree, size, votes, decided)
         tables_of_layers = []
         for (K, cluster), layer, titles in zip(tree.clusters.items(), layers, layer_titles(layers), strict=True):
             into = parents(tree.clusters[tree.finest], cluster)
@@ -112,13 +115,18 @@ class Label(Stage):
                 captions=phrases,
                 examples={k: keys[: cluster_table.EXAMPLES] for k, keys in examples.items()},
                 small_margin=small_margin if tree.main == K else [None] * K,
+                decided=decided if tree.main == K else Decided.of([]),
             )
             tables_of_layers.append(table)
         tables.write(pa.concat_tables(tables_of_layers), out["clusters"])
         return Counts(int(size.sum()), int(size.sum()))
 
     def _layers(
-        self, tree: artifacts.TreeFile, size: NDArray[np.int64], votes: tuple[Vocabulary, Votes, ClusterSums] | None
+        self,
+        tree: artifacts.TreeFile,
+        size: NDArray[np.int64],
+        votes: tuple[Vocabulary, Votes, ClusterSums] | None,
+        decided: Decided,
     ) -> list[Layer]:
         """The sizes, parents and names of the clusters of every layer, the coarsest first."""
         layers, coarser, fit = [], None, None
@@ -131,6 +139,7 @@ class Label(Stage):
                 vocabulary, by_word, sums = votes
                 size_k = sums.merge(into, K).count_k
                 names = naming.names(by_word.merge(into), size_k, vocabulary, self.top, self.method, self.sure, fit=fit)
+            names = decided.rename(names, K) if tree.main == K else names
             parent = [None] * K if coarser is None else parents(cluster, coarser).tolist()
             layers.append(Layer(np.bincount(into, size, K).astype(np.int64), parent, names))
             coarser = cluster
@@ -156,7 +165,10 @@ def _count(context: Context, tree: artifacts.TreeFile) -> tuple[NDArray[np.int64
 
 
 class Labels(Stage):
-    """Label every image with the name of its cluster and the probability that this name is right for the image."""
+    """Label every image with the name of its cluster and the probability that this name is right for the image.
+
+    An image that a decision excludes gets no label, and the confidence 0.
+    """
 
     version = 3
     products = (Product("labels", rows="out"),)
@@ -170,14 +182,15 @@ class Labels(Stage):
         name = pa.array([row["name"] for row in rows], pa.string())
 
         def work(files: Inputs, out: Outputs) -> Counts:
+            excluded = tables.excluded(files["assignments"])
             assignments = tables.read(files["assignments"], columns=["key", "cluster"])
             word = tables.read(files["matches"], columns=["word"])["word"].to_numpy()
             cluster = assignments["cluster"].to_numpy()
             agrees = agreement(cluster, word)
             labels = {
                 "key": assignments["key"],
-                "label": name.take(pa.array(cluster)),
-                "confidence": cluster_table.confidence(confidence[cluster], agrees),
+                "label": name.take(pa.array(cluster, mask=excluded)),
+                "confidence": np.where(excluded, 0, cluster_table.confidence(confidence[cluster], agrees)),
                 "word": pa.array(vocabulary.words).take(pa.array(word)),
                 "agrees": agrees,
             }
