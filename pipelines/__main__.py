@@ -191,13 +191,21 @@ def ask(config: ConfigFile, overrides: Overrides = None) -> None:
     """Ask about the ten pairs of clusters that are least certain: same or different? Answers change the next cut."""
     from pipelines.commands import ask
 
-    def prompt(question: str) -> str:
-        try:
-            return str(typer.prompt(question, default="", show_default=False))
-        except typer.Abort:  # the end of the input
-            return "q"
+    terminal.print_lines(ask.ask(load(config, overrides or ()), terminal.prompt, terminal.print_line))
 
-    terminal.print_lines(ask.ask(load(config, overrides or ()), prompt, lambda line: terminal.print_lines([line])))
+
+@app.command()
+def decide(
+    config: ConfigFile,
+    decisions: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="Files saved on the page.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Remove the file that was applied last.")] = False,
+    overrides: Overrides = None,
+    local: Local = False,
+) -> None:
+    """Apply decisions about clusters (rename, merge, split, drop, tag) to a finished run, and keep them with it."""
+    from pipelines.commands import decide
+
+    terminal.print_lines(decide.go(load(config, overrides or ()), decisions or (), undo, local))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Change clusters by hand: merge some, split one, with nested layers and the numbers of all others kept. Knows no files."""
+"""Merge and split clusters by hand, with nested layers and the numbers of all others kept. Knows no files."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ MANTISSA = 53  # bits of an integer that float64 holds exactly
 class DropReason(StrEnum):
     """The reasons to drop an image, in the order in which they apply."""
 
+    DECISION = "excluded by a decision"
     DUPLICATE = "duplicate of an image that is kept"
     OUTLIER = "outlier"
     BALANCE = "beyond the share of its cluster"
@@ -33,13 +34,15 @@ class DropReason(StrEnum):
 def removals(n: int, columns: Mapping[str, pa.Table | pa.RecordBatch], threshold: float | None) -> NDArray[np.object_]:
     """The reason to drop each of `n` images before balancing, `[n]`; "" for an image that remains.
 
-    `columns` has the tables of `COLUMNS` that exist; an outlier scores above `threshold`.
+    `columns` has the tables of `COLUMNS` that exist, and ASSIGNMENTS; an outlier scores above `threshold`.
     """
     reasons = np.full(n, "", object)
     if threshold is not None and "outliers" in columns:
         reasons[np.asarray(columns["outliers"]["outlier"]) > np.float32(threshold)] = DropReason.OUTLIER.value
     if "duplicates" in columns:
         reasons[~np.asarray(columns["duplicates"]["kept"])] = DropReason.DUPLICATE.value
+    if "assignments" in columns and "excluded" in columns["assignments"].schema.names:
+        reasons[np.asarray(columns["assignments"]["excluded"].is_valid())] = DropReason.DECISION.value
     return reasons
 
 

@@ -67,7 +67,8 @@ def decide(
     The columns are `cluster`, `score` and `confidence` (float64, NaN if unknown), which some `classes` replace. A row
     counts for one reason only.
     """
-    table = tables.read(shard.assignments, columns=[layer.column, "score"]).rename_columns(["cluster", "score"])
+    assigned = tables.with_exclusions(shard.assignments, [layer.column, "score"])
+    table = assigned.select([0, 1]).rename_columns(["cluster", "score"])
     confidence = np.full(len(table), np.nan)
     if shard.labels is not None and layer.main:
         confidence = tables.read(shard.labels, ["confidence"])["confidence"].to_numpy().astype(np.float64)
@@ -81,6 +82,9 @@ def decide(
             left_out[reason] = n
         keep[failing] = False
 
+    excluded = tables.exclusions(assigned)
+    for reason in dict.fromkeys(filter(None, excluded)):
+        leave_out(excluded == reason, reason)
     if shard.drop is not None:
         reasons = np.full(len(table), None, object)
         dropped = tables.read(shard.drop, ["row", "reason"])
@@ -183,6 +187,6 @@ def find(
 
 def metadata(shard: Shard, layer: Layer) -> pa.Table:
     """The columns of ASSIGNMENTS that the source supplied as metadata."""
-    computed = {"key", *layer.columns, "score", "second", "margin", "image_shard"}
+    computed = {"key", *layer.columns, "score", "second", "margin", tables.EXCLUDED, "image_shard"}
     names = [name for name in pq.read_schema(shard.assignments).names if name not in computed]
     return tables.read(shard.assignments, columns=names)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COUNTS_KEY, REASONS_KEY = "cpp.counts", "cpp.reasons"
 EMBEDDING = "embedding"
+EXCLUDED = "excluded"  # the column of ASSIGNMENTS that decisions add
 VectorColumns = list[str] | dict[str, float]  # columns of vectors to join, with equal weights or with these
 AT_ONCE = 4  # files of one Arrow dataset, as a multiple of the prefetched files
 
@@ -171,6 +172,19 @@ def batches(
             for path in part:  # finds the damaged file, which Arrow does not name
                 read(path, columns)
             raise
+
+
+def exclusions(table: pa.Table | pa.RecordBatch) -> NDArray[np.object_]:
+    """Why each row of ASSIGNMENTS is excluded by a decision of a person, `[n]`; None for a row that stays."""
+    if EXCLUDED not in table.schema.names:
+        return np.full(len(table), None, object)
+    return np.array(table[EXCLUDED].to_pylist(), object)
+
+
+def with_exclusions(path: str, columns: Sequence[str]) -> pa.Table:
+    """Columns of a file of ASSIGNMENTS, with `excluded` if the run has it."""
+    present = [EXCLUDED] if EXCLUDED in read_schema(path).names else []
+    return read(path, [*columns, *present])
 
 
 def vectors_of_keys(

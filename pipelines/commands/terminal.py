@@ -76,6 +76,19 @@ def print_lines(lines: Iterable[str]) -> None:
         console.print(line, markup=False)
 
 
+def print_line(line: str) -> None:
+    """Print a line as it is."""
+    print_lines([line])
+
+
+def prompt(question: str) -> str:
+    """Ask a question and return what was typed; at the end of the input "q"."""
+    try:
+        return str(typer.prompt(question, default="", show_default=False))
+    except typer.Abort:
+        return "q"
+
+
 def print_version(wanted: bool) -> None:
     """Print the version of the program and leave, for the option --version."""
     if wanted:

@@ -1,4 +1,4 @@
-"""Which clusters decisions are about: each is recognised by where most of its typical images are now. Reads no files."""
+"""Match decisions with clusters: each is recognised by where most of its typical images are now. Reads no files."""
 
 from __future__ import annotations
 

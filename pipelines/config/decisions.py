@@ -21,7 +21,9 @@ from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
 from pipelines.config.sections import Section
 
 RECORD = "decisions.yaml"  # in the run folder: the files that the command `decide` has recorded
-HEADING = "# Decisions about clusters, recorded by `cpp-at-scale decide`. The run follows them; --undo removes the last file.\n"
+HEADING = (
+    "# Decisions about clusters that `decide` recorded. The run follows them; `decide --undo` removes the last file.\n"
+)
 NEEDS = {"rename": "name", "tag": "tag", "not_member": "images"}  # the key that an action needs
 TAKES = {**{key: {action} for action, key in NEEDS.items()}, "name": {"rename", "merge"}}  # the actions that take a key
 CUTS = ("merge", "split")
@@ -61,11 +63,15 @@ class Decision(Section):
             raise ValueError(f"{self.action} needs the key `{needed}`: add it")
         for key, actions in TAKES.items():
             if getattr(self, key) and self.action not in actions:
-                raise ValueError(f"{self.action} has the key `{key}`, which is for {' and '.join(sorted(actions))}: remove it")
+                raise ValueError(
+                    f"{self.action} has the key `{key}`, which is for {' and '.join(sorted(actions))}: remove it"
+                )
         if self.action == "merge" and len({cluster.cluster for cluster in self.clusters}) < 2:
             raise ValueError("merge needs two or more different clusters: add one to `clusters`")
         if self.action != "merge" and len(self.clusters) > 1:
-            raise ValueError(f"{self.action} is about one cluster and names {len(self.clusters)}: write a decision for each")
+            raise ValueError(
+                f"{self.action} is about one cluster and names {len(self.clusters)}: write a decision for each"
+            )
         return self
 
 

@@ -57,8 +57,8 @@ class Config(Section):
     label: Label | None = None
     evaluate: Evaluate | None = None
     curate: Curate | None = None
-    decisions: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = Field(
-        [], description="YAML files of decisions about clusters, beside those that the command `decide` recorded"
+    decisions: Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = (
+        Field([], description="YAML files of decisions about clusters, beside those that the command `decide` recorded")
     )
     report: Report = Report()
     resources: Resources = Field(default_factory=Resources)

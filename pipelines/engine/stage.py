@@ -60,6 +60,11 @@ class Context:
         (path,) = self.whole[kind]
         return scratch.cached_copy(path)
 
+    def value(self, kind: str) -> Any:
+        """An input that is no file but a value, of which the plan keeps the fingerprint, such as decisions."""
+        (value,) = self.whole[kind]
+        return value
+
     def files(self, kind: str) -> Iterator[str]:
         """Yield local copies of the files of an input. Each exists until the next one is requested."""
         for path in self.whole.get(kind, ()):

@@ -109,7 +109,7 @@ def read_main_clusters(context: Context) -> list[dict[str, Any]]:
 
 
 def clusters_state(context: Context) -> str:
-    """The state of the clusters that decisions name: the fingerprint of `clusters.parquet`, from its name in the cache."""
+    """The state of the clusters, which decisions name: the fingerprint of `clusters.parquet`, as in the cache."""
     return Path(context.whole["clusters"][0]).stem.rpartition("-")[2]
 
 
@@ -164,8 +164,8 @@ def read_links(context: Context) -> Links:
 class TreeFile:
     """The merge tree and its layers. `clusters[K]` `[F]` is the cluster of each fine group in a layer, coarsest first.
 
-    `metadata` has the main K, the distortion e and the `uncertain` pairs of clusters. `rounds` `[R + 1, F]` are the main
-    clusters before each round of a person's merges and splits and at the end.
+    `metadata` has the main K, the distortion e and the `uncertain` pairs of clusters. `rounds` `[R + 1, F]` has the
+    main clusters before each round of a person's merges and splits and at the end.
     """
 
     metadata: Mapping[str, Any]

@@ -111,6 +111,8 @@ class Balance(Stage):
         """
         finest, first = tree.column(tree.finest), 0
         columns = {"assignments": [finest, "score", *(["key", "image_shard"] if draw else [])]}
+        if tables.EXCLUDED in tables.read_schema(context.whole["assignments"][0]).names:
+            columns["assignments"].append(tables.EXCLUDED)
         for batches in _aligned(context, columns | {"labels": ["confidence"]} | decisions.COLUMNS):
             n = len(batches["assignments"])
             remaining = np.flatnonzero(decisions.removals(n, batches, self.threshold) == "")
@@ -147,10 +149,11 @@ class Curate(Stage):
         chosen = tables.read(context.file("chosen")) if "chosen" in context.whole else None
 
         def work(files: Inputs, out: Outputs) -> Counts:
-            images = tables.read(files["assignments"], columns=["key", "image_shard"])
+            images = tables.with_exclusions(files["assignments"], ["key", "image_shard"])
             columns = {
                 kind: tables.read(files[kind], names) for kind, names in decisions.COLUMNS.items() if kind in files
             }
+            columns["assignments"] = images
             reasons = decisions.removals(len(images), columns, self.threshold)
             if chosen is not None:
                 beyond = reasons == ""

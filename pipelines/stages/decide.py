@@ -1,4 +1,4 @@
-"""The stages `decide` and `exclude`: what a person's decisions mean for the clusters of this run, and for its images."""
+"""The stages `decide` and `exclude`: what a person's decisions mean for the clusters and the images of this run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from cpp.naming.decided import DECISIONS
 from cpp.nearest import Nearest
 from cpp.store.results import Product
 from pipelines.config.decision_matching import Match, keys_of, match, refuse
-from pipelines.config.decisions import CUTS, Entry, entries_of
+from pipelines.config.decisions import CUTS, Entry, Round, entries_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts
 
-EXCLUDED = "excluded"  # the column of ASSIGNMENTS
 CLUSTER_DROPPED, NOT_MEMBER = "of a cluster that a decision drops", "not of its cluster, by a decision"
 Labels = NDArray[np.int64]
 
@@ -35,7 +34,7 @@ class Decide(Stage):
     whole = ("decision_files", "codes", "groups", "tree")
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        (rounds,) = context.whole["decision_files"]
+        rounds: Sequence[Round] = context.value("decision_files")
         tree, nearest = artifacts.read_tree(context), Nearest(artifacts.read_groups(context).centroids)
         keys = keys_of(entry for one in rounds for entry in entries_of(one))
         codes = tables.vectors_of_keys(context.whole["codes"], "code", keys, context.prefetch)
@@ -78,7 +77,14 @@ def _row(
     values = decision.model_dump(include={"action", "name", "tag", "reason", "date", "by"})
     first = decision.clusters[0]
     place = {"file": entry.file, "number": entry.number, "cluster": first.cluster, "title": first.title}
-    return {**place, **values, "images": images, "clusters": parts, "applied": applied, "effect": effect[decision.action]}
+    return {
+        **place,
+        **values,
+        "images": images,
+        "clusters": parts,
+        "applied": applied,
+        "effect": effect[decision.action],
+    }
 
 
 def _clusters(numbers: Sequence[int]) -> str:
@@ -109,7 +115,7 @@ def _same_names(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
 
 
 class Exclude(Stage):
-    """Add to ASSIGNMENTS why an image is excluded by a decision: its cluster is dropped, or it is not of its cluster."""
+    """Add to ASSIGNMENTS why a decision excludes an image: its cluster is dropped, or it is not of its cluster."""
 
     version = 1
     products = (Product("assignments", rows="out"),)
@@ -127,12 +133,13 @@ class Exclude(Stage):
             table = tables.read(files["assignments"])
             metadata = tables.read_schema(files["assignments"]).metadata or {}
             cluster = table["cluster"].to_numpy()
-            excluded = np.where(np.isin(cluster, dropped), CLUSTER_DROPPED, None)
+            excluded = np.full(len(table), None, object)
+            excluded[np.isin(cluster, dropped)] = CLUSTER_DROPPED
             places = zip(table["key"].to_pylist(), cluster.tolist(), strict=True)
             excluded[[place in strangers for place in places]] = NOT_MEMBER
             counts = Counts(len(table), len(table))
             at = table.column_names.index("margin") + 1
-            table = table.add_column(at, EXCLUDED, pa.array(excluded, pa.string()))
+            table = table.add_column(at, tables.EXCLUDED, pa.array(excluded, pa.string()))
             footer = {key.decode(): value.decode() for key, value in metadata.items() if key.startswith(b"cpp.")}
             tables.write(table, out["assignments"], counts, footer)
             return counts

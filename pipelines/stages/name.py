@@ -139,9 +139,9 @@ class Label(Stage):
                 vocabulary, by_word, sums = votes
                 size_k = sums.merge(into, K).count_k
                 names = naming.names(by_word.merge(into), size_k, vocabulary, self.top, self.method, self.sure, fit=fit)
-            names = decided.rename(names, K) if tree.main == K else names
+            shown = decided.rename(names, K) if tree.main == K else names
             parent = [None] * K if coarser is None else parents(cluster, coarser).tolist()
-            layers.append(Layer(np.bincount(into, size, K).astype(np.int64), parent, names))
+            layers.append(Layer(np.bincount(into, size, K).astype(np.int64), parent, shown))
             coarser = cluster
         return layers
 
@@ -182,8 +182,8 @@ class Labels(Stage):
         name = pa.array([row["name"] for row in rows], pa.string())
 
         def work(files: Inputs, out: Outputs) -> Counts:
-            excluded = tables.excluded(files["assignments"])
-            assignments = tables.read(files["assignments"], columns=["key", "cluster"])
+            assignments = tables.with_exclusions(files["assignments"], ["key", "cluster"])
+            excluded = tables.exclusions(assignments) != None  # noqa: E711 (elementwise)
             word = tables.read(files["matches"], columns=["word"])["word"].to_numpy()
             cluster = assignments["cluster"].to_numpy()
             agrees = agreement(cluster, word)

@@ -44,11 +44,11 @@ class Recut(Stage):
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        (rounds,) = context.whole["cuts"]
+        rounds: Sequence[Sequence[Entry]] = context.value("cuts")
         state = _State(self, context, rounds)
         for entries in rounds:
             state.apply(entries)
-        before, after = len(np.unique(state.cut.history[0])), state.write(context, out)
+        before, after = len(np.unique(state.cut.history[0])), state.write(context, out, context.device == "cuda")
         print(f"recut: {before:,} clusters were changed to {after:,} by decisions", flush=True)
         n = sum(map(len, rounds))
         return Counts(n, n)
@@ -78,7 +78,9 @@ class _State:
             if entry.decision.action == "merge":
                 self.cut.merge(now.tolist())
             elif len(now) == 1 and not self._split(int(now[0])):  # otherwise another file of the round has split it
-                faults.append(f"{entry.place}: {clusters[0].cluster} cannot be split: its images have one and the same code")
+                faults.append(
+                    f"{entry.place}: {clusters[0].cluster} cannot be split: its images have one and the same code"
+                )
         refuse(faults)
 
     def _split(self, cluster: int) -> bool:
@@ -97,23 +99,25 @@ class _State:
     def _divide(self, group: int) -> NDArray[np.int64]:
         """Divide a fine group by its rows in a sample. Returns the groups that it is now."""
         s, g = self.stage, self.groups
-        Z = tables.sample_rows(self.context.whole["codes"], ["code"], s.sample, s.seed, self.context.prefetch)
-        Z = Z.astype(np.float32)
+        sampled = tables.sample_rows(self.context.whole["codes"], ["code"], s.sample, s.seed, self.context.prefetch)
+        Z = sampled.astype(np.float32)
         Z = Z[Nearest(g.centroids)(Z, self.context.batch).group == group]
         centroids, of_row = recut.divided(Z, s.landmarks, s.seed) if len(Z) else (Z, np.zeros(0, np.int64))
         if len(centroids) < 2:
             return np.array([group])
-        sample = Moments.of(torch.from_numpy(Z @ g.basis), torch.from_numpy(of_row), len(centroids))
-        sample = sample * (float(self.cut.rows[group]) / len(Z))  # as if all rows had been measured
+        sums = Moments.of(torch.from_numpy(Z @ g.basis), torch.from_numpy(of_row), len(centroids))
+        sums = sums * (float(self.cut.rows[group]) / len(Z))  # as if all rows had been measured
         new = np.array([group, *range(len(g.centroids), len(g.centroids) + len(centroids) - 1)])
         self.groups = _with_groups(g, group, centroids)
-        self.moments = Moments(*(torch.cat([m, part[1:]]) for m, part in zip(_parts(self.moments), _parts(sample), strict=True)))
-        for m, part in zip(_parts(self.moments), _parts(sample), strict=True):
+        self.moments = Moments(
+            *(torch.cat([m, part[1:]]) for m, part in zip(_parts(self.moments), _parts(sums), strict=True))
+        )
+        for m, part in zip(_parts(self.moments), _parts(sums), strict=True):
             m[group] = part[0]
-        self.cut.divide(group, sample.count_K.numpy())
+        self.cut.divide(group, sums.count_K.numpy())
         return new
 
-    def write(self, context: Context, out: Outputs) -> int:
+    def write(self, context: Context, out: Outputs, gpu: bool) -> int:
         """Write the products, with new moments if groups were divided. Returns the number of clusters."""
         main, layers = self.cut.numbered()
         if len(self.groups.centroids) == self.n_groups:
@@ -123,7 +127,7 @@ class _State:
             artifacts.write_groups(self.groups, out["groups"])
             batches = tables.batches(context.whole["codes"], ["code"], context.prefetch)
             codes = (tables.matrix(batch["code"]).astype(np.float32) for batch in batches)
-            measured = self.groups.moments(codes, context.batch, context.device == "cuda")
+            measured = self.groups.moments(codes, context.batch, gpu)
             artifacts.write_moments(measured, out["moments"])
             self.moments = measured.moments.merge_runs(PARTS)
         clusters = self.moments.merge(torch.from_numpy(layers[main]), main)

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cpp.files.tables import EMBEDDING, REJECTED
 from cpp.naming.cluster_table import CLUSTERS, LABELS
+from cpp.naming.decided import DECISIONS
 from cpp.naming.namer import ASKED, VERDICTS
 from cpp.report.examples import EXAMPLES
 from cpp.report.heat_maps import ATTENTION
@@ -52,12 +53,14 @@ OUTPUTS = (
     Output(
         "assignments/SHARD.parquet",
         "the cluster of every image; rows are in the order of the input",
-        pa.schema([*ASSIGNED, ("cluster_20", pa.int32()), *IMAGE]),
+        pa.schema([*ASSIGNED, ("excluded", pa.string()), ("cluster_20", pa.int32()), *IMAGE]),
         {
             "cluster": "number of its cluster in the main layer",
             "score": "cosine of its code and the nearest centroid of the cluster",
             "second": "the next nearest cluster; -1 if there is only one",
             "margin": "`score` minus the cosine to `second`; near 0 the image is borderline",
+            "excluded": "with decisions that drop clusters or exclude images: why exports, labels and curation leave "
+            "it out; null if it stays",
             "cluster_20": "number of its cluster in the layer of 20 clusters; one such column for every further layer",
         },
     ),
@@ -75,7 +78,7 @@ OUTPUTS = (
             "guess), `lorikeet?` (only a guess), the names of its largest parts in a coarse layer, or `cluster 17`",
             "name": "its name, unique in its layer; null if no word is sure, or without a vocabulary",
             "status": "`named`: the name is the guess; `general`: the name is a more general word; `unsure`: there is "
-            "no name. Null without a vocabulary",
+            "no name; `decided`: a person gave the name. Null without a vocabulary and such names",
             "confidence": "probability that `name` is right, 0 to 1; that of `guess` if the status is `unsure`",
             "guess": "the word with most votes; the name of a `named` cluster before what makes it unique",
             "guess_confidence": "probability that `guess` is right, 0 to 1",
@@ -87,6 +90,8 @@ OUTPUTS = (
             "top": "the words with most votes, the guess first: `word`, `votes` (sum of probabilities), `share`",
             "captions": "words that set its captions apart (class-based TF-IDF): `word`, `score`",
             "examples": "keys of its most typical images",
+            "tags": "tags that a person gave it",
+            "dropped": "the reason if a person dropped it: its images are excluded; null for others",
             "small_margin": "share of its images with a margin below 0.05; null outside the main layer",
             "coding_rate": "nats per image at the squared distortion of the run; large means diverse",
             "effective_rank": "number of directions that it uses, from 1",
@@ -96,11 +101,32 @@ OUTPUTS = (
         },
     ),
     Output(
+        "decisions.parquet",
+        "with decisions: every decision about clusters, in order, and what it does in this run",
+        DECISIONS,
+        {
+            "file": "name of its file",
+            "number": "its place in the file, from 1",
+            "action": "`rename`, `merge`, `split`, `drop`, `tag` or `not_member`",
+            "cluster": "number of the first cluster that it names, in the state that was decided on",
+            "title": "title of this cluster at that time",
+            "name": "the name that it gives",
+            "tag": "the tag that it gives",
+            "images": "keys of the images that it excludes",
+            "reason": "why it was made",
+            "date": "when it was made",
+            "by": "who made it",
+            "clusters": "numbers of the clusters in the main layer that it is about now",
+            "applied": "whether it has an effect",
+            "effect": "what it does, as a sentence",
+        },
+    ),
+    Output(
         "labels/SHARD.parquet",
         "a label for every image, row for row with `assignments/`",
         LABELS,
         {
-            "label": "name of the image's cluster; null if the cluster is unsure",
+            "label": "name of the image's cluster; null if the cluster is unsure or a decision excludes the image",
             "confidence": "probability that the name is right for this image",
             "word": "the image's own best word",
             "agrees": "whether `word` is alike the cluster's guess, or below its general word",
@@ -260,6 +286,9 @@ OUTPUTS = (
     Output("head.safetensors", "the head"),
     Output("groups.safetensors, moments.safetensors", "fine groups: centroids, noise; counts, sums, Gram matrices"),
     Output("tree.safetensors", "the merges, the coding length of every K, and the layers"),
+    Output(
+        "decisions.yaml", "decisions that `decide` recorded; the run follows them, and `decide --undo` removes the last"
+    ),
     Output("answers.yaml", "answers to `ask`, by keys of typical images; `partition.answers` makes a run follow them"),
     Output("README.md", "a data card, by which `datasets` of Hugging Face loads the tables of the folder"),
     Output("run.json, run.log, events.jsonl, failed/", "configuration, versions, times, events and tracebacks"),

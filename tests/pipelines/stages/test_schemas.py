@@ -1,5 +1,6 @@
 """The described schemas are those of the files that a run writes."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,9 +22,17 @@ def roots(tmp_path_factory: pytest.TempPathFactory, model: Path) -> list[Path]:
     pictures = from_pictures(write_dataset(tmp_path_factory.mktemp("pictures")), model)
     assert Run(load(pictures.config, ["report.attention=true"]), local=True).go()
     dataset = write_dataset(tmp_path_factory.mktemp("schemas"))
+    table = pq.read_table(dataset.folder / "data/metadata/metadata_0.parquet").to_pandas()
+    members = table["key"][table["label"] == 0].tolist()
+    decisions = dataset.folder / "decisions.yaml"
+    decisions.write_text(
+        json.dumps({"decisions": [{"action": "drop", "clusters": [{"cluster": 0, "members": members}]}]})
+    )
     with ChatServer(lambda body: completion('{"name": "cloud"}')) as server:
         namer = f"label.namer={{url: '{server.url}', model: small}}"
-        assert Run(load(dataset.config, [CURATE, namer, "partition.layers=[2]"]), local=True).go()
+        assert Run(
+            load(dataset.config, [CURATE, namer, "partition.layers=[2]", f"decisions={decisions}"]), local=True
+        ).go()
     return [dataset.root, pictures.root]
 
 
