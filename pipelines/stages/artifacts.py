@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from scipy import sparse
-from torch import Tensor
 
 from cpp.clustering.answers import NO_LINKS, Links
 from cpp.clustering.estimate_k import Estimate
@@ -238,11 +237,6 @@ def read_votes(context: Context, tree: TreeFile) -> tuple[Vocabulary, Votes, Clu
         present = part.pop("present")
         sums.add_(present, ClusterSums(**part))
     return vocabulary, Votes.total(parts), sums
-
-
-def read_image_mean(context: Context) -> Tensor | None:
-    """The mean vector of the images `[d]`, float32; None for a run whose votes are not centred."""
-    return torch.from_numpy(load_file(context.file("image_mean"))["mean"]) if "image_mean" in context.whole else None
 
 
 def read_vocabulary(context: Context) -> Vocabulary:

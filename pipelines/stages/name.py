@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from cpp.clustering import quality
 from cpp.clustering.layers import parents
@@ -62,7 +62,8 @@ class Vote(Stage):
 
     def open(self, context: Context) -> Work:
         vocabulary, tree = artifacts.read_vocabulary(context), artifacts.read_tree(context)
-        mean = artifacts.read_image_mean(context)
+        centred = "image_mean" in context.whole  # otherwise the published vote
+        mean = torch.from_numpy(load_file(context.file("image_mean"))["mean"]) if centred else None
         finest = tree.column(tree.finest)
 
         def work(files: Inputs, out: Outputs) -> Counts:
