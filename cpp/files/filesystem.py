@@ -17,6 +17,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from cpp.files.slow_servers import RetryHandler
+
 ATTEMPTS = 8  # of a request: about a minute of waiting in all, with exponential backoff and jitter
 REQUESTS = 16  # concurrent requests to an object store
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -31,6 +33,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "use_listings_cache": False,  # other processes write too, so a listing must be fresh
     },
     "gs": {"use_listings_cache": False},  # gcsfs has six attempts, for about half a minute
+}
+RETRIES = {  # the server's name in a line, what its client logs of a retry, and the logger
+    "s3": ("s3", r"retrying request after (delay of: [\d.]+)", "botocore.retries.standard"),
+    "gs": ("gs", r"retrying after exception: (.*)", "gcsfs"),
 }
 WEB = ("http", "https")
 BLOCK = 8 << 20  # bytes of a request for a file that is read from beginning to end
@@ -59,6 +65,8 @@ fsspec.caching.register_cache(_AheadCache, clobber=True)
 def _connection(protocol: str, attempts: int = ATTEMPTS) -> Any:
     """One file system for the process: it takes 0.1 s to create, and any thread can use it."""
     if protocol not in WEB:
+        if protocol in RETRIES:
+            RetryHandler(*RETRIES[protocol])
         return fsspec.filesystem(protocol, **OPTIONS[protocol])
     from cpp.files.http import Web  # not above: aiohttp takes 0.2 s to import
 

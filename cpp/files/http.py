@@ -11,7 +11,6 @@ import io
 import random
 import shutil
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,11 +19,13 @@ from typing import Any
 import aiohttp
 from fsspec.implementations.http import HTTPFile, HTTPFileSystem
 
+from cpp.files import slow_servers
+from cpp.files.slow_servers import Reports
+
 WAIT, MAX_WAIT = 1.0, 20.0  # seconds before the second attempt; doubled before each later one, up to the maximum
 MAX_RETRY_AFTER = 60.0  # seconds that a server's Retry-After header can ask for
 ATTEMPT_TIMEOUT = 300.0  # seconds for one attempt, without the body of an answer that is read as a stream
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-SILENCE = 5.0  # seconds without a byte after which a line says so; the next lines come after twice as long each
 TRANSIENT = frozenset({408, 416, 425, 429})  # and 500 and above; ranges lie inside the file, so 416 is a fault too
 
 
@@ -65,35 +66,25 @@ class Web(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
             shutil.copyfileobj(source, target)
 
 
-class _Reports:
-    """Lines about servers that are slow or fail, at most one for a host in SILENCE seconds."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._quiet, self._last = quiet, dict[str, float]()
-
-    def line(self, host: str | None, text: str) -> None:
-        """Print a line about a host."""
-        now, host = time.monotonic(), host or "?"
-        if not self._quiet and now - self._last.get(host, -SILENCE) >= SILENCE:
-            self._last[host] = now
-            print(f"{host}: {text}", flush=True)
+class _Reports(Reports):
+    """Reports of requests over HTTP."""
 
     @asynccontextmanager
     async def watch(self, request: aiohttp.ClientRequest, answer: list[aiohttp.ClientResponse]) -> AsyncIterator[None]:
         """Print a line whenever no byte has come for some time. `answer` gets the response as soon as it begins."""
-        watching = asyncio.create_task(self._watch(request.url.host, answer))
+        watching = asyncio.create_task(self._watch(request.url.host or "", answer))
         try:
             yield
         finally:
             watching.cancel()
 
-    async def _watch(self, host: str | None, answer: list[aiohttp.ClientResponse]) -> None:
-        came, silent, due = 0, 0.0, SILENCE
+    async def _watch(self, host: str, answer: list[aiohttp.ClientResponse]) -> None:
+        came, silent, due = 0, 0.0, slow_servers.SILENCE
         while True:
-            await asyncio.sleep(SILENCE)
+            await asyncio.sleep(slow_servers.SILENCE)
             total = answer[0].content.total_bytes if answer else 0
-            silent = 0.0 if total > came else silent + SILENCE
-            came, due = total, due if silent else SILENCE
+            silent = 0.0 if total > came else silent + slow_servers.SILENCE
+            came, due = total, due if silent else slow_servers.SILENCE
             if silent >= due:
                 self.line(host, f"no answer for {silent:.0f} s, still waiting")
                 due *= 2
@@ -118,9 +109,8 @@ async def _send(
                 ) from error
             wait = _wait(error, attempt)
             reason = f"status {error.status}" if isinstance(error, aiohttp.ClientResponseError) else _summary(error)
-            reports.line(
-                request.url.host, f"{reason}, trying again in {wait:.0f} s (attempt {attempt + 1} of {attempts})"
-            )
+            again = f"trying again in {wait:.0f} s (attempt {attempt + 1} of {attempts})"
+            reports.line(request.url.host or "", f"{reason}, {again}")
             await asyncio.sleep(wait)
     raise AssertionError("a request has at least one attempt")
 

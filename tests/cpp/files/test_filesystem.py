@@ -2,7 +2,7 @@
 
 import pytest
 
-from cpp.files import credentials, filesystem, tables
+from cpp.files import credentials, filesystem, slow_servers, tables
 from cpp.sources import paths
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
@@ -66,6 +66,19 @@ def test_a_refused_file_is_named(s3: ObjectStore, of: str) -> None:
     s3.fault = lambda method, path: "403" if (of, path) == (method, "/bucket/a.tar") else None
     with pytest.raises(PermissionError, match=r"s3://bucket/a\.tar"), filesystem.open_file("s3://bucket/a.tar") as file:
         file.read()
+
+
+@pytest.mark.bucket
+def test_a_request_to_a_bucket_that_is_repeated_is_reported(
+    s3: ObjectStore, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(slow_servers, "SILENCE", 0.0)
+    filesystem.connect("s3://bucket")[0].pipe_file("bucket/a.tar", b"content")
+    faults = ["503"]
+    s3.fault = lambda method, path: faults.pop() if faults and (method, path) == ("GET", "/bucket/a.tar") else None
+    with filesystem.open_file("s3://bucket/a.tar", ahead=True) as file:
+        assert file.read() == b"content"
+    assert "s3: a request failed and is repeated (delay of: " in capfd.readouterr().out
 
 
 def test_a_refused_table_is_named(s3: ObjectStore) -> None:

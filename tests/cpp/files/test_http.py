@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpp.files import filesystem, scratch, tables
+from cpp.files import filesystem, scratch, slow_servers, tables
 from cpp.files import http as web
 from cpp.sources import folder, paths, vectors
 from cpp.sources.samples import Reason
@@ -141,11 +141,11 @@ def test_a_server_that_is_silent_or_fails_is_reported_within_seconds(
     server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The server answers as soon as the line about its silence is out."""
-    monkeypatch.setattr(web, "SILENCE", 0.1)
+    monkeypatch.setattr(slow_servers, "SILENCE", 0.1)
     printed, reported = Event(), list[str]()
     report = web._Reports.line
 
-    def line(reports: web._Reports, host: str | None, text: str) -> None:
+    def line(reports: web._Reports, host: str, text: str) -> None:
         report(reports, host, text)
         reported.append(text)
         printed.set()
