@@ -28,6 +28,7 @@ from cpp.rate_reduction.recipes import Discriminant, Paper
 from cpp.rate_reduction.sinkhorn import membership
 
 _ROWS = 16384  # rows of differences in memory at a time
+WIDEST = 256  # dimension of codes: with more, several hundred classes are separated no better (tests/bench/RESULTS.md)
 
 
 class StepRecord(NamedTuple):
@@ -94,7 +95,7 @@ def solve(
     from scipy.linalg import eigh
 
     s, X, (n, D) = settings, X_nD.to(torch.float32), X_nD.shape
-    dim = min(s.dim or max(2 * (n_clusters or 0), 32), D)
+    dim = min(s.dim or min(max(2 * (n_clusters or 0), 32), WIDEST), D)
     neighbours = s.neighbours or (min(max(n // (2 * n_clusters), 5), 50) if n_clusters else 10)
     batch = X[torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:1024]]
     measured, records = Paper(eta=0.1, columns=64), list[StepRecord]()

@@ -11,7 +11,7 @@ class Discriminant(BaseModel, frozen=True, extra="forbid", strict=True):
     """The default: the linear map with the largest rate reduction between neighbours, in closed form."""
 
     recipe: Literal["discriminant"] = "discriminant"
-    dim: int | None = Field(None, ge=1, description="dimension d of the codes; null: twice the clusters, at least 32")
+    dim: int | None = Field(None, ge=1, description="dimension d of the codes; null: twice the clusters, 32 to 256")
     neighbours: int | None = Field(
         None,
         ge=1,
