@@ -50,6 +50,7 @@ bench: .venv/ready ## Measure speed and memory against named baselines (with CPP
 	$(PYTHON) -m tests.bench
 	$(PYTHON) -m tests.bench.encode
 	$(PYTHON) -m tests.bench.runner
+	$(PYTHON) -m tests.bench.remote
 	$(PYTHON) -m tests.bench.page
 bench-head: .venv/ready ## Score clusterings of the real vectors in CPP_TEST_DATA by several methods
 	$(PYTHON) -m tests.bench.head $(ARGS)
