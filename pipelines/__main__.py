@@ -15,6 +15,7 @@ import typer
 
 from cpp.export.format import Format
 from pipelines.commands import terminal
+from pipelines.commands.options import AllowFailed, ConfigFile, Local, Overrides, Steps
 from pipelines.config.load import Config, load
 from pipelines.engine.plan import upstream
 from pipelines.engine.progress import print_table
@@ -24,14 +25,6 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
 )
-
-ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of the run, or its run folder.")]
-Steps = Annotated[list[str] | None, typer.Argument(metavar="[STEP]...", help="Only these steps and what they need.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as label.top=3.")
-]
-Local = Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")]
-AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="Continue without the shards that failed.")]
 
 
 @app.callback()
@@ -274,6 +267,20 @@ def export(
     terminal.print_lines(summary.lines())
     if summary.failed or not summary.images:
         raise typer.Exit(terminal.FAILED)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="YAML file or run folder of a finished run.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="That of another run.")],
+    out: Annotated[
+        str | None, typer.Option("--out", help="Folder to write to; default in the run folder of B.")
+    ] = None,
+) -> None:
+    """Write a table and a page: which clusters of A stayed, split, merged or vanished in B, and which appeared."""
+    from pipelines.commands.compare import compare as compare_runs
+
+    terminal.print_lines(compare_runs(load(a), load(b), out).lines())
 
 
 @app.command()

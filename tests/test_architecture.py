@@ -10,6 +10,7 @@ from tests.support.source_tree import FILES, ROOT
 
 # The modules that may import a foreign package. Packages that are not listed may be imported anywhere.
 DOORS = {
+    "duckdb": {"cpp.evaluation.overlaps"},
     "faiss": {"cpp.nearest"},
     "fsspec": {"cpp.files.filesystem", "cpp.files.http"},
     "matplotlib": {"cpp.report.charts"},
