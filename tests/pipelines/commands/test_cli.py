@@ -120,7 +120,7 @@ def test_tables_in_files_are_never_cut_off(dataset: Dataset, monkeypatch: pytest
 
 
 def test_wrong_configurations_exit_with_two_before_anything_starts(dataset: Dataset) -> None:
-    more = {"search": ["red"], "predict": ["new.npy"], "export": ["--format", "csv"]}
+    more = {"search": ["red"], "compare": [dataset.config], "predict": ["new.npy"], "export": ["--format", "csv"]}
     for command in set(golden.command_line()) - {"demo", "init", "schema"}:  # which take no configuration
         code, said = call(command, dataset.config, *more.get(command, []), "--set", "fit.epoch=3")
         assert code == 2
