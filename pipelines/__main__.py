@@ -273,9 +273,8 @@ def export(
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="YAML file or run folder of a finished run.")],
     b: Annotated[str, typer.Argument(metavar="B", help="That of another run.")],
-    out: Annotated[
-        str | None, typer.Option("--out", help="Folder to write to; default in the run folder of B.")
-    ] = None,
+    out: Annotated[str | None, typer.Option("--out", help="New folder; default in the run folder of B.")] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Write a table and a page: which clusters of A stayed, split, merged or vanished in B, and which appeared."""
     from pipelines.commands.compare import compare as compare_runs
