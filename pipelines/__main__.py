@@ -15,7 +15,18 @@ import typer
 
 from cpp.export.format import Format
 from pipelines.commands import terminal
-from pipelines.commands.options import AllowFailed, ConfigFile, Local, Overrides, Steps
+from pipelines.commands.options import (
+    AllowFailed,
+    ConfigFile,
+    Local,
+    MinConfidence,
+    NewImages,
+    NewShards,
+    Overrides,
+    PerCluster,
+    Steps,
+    UseGuess,
+)  # fmt: skip
 from pipelines.config.load import Config, load
 from pipelines.engine.plan import upstream
 from pipelines.engine.progress import print_table
@@ -103,12 +114,8 @@ def schema(
 @app.command()
 def append(
     config: ConfigFile,
-    shards: Annotated[
-        list[str] | None, typer.Option("--shards", help="New inputs, written as images.path or import.path.")
-    ] = None,
-    images: Annotated[
-        str | None, typer.Option("--images", help="Folder with the tars of new vectors, as import.images.")
-    ] = None,
+    shards: NewShards = None,
+    images: NewImages = None,
     overrides: Overrides = None,
     local: Local = False,
     allow_failed: AllowFailed = False,
@@ -242,17 +249,11 @@ def export(
     to: Annotated[str | None, typer.Option("--to", help="New or empty folder; default ROOT/export/FORMAT.")] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Classes from the layer of this size.")] = None,
     clusters: Annotated[str | None, typer.Option("--clusters", help="Only these clusters, such as 3,17.")] = None,
-    min_confidence: Annotated[
-        float | None, typer.Option("--min-confidence", min=0, max=1, help="Only images of this confidence or more.")
-    ] = None,
-    per_cluster: Annotated[
-        int | None, typer.Option("--per-cluster", min=1, help="At most this many images of each cluster, the surest.")
-    ] = None,
+    min_confidence: MinConfidence = None,
+    per_cluster: PerCluster = None,
     links: Annotated[bool, typer.Option("--links/--copies", help="imagefolder: link to the source files.")] = False,
     curated: Annotated[bool, typer.Option("--curated", help="Leave out images that the run's curation drops.")] = False,
-    use_guess: Annotated[
-        bool, typer.Option("--use-guess", help="Name general and unsure clusters by their guess.")
-    ] = False,
+    use_guess: UseGuess = False,
     overrides: Overrides = None,
     local: Local = False,
 ) -> None:

@@ -13,3 +13,16 @@ Overrides = Annotated[
 ]
 Local = Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")]
 AllowFailed = Annotated[bool, typer.Option("--allow-failed", help="Continue without the shards that failed.")]
+MinConfidence = Annotated[
+    float | None, typer.Option("--min-confidence", min=0, max=1, help="Only images of this confidence or more.")
+]
+PerCluster = Annotated[
+    int | None, typer.Option("--per-cluster", min=1, help="At most this many images of each cluster, the surest.")
+]
+UseGuess = Annotated[bool, typer.Option("--use-guess", help="Name general and unsure clusters by their guess.")]
+NewShards = Annotated[
+    list[str] | None, typer.Option("--shards", help="New inputs, written as images.path or import.path.")
+]
+NewImages = Annotated[
+    str | None, typer.Option("--images", help="Folder with the tars of new vectors, as import.images.")
+]
