@@ -14,19 +14,7 @@ from typing import Annotated
 import typer
 
 from cpp.export.format import Format
-from pipelines.commands import terminal
-from pipelines.commands.options import (
-    AllowFailed,
-    ConfigFile,
-    Local,
-    MinConfidence,
-    NewImages,
-    NewShards,
-    Overrides,
-    PerCluster,
-    Steps,
-    UseGuess,
-)  # fmt: skip
+from pipelines.commands import options, terminal
 from pipelines.config.load import Config, load
 from pipelines.engine.plan import upstream
 from pipelines.engine.progress import print_table
@@ -49,11 +37,11 @@ def program(
 
 @app.command()
 def run(
-    config: ConfigFile,
-    steps: Steps = None,
-    overrides: Overrides = None,
-    local: Local = False,
-    allow_failed: AllowFailed = False,
+    config: options.ConfigFile,
+    steps: options.Steps = None,
+    overrides: options.Overrides = None,
+    local: options.Local = False,
+    allow_failed: options.AllowFailed = False,
 ) -> None:
     """Bring a run up to date. Exit code 1: something failed; 2: a wrong command or configuration; 130: interrupted."""
     from pipelines.commands import parts
@@ -88,7 +76,7 @@ def init(
 
 
 @app.command()
-def validate(config: ConfigFile, overrides: Overrides = None) -> None:
+def validate(config: options.ConfigFile, overrides: options.Overrides = None) -> None:
     """Check a configuration and its inputs without starting anything. Every fault is named. Exit code 2: invalid."""
     from cpp.sources.ignored import FileCounts
     from pipelines.engine.inputs import input_files
@@ -113,12 +101,12 @@ def schema(
 
 @app.command()
 def append(
-    config: ConfigFile,
-    shards: NewShards = None,
-    images: NewImages = None,
-    overrides: Overrides = None,
-    local: Local = False,
-    allow_failed: AllowFailed = False,
+    config: options.ConfigFile,
+    shards: options.NewShards = None,
+    images: options.NewImages = None,
+    overrides: options.Overrides = None,
+    local: options.Local = False,
+    allow_failed: options.AllowFailed = False,
 ) -> None:
     """Take new shards through a finished run's head, clusters and names, into ROOT/appended. Exit codes as `run`.
 
@@ -136,9 +124,9 @@ def append(
 
 @app.command()
 def plan(
-    config: ConfigFile,
-    steps: Steps = None,
-    overrides: Overrides = None,
+    config: options.ConfigFile,
+    steps: options.Steps = None,
+    overrides: options.Overrides = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Estimate remaining time, disk and memory.")] = False,
     price: Annotated[
         float | None, typer.Option(min=0, help="Price of one hour of all machines, for --estimate.")
@@ -159,7 +147,7 @@ def plan(
 
 
 @app.command()
-def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None) -> None:
+def status(config: options.ConfigFile, steps: options.Steps = None, overrides: options.Overrides = None) -> None:
     """Print the progress of a run, whether it is running now, and what failed."""
     from pipelines import graph
     from pipelines.commands import parts
@@ -176,9 +164,9 @@ def status(config: ConfigFile, steps: Steps = None, overrides: Overrides = None)
 
 @app.command()
 def names(
-    config: ConfigFile,
+    config: options.ConfigFile,
     layer: Annotated[int | None, typer.Option("--layer", help="The layer with this number of clusters.")] = None,
-    overrides: Overrides = None,
+    overrides: options.Overrides = None,
 ) -> None:
     """Print the clusters of a finished run by size: their names, the confidence, and the evidence."""
     from pipelines.commands import inspect
@@ -187,7 +175,7 @@ def names(
 
 
 @app.command()
-def ask(config: ConfigFile, overrides: Overrides = None) -> None:
+def ask(config: options.ConfigFile, overrides: options.Overrides = None) -> None:
     """Ask about the ten pairs of clusters that are least certain: same or different? Answers change the next cut."""
     from pipelines.commands import ask
 
@@ -196,11 +184,11 @@ def ask(config: ConfigFile, overrides: Overrides = None) -> None:
 
 @app.command()
 def decide(
-    config: ConfigFile,
+    config: options.ConfigFile,
     decisions: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="Files saved on the page.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Remove the file that was applied last.")] = False,
-    overrides: Overrides = None,
-    local: Local = False,
+    overrides: options.Overrides = None,
+    local: options.Local = False,
 ) -> None:
     """Apply decisions about clusters (rename, merge, split, drop, tag) to a finished run, and keep them with it."""
     from pipelines.commands import decide
@@ -210,10 +198,10 @@ def decide(
 
 @app.command()
 def search(
-    config: ConfigFile,
+    config: options.ConfigFile,
     text: Annotated[str, typer.Argument(help="A sentence; without a text tower, a word of the vocabulary.")],
     n: Annotated[int, typer.Option("-n", min=1, help="Number of clusters and of images to print.")] = 10,
-    overrides: Overrides = None,
+    overrides: options.Overrides = None,
 ) -> None:
     """Print the clusters and images of a finished run that are nearest to a sentence."""
     from pipelines.commands import inspect
@@ -224,10 +212,10 @@ def search(
 
 @app.command()
 def predict(
-    config: ConfigFile,
+    config: options.ConfigFile,
     what: Annotated[str, typer.Argument(help="An image, a folder of images, a tar, or an .npy file of vectors.")],
     to: Annotated[Path | None, typer.Option("--to", help="Write all rows to this .parquet or .csv file.")] = None,
-    overrides: Overrides = None,
+    overrides: options.Overrides = None,
 ) -> None:
     """Print the clusters of a finished run that images or vectors belong to. Exit code 1: none of them can be used."""
     from pipelines.commands import predict
@@ -244,18 +232,18 @@ def predict(
 
 @app.command()
 def export(
-    config: ConfigFile,
+    config: options.ConfigFile,
     format: Annotated[Format, typer.Option("--format", help="Layout of the data set.")],
     to: Annotated[str | None, typer.Option("--to", help="New or empty folder; default ROOT/export/FORMAT.")] = None,
     layer: Annotated[int | None, typer.Option("--layer", help="Classes from the layer of this size.")] = None,
     clusters: Annotated[str | None, typer.Option("--clusters", help="Only these clusters, such as 3,17.")] = None,
-    min_confidence: MinConfidence = None,
-    per_cluster: PerCluster = None,
+    min_confidence: options.MinConfidence = None,
+    per_cluster: options.PerCluster = None,
     links: Annotated[bool, typer.Option("--links/--copies", help="imagefolder: link to the source files.")] = False,
     curated: Annotated[bool, typer.Option("--curated", help="Leave out images that the run's curation drops.")] = False,
-    use_guess: UseGuess = False,
-    overrides: Overrides = None,
-    local: Local = False,
+    use_guess: options.UseGuess = False,
+    overrides: options.Overrides = None,
+    local: options.Local = False,
 ) -> None:
     """Write a finished run as a labelled data set, or resume an interrupted export. Exit codes as those of `run`."""
     from cpp.export.rows import Filter
@@ -275,7 +263,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="YAML file or run folder of a finished run.")],
     b: Annotated[str, typer.Argument(metavar="B", help="That of another run.")],
     out: Annotated[str | None, typer.Option("--out", help="New folder; default in the run folder of B.")] = None,
-    overrides: Overrides = None,
+    overrides: options.Overrides = None,
 ) -> None:
     """Write a table and a page: which clusters of A stayed, split, merged or vanished in B, and which appeared."""
     from pipelines.commands.compare import compare as compare_runs
@@ -288,7 +276,7 @@ def clean(
     configs: Annotated[
         list[str], typer.Argument(metavar="CONFIG...", help="Every configuration of the folder that is still in use.")
     ],
-    overrides: Overrides = None,
+    overrides: options.Overrides = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove the results; without it they are only listed.")] = False,
 ) -> None:
     """List the results in a run folder that none of these configurations refers to, and with --yes remove them."""
