@@ -268,7 +268,7 @@ def compare(
     """Write a table and a page: which clusters of A stayed, split, merged or vanished in B, and which appeared."""
     from pipelines.commands.compare import compare as compare_runs
 
-    terminal.print_lines(compare_runs(*(load(run, overrides or ()) for run in (a, b)), out).lines())
+    terminal.print_lines(compare_runs(load(a, overrides or ()), load(b, overrides or ()), out).lines())
 
 
 @app.command()
