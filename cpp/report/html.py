@@ -24,6 +24,8 @@ SCRIPTS = (
     "report.js",
     "list.js",
     "viewer.js",
+    "decisions.js",
+    "workbench.js",
     "map.js",
 )  # the files of the pages' one script, in the order in which they run
 LONG = 1.8  # a picture is shown whole, not cropped to a square, if the ratio of its sides is larger

@@ -37,7 +37,8 @@ LOSSES = {  # columns of the loss record with title and unit
 def render(page: Mapping[str, Any]) -> str:
     """The HTML of the main page, smaller than 25 MB for any run: it shows fewer pictures if necessary.
 
-    `page` has the values of `report.html`: the `title`; the `cards` of `cpp.report.cards` and the `tree` of layers;
+    `page` has the values of `report.html`: the `title`; the `state` of the clusters, which decisions name; the `cards`
+    of `cpp.report.cards` and the `tree` of layers;
     `k`, the estimate of K with its `sentence` and the K of the `rounds`, or None if K was set; the `uncertain` pairs of
     clusters with the change of the coding length in bits if they were one;
     `copies`, the numbers of `rows` and of `copies` among them; `partition`, its method and candidates; `encoders`,
@@ -52,6 +53,8 @@ def render(page: Mapping[str, Any]) -> str:
     cards, paged = page["cards"], len(page["cards"]) > PAGED
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]
     room = ROOM - len(page["settings"]) - PER_CLUSTER * (1 if paged else 3) * len(largest)
+    workbench = _workbench(page, largest)
+    room -= len(workbench)
     points = _points(page, room // 3)
     shown = fit(largest, room - len(points), small=paged)
     of_cluster = {card["cluster"]: card for card in shown}
@@ -64,6 +67,7 @@ def render(page: Mapping[str, Any]) -> str:
         cards=shown,
         pairs=[(of_cluster[a], of_cluster[b], bits) for a, b, bits in page["uncertain"] if {a, b} <= {*of_cluster}],
         points=points,
+        workbench=workbench,
         images=sum(card["size"] for card in cards),
         unreadable=missing if page["pictures_allowed"] else 0,
         sizes=charts.cluster_sizes([card["size"] for card in largest]),
@@ -71,6 +75,15 @@ def render(page: Mapping[str, Any]) -> str:
         steps=[step for step in page["loss"] if not curves or step["round"] < page["loss"][-1]["round"]],
         curves=curves,
     )
+
+
+def _workbench(page: Mapping[str, Any], cards: Sequence[Card]) -> Markup:
+    """What decisions are recorded with, as JSON: the run, its state, and titles and typical members by cluster."""
+    clusters = {
+        card["cluster"]: {"members": list(card.get("examples") or ()), "title": card["title"]} for card in cards
+    }
+    content = {"run": page["title"], "state": page["state"], "clusters": clusters}
+    return htmlsafe_json_dumps(content, separators=(",", ":"))
 
 
 def _loss_curves(training: Sequence[Mapping[str, Any]]) -> list[Chart]:
@@ -103,12 +116,9 @@ def pages(
         cards = fit(on_page, room / 2)
         shown = _everything(numbers, rows, pictures, room / 2)
         name = html.page_of(start).removeprefix("pages/")
-        yield (
-            name,
-            html.fill(
-                "clusters.html", page=page, cards=cards, all=shown, last=start + html.ON_A_PAGE >= len(by_number)
-            ),
-        )
+        last_page = start + html.ON_A_PAGE >= len(by_number)
+        values = {"page": page, "cards": cards, "all": shown, "last": last_page, "workbench": _workbench(page, on_page)}
+        yield name, html.fill("clusters.html", **values)
 
 
 def _everything(

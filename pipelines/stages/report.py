@@ -22,6 +22,7 @@ from pipelines.engine.event_log import totals_by_step
 from pipelines.engine.machine import versions
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import (
+    clusters_state,
     read_cluster_moments,
     read_copies,
     read_estimate,
@@ -55,7 +56,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 13
+    version = 14
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
@@ -93,6 +94,7 @@ class Report(Stage):
         moments = read_cluster_moments(context, tree.clusters[tree.main])
         return {
             "title": self.title,
+            "state": clusters_state(context),
             "k": estimate._asdict() | {"sentence": estimate.sentence} if estimate else None,
             "uncertain": tree.metadata["uncertain"],
             "copies": read_copies(context),

@@ -46,6 +46,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
             "agree": 0.5, "coding_rate": 10.0,
             "nearest": (k + 1) % n, "overlap": 0.95 if k % 5 == 2 else 0.5,
             "top": [{"word": word, "share": 0.5}, {"word": "other", "share": 0.25}], "captions": [{"word": text}],
+            "examples": [f"{text} {k}-typical-{i}" for i in range(3)], "small_margin": (k % 5) / 25,
         }  # fmt: skip
 
     def member(k: int, kind: str, i: int) -> dict[str, Any]:
@@ -64,6 +65,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
     rejected = {"key": text, "image_shard": None, "caption": None, "large": None}
     return {
         "title": text,
+        "state": "0123456789abcdef",
         "k": {"low": 1, "high": n, "sentence": text, "rounds": [n, n]},
         "uncertain": [[0, 1, 12.5]] if n > 1 else [],
         "copies": {"rows": 1375, "copies": 0},

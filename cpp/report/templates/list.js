@@ -13,6 +13,8 @@
     sure: Number(node.dataset.sure),
     status: node.dataset.status,
     wary: "wary" in node.dataset,
+    unsettled: Number(node.dataset.unsettled),
+    tags: JSON.parse(node.dataset.tags ?? "[]"),
   }));
   const byId = new Map(cards.map((card) => [card.id, card]));
   const orders = {
@@ -28,7 +30,11 @@
     card.size >= asked.least &&
     (asked.most >= 100 || 100 * card.sure <= asked.most) &&
     (!asked.status || card.status === asked.status) &&
-    (!asked.wary || card.wary);
+    (!asked.wary || card.wary) &&
+    100 * card.unsettled >= asked.margin &&
+    (!asked.tag || card.tags.includes(asked.tag) || Boolean(cpp.tags?.get(card.id)?.has(asked.tag))) &&
+    (!asked.caption || captions(card).includes(asked.caption));
+  const captions = (card) => (card.captions ??= [...card.node.querySelectorAll("img")].map((image) => image.alt.toLowerCase()).join("\n"));
   const update = () => {
     const asked = {
       words: $("search").value.toLowerCase().split(/\s+/).filter(Boolean),
@@ -36,6 +42,9 @@
       most: $("most").value === "" ? 100 : Number($("most").value),
       status: $("status")?.value,
       wary: Boolean($("wary")?.checked),
+      margin: Number($("margin").value),
+      caption: $("caption").value.trim().toLowerCase(),
+      tag: $("tag").value,
     };
     shown = cards.filter(fits(asked)).sort(orders[$("sort").value]);
     list.replaceChildren();
@@ -69,6 +78,15 @@
     });
     if (cards.length > 200 || $("search").value || $("sort").value !== "size") update(); // the browser may have kept the form
   }
+
+  document.addEventListener("tags", () => { // those of the run, and those that were decided on the page
+    if (!$("tag")) return;
+    const tags = new Set([...cards.flatMap((card) => card.tags), ...[...cpp.tags.values()].flatMap((of) => [...of])]);
+    const value = tags.has($("tag").value) ? $("tag").value : "";
+    const options = ["", ...[...tags].sort()].map((tag) => new Option(tag || "any", tag));
+    $("tag").replaceChildren(...options);
+    $("tag").value = value;
+  });
 
   // A cluster in a list of tiles or rows opens to its whole card; one at a time.
   const closing = document.createElement("button");
@@ -156,5 +174,5 @@
     }
   });
 
-  Object.assign(cpp, { arrive });
+  Object.assign(cpp, { arrive, byId, shown: () => shown.map((card) => card.node) });
 })();
