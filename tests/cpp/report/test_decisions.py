@@ -77,7 +77,8 @@ def test_decisions_are_saved_as_a_file_that_says_exactly_what_was_decided(tmp_pa
         page.keyboard.press("n")
         page.keyboard.press("Escape")
         assert page.locator("#sum").inner_text() == (
-            "Decided: 2 renamed, 1 merged, 1 to be split, 2 dropped, 1 tagged, 1 picture removed (not saved as a file yet)"
+            "Decided: 2 renamed, 1 merged, 1 to be split, 2 dropped, 1 tagged, 1 picture removed"
+            " (not saved as a file yet)"
         )
         assert page.locator("#cluster-0 .decided").inner_text() == "now snow leopard"
         assert page.locator("#cluster-2 .decided").inner_text() == "merged with thing 4"
