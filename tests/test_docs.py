@@ -1,11 +1,13 @@
 """Every command in the documentation runs: those of the command line on a small run, those of make as a dry run."""
 
+import json
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import typer.main
 
@@ -19,7 +21,7 @@ from tests.support.runs import call
 from tests.support.source_tree import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-WITH_RAY = ("run", "append", "export")  # the tests add --local to these
+WITH_RAY = ("run", "append", "export", "decide")  # the tests add --local to these
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -41,6 +43,9 @@ def test_commands_of_the_page_run(page: Path, dataset: Dataset, monkeypatch: pyt
         dataset.config.rename(folder / "my.yaml")
         np.save(folder / "new.npy", np.load(folder / "data/img_emb/img_emb_0.npy")[:5])
         assert Run(load(folder / "my.yaml"), local=True).go()
+        members = pq.read_table(dataset.root / "clusters.parquet")["examples"][0].as_py()
+        decision = {"action": "tag", "clusters": [{"cluster": 0, "members": members}], "tag": "look again"}
+        (folder / "decisions.yaml").write_text(json.dumps({"decisions": [decision]}))
     monkeypatch.chdir(folder)
     for program, *arguments in commands(page):
         if program == "cpp-at-scale":
