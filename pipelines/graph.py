@@ -21,7 +21,8 @@ from cpp.store.results import WHOLE, File
 from pipelines.config.decisions import entries_of
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
-from pipelines.config.sections import CAPTIONS, Encoder, Section
+from pipelines.config.section import Section
+from pipelines.config.sections import CAPTIONS, Encoder
 from pipelines.curation_graph import curation_steps, page_titles
 from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Files, Step, plan_step, upstream
@@ -41,6 +42,7 @@ from pipelines.stages import (
     namer,
     recut,
     report,
+    thin,
     white_box,
     words,
 )
@@ -133,7 +135,7 @@ def _clusters(config: Config, files: Files) -> dict[str, Stage]:
     n_clusters = p.n_clusters if config.fit.recipe == "discriminant" else None
     layers = [] if p.layers == "auto" else p.layers
     finest = max([0, *(K for K in layers if p.n_clusters is None or p.n_clusters < K)])
-    steps: dict[str, Stage] = {}
+    steps: dict[str, Stage] = {"thin": stage(thin.Thin, config.group)} if config.group else {}
     if p.n_clusters is None and not p.candidates:
         given = config.fit if isinstance(config.fit, recipes.Discriminant) else recipes.Discriminant()
         discriminant = recipes.Discriminant(**given.model_dump(include={*recipes.Discriminant.model_fields}))

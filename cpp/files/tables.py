@@ -226,25 +226,38 @@ def align_batches(*streams: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Recor
         held = [batch.slice(n) for batch in current]
 
 
-def sample_rows(paths: Sequence[str], columns: VectorColumns, n: int, seed: int, prefetch: int) -> NDArray[np.float16]:
+def sample_rows(
+    paths: Sequence[str],
+    columns: VectorColumns,
+    n: int,
+    seed: int,
+    prefetch: int,
+    among: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float16]:
     """At most `n` rows of vector columns, joined to `[n, d]`; the rows of `sample_batches`."""
-    drawn = sample_batches(paths, list(columns), n, seed, prefetch)
+    drawn = sample_batches(paths, list(columns), n, seed, prefetch, among)
     return np.concatenate([join_vectors(batch, columns) for batch in drawn])
 
 
 def sample_batches(
-    paths: Sequence[str], columns: Sequence[str], n: int, seed: int, prefetch: int
+    paths: Sequence[str],
+    columns: Sequence[str],
+    n: int,
+    seed: int,
+    prefetch: int,
+    among: NDArray[np.bool_] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """At most `n` rows, drawn from all files without replacement, in order; at least one batch.
 
-    The choice depends only on the row counts, `n` and `seed`. ValueError if there are no rows.
+    `among` marks the rows of all files that may be drawn, by default all. The choice depends only on it, the row
+    counts, `n` and `seed`. ValueError if there are no rows.
     """
     total = _dataset(paths).count_rows()
     if total == 0:
         raise ValueError(f"there are no rows to sample in the {len(paths)} files of {', '.join(columns)}")
-    chosen = np.arange(total)
-    if total > n:
-        chosen = np.sort(np.random.default_rng(seed).choice(total, n, replace=False))
+    chosen = np.arange(total) if among is None else np.flatnonzero(among)
+    if len(chosen) > n:
+        chosen = chosen[np.sort(np.random.default_rng(seed).choice(len(chosen), n, replace=False))]
     start = 0
     for batch in batches(paths, columns, prefetch):
         low, high = np.searchsorted(chosen, [start, start + len(batch)])

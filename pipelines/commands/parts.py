@@ -22,7 +22,7 @@ from cpp.store.results import File, fingerprint
 from pipelines import graph
 from pipelines.config.errors import RunStateError, UsageError, UserError
 from pipelines.config.load import Config
-from pipelines.config.sections import Section
+from pipelines.config.section import Section
 from pipelines.curation_graph import appended_steps
 from pipelines.engine.inputs import input_shards
 from pipelines.engine.plan import Files, Step, makers

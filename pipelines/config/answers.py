@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from cpp.files import filesystem
 from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
-from pipelines.config.sections import Section
+from pipelines.config.section import Section
 
 HEADING = """\
 # Answers to `ask`: whether two clusters are the same. `a` and `b` are keys of typical images of each, so that an answer

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from cpp.curation.decisions import By
 from cpp.curation.duplicate_groups import Keep
-from pipelines.config.sections import MetadataColumn, Section
+from pipelines.config.section import MetadataColumn, Section
 
 PICTURE_THRESHOLD, VECTOR_THRESHOLD = 0.95, 0.995  # RESULTS.md has how they were chosen
 

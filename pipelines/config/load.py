@@ -22,6 +22,8 @@ from cpp.store.bucket_folder import check_writable
 from pipelines.config import run_folder
 from pipelines.config.curation import Curate
 from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
+from pipelines.config.groups import Group
+from pipelines.config.section import Section
 from pipelines.config.sections import (
     RECIPES,
     DiscriminantFit,
@@ -34,7 +36,6 @@ from pipelines.config.sections import (
     Partition,
     Report,
     Resources,
-    Section,
 )
 
 HomePath = Annotated[str, AfterValidator(os.path.expanduser)]
@@ -115,10 +116,16 @@ class Config(Section):
         return self.images is not None or (self.import_ is not None and self.import_.images is not None)
 
     @property
+    def group(self) -> Group | None:
+        """The groups of images, such as the frames of a video."""
+        return self.images.group if self.images else self.import_.group if self.import_ else None
+
+    @property
     def metadata_columns(self) -> dict[str, str]:
         """The metadata columns of the images that the configuration names, by their keys."""
         evaluate, label, curate = self.evaluate, self.label, self.curate
         named = {
+            f"{'images' if self.images else 'import'}.group.column": self.group and self.group.column,
             "evaluate.label": evaluate and evaluate.label,
             "evaluate.names": evaluate and evaluate.names,
             "label.captions": label and label.captions,

@@ -5,48 +5,25 @@ from __future__ import annotations
 import math
 import os
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from cpp.files import credentials
 from cpp.files.tables import EMBEDDING, VectorColumns
 from cpp.naming.word_lists import PHOTOGRAPHS
 from cpp.rate_reduction import recipes
 from cpp.sources import vectors
-from cpp.sources.samples import RESERVED
+from pipelines.config.groups import Group
+from pipelines.config.section import MetadataColumn, Section
 
 CAPTIONS = "captions"  # in `label.vocabulary`: the phrases of the data set's own captions
-
-
-def _metadata_column(name: str) -> str:
-    """ValueError for the name of a column of results, under which metadata are never kept."""
-    if name != "key" and RESERVED.fullmatch(name):
-        raise ValueError(f"{name!r} is a column of the results, metadata of this name are in source_{name}: name that")
-    return name
-
-
-MetadataColumn = Annotated[str, AfterValidator(_metadata_column)]
-
-
-class Section(BaseModel, frozen=True, extra="forbid", strict=True):
-    """A part of the file. Unknown keys, wrong types, empty texts and credentials are errors; it cannot be changed."""
-
-    @field_validator("*")
-    @classmethod
-    def _check_texts(cls, value: Any) -> Any:
-        for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str):
-                if not text.strip():  # as a path, it would be the current folder
-                    raise ValueError(f"is an empty text (value {value!r}): give a value, or leave it out")
-                credentials.check_address(text)
-        return value
 
 
 class Import(Section):
     path: str = Field(description="folder with img_emb/*.npy and metadata/*.parquet (clip-retrieval's layout)")
     images: str | None = Field(None, description="folder of image tars; tar N has the images of vector file N")
     key: str | None = Field("key", description="metadata column that names an image; null numbers the rows")
+    group: Group | None = Field(None, description="groups of images, such as the frames of a video; null: none")
     encoders: list[str] = Field(
         [],
         max_length=len(vectors.FURTHER),
@@ -66,6 +43,7 @@ class Images(Section):
     column: str | None = Field(None, description="parquet, table: the column with image bytes or addresses")
     key: str | None = Field(None, description="parquet, table: the column that names an image; null numbers the rows")
     labels: bool = Field(False, description="folder: the name of an image's sub-folder becomes the column `label`")
+    group: Group | None = Field(None, description="groups of images, such as the frames of a video; null: none")
     shard_size: int = Field(10_000, ge=1, description="most images in a shard; a tar is always one shard")
     max_bytes: int = Field(1 << 26, ge=1, description="an image with more encoded bytes is rejected")
     max_pixels: int = Field(89_478_485, ge=1, le=178_956_970, description="an image with more pixels is rejected")

@@ -12,6 +12,7 @@ import torch
 from cpp.clustering.answers import NO_LINKS
 from cpp.clustering.layers import build_layers
 from cpp.clustering.partition import Method, fine_groups
+from cpp.curation.thinning import stays
 from cpp.files import tables
 from cpp.files.common_schema import conform
 from cpp.files.tables import Counts
@@ -33,7 +34,7 @@ class Partition(Stage):
 
     version = 7
     products = (Product("groups", ".safetensors"),)
-    whole = ("features", "head", "estimate")
+    whole = ("features", "head", "estimate", "thinned")
     gpu = True
     n_clusters: int | None
     fine: int | None  # None: as many as clusters or, if more are needed, `FINER` times those needed
@@ -50,7 +51,9 @@ class Partition(Stage):
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
-        X = tables.sample_rows(context.whole["features"], self.embeddings, self.sample, self.seed, context.prefetch)
+        features = context.whole["features"]
+        among = stays(context.whole.get("thinned", ()), features)
+        X = tables.sample_rows(features, self.embeddings, self.sample, self.seed, context.prefetch, among)
         head = Head.load(context.file("head"), context.device)
         rows, gpu, estimate = torch.from_numpy(X), context.device == "cuda", artifacts.read_estimate(context)
         n_clusters = estimate.best if estimate else self.n_clusters

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cpp.clustering.layers import parents
 from cpp.curation import balance, decisions
 from cpp.curation.decisions import DropReason
+from cpp.curation.thinning import stays
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.top_rows import SmallestRows
@@ -35,7 +36,7 @@ class Balance(Stage):
 
     version = 2
     products = (Product("chosen"), Product("shares"))
-    whole = ("assignments", "codes", "labels", "outliers", "duplicates", "tree", "run_curation")
+    whole = ("assignments", "codes", "labels", "outliers", "duplicates", "tree", "run_curation", "thinned")
     size: int
     power: float
     by: decisions.By
@@ -110,12 +111,15 @@ class Balance(Stage):
         The latter are confidence and score, 0 unless rows are chosen `by` them, and with `draw` a random number.
         """
         finest, first = tree.column(tree.finest), 0
+        among = stays(context.whole.get("thinned", ()), context.whole["assignments"])
         columns = {"assignments": [finest, "score", *(["key", "image_shard"] if draw else [])]}
         if tables.EXCLUDED in tables.read_schema(context.whole["assignments"][0]).names:
             columns["assignments"].append(tables.EXCLUDED)
         for batches in _aligned(context, columns | {"labels": ["confidence"]} | decisions.COLUMNS):
             n = len(batches["assignments"])
             remaining = np.flatnonzero(decisions.removals(n, batches, self.threshold) == "")
+            if among is not None:
+                remaining = remaining[among[first + remaining]]
             assigned = batches["assignments"].take(pa.array(remaining))
             confidence = score = drawn = np.zeros(len(remaining))
             if self.by == "confidence":

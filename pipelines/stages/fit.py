@@ -8,6 +8,7 @@ import pyarrow as pa
 import torch
 
 from cpp.clustering.estimate_k import SAMPLE, Estimate, estimate_k
+from cpp.curation.thinning import stays
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.rate_reduction import recipes
@@ -26,7 +27,7 @@ class EstimateK(Stage):
 
     version = 2
     products = (Product("estimate", ".json"),)
-    whole = ("features",)
+    whole = ("features", "thinned")
     gpu = True
     discriminant: recipes.Discriminant
     embeddings: tables.VectorColumns
@@ -35,7 +36,8 @@ class EstimateK(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         features, n_rows = context.whole["features"], min(self.max_samples, ESTIMATE_ROWS)
-        rows = tables.sample_rows(features, self.embeddings, n_rows, self.seed, context.prefetch)
+        among = stays(context.whole.get("thinned", ()), features)
+        rows = tables.sample_rows(features, self.embeddings, n_rows, self.seed, context.prefetch, among)
         estimate = estimate_k(torch.from_numpy(rows), self.discriminant, self.seed, context.device)
         artifacts.write_estimate(estimate, out["estimate"])
         print(f"estimate_k: {estimate.sentence}", flush=True)
@@ -47,7 +49,7 @@ class Fit(Stage):
 
     version = 4
     products = (Product("head", ".safetensors"), Product("loss"))
-    whole = ("features", "estimate")
+    whole = ("features", "estimate", "thinned")
     gpu = True
     fit: sections.DiscriminantFit | sections.PaperFit
     n_clusters: int | None  # None if it is estimated, or if the recipe does not use it
@@ -55,7 +57,9 @@ class Fit(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         features = context.whole["features"]
-        rows = tables.sample_rows(features, self.fit.embeddings, self.fit.max_samples, self.seed, context.prefetch)
+        among = stays(context.whole.get("thinned", ()), features)
+        n_rows, prefetch = self.fit.max_samples, context.prefetch
+        rows = tables.sample_rows(features, self.fit.embeddings, n_rows, self.seed, prefetch, among)
         log, estimate = _ProgressLog(), artifacts.read_estimate(context)
         n_clusters = estimate.best if estimate else self.n_clusters
         head, record = fit(torch.from_numpy(rows), self.fit, n_clusters, self.seed, context.device, log)
