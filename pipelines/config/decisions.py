@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model
 from cpp.files import filesystem
 from cpp.store.results import fingerprint
 from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
-from pipelines.config.sections import Section
+from pipelines.config.section import Section
 
 RECORD = "decisions.yaml"  # in the run folder: the files that the command `decide` has recorded
 HEADING = (
