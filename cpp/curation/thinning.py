@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.files import tables
-from cpp.store.results import shard_of
 
 Names = Sequence[str | None]  # of the groups of the rows of a file; None for a row of no group
 
@@ -38,10 +37,11 @@ def spare_rows(read: Callable[[], Iterable[Names]], keep: int) -> Iterator[NDArr
         yield np.array(spare, np.int64)
 
 
-def stays(thinned: Sequence[str], paths: Sequence[str]) -> NDArray[np.bool_] | None:
+def stays(thinned: Sequence[str], paths: Sequence[str], shard_of: Callable[[str], str]) -> NDArray[np.bool_] | None:
     """Whether each row of these files, in order, is among the `keep` of its group.
 
-    `thinned` has the path of the table of spare rows by shard; empty in a run without groups, for which this is None.
+    `shard_of` tells the shard of a path. `thinned` has the path of the table of spare rows by shard; it is empty
+    in a run without groups, for which this is None.
     """
     if not thinned:
         return None

@@ -19,7 +19,7 @@ from cpp.files.tables import Counts
 from cpp.nearest import Nearest
 from cpp.rate_reduction.copies import distinct_rows
 from cpp.rate_reduction.head import Head
-from cpp.store.results import Product
+from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts, schemas
 
@@ -52,7 +52,7 @@ class Partition(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         features = context.whole["features"]
-        among = stays(context.whole.get("thinned", ()), features)
+        among = stays(context.whole.get("thinned", ()), features, shard_of)
         X = tables.sample_rows(features, self.embeddings, self.sample, self.seed, context.prefetch, among)
         head = Head.load(context.file("head"), context.device)
         rows, gpu, estimate = torch.from_numpy(X), context.device == "cuda", artifacts.read_estimate(context)

@@ -111,7 +111,7 @@ class Balance(Stage):
         The latter are confidence and score, 0 unless rows are chosen `by` them, and with `draw` a random number.
         """
         finest, first = tree.column(tree.finest), 0
-        among = stays(context.whole.get("thinned", ()), context.whole["assignments"])
+        among = stays(context.whole.get("thinned", ()), context.whole["assignments"], shard_of)
         columns = {"assignments": [finest, "score", *(["key", "image_shard"] if draw else [])]}
         if tables.EXCLUDED in tables.read_schema(context.whole["assignments"][0]).names:
             columns["assignments"].append(tables.EXCLUDED)

@@ -14,7 +14,7 @@ from cpp.files.tables import Counts
 from cpp.rate_reduction import recipes
 from cpp.rate_reduction.fit import StepRecord, fit
 from cpp.rate_reduction.head import Head
-from cpp.store.results import Product
+from cpp.store.results import Product, shard_of
 from pipelines.config import sections
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts, schemas
@@ -36,7 +36,7 @@ class EstimateK(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         features, n_rows = context.whole["features"], min(self.max_samples, ESTIMATE_ROWS)
-        among = stays(context.whole.get("thinned", ()), features)
+        among = stays(context.whole.get("thinned", ()), features, shard_of)
         rows = tables.sample_rows(features, self.embeddings, n_rows, self.seed, context.prefetch, among)
         estimate = estimate_k(torch.from_numpy(rows), self.discriminant, self.seed, context.device)
         artifacts.write_estimate(estimate, out["estimate"])
@@ -57,7 +57,7 @@ class Fit(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         features = context.whole["features"]
-        among = stays(context.whole.get("thinned", ()), features)
+        among = stays(context.whole.get("thinned", ()), features, shard_of)
         n_rows, prefetch = self.fit.max_samples, context.prefetch
         rows = tables.sample_rows(features, self.fit.embeddings, n_rows, self.seed, prefetch, among)
         log, estimate = _ProgressLog(), artifacts.read_estimate(context)

@@ -9,6 +9,7 @@ import pytest
 from cpp.curation.thinning import spare_rows, stays
 from cpp.files import tables
 from cpp.files.tables import sample_rows
+from cpp.store.results import shard_of
 
 FILES = [["a", "b", "a", None], ["a", "a", None, "c", "a"], [], ["b", "a"]]
 
@@ -37,11 +38,11 @@ def test_the_sample_is_drawn_among_rows_that_stay(tmp_path: Path) -> None:
     thinned = tmp_path / "thinned.parquet"
     table = {"shard": ["s0", "s1"], "rows": pa.array([[0, 5], [1]], pa.list_(pa.int64()))}
     tables.write(pa.table(table), thinned)
-    among = stays([str(thinned)], paths)
+    among = stays([str(thinned)], paths, shard_of)
     assert among is not None
     assert sample_rows(paths, ["v"], 100, 0, 1, among)[:, 0].tolist() == [1, 2, 3, 4, 10, 12, 13]
     few = sample_rows(paths, ["v"], 3, 0, 1, among)[:, 0].tolist()
     assert len(few) == 3
     assert {*few} <= {1, 2, 3, 4, 10, 12, 13}
-    assert stays([], paths) is None
-    assert stays([str(thinned)], paths[1:]).tolist() == [True, False, True, True]  # type: ignore[union-attr]
+    assert stays([], paths, shard_of) is None
+    assert stays([str(thinned)], paths[1:], shard_of).tolist() == [True, False, True, True]  # type: ignore[union-attr]
