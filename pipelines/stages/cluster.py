@@ -12,10 +12,10 @@ import torch
 from cpp.clustering.answers import NO_LINKS
 from cpp.clustering.layers import build_layers
 from cpp.clustering.partition import Method, fine_groups
-from cpp.curation.thinning import stays
 from cpp.files import tables
 from cpp.files.common_schema import conform
 from cpp.files.tables import Counts
+from cpp.files.thinning import stays
 from cpp.nearest import Nearest
 from cpp.rate_reduction.copies import distinct_rows
 from cpp.rate_reduction.head import Head

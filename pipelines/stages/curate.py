@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cpp.clustering.layers import parents
 from cpp.curation import balance, decisions
 from cpp.curation.decisions import DropReason
-from cpp.curation.thinning import stays
 from cpp.files import tables
 from cpp.files.tables import Counts
+from cpp.files.thinning import stays
 from cpp.files.top_rows import SmallestRows
 from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work

@@ -8,9 +8,9 @@ import pyarrow as pa
 import torch
 
 from cpp.clustering.estimate_k import SAMPLE, Estimate, estimate_k
-from cpp.curation.thinning import stays
 from cpp.files import tables
 from cpp.files.tables import Counts
+from cpp.files.thinning import stays
 from cpp.rate_reduction import recipes
 from cpp.rate_reduction.fit import StepRecord, fit
 from cpp.rate_reduction.head import Head

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from cpp.curation.thinning import Names, spare_rows
 from cpp.files import tables
 from cpp.files.tables import Counts
+from cpp.files.thinning import Names, spare_rows
 from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 

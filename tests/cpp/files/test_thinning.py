@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cpp.curation.thinning import spare_rows, stays
 from cpp.files import tables
 from cpp.files.tables import sample_rows
+from cpp.files.thinning import spare_rows, stays
 from cpp.store.results import shard_of
 
 FILES = [["a", "b", "a", None], ["a", "a", None, "c", "a"], [], ["b", "a"]]
