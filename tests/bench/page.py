@@ -1,7 +1,8 @@
 """How fast the page of a large run is in Chromium, against that of a run with 50 clusters in the same browser.
 
 `python -m tests.bench.page`, part of `make bench`. Milliseconds: first contentful paint of the file, a filter with the
-layout that follows, and the frame after a scroll by 2,000 pixels; medians.
+layout that follows, the frame after a scroll by 2,000 pixels, and each act of the workbench with the layout that follows;
+medians. An act on all clusters is the worst case: all of them are selected, tagged or dropped at once.
 """
 
 from __future__ import annotations
@@ -30,6 +31,23 @@ SCROLL = """() => new Promise((done) => {
     requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
 })"""
 
+ACT = """(act) => {
+    const start = performance.now();
+    ({ one: () => document.querySelector(".pick").click(),
+          all: () => cpp.select([...cpp.byId.keys()]),
+          tag: () => cpp.decide([{ action: "tag", clusters: [0], tag: String(start) }]),
+          tag_all: () => cpp.decide([...cpp.byId.keys()].map((k) => ({ action: "tag", clusters: [k], tag: String(start) }))),
+          undo: () => cpp.decisions.undo(),
+          open: () => document.querySelector(".card:not(.open) [data-key]").click(),
+          yaml: () => cpp.decisions.yaml() })[act]();
+    document.body.offsetHeight;  // lays out
+    return performance.now() - start;
+}"""
+ACTS = {
+    "one": "select one cluster", "tag": "tag one cluster", "undo": "undo", "open": "open a cluster", "all": "select all",
+    "tag_all": "tag all", "yaml": "write the file after it",
+}  # fmt: skip
+
 
 def taken(clusters: int, folder: Path) -> dict[str, float]:
     """Milliseconds of each, on a page of so many clusters with 16 pictures each."""
@@ -41,7 +59,8 @@ def taken(clusters: int, folder: Path) -> dict[str, float]:
         tab.page.evaluate("document.getElementById('clusters').scrollIntoView()")
         filters = [tab.page.evaluate(FILTER, value) for value in ("x", "thing 1", "thing", "", "guess", "")]
         scrolls = [tab.page.evaluate(SCROLL) for _ in range(9)]
-    parts = {"first paint": paints, "a filter": filters[1:], "a scroll": scrolls}
+        acts = {name: [tab.page.evaluate(ACT, act) for _ in range(5)] for act, name in ACTS.items()}
+    parts = {"first paint": paints, "a filter": filters[1:], "a scroll": scrolls, **acts}
     return {name: statistics.median(spent) for name, spent in parts.items()}
 
 
