@@ -1,8 +1,8 @@
 """How fast the page of a large run is in Chromium, against that of a run with 50 clusters in the same browser.
 
 `python -m tests.bench.page`, part of `make bench`. Milliseconds: first contentful paint of the file, a filter with the
-layout that follows, the frame after a scroll by 2,000 pixels, and each act of the workbench with the layout that follows;
-medians. An act on all clusters is the worst case: all of them are selected, tagged or dropped at once.
+layout that follows, the frame after a scroll by 2,000 pixels, and each act of the workbench with the layout that
+follows; medians. An act on all clusters is the worst case: all of them are selected, tagged or dropped at once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ ACT = """(act) => {
     ({ one: () => document.querySelector(".pick").click(),
           all: () => cpp.select([...cpp.byId.keys()]),
           tag: () => cpp.decide([{ action: "tag", clusters: [0], tag: String(start) }]),
-          tag_all: () => cpp.decide([...cpp.byId.keys()].map((k) => ({ action: "tag", clusters: [k], tag: String(start) }))),
+          tag_all: () => cpp.decide([...cpp.byId.keys()].map(
+              (k) => ({ action: "tag", clusters: [k], tag: String(start) }))),
           undo: () => cpp.decisions.undo(),
           open: () => document.querySelector(".card:not(.open) [data-key]").click(),
           yaml: () => cpp.decisions.yaml() })[act]();
@@ -44,8 +45,8 @@ ACT = """(act) => {
     return performance.now() - start;
 }"""
 ACTS = {
-    "one": "select one cluster", "tag": "tag one cluster", "undo": "undo", "open": "open a cluster", "all": "select all",
-    "tag_all": "tag all", "yaml": "write the file after it",
+    "one": "select one cluster", "tag": "tag one cluster", "undo": "undo", "open": "open a cluster",
+    "all": "select all", "tag_all": "tag all", "yaml": "write the file after it",
 }  # fmt: skip
 
 
