@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -210,7 +211,9 @@ def _chart(axes: Axes, description: str) -> Chart:
     text, figure = io.StringIO(), cast("Figure", axes.figure)
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "cpp"}):
         no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=no_metadata)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it is only measured: an SVG has text
+            figure.savefig(text, format="svg", metadata=no_metadata)
     svg = text.getvalue()
     svg = svg[svg.index("<svg ") :]
     svg = re.sub(r'\b[dxy]="[^"]*"', lambda m: re.sub(r"(\.\d)\d+", r"\1", m[0]).replace("\n", ""), svg)
