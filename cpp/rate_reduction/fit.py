@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding_bag, normalize
 
 from cpp.nearest import nearest_rows
 from cpp.rate_reduction.coding_rate import coding_rate, compressed_rate
@@ -103,7 +103,7 @@ def solve(
     total = _scatter(X[rows] - mean for rows in parts)
     for step in range(s.rounds):
         near = torch.from_numpy(nearest_rows(codes.numpy(), min(neighbours, n - 1), device == "cuda"))
-        within = _scatter(X[rows] - X[near[rows]].mean(1) for rows in parts)
+        within = _scatter(X[rows] - embedding_bag(near[rows], X, mode="mean") for rows in parts)
         # if all neighbours are copies, W is 0; a millionth of T then keeps the problem solvable
         within.diagonal().add_(s.shrinkage * within.trace() / D + 1e-6 * total.trace() / D)
         _, vectors = eigh(total.numpy(), within.numpy(), subset_by_index=(D - dim, D - 1))
