@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
+from tests.support.appending import new_vectors
 from tests.support.datasets import Dataset
 
 PRODUCTS = ("clusters.parquet", "report.html", "tree.safetensors", "groups.safetensors", "moments.safetensors")
@@ -188,3 +189,15 @@ def test_a_file_that_cannot_be_used_is_an_error(dataset: Dataset, text: str | No
     assert code == 2
     assert message in output
     assert str(path) in output
+
+
+def test_appended_images_follow_the_decisions(dataset: Dataset) -> None:
+    folder = new_vectors(dataset, "more", 2)
+    assert call("run", dataset.config, "--local")[0] == 0
+    dropped = write(dataset, "a.yaml", {"action": "drop", "clusters": [refer(dataset, 0)]})
+    assert call("decide", dataset.config, dropped, "--local")[0] == 0
+    code, output = call("append", dataset.config, "--shards", folder, "--images", folder / "images", "--local")
+    assert code == 0, output
+    later = pd.concat(map(pd.read_parquet, sorted((dataset.root / "appended/assignments").iterdir())))
+    assert later["excluded"].notna().equals(later["cluster"] == 0)
+    assert 0 < later["excluded"].notna().sum() < len(later)
