@@ -92,6 +92,12 @@ class Neighbours:
         return np.concatenate([self._index.search(_rows(X[i : i + batch]), self.k)[0] for i in starts])
 
 
+def nearest_among(rows: Floats, X: Floats, k: int) -> tuple[Floats, NDArray[np.int64]]:
+    """The `k` largest inner products of rows `X` `[n, d]` with `rows` `[m, d]` and their numbers, `[n, k]`; exact."""
+    products, near = _exact(rows, gpu=False).search(_rows(X), k)
+    return products, near
+
+
 def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
     """The `k` other rows with the largest inner product with each row of `X`, `[n, k]`, nearest first; exact.
 

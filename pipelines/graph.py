@@ -39,6 +39,7 @@ from pipelines.stages import (
     examples,
     fit,
     links,
+    map_page,
     namer,
     recut,
     report,
@@ -235,6 +236,7 @@ def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[st
     about = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     steps["report"] = stage(report.Report, about=about, beside=page_titles(config))
     steps["plots"] = stage(report.Plots)
+    steps |= {"map_points": stage(map_page.MapPoints, config.report), "map_page": stage(map_page.MapPage)}
     return steps
 
 

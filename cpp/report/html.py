@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -36,13 +37,13 @@ def page_of(cluster: int) -> str:
     return f"pages/clusters-{cluster // ON_A_PAGE:05d}.html"
 
 
-def fill(template: str, **values: Any) -> str:
+def fill(template: str, *, scripts: Sequence[str] = SCRIPTS, **values: Any) -> str:
     """A template of `cpp/report/templates` with the style and the script of the pages.
 
     A table cell is a text, an integer (shown with commas), a share (shown as a percentage) or None (shown as a dash).
     """
     folder = resources.files("cpp.report") / "templates"
-    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = "\n".join((folder / name).read_text(encoding="utf-8") for name in scripts)
     style = (folder / "report.css").read_text(encoding="utf-8")
     allowed = base64_text(hashlib.sha256(script.encode()).digest())
     page = _environment().get_template(template)

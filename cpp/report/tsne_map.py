@@ -1,4 +1,6 @@
-"""The map of a run: a sample of codes in the plane by t-SNE (van der Maaten and Hinton, 2008). Draws nothing.
+"""The map of a run: codes in the plane, a sample by t-SNE (van der Maaten and Hinton, 2008), others beside it.
+
+Draws nothing.
 
 For 3,000 CLIP vectors, scikit-learn's t-SNE kept more neighbours than UMAP in half the time (tests/bench/RESULTS.md).
 """
@@ -11,9 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cpp import nearest
+
 POINTS = 2_500  # images on the map
 STEPS = 500  # 1,000 steps do not keep more neighbours
 PERPLEXITY = 30.0
+NEIGHBOURS = 5  # points of the sample between which another image is placed
 SIDE = 1000  # the points lie in the square from 0 to SIDE
 COLOURS = 12
 NEAR = 8  # the nearest clusters that get a different colour
@@ -42,6 +47,20 @@ def _tsne(X: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     start *= 1e-4 / max(float(start[:, 0].std()), 1e-12)  # Kobak and Berens, 2019
     tsne = TSNE(init=start, perplexity=min(PERPLEXITY, (len(X) - 1) / 3), max_iter=STEPS, random_state=seed)
     return np.asarray(tsne.fit_transform(X), np.float32)
+
+
+def place(
+    Z_nd: NDArray[np.floating], sample_md: NDArray[np.floating], points_m2: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Points `[n, 2]` for unit codes `[n, d]` beside the points `[m, 2]` of the sample.
+
+    Each is the mean of its `NEIGHBOURS` nearest in the sample, weighted by the inverse square of one minus the cosine,
+    so that a code of the sample keeps its place.
+    """
+    cosines, near = nearest.nearest_among(sample_md, Z_nd, min(NEIGHBOURS, len(sample_md)))
+    weights = np.maximum(1 - cosines.astype(np.float64), 1e-6) ** -2
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.asarray((points_m2[near] * weights[..., None]).sum(axis=1), np.float32)
 
 
 def plane(points_n2: NDArray[np.floating], cluster: Sequence[int]) -> dict[str, Any]:

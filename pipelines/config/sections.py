@@ -229,6 +229,7 @@ class Evaluate(Section):
 
 
 class Report(Section):
+    map_points: int = Field(200_000, ge=1, le=1_000_000, description="maximum number of images on the page of the map")
     images: bool = Field(True, description="show pictures; false for images that must not leave their shards")
     attention: bool = Field(
         False, description="show what the encoder attends to: encodes the pictures shown, up to 16 a cluster, again"

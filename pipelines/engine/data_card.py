@@ -24,7 +24,7 @@ TABLES = {
     "duplicates": "groups of duplicates, row for row with `assignments`",
     "quality": "quality of the pictures, row for row with `assignments`",
     "codes": "codes of the images, row for row with `assignments`",
-    "map": "a sample of the images in the plane",
+    "map": "images in the plane",
 }
 
 

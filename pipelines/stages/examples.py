@@ -57,7 +57,7 @@ class Map(Stage):
     """A sample of CODES -> points in the plane, with the shard, key and cluster of each."""
 
     version = 1
-    products = (Product("map"),)
+    products = (Product("map_sample"),)
     whole = ("codes", "assignments")
     seed: int
 
@@ -67,7 +67,7 @@ class Map(Stage):
         columns = ["key", "image_shard", "cluster"]
         table = pa.Table.from_batches(list(tables.sample_batches(context.whole["assignments"], columns, *sample)))
         x, y = tsne_map.embed(Z, self.seed).T
-        tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map"])
+        tables.write(table.append_column("x", pa.array(x)).append_column("y", pa.array(y)), out["map_sample"])
         return Counts(len(Z), len(Z))
 
 
@@ -80,14 +80,14 @@ class Thumbnails(Stage):
     version = 4
     products = (Product("thumbnails"),)
     each = ("assignments", "rejected")
-    whole = ("examples", "map", "members")
+    whole = ("examples", "map_sample", "members")
     images: bool
 
     def open(self, context: Context) -> Work:
         shown = tables.read(context.file("examples"))
         n_clusters = len(shown["cluster"].unique())
         side = thumbnails.side(n_clusters, run_page.PAGED)
-        on_map = _places(tables.read(context.file("map"), columns=["image_shard", "key"]))
+        on_map = _places(tables.read(context.file("map_sample"), columns=["image_shard", "key"]))
         listed = tables.read(context.file("members"))
         large, small = _places(shown) | on_map, on_map | _places(listed.filter(listed["picture"]))
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())

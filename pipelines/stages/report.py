@@ -60,7 +60,7 @@ class Report(Stage):
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
-        "examples", "members", "map", "thumbnails", "attention", "confusion", "white_box",
+        "examples", "members", "map_sample", "thumbnails", "attention", "confusion", "white_box",
         "events",
     )  # fmt: skip
     title: str
@@ -158,7 +158,7 @@ def _members(context: Context, pictures: Pictures) -> dict[int, list[Mapping[str
 
 def _map(context: Context, pictures: Pictures) -> dict[str, Any]:
     """The map with the key and the small picture of each point."""
-    table = tables.read(context.file("map")).to_pydict()
+    table = tables.read(context.file("map_sample")).to_pydict()
     plane = tsne_map.plane(np.stack([table["x"], table["y"]], axis=1), table["cluster"])
     places = zip(table["image_shard"], table["key"], strict=True)
     return {**plane, "key": table["key"], "small": [pictures.get(place, {}).get("small") for place in places]}
@@ -200,7 +200,7 @@ class Plots(Stage):
 
     version = 6
     products = (Product("plots", ""),)
-    whole = ("clusters", "estimate", "examples", "map", "thumbnails", "white_box")
+    whole = ("clusters", "estimate", "examples", "map_sample", "thumbnails", "white_box")
     title: str
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:

@@ -223,7 +223,9 @@ OUTPUTS = (
     Output(
         "columns.parquet", "no rows; its columns are those of the metadata in `assignments/`, with their common types"
     ),
-    Output("map.parquet", "a sample of the images in the plane (t-SNE of the codes)"),
+    Output("map_sample.parquet", "a sample of the images in the plane (t-SNE of the codes), as on the main page"),
+    Output("map.parquet", "up to `report.map_points` images in the plane, beside those of the sample"),
+    Output("map_page.html", "the page with these images: search, and a lasso that selects"),
     Output("confusion.parquet", "with `evaluate`: images of each class in each cluster"),
     Output("scores.json", "with `evaluate`: agreement with the true classes, and the k-means baseline"),
     Output("name_scores.json", "with `evaluate.names`: scores of the names, and the published vote"),

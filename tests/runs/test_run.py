@@ -108,11 +108,14 @@ def test_a_run_with_unknown_k_and_layers(dataset: Dataset) -> None:
         "labels",
         "evaluate",
         "examples",
+        "members",
         "map",
         "thumbnails",
         "confusion",
         "report",
         "plots",
+        "map_points",
+        "map_page",
     }
 
 

@@ -17,7 +17,7 @@ def keys(dataset: Dataset, *overrides: str) -> dict[tuple[str, str], str]:
     return {(t.step, t.shard): t.fingerprint for step in plan(load(dataset.config, overrides)) for t in step.tasks}
 
 
-SHOWN = ("examples", "map", "thumbnails", "confusion", "report", "plots")
+SHOWN = ("examples", "members", "map", "thumbnails", "confusion", "report", "plots", "map_points", "map_page")
 AFTER = {"assign", "vote", "label", "labels", "evaluate", *SHOWN}  # steps after K is known
 
 
@@ -46,10 +46,13 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
         *making,
         "label",
         "examples",
+        "members",
         "map",
         "thumbnails",
         "report",
         "plots",
+        "map_points",
+        "map_page",
     ]
 
 
@@ -97,6 +100,8 @@ def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset, name: str) -> 
         "labels",
         "report",
         "plots",
+        "map_points",
+        "map_page",
     }
 
 

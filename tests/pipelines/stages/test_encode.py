@@ -41,7 +41,7 @@ def test_pictures_become_vectors_clusters_and_a_page(pictures: Dataset) -> None:
     assert list(run.outcomes) == [
         "encode", "columns", "fit", "project", "partition", "measure", "layers", "assign",
         "words", "image_mean", "vote", "label", "labels", "evaluate",
-        "examples", "map", "thumbnails", "confusion", "report", "plots",
+        "examples", "members", "map", "thumbnails", "confusion", "report", "plots", "map_points", "map_page",
     ]  # fmt: skip
     clusters = pd.read_parquet(pictures.root / "clusters.parquet")
     assert clusters["size"].sum() == 160
