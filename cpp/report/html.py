@@ -37,7 +37,7 @@ def page_of(cluster: int) -> str:
     return f"pages/clusters-{cluster // ON_A_PAGE:05d}.html"
 
 
-def fill(template: str, *, scripts: Sequence[str] = SCRIPTS, **values: Any) -> str:
+def fill(template: str, scripts: Sequence[str] = SCRIPTS, /, **values: Any) -> str:
     """A template of `cpp/report/templates` with the style and the script of the pages.
 
     A table cell is a text, an integer (shown with commas), a share (shown as a percentage) or None (shown as a dash).

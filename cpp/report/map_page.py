@@ -51,7 +51,7 @@ def render(
     }
     return html.fill(
         "map_page.html",
-        scripts=SCRIPTS,
+        SCRIPTS,
         run=title,
         images=len(points),
         clusters=len(content["clusters"]),

@@ -62,7 +62,7 @@ def test_cut_off_files_of_steps_that_run_once_are_recomputed(done: Dataset) -> N
         data = path.read_bytes()
         path.chmod(0o644)
         path.write_bytes(data[: len(data) // 2])
-    assert computed(go(done)) == {"fit": 1, "label": 1, "report": 1, "map": 1}
+    assert computed(go(done)) == {"fit": 1, "label": 1, "report": 1, "map_points": 1}
     assert (done.root / "run.log").read_text().count("is damaged (it is cut off or overwritten") == len(products)
     assert files(done.root) == before
     assert computed(go(done)) == {}

@@ -61,12 +61,12 @@ def test_without_vocabulary_and_labels_there_are_fewer_steps(dataset: Dataset) -
     [
         ("resources={workers: 1, batch: 7, prefetch: 1, cpus: 2}", set()),
         ("root=elsewhere", set()),
-        ("label.top=3", {"vote", "label", "labels", "report", "plots"}),
-        ("label.min_confidence=0.2", {"label", "labels", "report", "plots"}),
+        ("label.top=3", {"vote", "label", "labels", "report", "plots", "map_page"}),
+        ("label.min_confidence=0.2", {"label", "labels", "report", "plots", "map_page"}),
         ("evaluate.names=url", {"evaluate_names", "report"}),
         ("evaluate.baseline_sample=50", {"evaluate", "report"}),
-        ("name=other", {"report", "plots"}),
-        ("report.images=false", {"thumbnails", "report", "plots"}),
+        ("name=other", {"report", "plots", "map_page"}),
+        ("report.images=false", {"thumbnails", "report", "plots", "map_page"}),
         ("partition.layers=[2]", {"layers", *AFTER}),
         ("partition.n_clusters=3", {"partition", "measure", "layers", *AFTER}),
         ("partition.eta=0.2", {"partition", "measure", "layers", *AFTER}),
@@ -100,7 +100,6 @@ def test_a_changed_vocabulary_makes_votes_stale(dataset: Dataset, name: str) -> 
         "labels",
         "report",
         "plots",
-        "map_points",
         "map_page",
     }
 
@@ -112,7 +111,7 @@ def test_another_edition_of_a_word_list_makes_its_words_stale(
     monkeypatch.setattr(word_lists, "edition", lambda name: "another")
     after = keys(pictures, "label.vocabulary=[coco]")
     changed = {step for (step, _), key in after.items() if key not in before.values()}
-    assert changed == {"words", "vote", "label", "labels", "report", "plots"}
+    assert changed == {"words", "vote", "label", "labels", "report", "plots", "map_page"}
 
 
 def test_upstream_of_named_steps(dataset: Dataset) -> None:

@@ -65,8 +65,8 @@ def test_the_map_is_of_the_rows_of_the_run(finished: Dataset) -> None:
 
 def test_pictures_are_read_once(finished: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("cpp.report.thumbnails.iter_images")
-    assert computed(go(finished, "name=other")) == {"report", "plots"}
-    assert computed(go(finished, "label.top=2")) == {"vote", "label", "labels", "report", "plots"}
+    assert computed(go(finished, "name=other")) == {"report", "plots", "map_page"}
+    assert computed(go(finished, "label.top=2")) == {"vote", "label", "labels", "report", "plots", "map_page"}
     assert "were not found" not in (finished.root / "report.html").read_text()
 
 
