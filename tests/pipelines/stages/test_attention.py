@@ -62,7 +62,7 @@ def test_pictures_on_the_page_have_the_attention_of_the_class_token(pictures: Da
 
 def test_maps_are_computed_once(pictures: Dataset, finer: list[str]) -> None:
     go(pictures, finer)
-    assert computed(go(pictures, [*finer, "name=other"])) == {"report": 1, "plots": 1}
+    assert computed(go(pictures, [*finer, "name=other"])) == {"report": 1, "plots": 1, "map_page": 1}
     assert computed(go(pictures, finer[:1] + finer[2:])) == {"report": 1}  # a page without them
     assert 'class="heat-map"' not in (pictures.root / "report.html").read_text()
 

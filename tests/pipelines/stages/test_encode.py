@@ -180,7 +180,7 @@ def test_what_changes_recomputes_only_what_it_must(pictures: Dataset) -> None:
     (pictures.folder / "words.txt").write_text("sea\nsky\n")
     again = Run(load(pictures.config), local=True)
     assert again.go()
-    assert computed(again) == {"words": 1, "vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1}
+    assert computed(again) == {"words": 1, "vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1, "map_page": 1}
 
 
 def test_several_encoders_see_the_same_images(pictures: Dataset, model: Path) -> None:

@@ -196,7 +196,7 @@ def test_excluded_words_name_no_cluster(pictures: Dataset) -> None:
     assert {entry["word"] for top in clusters["top"] for entry in top} == {"rose hedgehog", "teapot"}
     (pictures.folder / "barred.txt").write_text("teapot\n")
     again = run(pictures, "label.exclude=[cats, barred.txt, Clouds]", "label.top=9", "label.min_confidence=0")
-    assert computed(again) == {"vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1}
+    assert computed(again) == {"vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1, "map_page": 1}
     none = run(pictures, "label.exclude=[cat, laptop, rose hedgehog, teapot, cloud]")
     assert "no words, because label.exclude removes all of them" in str(none.outcomes["vote"].failed[0].error)
 
