@@ -156,7 +156,7 @@ def test_logs_contain_every_shard(dataset: Dataset) -> None:
     go(dataset)
     events = [json.loads(line) for line in (dataset.root / "events.jsonl").read_text().splitlines()]
     shards = [(e["step"], e["shard"]) for e in events if e["event"] == "shard"]
-    assert len(shards) == len(set(shards)) == 3 * 6 + 13
+    assert len(shards) == len(set(shards)) == 3 * 6 + 16
     log = (dataset.root / "run.log").read_text()
     assert "import 00000: 60 rows in" in log
     assert "1/3 shards" in log
