@@ -175,8 +175,8 @@ def scatter(plane: Mapping[str, Any], titles: Mapping[int, str]) -> Chart:
     for centre in plane["centres"][:MAP_NAMES]:
         name = "".join(filter(str.isprintable, titles[centre["cluster"]][:MAP_LETTERS]))
         ground = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1}
-        axes.text(centre["x"], centre["y"], name, parse_math=False, ha="center", va="center", fontsize=15, weight=600,
-                  color="#1c232d", bbox=ground)  # fmt: skip
+        axes.text(centre["x"], centre["y"], name, parse_math=False, ha="center", va="center", fontsize=15,
+                  weight="bold", color="#1c232d", bbox=ground)  # fmt: skip
     return _chart(axes, f"Map of {len(points):,} images in {len(colours):,} clusters.")
 
 
