@@ -52,8 +52,9 @@ RATES: dict[str, tuple[float | None, float]] = {
     "vote": (28_500, 1330),
     "label": (25 * 10_000, 0),  # 25 shards of 10,000 rows a second
     "labels": (80_000, 15),
-    "scatter": (3_300, 1000),
-    "search": (31_000, 18),
+    "pictures": (300, 1250),  # of 200 pixels; this and the next two on one core of a Xeon on 2026-11-28
+    "scatter": (9_500, 3500),  # with signatures, and guests of other cells
+    "search": (2_700, 40),  # of up to 16,384 rows; with more cells the guests cost more
     "duplicates": (4_500, 100),
     "oddities": (12_500, 20),
     "outliers": (200_000, 21),
