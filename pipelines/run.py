@@ -236,9 +236,10 @@ class Run:
             for p in stage.products:
                 if self.files.get(p.name) and (p.rows != "rejected" or rejected):  # an empty table cannot be loaded
                     paths[p.name] = f"{p.name}/*{p.suffix}" if stage.each else f"{p.name}{p.suffix}"
-        card = data_card.text(self.config.name, paths)
-        with self.store.commit({"card": f"{self.store.address}/{data_card.NAME}"}) as out:
-            out["card"].write_text(card, encoding="utf-8")
+        card, path = data_card.text(self.config.name, paths), f"{self.store.address}/{data_card.NAME}"
+        if not data_card.is_current(path, card):
+            with self.store.commit({"card": path}) as out:
+                out["card"].write_text(card, encoding="utf-8")
 
     def _count_sources(self) -> None:
         """Set `sources` if the first step has results."""

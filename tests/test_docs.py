@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def test_commands_of_the_page_run(page: Path, dataset: Dataset, monkeypatch: pyt
         members = pq.read_table(dataset.root / "clusters.parquet")["examples"][0].as_py()
         decision = {"action": "tag", "clusters": [{"cluster": 0, "members": members}], "tag": "look again"}
         (folder / "decisions.yaml").write_text(json.dumps({"decisions": [decision]}))
+        for name in ("a", "b"):
+            shutil.copytree(dataset.root, folder / "runs" / name)
     monkeypatch.chdir(folder)
     for program, *arguments in commands(page):
         if program == "cpp-at-scale":

@@ -33,7 +33,6 @@ def render(
     centres = {centre["cluster"]: centre for centre in plane(Y, points["cluster"].to_numpy().tolist())["centres"]}
     content = {
         "run": title,
-        "state": state,
         "shards": shards.dictionary.to_pylist(),
         "clusters": [
             {**centres[row["cluster"]], "title": row["title"], "examples": list(row["examples"] or [])}
@@ -53,9 +52,10 @@ def render(
         "map_page.html",
         SCRIPTS,
         run=title,
+        state=state,
         images=len(points),
         clusters=len(content["clusters"]),
-        parts={name: html.base64_text(gzip.compress(data, 6)) for name, data in parts.items()},
+        parts={name: html.base64_text(gzip.compress(data, 6, mtime=0)) for name, data in parts.items()},
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from cpp.files import filesystem
+
 NAME = "README.md"
 BATCH = 10_000  # rows; without it, `datasets` takes that of the first row group, and fails on a shard without rows
 # the tables by product: those whose columns are the same in all shards; the first that exists is the default
@@ -46,3 +48,9 @@ The tables of a run of CPP at scale, as they were when it was completed:
 
 With `datasets`, `load_dataset("THIS FOLDER", "clusters")["train"]` is one of them.
 """
+
+
+def is_current(path: str, card: str) -> bool:
+    """Whether the file at this path or address has this text."""
+    fs, name = filesystem.connect(path)
+    return bool(fs.exists(name) and fs.cat_file(name) == card.encode())

@@ -25,7 +25,8 @@ def test_repeating_a_finished_run_computes_nothing(dataset: Dataset) -> None:
 
 def test_a_changed_setting_recomputes_what_depends_on_it(dataset: Dataset) -> None:
     go(dataset)
-    assert computed(go(dataset, "label.top=2")) == {"vote": 3, "label": 1, "labels": 3, "report": 1, "plots": 1}
+    pages = {"report": 1, "plots": 1, "map_page": 1}
+    assert computed(go(dataset, "label.top=2")) == {"vote": 3, "label": 1, "labels": 3, **pages}
     assert len(pd.read_parquet(dataset.root / "clusters.parquet")["top"][0]) <= 2
     assert computed(go(dataset)) == {}  # and back: the earlier results are still there
     assert computed(go(dataset, names=["project"])) == {}

@@ -247,7 +247,7 @@
       const { examples, title } = clusters.get(k);
       return `- action: tag\n  clusters:\n  - cluster: ${k}\n    members: ${text(examples)}\n    title: ${text(title)}\n  tag: ${text($("tag").value.trim())}\n  date: ${text(new Date().toISOString())}\n`;
     });
-    download("decisions.yaml", "text/yaml", [`run: ${text(content.run)}\nstate: ${text(content.state)}\ndecisions:\n`, ...decisions]);
+    download("decisions.yaml", "text/yaml", [`run: ${text(content.run)}\nstate: ${text(document.getElementById("actions").dataset.state)}\ndecisions:\n`, ...decisions]);
   });
 
   // Search.

@@ -8,10 +8,12 @@ import torch
 
 from cpp.clustering.quality import measures
 from cpp.naming.cluster_table import CLUSTERS, confidence, layer_table
+from cpp.naming.decided import Decided
 from cpp.naming.layer_titles import Layer
 from cpp.naming.names import EMPTY, Name, Word
 from cpp.rate_reduction.coding_rate import Moments
 
+NOT_DECIDED = Decided({}, {}, {})
 MEASURES = measures(Moments.of(torch.eye(3), torch.tensor([0, 1, 1]), 2), 0.1)
 
 
@@ -24,6 +26,7 @@ def layer(names: list[Name] | None) -> pa.Table:
         captions=[[("sofa", 0.5)], []],
         examples={1: ["b", "c"]},
         small_margin=[0.5, None],
+        decided=NOT_DECIDED,
     )
 
 

@@ -280,7 +280,7 @@ def test_what_comes_after_five_thousand_clusters_stays_where_it_is_when_a_link_l
         page.wait_for_timeout(500)  # in which the list would grow above it
         assert page.locator(".card").count() == 120
         assert 0 < page.evaluate("document.getElementById('layers').getBoundingClientRect().top") < LAPTOP["height"] / 2
-        page.mouse.wheel(0, -1000)
+        page.evaluate("document.getElementById('end').scrollIntoView(false)")
         page.wait_for_selector(".card:nth-child(121)", state="attached")
 
 

@@ -97,7 +97,7 @@ def test_run_then_status_then_run_again(dataset: Dataset) -> None:
     with Store(dataset.root).lock():
         said = call("status", dataset.config)[1]
         assert said.startswith("Coloured things: running (process")
-        assert "plots: 1/1 shards" in said
+        assert "map_page: 1/1 shards" in said
         code, said = call("run", dataset.config, "--local")
         assert code == 2
         assert "another run is writing to" in said

@@ -43,7 +43,7 @@ def test_relative_inputs_start_where_the_run_was_started(
     code, output = call("plan", dataset.root)
     assert code == 0
     # the page shows the configuration, in which `data` is another text now
-    assert output.splitlines()[0] == "Coloured things: 1 of 17 steps have shards to do; the first is report"
+    assert output.splitlines()[0] == "Coloured things: 1 of 20 steps have shards to do; the first is report"
 
 
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
