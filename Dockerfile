@@ -15,8 +15,8 @@ FROM python:3.11-slim
 COPY requirements.lock /tmp/
 COPY --from=build /wheels /wheels
 RUN pip install --no-cache-dir --constraint /tmp/requirements.lock "ray[default]" /wheels/*.whl
-RUN useradd --create-home --uid 1000 ray && mkdir --parents /work/runs && chown -R ray /work
+RUN useradd --create-home --uid 1000 ray && mkdir --parents /srv/cpp/runs && chown -R ray /srv/cpp
 USER ray
-WORKDIR /work
+WORKDIR /srv/cpp
 ENV RAY_USAGE_STATS_ENABLED=0
 CMD ["cpp-at-scale", "demo"]
