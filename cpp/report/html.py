@@ -25,7 +25,11 @@ SCRIPTS = (
     "report.js",
     "list.js",
     "viewer.js",
+    "files.js",
     "decisions.js",
+    "decided.js",
+    "selection.js",
+    "bar.js",
     "workbench.js",
     "map.js",
 )  # the files of the pages' one script, in the order in which they run

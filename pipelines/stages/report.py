@@ -56,7 +56,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 14
+    version = 15
     products = (Product("report", ".html"), Product("pages", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",

@@ -6,57 +6,89 @@
   if (!data) return; // a page without clusters
   const { run, state, clusters } = JSON.parse(data.textContent);
   const key = `cpp-decisions ${run} ${state}`;
-  let [steps, past, future, saved, stored] = [[], [], [], true, true];
+  let steps = [];
+  let past = []; // for each act that can be undone, the steps before it; null if it added the last step
+  let future = []; // the steps after each act that was undone
+  let saved = true; // as a file
+  const entries = new Map(Object.entries(clusters).map(([k, entry]) => [Number(k), entry]));
 
-  const copies = (log) => log.map((_, i) => log.slice(0, i)); // what undo goes back to after a reload
+  // The browser keeps the decisions with titles and members of their clusters, which other pages of the run may lack.
+  // Writing thousands takes long, so it waits for the end of the act; a page that is left writes at once.
+  let stored = true;
+  let waiting = 0;
+  const store = () => {
+    clearTimeout(waiting);
+    if (!waiting) return stored;
+    waiting = 0;
+    const numbers = new Set(steps.flatMap((step) => step.flatMap((decision) => decision.clusters)));
+    const text = JSON.stringify({ steps, clusters: [...numbers].map((k) => [k, entries.get(k)]) });
+    const before = stored;
+    stored = remembered(key, text) === text;
+    if (stored !== before) document.dispatchEvent(new Event("decided"));
+    return stored;
+  };
   const load = () => {
+    clearTimeout(waiting);
+    waiting = 0;
+    let content = {};
     try {
-      steps = JSON.parse(remembered(key) ?? "[]");
-    } catch {
-      steps = [];
-    }
-    [past, future, saved] = [copies(steps), [], steps.length === 0];
+      content = JSON.parse(remembered(key) ?? "{}");
+    } catch {} // another program's value
+    steps = content.steps ?? [];
+    for (const [k, entry] of content.clusters ?? []) entries.set(k, entry);
+    [past, future, saved] = [steps.map(() => null), [], steps.length === 0];
   };
   const keep = (log) => {
     steps = log;
     saved = steps.length === 0;
-    stored = remembered(key, JSON.stringify(steps)) === JSON.stringify(steps);
+    clearTimeout(waiting);
+    waiting = setTimeout(store, 300);
     document.dispatchEvent(new Event("decided"));
   };
 
   // What holds after all decisions, by cluster: its name, tags, pictures that do not belong, and what becomes of it.
-  const effects = () => {
-    const result = new Map();
+  const apply = (result, step) => {
     const effect = (k) => {
       if (!result.has(k)) result.set(k, { group: new Set([k]), tags: new Set(), images: new Set() });
       return result.get(k);
     };
-    for (const { action, clusters: named, name, tag, images } of steps.flat()) {
-      const of = named.map((entry) => effect(entry.cluster));
+    for (const { action, clusters: numbers, name, tag, images } of step) {
+      const named = numbers.map(effect);
       if (action === "merge") {
-        const group = new Set(of.flatMap((one) => [...one.group]));
+        const group = new Set(named.flatMap((one) => [...one.group]));
         for (const k of group) Object.assign(effect(k), { group }, name && { name });
       }
-      const whole = [...of[0].group].map(effect);
-      for (const one of whole) {
+      for (const k of named[0].group) {
+        const one = effect(k);
         if (action === "rename") one.name = name;
         if (action === "split") one.split = true;
         if (action === "drop") one.dropped = true;
         if (action === "tag") one.tags.add(tag);
       }
-      if (action === "not_member") images.forEach((image) => of[0].images.add(image));
+      if (action === "not_member") images.forEach((image) => named[0].images.add(image));
     }
-    return result;
+  };
+  let applied = { log: steps, result: new Map() };
+  const effects = () => {
+    if (applied.log !== steps) {
+      applied = { log: steps, result: new Map() };
+      for (const step of steps) apply(applied.result, step);
+    }
+    return applied.result;
   };
 
   // Why a decision cannot stand beside those before it; empty if it can.
   const objection = ({ action, clusters: numbers }, now) => {
-    const of = numbers.map((k) => now.get(k)).filter(Boolean);
-    if (action === "merge" && of.some((one) => one.split)) return "A cluster that is marked for splitting cannot be merged. Undo the split first.";
-    if (action === "merge" && of.some((one) => one.dropped)) return "A dropped cluster cannot be merged. Undo the drop first.";
-    if (action === "split" && of.some((one) => one.group.size > 1)) return "A merged cluster cannot be split in the same file. Undo the merge first.";
-    if (action === "split" && of.some((one) => one.dropped)) return "A dropped cluster cannot be split. Undo the drop first.";
-    if (action === "drop" && of.some((one) => one.split)) return "A cluster that is marked for splitting cannot be dropped. Undo the split first.";
+    const named = numbers.map((k) => now.get(k)).filter(Boolean);
+    const [split, dropped] = [named.some((one) => one.split), named.some((one) => one.dropped)];
+    const merged = named.some((one) => one.group.size > 1);
+    if (action === "merge" && split)
+      return "A cluster that is marked for splitting cannot be merged. Undo the split first.";
+    if (action === "merge" && dropped) return "A dropped cluster cannot be merged. Undo the drop first.";
+    if (action === "split" && merged) return "A merged cluster cannot be split in the same file. Undo the merge first.";
+    if (action === "split" && dropped) return "A dropped cluster cannot be split. Undo the drop first.";
+    if (action === "drop" && split)
+      return "A cluster that is marked for splitting cannot be dropped. Undo the split first.";
     return "";
   };
   const repeated = ({ action, clusters: [k], tag, images }, now) => {
@@ -71,58 +103,64 @@
   const decide = (decisions) => {
     const now = effects();
     const date = `${new Date().toISOString().slice(0, 19)}Z`;
-    const step = decisions.filter((decision) => !repeated(decision, now));
+    const step = decisions.filter((decision) => !repeated(decision, now)).map((decision) => ({ ...decision, date }));
     const reason = step.map((decision) => objection(decision, now)).find(Boolean);
     if (reason || !step.length) return reason ?? "";
-    past.push(steps);
+    past.push(null);
     future = [];
-    const entry = (cluster) => ({ cluster, ...clusters[cluster] });
-    keep([...steps, step.map((decision) => ({ ...decision, clusters: decision.clusters.map(entry), date }))]);
+    const log = [...steps, step];
+    apply(now, step);
+    applied = { log, result: now };
+    keep(log);
     return "";
   };
-  const turn = (from, to) => {
-    if (!from.length) return;
-    to.push(steps);
-    keep(from.pop());
+  const undo = () => {
+    if (!past.length) return;
+    future.push(steps);
+    keep(past.pop() ?? steps.slice(0, -1));
   };
-  const change = (decision, other) => { // replace a decision, or remove it
+  const redo = () => {
+    if (!future.length) return;
+    past.push(steps);
+    keep(future.pop());
+  };
+  const change = (decision, ...others) => {
+    // replace a decision, or remove it
     past.push(steps);
     future = [];
-    const log = steps.map((step) => step.flatMap((one) => (one !== decision ? [one] : other ? [other] : [])));
+    const log = steps.map((step) => step.flatMap((one) => (one === decision ? others : [one])));
     keep(log.filter((step) => step.length));
   };
 
-  // decisions.yaml: every text is a JSON string, which YAML reads as it is once these characters are escaped.
-  const quote = (text) => JSON.stringify(text).replace(
-    /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g,
-    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-  const list = (texts) => `[${texts.map(quote).join(", ")}]`;
-  const lines = ({ action, clusters: named, images, ...texts }) => [
-    `- action: ${action}`,
-    "  clusters:",
-    ...named.flatMap(({ cluster, members, title }) => [
-      `  - cluster: ${cluster}`, `    members: ${list(members)}`, `    title: ${quote(title)}`,
-    ]),
-    ...(images ? [`  images: ${list(images)}`] : []),
-    ...["name", "tag", "reason", "date"].filter((name) => texts[name]).map((name) => `  ${name}: ${quote(texts[name])}`),
-  ];
-  const yaml = () => `${[`run: ${quote(run)}`, `state: ${quote(state)}`, "decisions:", ...steps.flat().flatMap(lines)].join("\n")}\n`;
-
   load();
-  addEventListener("storage", (event) => { // another page of this run
+  addEventListener("pagehide", store);
+  addEventListener("storage", (event) => {
+    // another page of this run
     if (event.key !== key) return;
     load();
     document.dispatchEvent(new Event("decided"));
   });
 
+  const all = () => steps.flat();
   Object.assign(cpp, {
     decide,
     decisions: {
-      all: () => steps.flat(), effects, change, yaml,
-      undo: () => turn(past, future), redo: () => turn(future, past),
-      canUndo: () => past.length > 0, canRedo: () => future.length > 0,
-      saved: () => saved, stored: () => stored, markSaved: () => { saved = true; },
+      all,
+      effects,
+      change,
+      undo,
+      redo,
+      store,
+      title: (k) => entries.get(k)?.title ?? `cluster ${k}`,
+      yaml: () => cpp.decisionsYaml(run, state, all(), (k) => entries.get(k)),
+      canUndo: () => past.length > 0,
+      canRedo: () => future.length > 0,
+      saved: () => saved,
+      stored: () => stored,
+      markSaved: () => {
+        saved = true;
+        document.dispatchEvent(new Event("decided"));
+      },
     },
   });
 })();

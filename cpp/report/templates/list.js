@@ -32,9 +32,11 @@
     (!asked.status || card.status === asked.status) &&
     (!asked.wary || card.wary) &&
     100 * card.unsettled >= asked.margin &&
-    (!asked.tag || card.tags.includes(asked.tag) || Boolean(cpp.tags?.get(card.id)?.has(asked.tag))) &&
+    (!asked.tag || card.tags.includes(asked.tag) || Boolean(decided().get(card.id)?.tags.has(asked.tag))) &&
     (!asked.caption || captions(card).includes(asked.caption));
-  const captions = (card) => (card.captions ??= [...card.node.querySelectorAll("img")].map((image) => image.alt.toLowerCase()).join("\n"));
+  const decided = () => cpp.decisions.effects(); // by cluster, what was decided on the page
+  const alts = (node) => [...node.querySelectorAll("img")].map((image) => image.alt.toLowerCase());
+  const captions = (card) => (card.captions ??= alts(card.node).join("\n"));
   const update = () => {
     const asked = {
       words: $("search").value.toLowerCase().split(/\s+/).filter(Boolean),
@@ -60,14 +62,19 @@
   // The list grows as the reader scrolls: a browser lays out hundreds of cards at once, but not thousands.
   let shown = cards;
   const more = (until = list.childElementCount + 60) => {
-    list.append(...shown.slice(list.childElementCount, until).map((card) => card.node));
+    const nodes = shown.slice(list.childElementCount, until).map((card) => card.node);
+    list.append(...nodes);
+    document.dispatchEvent(new CustomEvent("listed", { detail: nodes }));
     near.unobserve($("end"));
     near.observe($("end")); // check again: on a tall screen the end may still be near
   };
   // It does not grow while its end is in the upper half of the screen: the reader is then at what follows the list.
-  const near = new IntersectionObserver((seen) => {
-    if (seen.at(-1).isIntersecting && list.childElementCount < shown.length) more();
-  }, { rootMargin: "-50% 0px 2000px" });
+  const near = new IntersectionObserver(
+    (seen) => {
+      if (seen.at(-1).isIntersecting && list.childElementCount < shown.length) more();
+    },
+    { rootMargin: "-50% 0px 2000px" },
+  );
   if ($("end")) near.observe($("end"));
   if ($("tools")) {
     $("tools").addEventListener("input", update);
@@ -79,12 +86,13 @@
     if (cards.length > 200 || $("search").value || $("sort").value !== "size") update(); // the browser may have kept the form
   }
 
-  document.addEventListener("tags", () => { // those of the run, and those that were decided on the page
+  // The tags of the run, and those that were decided on the page.
+  document.addEventListener("decided", () => {
     if (!$("tag")) return;
-    const tags = new Set([...cards.flatMap((card) => card.tags), ...[...cpp.tags.values()].flatMap((of) => [...of])]);
+    const tags = new Set(cards.flatMap((card) => card.tags));
+    for (const effect of decided().values()) for (const tag of effect.tags) tags.add(tag);
     const value = tags.has($("tag").value) ? $("tag").value : "";
-    const options = ["", ...[...tags].sort()].map((tag) => new Option(tag || "any", tag));
-    $("tag").replaceChildren(...options);
+    $("tag").replaceChildren(...["", ...[...tags].sort()].map((tag) => new Option(tag || "any", tag)));
     $("tag").value = value;
   });
 
@@ -103,7 +111,12 @@
     if (event.target === closing) {
       open(null);
       go(card);
-    } else if (card && list.dataset.view === "tiles" && !card.classList.contains("open") && event.target.closest("[data-key]")) {
+    } else if (
+      card &&
+      list.dataset.view === "tiles" &&
+      !card.classList.contains("open") &&
+      event.target.closest("[data-key]")
+    ) {
       event.preventDefault(); // the picture of a tile is not enlarged
       open(card);
       go(card);
@@ -142,7 +155,8 @@
     node.querySelector("h3 a").focus({ preventScroll: true });
   };
   addEventListener("hashchange", arrive);
-  document.addEventListener("click", (event) => { // a link to the current hash fires no hashchange
+  document.addEventListener("click", (event) => {
+    // a link to the current hash fires no hashchange
     if (event.target.closest("a")?.getAttribute("href") === location.hash) arrive();
   });
   arrive();

@@ -162,11 +162,15 @@
   });
   canvas.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
   canvas.addEventListener("pointerleave", () => point(-99, -99));
-  canvas.addEventListener("wheel", (event) => {
-    if (document.activeElement !== canvas && !event.ctrlKey) return; // without focus the wheel scrolls the page
-    event.preventDefault();
-    zoom(Math.exp(-event.deltaY / 400), ...at(event));
-  }, { passive: false });
+  canvas.addEventListener(
+    "wheel",
+    (event) => {
+      if (document.activeElement !== canvas && !event.ctrlKey) return; // without focus the wheel scrolls the page
+      event.preventDefault();
+      zoom(Math.exp(-event.deltaY / 400), ...at(event));
+    },
+    { passive: false },
+  );
   canvas.addEventListener("keydown", (event) => {
     const step = 60;
     const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };

@@ -22,14 +22,16 @@
     enlarged.hidden = !picture;
     if (picture) enlarged.src = picture.src;
     const rows = entries(frame.dataset, text()).filter(([, value]) => value);
-    facts.replaceChildren(...rows.map(([name, value]) => {
-      const [row, term, description] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-      term.textContent = name;
-      description.textContent = value;
-      description.dir = "auto";
-      row.append(term, description);
-      return row;
-    }));
+    facts.replaceChildren(
+      ...rows.map(([name, value]) => {
+        const [row, term, description] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+        term.textContent = name;
+        description.textContent = value;
+        description.dir = "auto";
+        row.append(term, description);
+        return row;
+      }),
+    );
     if (!viewer.open) viewer.showModal();
     document.dispatchEvent(new CustomEvent("viewed", { detail: frame }));
   };
@@ -52,9 +54,11 @@
     const clicked = event.target.closest("[data-key]");
     if (clicked && !event.defaultPrevented) show(clicked);
   });
-  document.addEventListener("pointerover", (event) => { // what a reader sees without a click
+  document.addEventListener("pointerover", (event) => {
+    // what a reader sees without a click
     const pointed = event.target.closest("[data-key]");
-    if (pointed && !pointed.title) pointed.title = [...new Set([pointed.querySelector("img")?.alt, pointed.dataset.key])].filter(Boolean).join("\n");
+    if (pointed && !pointed.title)
+      pointed.title = [...new Set([pointed.querySelector("img")?.alt, pointed.dataset.key])].filter(Boolean).join("\n");
   });
 
   Object.assign(cpp, { view: show });

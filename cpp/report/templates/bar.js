@@ -1,0 +1,87 @@
+"use strict";
+// The bar: how many clusters are selected, what was decided, and the list of decisions with their reasons.
+(() => {
+  const { $, number, decisions } = cpp;
+  if (!decisions) return; // a page without clusters
+  const LISTED = 200; // decisions in the list, the last first
+
+  const sums = {
+    rename: "renamed",
+    merge: "merged",
+    split: "to be split",
+    drop: "dropped",
+    tag: "tagged",
+    not_member: "picture removed",
+  };
+  const words = {
+    rename: ({ name }) => `renamed ${name}`,
+    merge: ({ name }) => `merged${name ? ` as ${name}` : ""}`,
+    split: () => "to be split",
+    drop: () => "dropped",
+    tag: ({ tag }) => `tagged ${tag}`,
+    not_member: ({ images }) => `does not contain ${images.join(", ")}`,
+  };
+  const sentence = (decision) =>
+    `${decision.clusters.map(decisions.title).join(" + ")}: ${words[decision.action](decision)}`;
+
+  const sum = (all) => {
+    const counts = {};
+    for (const { action } of all) counts[action] = (counts[action] ?? 0) + 1;
+    const parts = Object.entries(sums).filter(([action]) => counts[action]);
+    if (!parts.length) return "No decisions yet";
+    const kept = decisions.stored() ? "not saved as a file yet" : "this browser keeps nothing: save the file";
+    const text = parts.map(([action, done]) => `${number(counts[action])} ${done}`).join(", ");
+    return `Decided: ${text}${decisions.saved() ? "" : ` (${kept})`}`;
+  };
+
+  const button = (text, label, press) => {
+    const result = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+    result.setAttribute("aria-label", label);
+    result.addEventListener("click", press);
+    return result;
+  };
+  const item = (decision) => {
+    const text = Object.assign(document.createElement("span"), { textContent: sentence(decision), dir: "auto" });
+    const reason = document.createElement("input");
+    Object.assign(reason, { value: decision.reason ?? "", placeholder: "reason", dir: "auto" });
+    reason.setAttribute("aria-label", `Reason: ${sentence(decision)}`);
+    reason.addEventListener("change", () => decisions.change(decision, { ...decision, reason: reason.value.trim() }));
+    const remove = button("Remove", `Remove: ${sentence(decision)}`, () => decisions.change(decision));
+    const result = document.createElement("li");
+    result.append(text, reason, remove);
+    return result;
+  };
+  const showLog = () => {
+    if (!$("log").open) return;
+    const last = decisions.all().slice(-LISTED).reverse();
+    $("log")
+      .querySelector("ol")
+      .replaceChildren(...last.map(item));
+  };
+  $("log").addEventListener("toggle", showLog);
+
+  const show = () => {
+    const { size } = cpp.selected;
+    const all = decisions.all();
+    $("chosen").textContent = size
+      ? `${number(size)} cluster${size > 1 ? "s" : ""} selected`
+      : "No cluster is selected";
+    $("sum").textContent = sum(all);
+    $("bar").hidden = !size && !all.length && !decisions.canRedo();
+    const possible = {
+      merge: size > 1,
+      clear: size,
+      csv: size,
+      undo: decisions.canUndo(),
+      redo: decisions.canRedo(),
+      save: all.length,
+      copy: all.length,
+    };
+    for (const [act, on] of Object.entries(possible)) $("bar").querySelector(`[data-act="${act}"]`).disabled = !on;
+  };
+  document.addEventListener("selected", show);
+  document.addEventListener("decided", () => {
+    show();
+    showLog();
+  });
+})();
