@@ -3,8 +3,8 @@
 The guess for a cluster is the word with most votes. Its confidence follows from the share of the votes for it and the
 words alike in meaning: those whose centred text vectors have a cosine above `LIKE`. The confidence of a more general
 word follows from the share of the votes for all words below it, and from how well the vocabulary fits the images: the
-mean share of the votes for a guess. A cluster gets one of three answers: its guess, if that
-is sure (`named`); else a general word that is (`general`); else none (`unsure`).
+mean share of the votes for a guess. A cluster gets one of three answers: its guess, if that is sure and the words alike
+are mostly kinds of it (`named`); else a general word that is sure (`general`); else none (`unsure`).
 
 Knows no files. The published vote, for comparison: Chu et al., arXiv 2306.05272, section 3.4.
 """
@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cpp.naming import wordnet
 from cpp.naming.general_words import GeneralWords
 from cpp.naming.unique_names import unique_names
 from cpp.naming.vocabulary import Vocabulary
@@ -29,8 +30,8 @@ LIKE = 0.5  # cosine of centred text vectors from which two words are alike
 # logistic regressions of right names on the log odds of the share of the votes (tests/bench/names.py)
 GUESS_INTERCEPT, GUESS_SLOPE = -0.23, 1.12
 GENERAL_INTERCEPT, GENERAL_SLOPE, GENERAL_FIT = 1.57, 1.04, 2.66
-SPECIFIC = 0.75  # a guess that is less sure gives way to a general word that is sure
-MAJORITY = 0.5  # least share of the votes for a general word
+SPECIFIC = 0.85  # a guess that is less sure gives way to a general word that is sure
+MAJORITY = 0.5  # least share of the votes for a general word, and of those for words alike for the guess and its kinds
 
 Method = Literal["centred", "paper"]
 Status = Literal["named", "general", "unsure", "decided"]
@@ -154,13 +155,26 @@ class _Evidence:
         """The share of the votes of every word with votes."""
         return dict(zip((self._vocabulary.words[w] for w in self.word), self.share.tolist(), strict=True))
 
+    def alike(self, like: float) -> NDArray[np.bool_]:
+        """Which words have a cosine above `like` to the best word, itself included, `[n_words with votes]`."""
+        text = self._vocabulary.centred.numpy()
+        alike: NDArray[np.bool_] = text[self.word] @ text[self.word[0]] > like
+        alike[0] = True
+        return alike
+
+    def holds_for_most(self) -> bool:
+        """Whether the best word and the words below it in WordNet's hierarchy have most votes of the words alike."""
+        alike = np.flatnonzero(self.alike(LIKE))
+        words = [self._vocabulary.words[w] for w in self.word[alike]]
+        senses = set(wordnet.usual(words[0]))
+        below = [any(senses & set(wordnet.ancestors(sense)) for sense in wordnet.usual(word)) for word in words[1:]]
+        return float(self.share[alike[[True, *below]]].sum()) >= MAJORITY * float(self.share[alike].sum())
+
     def guess(self, top: int, like: float) -> Name:
         """The guess, with its share of the votes as the confidence; words of a cosine above `like` count for it."""
         if not len(self.word):
             return EMPTY
-        words, text = self._vocabulary.words, self._vocabulary.centred.numpy()
-        alike = text[self.word] @ text[self.word[0]] > like
-        alike[0] = True
+        words, alike = self._vocabulary.words, self.alike(like)
         others = np.flatnonzero(~alike)
         share = float(self.share[alike].sum())
         return replace(
@@ -197,7 +211,8 @@ def _name(cluster: _Evidence, general: GeneralWords | None, top: int, sure: floa
     confidence = _logistic(GUESS_INTERCEPT + GUESS_SLOPE * log_odds(guess.share))
     confidence = max(confidence, candidates.pop(guess.guess.casefold(), 0.0))  # the guess may be a general word itself
     guess = replace(guess, guess_confidence=confidence, confidence=confidence)
-    if confidence >= max(sure, SPECIFIC):
+    # a mixture of crabs, lobsters and crayfish has many votes for words alike, but no word of these holds for most
+    if confidence >= max(sure, SPECIFIC) and cluster.holds_for_most():
         return replace(guess, name=guess.guess, status="named")
     for least in (max(sure, SPECIFIC), sure):
         for word, probability in candidates.items():  # the narrowest first

@@ -84,7 +84,7 @@ class Vote(Stage):
 class Label(Stage):
     """Write `clusters.parquet`: sizes, names and quality of the clusters of every layer, from votes and moments."""
 
-    version = 8
+    version = 9
     products = (Product("clusters"),)
     whole = ("assignments", "tree", "moments", "captions", "mined", "decisions", *artifacts.VOTES)
     method: naming.Method = "centred"

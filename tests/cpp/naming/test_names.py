@@ -60,15 +60,15 @@ def test_clusters_around_words_are_named_with_high_confidence() -> None:
 
 
 def test_a_sure_guess_is_the_name_with_its_evidence_by_hand() -> None:
-    (named,) = names(*votes({"robin": 0.8, "piano": 0.15, "spoon": 0.05}), MIXED)
+    (named,) = names(*votes({"robin": 0.9, "piano": 0.08, "spoon": 0.02}), MIXED)
     assert (named.name, named.status, named.general) == ("robin", "named", None)
-    assert named.share == pytest.approx(0.8)
+    assert named.share == pytest.approx(0.9)
     assert named.confidence == named.guess_confidence
-    assert named.confidence == pytest.approx(probability(naming.GUESS_INTERCEPT + naming.GUESS_SLOPE * odds(0.8)))
-    assert (named.runner_up, named.agree) == ("piano", 0.8)
-    assert named.margin == pytest.approx(0.65)
+    assert named.confidence == pytest.approx(probability(naming.GUESS_INTERCEPT + naming.GUESS_SLOPE * odds(0.9)))
+    assert (named.runner_up, named.agree) == ("piano", 0.9)
+    assert named.margin == pytest.approx(0.82)
     assert [(word.word, word.share) for word in named.top] == [
-        ("robin", pytest.approx(0.8)), ("piano", pytest.approx(0.15)), ("spoon", pytest.approx(0.05)),
+        ("robin", pytest.approx(0.9)), ("piano", pytest.approx(0.08)), ("spoon", pytest.approx(0.02)),
     ]  # fmt: skip
 
 
@@ -118,6 +118,25 @@ def test_words_alike_in_meaning_count_for_the_guess() -> None:
     assert cup.share == pytest.approx(0.85)
 
 
+@pytest.mark.parametrize(
+    ("shares", "name", "status"),
+    [
+        ({"poodle": 0.4, "beagle": 0.3, "collie": 0.3}, "dog", "general"),
+        ({"poodle": 0.6, "beagle": 0.2, "collie": 0.2}, "poodle", "named"),
+        ({"poodle": 0.4, "toy poodle": 0.3, "collie": 0.3}, "poodle", "named"),  # toy poodles are poodles
+        ({"spoon": 0.4, "zebra": 0.35, "fog": 0.25}, "spoon", "named"),  # no general word covers them
+    ],
+)
+def test_a_mixture_of_words_alike_is_called_by_a_general_word(shares: dict[str, float], name: str, status: str) -> None:
+    words = ["poodle", "beagle", "collie", "toy poodle", "spoon", "zebra", "fog"]
+    text = np.eye(8, dtype=np.float32)[:7]
+    text[:, 7] = [2, 2, 2, 2, -2, -2, -2]  # dogs are alike, and so are the others
+    vocabulary = Vocabulary.of(words, text)
+    (mixture,) = names(*votes(shares, vocabulary=vocabulary), vocabulary)
+    assert mixture.share == pytest.approx(1)
+    assert (mixture.name, mixture.status, mixture.guess) == (name, status, next(iter(shares)))
+
+
 def test_a_word_near_every_image_names_no_cluster() -> None:
     # "photograph" is near everything; the published vote falls for it
     text = torch.eye(5)
@@ -133,11 +152,11 @@ def test_a_word_near_every_image_names_no_cluster() -> None:
 
 
 def test_additions_to_equal_names_fit_their_cluster_and_no_other() -> None:
-    first, second, third = names(
-        *votes({"robin": 0.9, "spoon": 0.1}, {"robin": 0.78, "piano": 0.22}, {"robin": 0.9, "spoon": 0.1}), MIXED
-    )
-    assert [n.name for n in (first, second, third)] == ["robin", "robin + piano", "robin 2"]
-    assert first.guess == second.guess == third.guess == "robin"
+    vocabulary = axes("fog", "piano", "spoon")  # no general word covers fog
+    shares = {"fog": 0.9, "spoon": 0.1}, {"fog": 0.78, "piano": 0.22}, {"fog": 0.9, "spoon": 0.1}
+    first, second, third = names(*votes(*shares, vocabulary=vocabulary), vocabulary)
+    assert [n.name for n in (first, second, third)] == ["fog", "fog + piano", "fog 2"]
+    assert first.guess == second.guess == third.guess == "fog"
 
 
 def test_equal_general_names_are_numbered() -> None:
