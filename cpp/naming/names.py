@@ -209,7 +209,8 @@ def _name(cluster: _Evidence, general: GeneralWords | None, top: int, sure: floa
         for i in np.flatnonzero(shares > MAJORITY)
     }
     confidence = _logistic(GUESS_INTERCEPT + GUESS_SLOPE * log_odds(guess.share))
-    confidence = max(confidence, candidates.pop(guess.guess.casefold(), 0.0))  # the guess may be a general word itself
+    # the guess may be a general word itself
+    confidence = max(confidence, candidates.pop(wordnet.normal(guess.guess), 0.0))
     guess = replace(guess, guess_confidence=confidence, confidence=confidence)
     # a mixture of crabs, lobsters and crayfish has many votes for words alike, but no word of these holds for most
     if confidence >= max(sure, SPECIFIC) and cluster.holds_for_most():

@@ -96,10 +96,11 @@ def test_the_narrowest_sure_general_word_is_the_answer() -> None:
     assert animals.name == "animal"  # 55% are birds, which is not sure
 
 
-def test_a_guess_that_is_a_general_word_counts_the_words_below_it() -> None:
-    vocabulary = axes("bird", *BIRDS[:3], "spoon")
-    (birds,) = names(*votes({"bird": 0.4, "robin": 0.3, "ostrich": 0.3}, vocabulary=vocabulary), vocabulary)
-    assert (birds.name, birds.status) == ("bird", "named")
+@pytest.mark.parametrize("bird", ["bird", "Bird (animal)"])
+def test_a_guess_that_is_a_general_word_counts_the_words_below_it(bird: str) -> None:
+    vocabulary = axes(bird, *BIRDS[:3], "spoon")
+    (birds,) = names(*votes({bird: 0.4, "robin": 0.3, "ostrich": 0.3}, vocabulary=vocabulary), vocabulary)
+    assert (birds.name, birds.status) == (bird, "named")
 
 
 def test_votes_for_unlike_words_leave_a_cluster_unsure_with_its_guess() -> None:
