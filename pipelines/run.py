@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -193,16 +193,16 @@ class Run:
         self.store.save()  # so that the report can read the event log
         todo, products = planned.todo, next(iter(planned.outputs.values()))
         self.progress.start_step(planned.name, len(todo), len(planned.done))
-        errors = {}
+        errors = dict[str, TaskResult]()
         try:
             if self.local:
-                results: Iterator[TaskResult] = run_in_process(stage, context, todo, self.store)
+                results: Generator[TaskResult] = run_in_process(stage, context, todo, self.store)
             else:
                 results = (self._pool.results_from_ranks if ranks else self._pool.results)(stage, context, todo)
-            for result in results:
-                self.progress.finish_shard(result, products[result.shard].fingerprint)
-                if result.error:
-                    errors[result.shard] = result
+            with closing(results):
+                for result in results:
+                    self.progress.finish_shard(result, products[result.shard].fingerprint)
+                    errors |= {result.shard: result} if result.error else {}
         except OpenError as error:
             message = f"the step could not start: {str(error).splitlines()[-1]}"
             self.progress.line(f"{planned.name}: FAILED: {message}")

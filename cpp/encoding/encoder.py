@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -123,17 +125,24 @@ class Encoder:
 
 
 def encode(
-    encoders: Sequence[Encoder], images: Iterable[Sequence[NDArray[np.uint8]]], batch: int
+    encoders: Sequence[Encoder],
+    images: Iterable[Sequence[NDArray[np.uint8]]],
+    batch: int,
+    turn: AbstractContextManager[object] = nullcontext(),  # noqa: B008  # it has no state
 ) -> Iterator[tuple[NDArray[np.float16], ...]]:
     """Encode a stream of images batch by batch, in order: for each encoder float16 unit vectors `[n, d]`.
 
     An image is given as the pixels for each encoder (`cpp.encoding.images.prepare`). The next batch is collected and
-    started while the device works on the previous one.
+    started while the device works on the previous one. Streams that share the device, each in a thread, share the lock
+    `turn`: it is taken when the first batch is ready, and released as soon as the last one has started.
     """
     pending: deque[list[Callable[[], NDArray[np.float16]]]] = deque()
-    for rows in batched(images, batch):
-        pending.append([encoder.begin([row[i] for row in rows]) for i, encoder in enumerate(encoders)])
-        if len(pending) > 1:
-            yield tuple(result() for result in pending.popleft())
+    batches = batched(images, batch)
+    first = list(islice(batches, 1))
+    with turn:
+        for rows in chain(first, batches):
+            pending.append([encoder.begin([row[i] for row in rows]) for i, encoder in enumerate(encoders)])
+            if len(pending) > 1:
+                yield tuple(result() for result in pending.popleft())
     while pending:
         yield tuple(result() for result in pending.popleft())

@@ -1,12 +1,14 @@
-"""Runs one task, and the runner without Ray: the tasks of a step one after another in this process."""
+"""Opens a stage and runs its tasks, and the runner without Ray: the tasks of a step in this process."""
 
 from __future__ import annotations
 
 import errno
+import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import threadpoolctl
 
@@ -22,7 +24,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The result of a task: row counts, or an error in one line with its traceback."""
+    """The result of a task: row counts, or an error in one line with its traceback.
+
+    The `seconds` of a worker's tasks add up to its time: where two overlap, the later one counts from the end of the
+    earlier one.
+    """
 
     shard: str
     seconds: float
@@ -43,6 +49,21 @@ def open_stage(stage: Stage, context: Context) -> Work:
     threadpoolctl.threadpool_limits(context.threads)
     scratch.clear_copies()  # local copies that the previous stage kept
     return stage.open(context)
+
+
+class OpenStage:
+    """A stage that is open in this process. If it overlaps, two threads may call `run` at a time."""
+
+    def __init__(self, stage: Stage, context: Context, store: Store) -> None:
+        self._work, self._store, self._ended = open_stage(stage, context), store, 0.0
+
+    def run(self, task: Task) -> TaskResult:
+        """Process one shard, see `run_task`."""
+        start = time.perf_counter()
+        result = run_task(self._work, task, self._store)
+        end = time.perf_counter()
+        seconds, self._ended = end - max(start, self._ended), end
+        return replace(result, seconds=seconds)
 
 
 def run_task(work: Work, task: Task, store: Store) -> TaskResult:
@@ -76,11 +97,22 @@ def _explain(error: Exception, task: Task, store: Store) -> Exception:
     return explained
 
 
-def run_in_process(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[TaskResult]:
-    """Yield the results in the order of the tasks (`--local`). Raises OpenError if the stage cannot be opened."""
+def run_in_process(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Generator[TaskResult]:
+    """Yield the results in the order of the tasks (`--local`). Raises OpenError if the stage cannot be opened.
+
+    Close the iterator to give up tasks in flight.
+    """
+    interrupted = threading.Event()
     try:
-        work = open_stage(stage, context)
+        opened = OpenStage(stage, replace(context, interrupted=interrupted), store)
     except Exception as error:
         raise OpenError(credentials.redacted(traceback.format_exc().strip())) from error
-    for task in tasks:
-        yield run_task(work, task, store)
+    if not stage.overlaps:
+        for task in tasks:
+            yield opened.run(task)
+        return
+    with ThreadPoolExecutor(2) as threads:
+        try:
+            yield from threads.map(opened.run, tasks)
+        finally:
+            interrupted.set()  # otherwise the end of the block would wait until the shards in flight are done

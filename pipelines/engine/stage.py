@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ class Context:
 
     `whole` maps the names in the stage's `whole` to their files in shard order; an optional input may be absent. The
     files may be on an object store: `file` and `files` return local copies, `tables.batches` reads them remotely.
+    A stage that `overlaps` gives up its shards soon after `interrupted` is set.
     """
 
     whole: Mapping[str, Sequence[str]]
@@ -37,6 +39,7 @@ class Context:
     image_batch: int
     prefetch: int
     cache: Path | None = None  # folder for intermediate files that save work in later runs; changes no result
+    interrupted: threading.Event | None = None  # set when this process ends early; None in workers, which are killed
 
     @classmethod
     def create(
@@ -81,6 +84,8 @@ class Stage:
     computes on `context.device`; only such stages get GPUs. A stage defines `work`, or `open` if it loads something.
     `reads_again` is true if another reading of a shard may accept rows that were rejected (`is_outdated`).
     `also` names products of later steps that the stage can write in the same pass: it does so for those in `out`.
+    If the stage `overlaps`, a worker processes two shards at a time, each in a thread, so that it can read the next one
+    while it writes the last.
     """
 
     version: ClassVar[int]
@@ -90,6 +95,7 @@ class Stage:
     gpu: ClassVar[bool] = False
     reads_again: ClassVar[bool] = False
     also: ClassVar[tuple[str, ...]] = ()
+    overlaps: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)

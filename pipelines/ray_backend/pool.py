@@ -1,4 +1,4 @@
-"""The runner on Ray: a pool of actors that live from step to step and process one shard at a time each.
+"""The runner on Ray: a pool of actors that live from step to step and process a shard, or two, at a time each.
 
 Ray Data was measured beside it twice, last with Ray 2.60 (tests/bench/RESULTS.md, "The runner"). With one task in
 flight for each actor and a limit of retries it copes with damaged shards and killed workers too, but it starts new
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 import traceback
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import ray
 import torch
@@ -27,14 +28,15 @@ from cpp.store.local import Store
 from pipelines.config.errors import ResourceError
 from pipelines.config.sections import Resources
 from pipelines.engine import machine
-from pipelines.engine.executor import OpenError, TaskResult, open_stage, run_task
+from pipelines.engine.executor import OpenError, OpenStage, TaskResult
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Context, Stage, Work
+from pipelines.engine.stage import Context, Stage
 from pipelines.ray_backend import cluster
 from pipelines.ray_backend.metrics import RunMetrics
 
 ATTEMPTS = 3  # workers killed by a shard, on nodes that stay alive, after which the shard is given up
 LOSSES = 10  # workers lost in all, with their nodes or not, after which it is given up: it may be what ends the nodes
+MAIN, SECOND = "", "second"  # Ray's concurrency groups of an actor: its main thread, and one more
 PATIENCE = 15 * 60  # seconds to wait for a first worker; a cloud needs some minutes to start a GPU node
 
 
@@ -43,7 +45,8 @@ class _Worker:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.open: tuple[str, Work] | None = None  # step, and its open stage
+        self.open: tuple[str, OpenStage] | None = None  # step, and its open stage
+        self._opening = threading.Lock()
 
     def ready(self, token: Path | None) -> cluster.Node:
         """Return as soon as the process is up. `token` is from `cluster.create_token` on the driver."""
@@ -54,15 +57,26 @@ class _Worker:
         self, stage: Stage, context: Sequence[ray.ObjectRef[Context]], threads: int, task: Task
     ) -> TaskResult | str:
         """Process a shard. Returns the traceback if the stage cannot be opened."""
-        if self.open is None or self.open[0] != task.step:
-            self.open = None
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            try:
-                self.open = task.step, open_stage(stage, replace(ray.get(context[0]), threads=threads))
-            except Exception:
-                return credentials.redacted(traceback.format_exc())
-        return run_task(self.open[1], task, self.store)
+        with self._opening:
+            if self.open is None or self.open[0] != task.step:
+                self.open = None
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+                try:
+                    self.open = task.step, OpenStage(stage, replace(ray.get(context[0]), threads=threads), self.store)
+                except Exception:
+                    return credentials.redacted(traceback.format_exc())
+            opened = self.open[1]
+        return opened.run(task)
+
+
+class _Call(NamedTuple):
+    """A pending call of `run_task`: the actor with its node, the number of the task, and the thread of the actor."""
+
+    actor: Any
+    node: cluster.Node
+    task: int
+    group: str
 
 
 class Pool:
@@ -104,7 +118,9 @@ class Pool:
             + (later if now < self._size else "")
         )
         self._token = cluster.create_token(self._store) if joined else None
-        self._actor: Any = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus)(_Worker)
+        remote: Any = ray.remote  # its type hints lack concurrency_groups
+        needs = {"num_cpus": self._cpus, "num_gpus": self._gpus}
+        self._actor = remote(**needs, concurrency_groups={SECOND: 1})(_Worker)
         self._failures = 0  # failed starts since the last success
         for _ in range(self._size):
             self._start_worker()
@@ -119,14 +135,14 @@ class Pool:
             ray.kill(actor)
         self._starting, self._ready, self._gpu = {}, {}, None
 
-    def results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[TaskResult]:
+    def results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Generator[TaskResult]:
         """Yield the results in the order in which shards end. Raises OpenError if the stage cannot be opened.
 
         A lost worker is replaced and its shard retried, see `_reason_to_give_up`.
         """
         return self._measured(tasks, self._results(stage, context, tasks))
 
-    def _measured(self, tasks: Sequence[Task], results: Iterator[TaskResult]) -> Iterator[TaskResult]:
+    def _measured(self, tasks: Sequence[Task], results: Iterator[TaskResult]) -> Generator[TaskResult]:
         """The results, each of which is recorded in the metrics of the run."""
         step = tasks[0].step
         self._metrics.set_left(step, len(tasks))
@@ -135,30 +151,32 @@ class Pool:
             self._metrics.set_left(step, len(tasks) - ended)
             yield result
 
-    def _results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[TaskResult]:
+    def _results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Generator[TaskResult]:
         self._start_workers(stage.gpu and self._resources.gpus > 0)
-        todo, idle = deque(range(len(tasks))), deque(self._ready)
-        losses: defaultdict[int, list[cluster.Node]] = defaultdict(list)  # task -> nodes on which its workers were lost
-        running: dict[Any, tuple[Any, int]] = {}  # pending call of `run_task` -> actor and task
+        todo = deque(range(len(tasks)))
+        losses: dict[int, list[cluster.Node]] = {}  # task -> nodes on which its workers were lost
+        running: dict[Any, _Call] = {}
         # On one machine a step that runs once gets the CPUs of all workers. On a cluster it gets those of one worker,
         # however many are up: the last bits of its results depend on the number of threads.
         threads = self._cpus * (1 if stage.each or self._resources.ray_address else self._size)
         shared = [ray.put(context)]
         while todo or running:
-            while todo and idle:
-                actor, i = idle.popleft(), todo.popleft()
-                running[actor.run_task.remote(stage, shared, threads, tasks[i])] = actor, i
+            while todo and (thread := self._free_thread(stage, todo, running.values(), losses)):
+                (actor, group), i = thread, todo.popleft()
+                call = actor.run_task.options(concurrency_group=group)
+                running[call.remote(stage, shared, threads, tasks[i])] = _Call(actor, self._ready[actor], i, group)
             for ref in self._wait(list(running)):
                 if ref in self._starting:
-                    idle += self._finish_start(ref)
+                    self._finish_start(ref)
                     continue
-                actor, i = running.pop(ref)
+                actor, node, i, _ = running.pop(ref)
                 try:
                     result = ray.get(ref)
-                    idle.append(actor)
                 except RayError as error:
-                    losses[i].append(self._replace(actor))
-                    self._metrics.add_lost_worker(tasks[i].step)
+                    if actor in self._ready:  # otherwise the other shard of this worker has replaced it
+                        self._replace(actor)
+                        self._metrics.add_lost_worker(tasks[i].step)
+                    losses.setdefault(i, []).append(node)
                     result = self._after_loss(tasks[i], losses[i], error)
                 if isinstance(result, str):
                     raise OpenError(result.strip())
@@ -166,6 +184,29 @@ class Pool:
                     todo.append(i)
                 else:
                     yield result
+
+    def _free_thread(
+        self, stage: Stage, todo: Sequence[int], running: Collection[_Call], lost: Collection[int]
+    ) -> tuple[Any, str] | None:
+        """The actor for the next shard, and its thread; None if there is none now.
+
+        An actor without a shard comes first. Another one gets a second shard of a stage that overlaps, except that the
+        last shards are kept for actors that will be idle. A shard that `lost` a worker has the next one to itself, so
+        that it alone is to blame if that is lost too.
+        """
+        shards: dict[Any, dict[str, int]] = {actor: {} for actor in self._ready}
+        for call in running:
+            if call.actor in shards:
+                shards[call.actor][call.group] = call.task
+        for actor, by_group in shards.items():
+            if not by_group:
+                return actor, MAIN
+        if not stage.overlaps or todo[0] in lost or len(todo) < self._size:
+            return None
+        for actor, by_group in shards.items():
+            if len(by_group) == 1 and not any(task in lost for task in by_group.values()):
+                return actor, SECOND if MAIN in by_group else MAIN
+        return None
 
     def _wait(self, running: Sequence[Any]) -> list[Any]:
         """Wait for a task or a start of a worker to end. ResourceError if no worker comes up within PATIENCE."""
@@ -178,8 +219,8 @@ class Pool:
             )
         return ended
 
-    def _finish_start(self, ref: Any) -> list[Any]:
-        """The actor that came up; none if it failed and another one starts in its place.
+    def _finish_start(self, ref: Any) -> None:
+        """Add the actor that came up, or start another one in its place if it failed.
 
         Raises ResourceError if no worker comes up in ATTEMPTS starts of each, ClusterError if its node is unsuitable.
         """
@@ -191,20 +232,19 @@ class Pool:
             if self._failures >= ATTEMPTS * self._size:
                 raise ResourceError(f"resources: no worker could start: {cluster.loss_reason(error)}") from error
             self._start_worker()
-            return []
+            return
         self._failures = 0
         if self._resources.ray_address:
             cluster.check_node(node, self._store.address)
             if sum(other.id == node.id for other in self._ready.values()) == 1:
                 self._log(f"workers are up on node {node.host}")
-        return [actor]
 
-    def _replace(self, actor: Any) -> cluster.Node:
-        """Start another worker in place of a lost one. Returns the lost one's node."""
+    def _replace(self, actor: Any) -> None:
+        """Start another worker in place of a lost one."""
         with contextlib.suppress(RayError):
             ray.kill(actor)  # it may still run if only the network failed
         self._start_worker()
-        return self._ready.pop(actor)
+        del self._ready[actor]
 
     def _after_loss(self, task: Task, nodes: Sequence[cluster.Node], error: RayError) -> TaskResult | None:
         """A failed result if the task is given up, None if it is retried; `nodes` are those of its lost workers."""
@@ -218,7 +258,7 @@ class Pool:
         )
         return None
 
-    def results_from_ranks(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Iterator[TaskResult]:
+    def results_from_ranks(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Generator[TaskResult]:
         """Yield the results in the order of the tasks; all workers share each task as ranks of one training.
 
         Stops the workers first, so that the ranks get their CPUs and GPUs. See `pipelines.ray_backend.train`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -59,13 +60,14 @@ class ImportSeveral(Import):
 class Reading:
     """The images of a shard as they are read: `decoded` with their rows, and `rejected` with rows, keys and reasons.
 
-    With `measured`, decoded images are measured for curation too.
+    With `measured`, decoded images are measured for curation too. InterruptedError once `interrupted` is set.
     """
 
     shard: Any
     transforms: Sequence[images.ToPixels]
     limits: images.Limits
     measured: bool
+    interrupted: threading.Event | None
     decoded: list[tuple[int, images.Prepared]] = field(default_factory=list)
     rejected: list[tuple[int, str, Reason]] = field(default_factory=list)
     _hashes: list[int] = field(default_factory=list)
@@ -75,6 +77,8 @@ class Reading:
         """Yield the pixels of each decoded image for every transform."""
         n, uses = len(self.transforms), [*self.transforms, *([measures.measure] if self.measured else [])]
         for row, image in enumerate(images.prepare(self._samples(), uses, self.limits, threads, waiting)):
+            if self.interrupted and self.interrupted.is_set():
+                raise InterruptedError("the run was interrupted")
             if image.pixels is None:
                 self.rejected.append((row, image.key, image.reason or Reason.NO_IMAGE))
             else:
@@ -98,7 +102,8 @@ class Encode(Stage):
     """Encode a shard of images as float16 unit vectors with captions and metadata. Unusable images are rejected.
 
     Each encoder fills one column; the images are read and decoded once for all encoders. In a run that curates,
-    PICTURES of the shard are measured in the same pass.
+    PICTURES of the shard are measured in the same pass. Of two shards in a worker one encodes while the other reads and
+    decodes its first batches, or is written.
     """
 
     version = 5
@@ -107,6 +112,7 @@ class Encode(Stage):
     gpu = True
     reads_again = True
     also = ("pictures",)
+    overlaps = True
     encoders: dict[str, Model]  # by column
     max_bytes: int
     max_pixels: int
@@ -125,14 +131,15 @@ class Encode(Stage):
             for column, model in zip(self.encoders, models, strict=True)
         }
         limits = images.Limits(self.max_bytes, self.max_pixels, self.max_aspect)
+        turn = threading.Lock()  # of one shard at a time, to start batches
 
         def work(files: Inputs, out: Outputs) -> Counts:
             shard, measured = files["images"], "pictures" in out
-            reading = Reading(shard, [model.preprocess for model in models], limits, measured)
+            reading = Reading(shard, [model.preprocess for model in models], limits, measured, context.interrupted)
             pixels = reading.pixels(context.threads, 2 * context.image_batch)
             rejected = reading.rejected
             empty = tuple(np.empty((0, model.dim), np.float16) for model in models)
-            batches = [empty, *encoder.encode(models, pixels, context.image_batch)]
+            batches = [empty, *encoder.encode(models, pixels, context.image_batch, turn)]
             matrices = [np.concatenate(batch) for batch in zip(*batches, strict=True)]
             finite = np.logical_and.reduce([np.isfinite(X).all(axis=1) for X in matrices])
             for i in np.flatnonzero(~finite):

@@ -76,6 +76,28 @@ class Fragile(Stage):
         return work
 
 
+class Overlapping(Fragile):
+    """Its first four shards wait until all four have begun."""
+
+    version = 1
+    overlaps = True
+
+    def open(self, context: Context) -> Work:
+        work = super().open(context)
+
+        def together(files: Inputs, out: Outputs) -> Counts:
+            folder = Path(self.folder) / "begun"
+            folder.mkdir(exist_ok=True)
+            (folder / files["text"]).touch()
+            end = time.monotonic() + 600
+            while len(list(folder.iterdir())) < 4:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            return work(files, out)
+
+        return together
+
+
 class Late(Store):
     """The first two workers that start cannot have it yet, nor can the fourth."""
 
@@ -150,6 +172,23 @@ def test_a_shard_that_kills_three_workers_is_given_up_alone(
     assert (tmp_path / "deaths-s1").read_text() == "xxx"
     assert not Path(store.path(PRODUCT, "s1", "poison")).exists()
     assert [line.partition(":")[0] for line in log if line.startswith("poison ")] == ["poison s1"] * 2
+
+
+def test_two_shards_of_a_worker_overlap(pool: tuple[Pool, Store], tmp_path: Path) -> None:
+    workers, store = pool
+    results = list(workers.results(Overlapping(folder=str(tmp_path), raises="s1"), GIVEN, tasks(store, "pairs")))
+    assert sorted((r.shard, r.error) for r in results if r.error) == [("s1", "ValueError: s1 is bad")]
+    assert len(results) == 8
+    assert (tmp_path / "opened").read_text() == "xx"  # by two workers, once each
+
+
+@pytest.mark.slow
+def test_a_shard_that_kills_its_worker_spares_the_one_beside_it(pool: tuple[Pool, Store], tmp_path: Path) -> None:
+    workers, store = pool
+    stage = Overlapping(folder=str(tmp_path), lethal=("s1",), deaths=99)
+    results = list(workers.results(stage, GIVEN, tasks(store, "beside")))
+    assert {r.shard for r in results if r.error is None} == {f"s{i}" for i in range(8)} - {"s1"}
+    assert (tmp_path / "deaths-s1").read_text() == "xxx"
 
 
 def test_a_slow_shard_delays_no_other_and_a_worker_opens_a_step_once(pool: tuple[Pool, Store], tmp_path: Path) -> None:

@@ -26,10 +26,9 @@ def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another
                 nodes.add_node(num_cpus=1, num_gpus=1, **SMALL)
         return wait(pool, () if len(up) < 2 + another else running)
 
-    def record_node(pool: Pool, ref: Any) -> list[Any]:
-        actors = finish_start(pool, ref)
-        up.update(pool._ready[actor].id for actor in actors)
-        return actors
+    def record_node(pool: Pool, ref: Any) -> None:
+        finish_start(pool, ref)
+        up.update(node.id for node in pool._ready.values())
 
     monkeypatch.setattr(Pool, "_wait", wait_for_nodes)
     monkeypatch.setattr(Pool, "_finish_start", record_node)

@@ -2,8 +2,10 @@
 
 import io
 import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -23,6 +25,7 @@ from cpp.sources.samples import Sample
 from tests.support.datasets import TINY
 from tests.support.pictures import encoded, picture
 
+PATIENCE = 120  # seconds until an event that does not come fails a test
 TIMM: dict[str, Any] = {  # towers that are modules of their own, as SigLIP has them
     "embed_dim": 48,
     "init_logit_bias": -10,
@@ -238,3 +241,34 @@ def test_files_that_are_not_model_configurations_are_an_error(tmp_path: Path, co
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="has no \\.json files"):
         register(str(tmp_path / "empty"))
+
+
+def test_streams_of_one_device_read_together_and_compute_in_turn() -> None:
+    events, other = list[str](), list[threading.Thread]()
+    read, begun = threading.Event(), threading.Event()
+
+    class Logged:
+        """Encodes nothing. The result of the first stream's last batch waits until the second stream computes."""
+
+        def begin(self, rows: Sequence[str]) -> Callable[[], Sequence[str]]:
+            events.extend(rows)
+            begun.set() if rows[0].startswith("second") else None
+            return lambda: rows if rows[0] != "first 2" else [str(begun.wait(PATIENCE))]
+
+    def images(stream: str) -> Iterator[tuple[str]]:
+        for i in range(3):
+            if (stream, i) == ("first", 1):  # this stream computes its first batch
+                other.append(threading.Thread(target=lambda: events.append(str(len(results("second"))))))
+                other[0].start()
+                assert read.wait(PATIENCE)
+            if stream == "second":
+                read.set()
+            yield (f"{stream} {i}",)
+
+    def results(stream: str) -> list[Any]:
+        return list(encode(cast("Any", [Logged()]), cast("Any", images(stream)), 1, turn))
+
+    turn = threading.Lock()
+    assert results("first") == [(["first 0"],), (["first 1"],), (["True"],)]
+    other[0].join()
+    assert events == ["first 0", "first 1", "first 2", "second 0", "second 1", "second 2", "3"]

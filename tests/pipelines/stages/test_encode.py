@@ -3,10 +3,13 @@
 import io
 import json
 import tarfile
+import threading
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -24,13 +27,17 @@ from cpp.rate_reduction.head import Head
 from cpp.sources import shards
 from cpp.sources.samples import Reason
 from cpp.sources.shards import Images, read_images
+from cpp.store.local import Store
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
+from pipelines.engine.executor import open_stage, run_task
 from pipelines.engine.source_counts import sentence
+from pipelines.engine.stage import Context
 from pipelines.graph import plan
 from pipelines.run import Run
+from pipelines.stages.encode import Encode
 from tests.support.datasets import COLOURS, SMALL, TINY, WORDS, Dataset
-from tests.support.runs import computed
+from tests.support.runs import computed, files
 from tests.support.tars import DAMAGE, damaged_files, write_tar
 
 
@@ -173,6 +180,48 @@ def test_a_vector_that_is_not_finite_is_rejected(pictures: Dataset, monkeypatch:
     assert run.outcomes["encode"].counts == Counts(160, 157, 3)
     rejected = pd.read_parquet(pictures.root / "rejected")
     assert rejected[["row", "reason"]].values.tolist() == [[3, "vector is not finite"]] * 3
+
+
+def test_a_shard_is_read_and_encoded_while_the_one_before_it_is_written(
+    pictures: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = list[int]()  # threads that have begun to encode, in order
+    second = threading.Event()
+    begin, write = encoder.Encoder.begin, tables.write
+
+    def note(self: encoder.Encoder, rows: list[np.ndarray]) -> object:
+        thread = threading.get_ident()
+        if thread != threading.main_thread().ident and thread not in begun:  # which opens the stage
+            begun.append(thread)
+            second.set() if len(begun) == 2 else None
+        return begin(self, rows)
+
+    def write_late(*arguments: Any) -> None:
+        assert second.wait(120)
+        write(*arguments)
+
+    with monkeypatch.context() as noted:
+        noted.setattr(encoder.Encoder, "begin", note)
+        noted.setattr(tables, "write", write_late)
+        run = Run(load(pictures.config), ["encode"], local=True)
+        assert run.go()
+    assert second.is_set()
+    alone = pictures.folder / "alone"
+    monkeypatch.setattr(Encode, "overlaps", False)
+    assert Run(load(pictures.config, [f"root={alone}"]), ["encode"], local=True).go()
+    assert files(pictures.root) == files(alone)
+
+
+def test_an_interrupted_shard_is_given_up(pictures: Dataset) -> None:
+    config = load(pictures.config)
+    (step,) = plan(config, ["encode"])
+    interrupted = threading.Event()
+    context = replace(Context.create((), {}, config.resources), interrupted=interrupted)
+    work = open_stage(step.stage, context)
+    interrupted.set()
+    result = run_task(work, step.todo[0], Store(pictures.root))
+    assert result.error == "InterruptedError: the run was interrupted"
+    assert not (pictures.root / "cache/features").exists()
 
 
 def test_what_changes_recomputes_only_what_it_must(pictures: Dataset) -> None:
