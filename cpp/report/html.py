@@ -31,6 +31,8 @@ SCRIPTS = (
     "selection.js",
     "bar.js",
     "workbench.js",
+    "map_names.js",
+    "map_moves.js",
     "map.js",
 )  # the files of the pages' one script, in the order in which they run
 LONG = 1.8  # a picture is shown whole, not cropped to a square, if the ratio of its sides is larger

@@ -13,11 +13,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cpp.report import html
+from cpp.report import html, workbench
 from cpp.report.tsne_map import SIDE, plane
 
 ROOM = 4_000_000  # bytes of the pictures
-SCRIPTS = ("report.js", "map_page.js")
+SCRIPTS = (
+    "report.js",
+    "files.js",
+    "decisions.js",
+    "map_names.js",
+    "map_moves.js",
+    "map_data.js",
+    "map_points.js",
+    "map_selection.js",
+    "map_page.js",
+)
 
 
 def render(
@@ -32,10 +42,9 @@ def render(
     shards = points["image_shard"].combine_chunks().dictionary_encode()
     centres = {centre["cluster"]: centre for centre in plane(Y, points["cluster"].to_numpy().tolist())["centres"]}
     content = {
-        "run": title,
         "shards": shards.dictionary.to_pylist(),
         "clusters": [
-            {**centres[row["cluster"]], "title": row["title"], "examples": list(row["examples"] or [])}
+            {**centres[row["cluster"]], "title": row["title"]}
             for row in sorted(clusters, key=lambda row: -row["size"])
             if row["cluster"] in centres
         ],
@@ -45,14 +54,14 @@ def render(
         "content": json.dumps(content).encode(),
         "keys": json.dumps(points["key"].to_pylist()).encode(),
         "places": np.clip(Y / SIDE * 65535, 0, 65535).round().astype("<u2").tobytes(),
-        "of": points["cluster"].to_numpy().astype("<i4").tobytes(),
-        "in": shards.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype("<i4").tobytes(),
+        "clusters": points["cluster"].to_numpy().astype("<i4").tobytes(),
+        "shards": shards.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype("<i4").tobytes(),
     }
     return html.fill(
         "map_page.html",
         SCRIPTS,
         run=title,
-        state=state,
+        workbench=workbench.data(title, state, clusters),
         images=len(points),
         clusters=len(content["clusters"]),
         parts={name: html.base64_text(gzip.compress(data, 6, mtime=0)) for name, data in parts.items()},

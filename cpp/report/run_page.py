@@ -16,7 +16,7 @@ import pyarrow as pa
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from cpp.report import charts, heat_maps, html
+from cpp.report import charts, heat_maps, html, workbench
 from cpp.report.charts import Chart
 from cpp.report.thumbnails import Place
 
@@ -53,8 +53,8 @@ def render(page: Mapping[str, Any]) -> str:
     cards, paged = page["cards"], len(page["cards"]) > PAGED
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]
     room = ROOM - len(page["settings"]) - PER_CLUSTER * (1 if paged else 3) * len(largest)
-    workbench = _workbench(page, largest)
-    room -= len(workbench)
+    decided = workbench.data(page["title"], page["state"], largest)
+    room -= len(decided)
     points = _points(page, room // 3)
     shown = fit(largest, room - len(points), small=paged)
     of_cluster = {card["cluster"]: card for card in shown}
@@ -67,7 +67,7 @@ def render(page: Mapping[str, Any]) -> str:
         cards=shown,
         pairs=[(of_cluster[a], of_cluster[b], bits) for a, b, bits in page["uncertain"] if {a, b} <= {*of_cluster}],
         points=points,
-        workbench=workbench,
+        workbench=decided,
         images=sum(card["size"] for card in cards),
         unreadable=missing if page["pictures_allowed"] else 0,
         sizes=charts.cluster_sizes([card["size"] for card in largest]),
@@ -75,15 +75,6 @@ def render(page: Mapping[str, Any]) -> str:
         steps=[step for step in page["loss"] if not curves or step["round"] < page["loss"][-1]["round"]],
         curves=curves,
     )
-
-
-def _workbench(page: Mapping[str, Any], cards: Sequence[Card]) -> Markup:
-    """What decisions are recorded with, as JSON: the run, its state, and titles and typical members by cluster."""
-    clusters = {
-        card["cluster"]: {"members": list(card.get("examples") or ()), "title": card["title"]} for card in cards
-    }
-    content = {"run": page["title"], "state": page["state"], "clusters": clusters}
-    return htmlsafe_json_dumps(content, separators=(",", ":"))
 
 
 def _loss_curves(training: Sequence[Mapping[str, Any]]) -> list[Chart]:
@@ -117,8 +108,9 @@ def pages(
         shown = _everything(numbers, rows, pictures, room / 2)
         name = html.page_of(start).removeprefix("pages/")
         last_page = start + html.ON_A_PAGE >= len(by_number)
-        values = {"page": page, "cards": cards, "all": shown, "last": last_page, "workbench": _workbench(page, on_page)}
-        yield name, html.fill("clusters.html", **values)
+        values = {"page": page, "cards": cards, "all": shown, "last": last_page}
+        decided = workbench.data(page["title"], page["state"], on_page)
+        yield name, html.fill("clusters.html", **values, workbench=decided)
 
 
 def _everything(

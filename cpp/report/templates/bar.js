@@ -5,14 +5,6 @@
   if (!decisions) return; // a page without clusters
   const LISTED = 200; // decisions in the list, the last first
 
-  const sums = {
-    rename: "renamed",
-    merge: "merged",
-    split: "to be split",
-    drop: "dropped",
-    tag: "tagged",
-    not_member: "picture removed",
-  };
   const words = {
     rename: ({ name }) => `renamed ${name}`,
     merge: ({ name }) => `merged${name ? ` as ${name}` : ""}`,
@@ -23,16 +15,6 @@
   };
   const sentence = (decision) =>
     `${decision.clusters.map(decisions.title).join(" + ")}: ${words[decision.action](decision)}`;
-
-  const sum = (all) => {
-    const counts = {};
-    for (const { action } of all) counts[action] = (counts[action] ?? 0) + 1;
-    const parts = Object.entries(sums).filter(([action]) => counts[action]);
-    if (!parts.length) return "No decisions yet";
-    const kept = decisions.stored() ? "not saved as a file yet" : "this browser keeps nothing: save the file";
-    const text = parts.map(([action, done]) => `${number(counts[action])} ${done}`).join(", ");
-    return `Decided: ${text}${decisions.saved() ? "" : ` (${kept})`}`;
-  };
 
   const button = (text, label, press) => {
     const result = Object.assign(document.createElement("button"), { type: "button", textContent: text });
@@ -66,7 +48,7 @@
     $("chosen").textContent = size
       ? `${number(size)} cluster${size > 1 ? "s" : ""} selected`
       : "No cluster is selected";
-    $("sum").textContent = sum(all);
+    $("sum").textContent = decisions.sum();
     $("bar").hidden = !size && !all.length && !decisions.canRedo();
     const possible = {
       merge: size > 1,

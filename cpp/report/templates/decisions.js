@@ -1,7 +1,7 @@
 "use strict";
 // The decisions about clusters: a log of steps, each of one or more decisions, with undo and redo. Knows no buttons.
 (() => {
-  const { $, remembered } = cpp;
+  const { $, number, remembered } = cpp;
   const data = $("workbench-data");
   if (!data) return; // a page without clusters
   const { run, state, clusters } = JSON.parse(data.textContent);
@@ -132,6 +132,33 @@
     keep(log.filter((step) => step.length));
   };
 
+  const all = () => steps.flat();
+
+  // A sentence about all decisions.
+  const sums = {
+    rename: "renamed",
+    merge: "merged",
+    split: "to be split",
+    drop: "dropped",
+    tag: "tagged",
+    not_member: "picture removed",
+  };
+  const sum = () => {
+    const counts = {};
+    for (const { action } of all()) counts[action] = (counts[action] ?? 0) + 1;
+    const parts = Object.entries(sums).filter(([action]) => counts[action]);
+    if (!parts.length) return "No decisions yet";
+    const text = parts.map(([action, done]) => `${number(counts[action])} ${done}`).join(", ");
+    const kept = stored ? "not saved as a file yet" : "this browser keeps nothing: save the file";
+    return `Decided: ${text}${saved ? "" : ` (${kept})`}`;
+  };
+  const yaml = () => cpp.decisionsYaml(run, state, all(), (k) => entries.get(k));
+  const save = () => {
+    cpp.download("decisions.yaml", "application/yaml", [yaml()]);
+    saved = true;
+    document.dispatchEvent(new Event("decided"));
+  };
+
   load();
   addEventListener("pagehide", store);
   addEventListener("storage", (event) => {
@@ -141,7 +168,6 @@
     document.dispatchEvent(new Event("decided"));
   });
 
-  const all = () => steps.flat();
   Object.assign(cpp, {
     decide,
     decisions: {
@@ -152,15 +178,12 @@
       redo,
       store,
       title: (k) => entries.get(k)?.title ?? `cluster ${k}`,
-      yaml: () => cpp.decisionsYaml(run, state, all(), (k) => entries.get(k)),
+      yaml,
+      sum,
+      save,
       canUndo: () => past.length > 0,
       canRedo: () => future.length > 0,
       saved: () => saved,
-      stored: () => stored,
-      markSaved: () => {
-        saved = true;
-        document.dispatchEvent(new Event("decided"));
-      },
     },
   });
 })();

@@ -68,10 +68,7 @@
     undo: decisions.undo,
     redo: decisions.redo,
     csv: () => cpp.download("keys.csv", "text/csv", csv(chosen())),
-    save: () => {
-      cpp.download("decisions.yaml", "application/yaml", [decisions.yaml()]);
-      decisions.markSaved();
-    },
+    save: decisions.save,
     copy: async () => {
       try {
         await navigator.clipboard.writeText(decisions.yaml());

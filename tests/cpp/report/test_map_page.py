@@ -2,17 +2,19 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 
 from cpp.report.map_page import render
 from cpp.report.tsne_map import place
-from tests.support.browser import Tab, opened
-from tests.support.pages import HOSTILE, webp
+from tests.support.browser import LAPTOP, PHONE, Tab, opened
+from tests.support.pages import HOSTILE, made, webp, written
 
 
 def test_a_code_of_the_sample_keeps_its_place_and_others_lie_between_the_nearest() -> None:
@@ -26,23 +28,28 @@ def test_a_code_of_the_sample_keeps_its_place_and_others_lie_between_the_nearest
     assert y == 0
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
-    """Four clusters in the corners of the map, 50 images each; the last has hostile texts."""
+def corners(last: str) -> pa.Table:
+    """Points in the corners of the map, 50 of each of four clusters; the keys of the last begin with `last`."""
     rng = np.random.default_rng(0)
     corner = np.repeat(np.arange(4), 50)
-    table = pa.table(
+    return pa.table(
         {
             "x": 200 + 600 * (corner % 2) + rng.uniform(-50, 50, 200),
             "y": 200 + 600 * (corner // 2) + rng.uniform(-50, 50, 200),
             "cluster": corner.astype(np.int32),
-            "key": [f'{HOSTILE if k == 3 else "key"},"{i}"' for i, k in enumerate(corner)],
+            "key": [f'{last if k == 3 else "key"},"{i}"' for i, k in enumerate(corner)],
             "image_shard": [f"{k}.tar" for k in corner],
         }
     )
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    """Four clusters; the last has hostile texts."""
     titles = ["cat", "owl", "red fox", HOSTILE]
     clusters = [{"cluster": k, "size": 50, "title": titles[k], "examples": [f"e{k}"]} for k in range(4)]
-    (tmp_path / "map.html").write_text(render("run", "0" * 16, table, clusters, {0: webp(72, 0)}), encoding="utf-8")
+    html = render("run", "0" * 16, corners(HOSTILE), clusters, {0: webp(72, 0)})
+    (tmp_path / "map.html").write_text(html, encoding="utf-8")
     return tmp_path / "map.html"
 
 
@@ -76,13 +83,84 @@ def test_the_lasso_selects_images_for_a_list_and_a_tag(page: Path) -> None:
         assert {row["key"] for row in rows} == {f'key,"{i}"' for i in [*range(50), *range(100, 150)]}
         assert rows[0]["image_shard"] == "0.tar"
         tab.page.fill("#tag", 'look: "again"')
-        decisions = yaml.safe_load(saved(tab, "#actions [type=submit]"))
+        tab.page.click("#actions [type=submit]")
+        assert tab.page.inner_text("#sum") == "Decided: 2 tagged (not saved as a file yet)"
+        decisions = yaml.safe_load(saved(tab, "#save"))
         assert (decisions["run"], decisions["state"]) == ("run", "0" * 16)
         assert [(d["action"], d["clusters"][0]["cluster"], d["tag"]) for d in decisions["decisions"]] == [
             ("tag", k, 'look: "again"') for k in (0, 2)
         ]
         assert decisions["decisions"][0]["clusters"][0]["members"] == ["e0"]
         tab.shot("map-lasso")
+
+
+@pytest.mark.browser
+def test_a_tag_of_the_map_is_a_decision_of_the_main_page(tmp_path: Path) -> None:
+    run = made(4)
+    file = written(run, tmp_path)
+    table = corners("key")
+    (tmp_path / "map_page.html").write_text(render(run["title"], run["state"], table, run["cards"], {}))
+    with opened(file) as tab:
+        tab.page.goto((tmp_path / "map_page.html").as_uri())
+        tab.until("document.documentElement.dataset.ready === ''")
+        tab.page.fill("#search", "#2")
+        tab.page.click("#select")
+        tab.page.fill("#tag", "striped")
+        tab.page.keyboard.press("Enter")
+        tab.page.click("#selected-clusters a")
+        tab.page.wait_for_url("**/report.html#cluster-2")
+        assert tab.page.locator("#cluster-2 .decided").inner_text() == "tag: striped"
+        assert tab.page.locator(".decided").count() == 1
+        tab.page.click("#bar [data-act=undo]")
+        assert tab.page.locator("#cluster-2 .decided").is_hidden()
+
+
+@pytest.mark.browser
+def test_keys_alone_move_the_map_select_and_tag(page: Path) -> None:
+    with opened(page) as tab:
+        tab.until("document.documentElement.dataset.ready === ''")
+        keys = tab.page.keyboard
+        tab.page.locator("#points").focus()
+        for key in ["+", "+", "+"]:
+            keys.press(key)
+        while tab.page.locator("#hover").is_hidden():
+            keys.press("ArrowLeft")
+            keys.press("ArrowUp")
+        assert "cat #0" in tab.page.inner_text("#hover")
+        keys.press("Enter")
+        assert tab.page.inner_text("#selected") == "50 of 200 images in 1 cluster are selected."
+        keys.press("Escape")
+        assert tab.page.inner_text("#selected") == "No image is selected."
+        tab.page.locator("#in-view").focus()
+        keys.press("Enter")
+        assert re.fullmatch(r"\d+ of 200 images in 1 cluster are selected.", tab.page.inner_text("#selected"))
+        tab.page.locator("#points").focus()
+        keys.press("0")
+        tab.page.locator("#in-view").focus()
+        keys.press("Enter")
+        assert tab.page.inner_text("#selected") == "200 of 200 images in 4 clusters are selected."
+        tab.page.locator("#tag").focus()
+        keys.type("all")
+        keys.press("Enter")
+        assert tab.page.inner_text("#sum").startswith("Decided: 4 tagged")
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [LAPTOP, PHONE], ids=["laptop", "phone"])
+def test_axe_accepts_the_map_and_it_fits_the_screen(page: Path, scheme: str, size: dict[str, int]) -> None:
+    with opened(page, size, color_scheme=scheme, has_touch=size == PHONE) as tab:
+        tab.until("document.documentElement.dataset.ready === ''")
+        tab.page.click("#select")
+        tab.page.fill("#tag", "x")
+        tab.page.keyboard.press("Enter")
+        tab.page.locator("#points").focus()
+        tab.page.keyboard.press("+")
+        violations = Axe().run(tab.page).response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"][:200]) for v in violations] == []
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        tab.shot(f"map-page-{scheme}-{size['width']}")
 
 
 @pytest.mark.browser
