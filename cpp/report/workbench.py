@@ -1,4 +1,4 @@
-"""The data that a page records decisions with: the run, its state, and the titles and typical members of its clusters."""
+"""The data that a page records decisions with: the run, its state, and titles and typical members of its clusters."""
 
 from __future__ import annotations
 
@@ -11,5 +11,8 @@ from markupsafe import Markup
 
 def data(run: str, state: str, clusters: Iterable[Mapping[str, Any]]) -> Markup:
     """The data as JSON for the script. `clusters` are rows of `clusters.parquet` of the main layer, or cards of them."""
-    entries = {row["cluster"]: {"members": list(row.get("examples") or ()), "title": row["title"]} for row in clusters}
+    entries = {
+        cluster["cluster"]: {"members": list(cluster.get("examples") or ()), "title": cluster["title"]}
+        for cluster in clusters
+    }
     return htmlsafe_json_dumps({"run": run, "state": state, "clusters": entries}, separators=(",", ":"))
