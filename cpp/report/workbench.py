@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 
 def data(run: str, state: str, clusters: Iterable[Mapping[str, Any]]) -> Markup:
-    """The data as JSON for the script. `clusters` are rows of `clusters.parquet` of the main layer, or cards of them."""
+    """The data as JSON for the script. `clusters` are rows of `clusters.parquet` of the main layer, or cards."""
     entries = {
         cluster["cluster"]: {"members": list(cluster.get("examples") or ()), "title": cluster["title"]}
         for cluster in clusters

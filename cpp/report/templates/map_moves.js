@@ -72,6 +72,7 @@
       else if (event.key !== "Enter") return;
       event.preventDefault();
       if (event.key === "Enter") choose();
+      else if (event.key === "0") leave();
       else point(canvas.clientWidth / 2, canvas.clientHeight / 2, AIM);
     });
     for (const button of document.querySelectorAll("[data-zoom]"))

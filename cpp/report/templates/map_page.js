@@ -155,6 +155,8 @@
     },
     leave: () => {
       hover.hidden = true;
+      pointed = -1;
+      drawAbove();
     },
     choose: () => {
       const k = clusterOf[pointed];
