@@ -55,11 +55,12 @@ def run(
 @app.command()
 def demo(local: Annotated[bool, typer.Option("--local/--ray", help="Work in this process, or on Ray.")] = True) -> None:
     """Draw 3,000 pictures into runs/demo-data, cluster them and name the clusters in runs/demo."""
-    from cpp.demo import dataset
     from pipelines.run import Run
 
     folder = Path("runs/demo-data")
     if not (folder / "words.txt").exists():
+        from cpp.demo import dataset
+
         dataset.main(folder)
     terminal.execute(Run(load(str(files("cpp.demo") / "assets" / "demo.yaml")), (), local))
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from cpp.encoding.crate import VARIANTS
+from cpp.encoding import families
 from cpp.encoding.weights import SUFFIXES
 from cpp.files import filesystem
 from cpp.files.tables import EMBEDDING
@@ -201,8 +201,6 @@ def _caption_tower(config: Config, encoders: Mapping[str, artifacts.Model]) -> c
 
 def _text_towers(encoders: Mapping[str, artifacts.Model]) -> dict[str, artifacts.Model]:
     """The encoders that encode words too, by column."""
-    from cpp.encoding import families
-
     return {column: encoder for column, encoder in encoders.items() if families.has_text_tower(encoder.model)}
 
 
@@ -228,7 +226,7 @@ def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[st
     if config.report.attention:
         encoder = encoders[next(iter(config.fit.embeddings))]  # a list, or a table of weights
         steps["attention"] = stage(attention.Attention, config.images, encoder=encoder)
-    if white := {column: model for column, model in encoders.items() if model.model.partition("/")[0] in VARIANTS}:
+    if white := {column: model for column, model in encoders.items() if families.is_white_box(model.model)}:
         steps["white_box"] = stage(white_box.WhiteBox, config.images, encoders=white)
     if config.evaluate:
         steps["confusion"] = stage(report.Confusion, config.evaluate)
@@ -242,8 +240,6 @@ def _display(config: Config, encoders: Mapping[str, artifacts.Model]) -> dict[st
 
 def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
     """An encoder with absolute paths and the hash of its weights. ConfigError if they cannot be loaded."""
-    from cpp.encoding import families, pretrained
-
     keys = ["configs"] if settings.configs else []
     keys += ["pretrained"] if (settings.pretrained or "").endswith(SUFFIXES) else []  # otherwise it is a tag
     paths = {key: config.locate(getattr(settings, key)) for key in keys}
@@ -255,9 +251,7 @@ def _encoder(config: Config, column: str, settings: Encoder) -> artifacts.Model:
             )
     located = settings.model_copy(update=paths)
     try:
-        if located.configs:
-            pretrained.register(located.configs)
-        weights = families.identity(located.model, located.pretrained).sha256
+        weights = families.identity(located.model, located.pretrained, located.configs).sha256
         return artifacts.Model(**located.model_dump(), weights=weights)
     except ValueError as error:
         raise ConfigError(f"encode, column {column}: {error}") from error

@@ -10,8 +10,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from cpp.files import filesystem, scratch, tables
 from cpp.files.tables import Counts
 from cpp.sources.ignored import FileCounts
@@ -81,7 +79,7 @@ class Run:
         self.shown: str | None = None  # start time of the complete run whose results the stable names show
         self._accounting = RowAccounting()
         gpus = self.config.resources.gpus
-        if local and gpus and not torch.cuda.is_available():
+        if local and gpus and not machine.has_gpu():
             raise ResourceError(f"resources.gpus is {gpus:g} and this machine has no GPU: set it to 0")
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.clustering.merge_tree import Tree
+if TYPE_CHECKING:
+    from cpp.clustering.merge_tree import Tree
 
 Pairs = list[tuple[int, int]]
 

@@ -16,6 +16,7 @@ set via the gap statistic", JRSS B 63(2), 2001; Efron, "The jackknife, the boots
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -69,6 +70,18 @@ class Estimate(NamedTuple):
             return f"Within its error, the loss of a cut is least at {counted}, also for other samples of such images."
         interval = f"other samples of such images may give {self.low:,} to {self.high:,}"
         return f"Within its error, the loss of a cut is least at {counted}; {interval}."
+
+    def to_json(self) -> str:
+        """The estimate as JSON, which `from_json` reads."""
+        return json.dumps(self._asdict() | {"K": self.K.tolist(), "scores": self.scores.tolist()}) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Estimate:
+        """The estimate that `to_json` wrote."""
+        values = json.loads(text)
+        records = [[StepRecord(*step) for step in record] for record in values["records"]]
+        arrays = {"K": np.array(values["K"]), "scores": np.array(values["scores"])}
+        return cls(**values | arrays | {"records": records})
 
 
 def estimate_k(

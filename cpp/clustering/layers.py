@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cpp.clustering.answers import NO_LINKS, Links, cut
-from cpp.clustering.merge_tree import Tree, grow, least_certain
-from cpp.clustering.partition import PARTS, FineGroups
-from cpp.rate_reduction.coding_rate import Moments
+
+if TYPE_CHECKING:
+    from cpp.clustering.merge_tree import Tree
+    from cpp.clustering.partition import FineGroups
+    from cpp.rate_reduction.coding_rate import Moments
 
 FEWEST = 3  # clusters of a layer where the silhouette has no peak
 CUTS = 48  # coarser cuts whose silhouettes are compared, in geometric steps
@@ -42,6 +43,11 @@ def build_layers(
     `links` change the cuts, so a layer may have more or fewer clusters. ValueError if a layer has more clusters than
     there are groups with rows, or as in `answers.cut`.
     """
+    import torch
+
+    from cpp.clustering.merge_tree import grow, least_certain
+    from cpp.clustering.partition import PARTS
+
     moments = parts.merge_runs(PARTS)
     filled = moments.count_K > 0
     rows, cluster = moments[filled], groups.cluster[filled.numpy()]
@@ -65,6 +71,10 @@ def build_layers(
 
 def leave_one_out(parts: Moments) -> Iterator[tuple[Moments, Moments]]:
     """Yield for each part of the rows the moments of the groups in this part, and in all others together."""
+    import torch
+
+    from cpp.clustering.partition import PARTS
+
     part = torch.arange(len(parts.count_K)) % PARTS
     for left_out in range(PARTS):
         yield parts[part == left_out], parts[part != left_out].merge_runs(PARTS - 1)
@@ -102,6 +112,8 @@ def mean_silhouette(groups: Moments, cluster: NDArray[np.int64]) -> float:
     The mean cosine distance between the rows of two clusters is one minus the product of their means, so the sums are
     enough. Rousseeuw, "Silhouettes", 1987.
     """
+    import torch
+
     into = torch.from_numpy(cluster)
     count = torch.zeros(int(into.max()) + 1, dtype=torch.float64).index_add_(0, into, groups.count_K)
     sums = torch.zeros(len(count), groups.sum_Kd.shape[1], dtype=torch.float64).index_add_(0, into, groups.sum_Kd)

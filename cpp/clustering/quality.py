@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cpp.clustering.merge_tree import affinity
-from cpp.rate_reduction.coding_rate import Moments
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cpp.rate_reduction.coding_rate import Moments
 
 SMALL = 0.05  # cosine; a member with a smaller margin could equally belong to the next cluster
 LARGE = 0.5  # share of the images in one cluster above which a warning is given
@@ -22,6 +22,8 @@ def effective_rank(gram_dd: Tensor) -> float:
 
     Roy and Vetterli, "The effective rank", EUSIPCO 2007, on the second moments.
     """
+    import torch
+
     values = torch.linalg.eigvalsh(gram_dd.to(torch.float64)).clamp_min(0)
     return float(torch.special.entr(values / values.sum()).sum().exp())
 
@@ -43,6 +45,10 @@ class Measures(NamedTuple):
 
 def measures(moments: Moments, e: float) -> Measures:
     """Measures of clusters from their moments. A cluster without rows has rate, rank and share 0."""
+    import torch
+
+    from cpp.clustering.merge_tree import affinity
+
     total = moments.merge_runs(len(moments.count_K))
     rate = moments.coding_rate(e)
     gain = moments.count_K * (total.coding_rate(e) - rate)

@@ -13,8 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.nearest import kmeans
-
 ROWS = 16_384  # mean number of members of a cell
 SAMPLE = 64  # rows for each centroid that k-means is trained on
 BATCH = 8192  # rows that are assigned at a time
@@ -31,6 +29,8 @@ class Cells(NamedTuple):
 
 def train_centroids(sample: NDArray[np.float16], rows: int, seed: int) -> NDArray[np.float32]:
     """Unit centroids `[K, d]` for so many rows in all, by k-means on a sample of them."""
+    from cpp.nearest import kmeans
+
     n = min(max(1, -(-rows // ROWS)), len(sample))
     X = sample.astype(np.float32)
     return kmeans(X / np.linalg.norm(X, axis=1, keepdims=True), n, seed)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpp.curation.strongest_pairs import Floats, Ints, Pairs, StrongestPairs
-from cpp.nearest import pairs_from
 
 KINDS = ("near", "vector", "bytes")  # kinds of duplicates, from the weakest to the strongest
 TILE = 2048  # rows in each of the two factors of a matrix product
@@ -120,6 +119,8 @@ def _bounds(rows: Rows, selected: Ints) -> Floats:
 
 def _pairs(A: Floats, B: Floats, bound_a: Floats, bound_b: Floats, lowest: float) -> tuple[Ints, Ints, Floats]:
     """The pairs of row `i` of `A` and row `j` of `B` with a cosine of at least `lowest`: i, j and the cosine."""
+    from cpp.nearest import pairs_from
+
     i, j, _ = pairs_from(bound_a, bound_b, lowest - SLACK)
     if len(i) > FEW * len(A) * len(B):
         return pairs_from(A, B, lowest)

@@ -10,15 +10,16 @@ arXiv 2104.08718.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cpp.clustering.coding_length import posterior
-from cpp.nearest import Neighbours
-from cpp.rate_reduction.coding_rate import Moments
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cpp.rate_reduction.coding_rate import Moments
 
 SCORE = "density"  # the measure whose rank is the score
 PARTS = ("margin", "density", "residual", "caption")
@@ -35,6 +36,8 @@ class Density:
     """
 
     def __init__(self, sample: NDArray[np.float16], k: int, gpu: bool = False) -> None:
+        from cpp.nearest import Neighbours
+
         distinct = np.unique(np.ascontiguousarray(sample, np.float16), axis=0)
         self.k = min(k, max(len(distinct) - 1, 1))
         self._neighbours = Neighbours(distinct.astype(np.float32), min(self.k + 1, len(distinct)), gpu)
@@ -60,12 +63,18 @@ class Residual:
     """
 
     def __init__(self, moments: Moments, e: float) -> None:
+        import torch
+
+        from cpp.clustering.coding_length import posterior
+
         self.mean, M_Kdd = posterior(moments, e)
         self.L_Kdd = torch.linalg.cholesky(M_Kdd)
         self.count, self.e = moments.count_K, e
 
     def __call__(self, Z_nd: Tensor, cluster_n: Tensor) -> NDArray[np.float32]:
         """Residuals `[n]` >= 0 in bits of codes `Z_nd` in their clusters `cluster_n` (int64)."""
+        import torch
+
         quadratic = torch.zeros(len(Z_nd), dtype=torch.float64)
         order = torch.argsort(cluster_n, stable=True)
         for k, rows in enumerate(order.split(torch.bincount(cluster_n, minlength=len(self.count)).tolist())):

@@ -20,7 +20,7 @@ from torch.nn.functional import relu, scaled_dot_product_attention
 
 STEP, LAMBDA = 0.1, 0.1  # step size and sparsity weight of ISTA; the alpha variant has the same
 WIDER = 4  # atoms of the alpha variant's dictionary for each dimension
-VARIANTS = FIRST, ALPHA, CLIP = "crate", "crate-alpha", "crate-alpha-clip"  # as published
+FIRST, ALPHA, CLIP = "crate", "crate-alpha", "crate-alpha-clip"  # the variants, as published
 
 
 class Shape(NamedTuple):

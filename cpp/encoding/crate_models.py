@@ -71,11 +71,6 @@ def identity(model: str, pretrained: str | None) -> Identity:
     return Identity(model, Path(path).name, sha256(path))
 
 
-def has_text_tower(model: str) -> bool:
-    """Whether the model encodes words too. Only the image towers of the CLIP variants are loaded."""
-    return False
-
-
 def load(model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
     """A model without its classifier. The vector is the class token or, with `pool` "mean", the mean of the patches."""
     module = _module(model, _file(model, pretrained)).to(device, DTYPES[precision]).eval().requires_grad_(False)

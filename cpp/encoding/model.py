@@ -74,8 +74,5 @@ class Family(Protocol):
     def identity(self, model: str, pretrained: str | None) -> Identity:
         """The identity of a model with its weights, which are downloaded if necessary."""
 
-    def has_text_tower(self, model: str) -> bool:
-        """Whether the model encodes words too."""
-
     def load(self, model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
         """Load the model with its weights onto a device."""

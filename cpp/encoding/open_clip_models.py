@@ -24,11 +24,6 @@ def identity(model: str, pretrained: str | None) -> Identity:
     return Identity(model, str(pretrained) if is_tag else path.name, sha256(str(path)))
 
 
-def has_text_tower(model: str) -> bool:
-    """Whether the model encodes words too, which all models of open_clip do."""
-    return True
-
-
 def load(model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
     """A model with its weights. WeightsError if they are missing or of another model, or for a `pool`."""
     if pool:

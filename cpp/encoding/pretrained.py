@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,14 @@ from open_clip import factory
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from cpp.encoding.downloads import HOW, cached, download
+from cpp.encoding.open_clip_files import read_configs
 from cpp.encoding.weights import SUFFIXES, WeightsError
 
 
 @functools.cache
 def register(path: str) -> None:
     """Register the models of a JSON file, or of all in a folder, by their file names. ValueError for other files."""
-    files = sorted(Path(path).glob("*.json")) if Path(path).is_dir() else [Path(path)]
-    if not files:
-        raise ValueError(f"the folder {path} has no .json files with model configurations")
-    for file in files:
-        try:
-            missing = {"embed_dim", "vision_cfg", "text_cfg"} - json.loads(file.read_text()).keys()
-        except (OSError, ValueError, AttributeError) as error:
-            raise ValueError(f"{file} is not a model configuration: {error}") from error
-        if missing:
-            raise ValueError(f"{file} is not a model configuration: it lacks {', '.join(sorted(missing))}")
+    read_configs(path)
     open_clip.add_model_config(Path(path))
 
 

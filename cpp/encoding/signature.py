@@ -14,7 +14,6 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dct
 
 Signatures = NDArray[np.uint64]
 
@@ -57,6 +56,8 @@ def _crop_transforms() -> tuple[NDArray[np.float32], list[int], list[int]]:
     A matrix takes a side of the picture to the low frequencies of an interval of it: Pillow's bilinear scaling, which
     is linear, followed by the discrete cosine transform. A crop costs two small products this way.
     """
+    from scipy.fft import dct
+
     intervals = list(dict.fromkeys(crop[axis::2] for crop in _CROPS for axis in (0, 1)))
     identity = Image.fromarray(np.eye(_SIDE, dtype=np.float32))
     scaled = [

@@ -70,11 +70,6 @@ def identity(model: str, pretrained: str | None) -> Identity:
     return Identity(f"timm/{name}", str(config.tag) if _is_tag(pretrained) else Path(path).name, sha256(path))
 
 
-def has_text_tower(model: str) -> bool:
-    """Whether the model encodes words too, which no model of timm does."""
-    return False
-
-
 def load(model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
     """A model without its classifier. WeightsError if the weights are missing, are of another model, or lack a layer.
 

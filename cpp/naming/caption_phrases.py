@@ -13,15 +13,18 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import regex
 from numpy.typing import NDArray
-from scipy import sparse
 
 from cpp.naming import wordnet
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 CAPTIONS = 10  # captions read per image
 CHARACTERS = 1000  # characters read per caption
@@ -178,6 +181,8 @@ def tally(
 
     Counts of shards add up. An image counts once for a phrase, so that no caption outweighs another.
     """
+    from scipy import sparse
+
     number = {form: i for i, forms in enumerate(mined["forms"].to_pylist()) for form in forms}
     pairs = Counter(
         (k, phrase)
@@ -191,6 +196,8 @@ def tally(
 
 def merge(counts: sparse.csr_array, into: NDArray[np.integer]) -> sparse.csr_array:
     """The counts of coarser clusters; cluster k is part of cluster `into[k]`."""
+    from scipy import sparse
+
     pairs = counts.tocoo()
     return sparse.csr_array((pairs.data, (into[pairs.row], pairs.col)), (int(into.max()) + 1, counts.shape[1]))
 

@@ -13,15 +13,17 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cpp.naming.vocabulary import Vocabulary, clean, same_meaning
 from cpp.naming.votes import IMAGE_MEAN, ClusterSums
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WORDS, NEAREST = 10, 3  # words of the vocabulary, and similar clusters, in a prompt
 SCHEMA = {

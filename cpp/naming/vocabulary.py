@@ -8,14 +8,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from cpp.naming import wordnet
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LONGEST = 100  # characters of a word; a longer one is no name
 
@@ -34,6 +35,9 @@ class Vocabulary:
         Words that differ only in number or case, and common words of one WordNet synset, become one entry: the first of
         them, with the mean of their vectors. ValueError if no word is left.
         """
+        import torch
+        from torch.nn.functional import normalize
+
         cleaned = [clean(word) for word in words]
         excluded = same_meaning(exclude)
         entries: dict[int, list[int]] = {}  # the first row of an entry -> its rows
@@ -80,6 +84,8 @@ class Vocabulary:
 
     def centre(self, vectors: Tensor) -> Tensor:
         """Unit vectors of words, here or not, minus the mean of those here, normalised again."""
+        from torch.nn.functional import normalize
+
         return normalize(vectors - self.vectors.mean(0)) if len(self) > 1 else vectors
 
     def meaning(self, names: Iterable[str]) -> NDArray[np.bool_]:

@@ -8,14 +8,15 @@ Source: Chu et al., arXiv 2306.05272, section 3.4 and algorithm 2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cpp.naming.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEMPERATURE = 100.0  # CLIP's logit scale, as in the paper
 IMAGE_MEAN = 0.65  # share of the mean image vector that is subtracted (tests/bench/RESULTS.md, names)
@@ -96,6 +97,8 @@ def similarities(X_nd: Tensor, vocabulary: Vocabulary, mean_d: Tensor | None) ->
     texts lie in two narrow cones, so that means dominate plain cosines (Liang et al., "Mind the gap", arXiv 2203.02053;
     Bhalla et al., SpLiCE, arXiv 2402.10376, section 4). Without it, the cosine.
     """
+    import torch
+
     X = X_nd.to(torch.float32)
     if mean_d is None:
         return X @ vocabulary.vectors.to(X.device).T
@@ -116,6 +119,8 @@ def vote(
     At most `batch` images are compared at a time, fewer with many words, so memory does not grow with their number.
     ValueError if the words have another dimension.
     """
+    import torch
+
     vocabulary.check_dimension(X_nd.shape[1])
     top = min(top, len(vocabulary))
     present, index = np.unique(cluster_n, return_inverse=True)

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
-from scipy import ndimage
 
 from cpp.encoding.images import open_image
 
@@ -97,6 +96,8 @@ def segment(heat: NDArray[np.float32], mass: float = MASS) -> NDArray[np.bool_]:
     The threshold is that of DINO (arXiv 2104.14294, section 4.2.2). Places that share a corner are connected. Not the
     part with most attention, since single patches of the background can hold much of it (arXiv 2309.16588).
     """
+    from scipy import ndimage
+
     order = np.argsort(-heat, axis=None, kind="stable")
     held = np.cumsum(heat.ravel()[order]) / heat.sum()
     chosen = np.zeros(heat.size, bool)

@@ -8,18 +8,20 @@ as far as it may be shown, the picture `large`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.clustering.drift import Profile
 from cpp.curation.balance import effective_number
 from cpp.curation.outliers import PARTS, SCORE
 from cpp.curation.strongest_pairs import LIMIT
 from cpp.files.quantities import format_percent
 from cpp.report.charts import Chart, chart, cluster_sizes
 from cpp.report.html import fill, fixed
+
+if TYPE_CHECKING:
+    from cpp.clustering.drift import Profile
 
 PAGES = {
     "duplicates_page.html": "Duplicates",

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp import nearest
-
 POINTS = 2_500  # images on the map
 STEPS = 500  # 1,000 steps do not keep more neighbours
 PERPLEXITY = 30.0
@@ -57,6 +55,8 @@ def place(
     Each is the mean of its `NEIGHBOURS` nearest in the sample, weighted by the inverse square of one minus the cosine,
     so that a code of the sample keeps its place.
     """
+    from cpp import nearest
+
     cosines, near = nearest.nearest_among(sample_md, Z_nd, min(NEIGHBOURS, len(sample_md)))
     weights = np.maximum(1 - cosines.astype(np.float64), 1e-6) ** -2
     weights /= weights.sum(axis=1, keepdims=True)

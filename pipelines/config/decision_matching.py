@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cpp.clustering.recut import majority
 from pipelines.config.decision_conflicts import merged_clusters
 from pipelines.config.decisions import Cluster, Entry
 
@@ -38,6 +37,8 @@ def match(
 
     ValueError that names every decision whose cluster is not found, or whose clusters are one now and should not be.
     """
+    from cpp.clustering.recut import majority
+
     matches, faults = list[list[Match]](), list[str]()
     for entry in entries:
         matches.append([])

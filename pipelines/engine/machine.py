@@ -43,6 +43,13 @@ def free_bytes(folder: str) -> int:
     return shutil.disk_usage(path).free
 
 
+def has_gpu() -> bool:
+    """Whether PyTorch can compute on a GPU of this machine."""
+    import torch  # not above: the command line needs this module and not torch
+
+    return torch.cuda.is_available()
+
+
 def missing_resources(r: Resources) -> Iterator[str]:
     """Yield a sentence for each kind of resource of which the workers need more than this machine has."""
     import torch  # not above: the command line needs this module and not torch

@@ -16,29 +16,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
-from scipy import sparse
 
 from cpp.clustering.answers import NO_LINKS, Links
-from cpp.clustering.estimate_k import Estimate
 from cpp.clustering.layers import Layers
-from cpp.clustering.partition import PARTS, FineGroups, Measured
 from cpp.encoding import text_cache
 from cpp.files import tables
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import NO_VOTES, ClusterSums, Votes
-from cpp.rate_reduction.coding_rate import Moments
-from cpp.rate_reduction.fit import StepRecord
 from cpp.sources import vectors
 from cpp.store.results import fingerprint
 from pipelines.config import sections
 from pipelines.engine.stage import Context
 
 if TYPE_CHECKING:
+    from scipy import sparse
+
+    from cpp.clustering.estimate_k import Estimate
+    from cpp.clustering.partition import FineGroups, Measured
     from cpp.encoding.encoder import Encoder
+    from cpp.rate_reduction.coding_rate import Moments
 
 SHARD_BITS = 40  # the place of a row is its shard's number above these bits, and its row below them
 ARRAYS = ("centroids", "cluster", "basis", "repeated", "copy_reach")  # of fine groups
@@ -121,6 +120,8 @@ def write_groups(groups: FineGroups, path: Path) -> None:
 
 def read_groups(context: Context) -> FineGroups:
     """The fine groups of a run. Metadata of older versions that is no field any more is ignored."""
+    from cpp.clustering.partition import FineGroups
+
     path = context.file("groups")
     values = load_file(path) | _metadata(path, "partition")
     return FineGroups(**{name: values[name] for name in FineGroups._fields})
@@ -141,12 +142,20 @@ def read_copies(context: Context) -> dict[str, int]:
 
 def read_part_moments(context: Context) -> Moments:
     """Moments over all data of the fine groups, each in `PARTS` parts."""
+    import torch
+
+    from cpp.rate_reduction.coding_rate import Moments
+
     arrays = load_file(context.file("moments"))
     return Moments(*(torch.from_numpy(arrays[name]) for name in ("count", "sum", "gram")))
 
 
 def read_cluster_moments(context: Context, cluster: NDArray[np.int64]) -> Moments:
     """Moments over all data of clusters; `cluster` `[F]` is the cluster of each fine group."""
+    import torch
+
+    from cpp.clustering.partition import PARTS
+
     into = torch.from_numpy(cluster).repeat_interleave(PARTS)
     return read_part_moments(context).merge(into, int(cluster.max()) + 1)
 
@@ -185,11 +194,7 @@ class TreeFile:
 
 
 def write_tree(built: Layers, path: Path) -> None:
-    arrays = {
-        "merged": built.tree.merged,
-        "bits": built.tree.bits,
-        "clusters": np.stack(list(built.clusters.values())),
-    }
+    arrays = {"merged": built.tree.merged, "bits": built.tree.bits, "clusters": np.stack([*built.clusters.values()])}
     metadata = {"main": built.main, "layers": list(built.clusters), "e": built.tree.e, "uncertain": built.uncertain}
     save_file(arrays, path, metadata={"tree": json.dumps(metadata)})
 
@@ -201,19 +206,13 @@ def read_tree(context: Context) -> TreeFile:
     return TreeFile(metadata, clusters, arrays.get("rounds", clusters[metadata["main"]][None]))
 
 
-def write_estimate(estimate: Estimate, path: Path) -> None:
-    values = estimate._asdict() | {"K": estimate.K.tolist(), "scores": estimate.scores.tolist()}
-    path.write_text(json.dumps(values) + "\n", encoding="utf-8")
-
-
 def read_estimate(context: Context) -> Estimate | None:
     """The estimate of K; None in a run whose configuration gives K."""
+    from cpp.clustering.estimate_k import Estimate
+
     if "estimate" not in context.whole:
         return None
-    values = json.loads(Path(context.file("estimate")).read_text(encoding="utf-8"))
-    records = [[StepRecord(*step) for step in record] for record in values["records"]]
-    arrays = {"K": np.array(values["K"]), "scores": np.array(values["scores"])}
-    return Estimate(**values | arrays | {"records": records})
+    return Estimate.from_json(Path(context.file("estimate")).read_text(encoding="utf-8"))
 
 
 def _metadata(path: str, key: str) -> dict[str, Any]:
@@ -258,6 +257,8 @@ def read_vocabulary(context: Context) -> Vocabulary:
 
 def read_captions(context: Context, n_clusters: int) -> tuple[list[str], sparse.csr_array]:
     """The mined phrases, and the number of images with each, `[n_clusters, n_phrases]`, in the finest layer."""
+    from scipy import sparse
+
     words = tables.read(context.file("mined"), columns=["phrase"])["phrase"].to_pylist()
     shape = (n_clusters, len(words))
     counts = sparse.csr_array(shape, dtype=np.int64)

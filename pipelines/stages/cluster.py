@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from cpp.clustering.answers import NO_LINKS
 from cpp.clustering.layers import build_layers
-from cpp.clustering.partition import Method, fine_groups
 from cpp.files import tables
 from cpp.files.common_schema import conform
 from cpp.files.tables import Counts
 from cpp.files.thinning import stays
-from cpp.nearest import Nearest
-from cpp.rate_reduction.copies import distinct_rows
-from cpp.rate_reduction.head import Head
 from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts, schemas
+
+if TYPE_CHECKING:
+    from cpp.clustering.partition import Method
 
 FINER = 4  # fine groups for each cluster of the finest layer, so that merging them can follow the classes
 
@@ -51,6 +49,12 @@ class Partition(Stage):
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        import torch
+
+        from cpp.clustering.partition import fine_groups
+        from cpp.rate_reduction.copies import distinct_rows
+        from cpp.rate_reduction.head import Head
+
         features = context.whole["features"]
         among = stays(context.whole.get("thinned", ()), features, shard_of)
         X = tables.sample_rows(features, self.embeddings, self.sample, self.seed, context.prefetch, among)
@@ -159,6 +163,8 @@ class Assign(Stage):
     gpu = True
 
     def open(self, context: Context) -> Work:
+        from cpp.nearest import Nearest
+
         tree, schema = artifacts.read_tree(context), tables.read_schema(context.file("columns"))
         nearest = Nearest(artifacts.read_groups(context).centroids, context.device == "cuda", tree.clusters[tree.main])
 

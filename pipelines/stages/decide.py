@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.naming.decided import DECISIONS
-from cpp.nearest import Nearest
 from cpp.store.results import Product
 from pipelines.config.decision_matching import Match, keys_of, match, refuse
 from pipelines.config.decisions import CUTS, Entry, Round, entries_of
@@ -34,6 +33,8 @@ class Decide(Stage):
     whole = ("decision_files", "codes", "groups", "tree")
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        from cpp.nearest import Nearest
+
         rounds: Sequence[Round] = context.value("decision_files")
         tree, nearest = artifacts.read_tree(context), Nearest(artifacts.read_groups(context).centroids)
         keys = keys_of(entry for one in rounds for entry in entries_of(one))

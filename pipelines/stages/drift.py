@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from cpp.clustering import drift
-from cpp.clustering.drift import Profile
-from cpp.clustering.partition import PARTS
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.rate_reduction.coding_rate import Moments
 from cpp.report import section_pages
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
@@ -30,6 +25,10 @@ from pipelines.stages.artifacts import (
     read_tree,
 )
 
+if TYPE_CHECKING:
+    from cpp.clustering.drift import Profile
+    from cpp.rate_reduction.coding_rate import Moments
+
 COLUMNS = ["cluster", "score", "margin"]
 
 
@@ -41,6 +40,8 @@ class Fitted(Stage):
     whole = ("run_assignments", "tree")
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        from cpp.clustering.drift import Profile
+
         profile = Profile.empty(read_tree(context).main)
         for batch in tables.batches(context.whole["run_assignments"], COLUMNS, context.prefetch):
             profile.add(*(batch[column].to_numpy() for column in COLUMNS))
@@ -59,6 +60,9 @@ class Growth(Stage):
     title: str
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        from cpp.clustering import drift
+        from cpp.clustering.drift import Profile
+
         tree = read_tree(context)
         old, new = Profile(**load_file(context.file("fitted"))), Profile.empty(tree.main)
         moments = self._appended_moments(context, tree, new)
@@ -79,6 +83,10 @@ class Growth(Stage):
 
     def _appended_moments(self, context: Context, tree: TreeFile, new: Profile) -> Moments:
         """Moments by cluster of the appended images that are close enough to count; all images are added to `new`."""
+        import torch
+
+        from cpp.rate_reduction.coding_rate import Moments
+
         groups = read_groups(context)
         moments = Moments.zeros(tree.main, groups.basis.shape[1])
         columns = {"codes": ["code"], "assignments": COLUMNS}
@@ -94,6 +102,10 @@ class Growth(Stage):
 
 def _by_part(context: Context, tree: TreeFile) -> Moments:
     """Moments of the clusters of the main layer over the fitted images, each in `PARTS` parts."""
+    import torch
+
+    from cpp.clustering.partition import PARTS
+
     cluster = torch.from_numpy(tree.clusters[tree.main])
     into = cluster.repeat_interleave(PARTS) * PARTS + torch.arange(PARTS).repeat(len(cluster))
     return read_part_moments(context).merge(into, tree.main * PARTS)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import torch
 
-from cpp.clustering.estimate_k import SAMPLE, Estimate, estimate_k
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.files.thinning import stays
 from cpp.rate_reduction import recipes
-from cpp.rate_reduction.fit import StepRecord, fit
-from cpp.rate_reduction.head import Head
 from cpp.store.results import Product, shard_of
 from pipelines.config import sections
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages import artifacts, schemas
 
-ESTIMATE_ROWS = 4 * SAMPLE  # rows at most that are read to estimate K, so that enough are left without copies
+if TYPE_CHECKING:
+    from cpp.clustering.estimate_k import Estimate
+    from cpp.rate_reduction.fit import StepRecord
+
+ESTIMATE_ROWS = 32_768  # rows read at most: four times `estimate_k.SAMPLE`, so that enough are left without copies
 
 
 class EstimateK(Stage):
@@ -35,11 +36,15 @@ class EstimateK(Stage):
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        import torch
+
+        from cpp.clustering.estimate_k import estimate_k
+
         features, n_rows = context.whole["features"], min(self.max_samples, ESTIMATE_ROWS)
         among = stays(context.whole.get("thinned", ()), features, shard_of)
         rows = tables.sample_rows(features, self.embeddings, n_rows, self.seed, context.prefetch, among)
         estimate = estimate_k(torch.from_numpy(rows), self.discriminant, self.seed, context.device)
-        artifacts.write_estimate(estimate, out["estimate"])
+        out["estimate"].write_text(estimate.to_json(), encoding="utf-8")
         print(f"estimate_k: {estimate.sentence}", flush=True)
         return Counts(len(rows), len(rows))
 
@@ -56,6 +61,10 @@ class Fit(Stage):
     seed: int
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        import torch
+
+        from cpp.rate_reduction.fit import fit
+
         features = context.whole["features"]
         among = stays(context.whole.get("thinned", ()), features, shard_of)
         n_rows, prefetch = self.fit.max_samples, context.prefetch
@@ -104,6 +113,10 @@ class Project(Stage):
     embeddings: tables.VectorColumns
 
     def open(self, context: Context) -> Work:
+        import torch
+
+        from cpp.rate_reduction.head import Head
+
         head = Head.load(context.file("head"), context.device)
 
         def work(files: Inputs, out: Outputs) -> Counts:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cpp.clustering.answers import Links, joined
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.nearest import Nearest
 from cpp.store.results import Product
 from pipelines.config.answers import read
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
@@ -63,6 +62,8 @@ class LinkGroups(Stage):
 
 def _groups(context: Context, centroids: NDArray[np.float32], keys: set[str]) -> dict[str, list[int]]:
     """The fine groups of the images with these keys; a key may occur in several shards."""
+    from cpp.nearest import Nearest
+
     nearest, codes = Nearest(centroids), tables.vectors_of_keys(context.whole["codes"], "code", keys, context.prefetch)
     return {key: nearest(Z, context.batch).group.tolist() for key, Z in codes.items()}
 

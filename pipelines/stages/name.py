@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -61,6 +60,8 @@ class Vote(Stage):
     top: int
 
     def open(self, context: Context) -> Work:
+        import torch
+
         vocabulary, tree = artifacts.read_vocabulary(context), artifacts.read_tree(context)
         centred = "image_mean" in context.whole  # otherwise the published vote
         mean = torch.from_numpy(load_file(context.file("image_mean"))["mean"]) if centred else None

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from PIL import Image
 
 from cpp.clustering.layers import parents
@@ -216,6 +215,8 @@ class Check(Stage):
     templates: str | list[str]
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
+        import torch
+
         tree, vocabulary = artifacts.read_tree(context), artifacts.read_vocabulary(context)
         asked = tables.read(context.file("asked")).to_pylist()
         names = {row["cluster"]: name for row in asked if (name := namer.parse(row["answer"]))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-import torch
 from safetensors.numpy import load_file, save_file
 
 from cpp.curation import outliers
@@ -29,6 +28,8 @@ class Oddities(Stage):
     seed: int
 
     def open(self, context: Context) -> Work:
+        import torch
+
         tree, groups = read_tree(context), read_groups(context)
         features = context.whole[self.whole[0]]
         drawn = tables.sample_rows(features, self.embeddings, self.sample, self.seed, context.prefetch)

@@ -5,26 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from cpp.clustering import recut
 from cpp.clustering.layers import UNCERTAIN
-from cpp.clustering.merge_tree import least_certain
-from cpp.clustering.partition import PARTS, FineGroups
-from cpp.clustering.recut import Cut
 from cpp.files import tables
 from cpp.files.tables import Counts
-from cpp.nearest import Nearest
-from cpp.rate_reduction.coding_rate import Moments
 from cpp.store.results import Product
 from pipelines.config.decision_matching import keys_of, match, refuse
 from pipelines.config.decisions import Entry
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages import artifacts
+
+if TYPE_CHECKING:
+    import torch
+
+    from cpp.clustering.partition import FineGroups
+    from cpp.rate_reduction.coding_rate import Moments
 
 
 class Recut(Stage):
@@ -58,6 +58,9 @@ class _State:
     """The clusters and the fine groups while rounds are applied. `moments` has one part per group."""
 
     def __init__(self, stage: Recut, context: Context, rounds: Sequence[Sequence[Entry]]) -> None:
+        from cpp.clustering.partition import PARTS
+        from cpp.clustering.recut import Cut
+
         self.stage, self.context = stage, context
         self.groups, self.moments = artifacts.read_groups(context), artifacts.read_part_moments(context)
         self.n_groups, self.moments = len(self.groups.centroids), self.moments.merge_runs(PARTS)
@@ -69,6 +72,8 @@ class _State:
 
     def apply(self, entries: Sequence[Entry]) -> None:
         """Apply a round of merges and splits. ValueError as in `Recut`."""
+        from cpp.nearest import Nearest
+
         self.cut.remember()
         start, nearest = len(self.cut.history) - 1, Nearest(self.groups.centroids)
         places = {key: nearest(Z, self.context.batch).group.tolist() for key, Z in self.codes.items()}
@@ -85,6 +90,8 @@ class _State:
 
     def _split(self, cluster: int) -> bool:
         """Split a cluster at the next cut of the tree below it. Returns whether it has parts."""
+        from cpp.clustering import recut
+
         (groups,) = np.nonzero((self.cut.clusters == cluster) & (self.cut.rows > 0))
         if len(groups) == 1:
             groups = self._divide(int(groups[0]))
@@ -98,6 +105,12 @@ class _State:
 
     def _divide(self, group: int) -> NDArray[np.int64]:
         """Divide a fine group by its rows in a sample. Returns the groups that it is now."""
+        import torch
+
+        from cpp.clustering import recut
+        from cpp.nearest import Nearest
+        from cpp.rate_reduction.coding_rate import Moments
+
         s, g = self.stage, self.groups
         sampled = tables.sample_rows(self.context.whole["codes"], ["code"], s.sample, s.seed, self.context.prefetch)
         Z = sampled.astype(np.float32)
@@ -119,6 +132,11 @@ class _State:
 
     def write(self, context: Context, out: Outputs, gpu: bool) -> int:
         """Write the products, with new moments if groups were divided. Returns the number of clusters."""
+        import torch
+
+        from cpp.clustering.merge_tree import least_certain
+        from cpp.clustering.partition import PARTS
+
         main, layers = self.cut.numbered()
         if len(self.groups.centroids) == self.n_groups:
             for kind in ("groups", "moments"):

@@ -6,12 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cpp.clustering import quality
-from cpp.clustering.estimate_k import Estimate
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.report import cards, charts, confusion, heat_maps, html, plots, run_page, thumbnails, tsne_map
@@ -30,6 +29,9 @@ from pipelines.stages.artifacts import (
     read_main_clusters,
     read_tree,
 )
+
+if TYPE_CHECKING:
+    from cpp.clustering.estimate_k import Estimate
 
 REJECTED = 8  # rejected images that are shown for each reason
 Pictures = dict[Place, dict[str, Any]]  # rows of THUMBNAILS by shard and key

@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
-from torch import Tensor
 
 from cpp.encoding import images
 from cpp.files import tables
 from cpp.files.iterables import batched
 from cpp.files.tables import Counts
-from cpp.rate_reduction.coding_rate import subspace_rate
 from cpp.sources.shards import select_samples
 from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
@@ -26,6 +23,8 @@ from pipelines.stages.artifacts import Model
 from pipelines.stages.schemas import WHITE_BOX
 
 if TYPE_CHECKING:  # which load open_clip
+    from torch import Tensor
+
     from cpp.encoding.crate import Crate
     from cpp.encoding.encoder import Encoder
 
@@ -58,19 +57,23 @@ class WhiteBox(Stage):
         return Counts(len(rows), len(rows))
 
 
-@torch.inference_mode()
 def measure(encoder: Crate, batches: Iterable[Tensor]) -> list[dict[str, Any]]:
     """For each block of the encoder, means over the images `[b, 3, side, side]` of the batches.
 
     `rate_before` and `rate` are R^c of the tokens before and after the block's attention, in nats, by the subspaces of
     the block; `nonzero` is the share of the entries of its sparse code that are not zero.
     """
+    import torch
+
+    from cpp.rate_reduction.coding_rate import subspace_rate
+
     sums, n = np.zeros((encoder.shape.depth, 3)), 0
-    for pixels in batches:
-        for block, step in enumerate(encoder.steps(pixels)):
-            rates = (subspace_rate(W.float(), DISTORTION).sum() for W in (step.before, step.after))
-            sums[block] += [*map(float, rates), len(pixels) * float((step.code != 0).float().mean())]
-        n += len(pixels)
+    with torch.inference_mode():
+        for pixels in batches:
+            for block, step in enumerate(encoder.steps(pixels)):
+                rates = (subspace_rate(W.float(), DISTORTION).sum() for W in (step.before, step.after))
+                sums[block] += [*map(float, rates), len(pixels) * float((step.code != 0).float().mean())]
+            n += len(pixels)
     names = "rate_before", "rate", "nonzero"
     return [
         {"block": block, **dict(zip(names, of_block / n, strict=True)), "images": n}
