@@ -1,6 +1,6 @@
 """The command line, `cpp-at-scale COMMAND`: declares the commands and their options, and calls `pipelines.commands`.
 
-Each command imports its module when it is called, so that `--help` and `validate` do not load torch.
+Each command imports what it needs when it is called, so that `--help` appears at once.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import json
 import signal
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cpp.export.format import Format
-from pipelines.commands import options, terminal
-from pipelines.config.load import Config, load
-from pipelines.engine.plan import upstream
-from pipelines.engine.progress import print_table
+from pipelines.commands import group, options
+
+if TYPE_CHECKING:
+    from pipelines.config.load import Config
 
 app = typer.Typer(
-    cls=terminal.Commands,
+    cls=group.Commands,
     add_completion=False,
     no_args_is_help=True,
 )
@@ -29,10 +29,16 @@ app = typer.Typer(
 @app.callback()
 def program(
     version: Annotated[
-        bool, typer.Option("--version", callback=terminal.print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=group.print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Cluster large image collections and name the clusters."""
+
+
+def _load(config: str, overrides: list[str] | None) -> Config:
+    from pipelines.config.load import load
+
+    return load(config, overrides or ())
 
 
 @app.command()
@@ -44,10 +50,10 @@ def run(
     allow_failed: options.AllowFailed = False,
 ) -> None:
     """Bring a run up to date. Exit code 1: something failed; 2: a wrong command or configuration; 130: interrupted."""
-    from pipelines.commands import parts
+    from pipelines.commands import parts, terminal
     from pipelines.run import Run
 
-    loaded = load(config, overrides or ())
+    loaded = _load(config, overrides)
     terminal.execute(Run(loaded, steps or (), local, allow_failed))
     terminal.print_lines(parts.stale(loaded))
 
@@ -55,6 +61,7 @@ def run(
 @app.command()
 def demo(local: Annotated[bool, typer.Option("--local/--ray", help="Work in this process, or on Ray.")] = True) -> None:
     """Draw 3,000 pictures into runs/demo-data, cluster them and name the clusters in runs/demo."""
+    from pipelines.commands import terminal
     from pipelines.run import Run
 
     folder = Path("runs/demo-data")
@@ -62,7 +69,7 @@ def demo(local: Annotated[bool, typer.Option("--local/--ray", help="Work in this
         from cpp.demo import dataset
 
         dataset.main(folder)
-    terminal.execute(Run(load(str(files("cpp.demo") / "assets" / "demo.yaml")), (), local))
+    terminal.execute(Run(_load(str(files("cpp.demo") / "assets" / "demo.yaml"), None), (), local))
 
 
 @app.command()
@@ -71,6 +78,7 @@ def init(
     to: Annotated[Path, typer.Option("--to", help="The new YAML file.")] = Path("config.yaml"),
 ) -> None:
     """Look at the inputs and write a commented configuration for them."""
+    from pipelines.commands import terminal
     from pipelines.commands.init import init as write_config
 
     terminal.print_lines(write_config(inputs, to))
@@ -79,13 +87,9 @@ def init(
 @app.command()
 def validate(config: options.ConfigFile, overrides: options.Overrides = None) -> None:
     """Check a configuration and its inputs without starting anything. Every fault is named. Exit code 2: invalid."""
-    from cpp.sources.ignored import FileCounts
-    from pipelines.engine.inputs import input_files
+    from pipelines.commands import terminal
 
-    loaded = load(config, overrides or ())
-    counts = FileCounts()
-    shards = len(input_files(loaded, counts)[loaded.input_kind])
-    terminal.print_lines([f"{config} is valid: {shards:,} input shards, results go to {loaded.root}", *counts.lines()])
+    terminal.print_lines(terminal.validity(config, _load(config, overrides)))
 
 
 @app.command()
@@ -93,6 +97,8 @@ def schema(
     to: Annotated[Path | None, typer.Option("--to", help="Write to this file; without it, print.")] = None,
 ) -> None:
     """Print the JSON schema of a configuration, which editors use to complete and check keys."""
+    from pipelines.config.load import Config
+
     text = json.dumps(Config.model_json_schema(by_alias=True), indent=1) + "\n"
     if to:
         to.write_text(text, encoding="utf-8")
@@ -113,10 +119,10 @@ def append(
 
     Nothing of the run is computed again. Without --shards: bring up to date what was appended before.
     """
-    from pipelines.commands import append
+    from pipelines.commands import append, terminal
     from pipelines.run import Run
 
-    part, messages = append.append(load(config, overrides or ()), shards or (), images)
+    part, messages = append.append(_load(config, overrides), shards or (), images)
     this = Run(part, (), local, allow_failed)
     terminal.print_lines(messages)
     terminal.execute(this)
@@ -135,32 +141,25 @@ def plan(
 ) -> None:
     """Print every step, its settings, where it writes, and how many of its shards are done. Writes nothing."""
     from pipelines import graph
+    from pipelines.commands import terminal
     from pipelines.estimate import estimate as estimate_run
 
-    loaded = load(config, overrides or ())
+    loaded = _load(config, overrides)
     planned = graph.plan(loaded, steps or ())
     terminal.print_plan(loaded, planned)
     terminal.print_steps(loaded, planned, verbose=True)
     if estimate:
         table, sentences = estimate_run(loaded, planned, price)
-        print_table(table)
+        terminal.print_table(table)
         terminal.print_lines(sentences)
 
 
 @app.command()
 def status(config: options.ConfigFile, steps: options.Steps = None, overrides: options.Overrides = None) -> None:
     """Print the progress of a run, whether it is running now, and what failed."""
-    from pipelines import graph
-    from pipelines.commands import parts
+    from pipelines.commands import terminal
 
-    loaded = load(config, overrides or ())
-    terminal.print_lines(terminal.state(loaded))
-    planned, fitted = graph.fitted(loaded).plan()
-    shown = upstream(steps or (), fitted.stages)
-    terminal.print_progress(loaded, [step for step in planned if step.name in shown])
-    if later := parts.appended(fitted):
-        terminal.print_lines(terminal.state(later.config))
-        terminal.print_progress(later.config, later.plan()[0])
+    terminal.print_status(_load(config, overrides), steps or ())
 
 
 @app.command()
@@ -170,17 +169,17 @@ def names(
     overrides: options.Overrides = None,
 ) -> None:
     """Print the clusters of a finished run by size: their names, the confidence, and the evidence."""
-    from pipelines.commands import inspect
+    from pipelines.commands import inspect, terminal
 
-    print_table(inspect.names(load(config, overrides or ()), layer))
+    terminal.print_table(inspect.names(_load(config, overrides), layer))
 
 
 @app.command()
 def ask(config: options.ConfigFile, overrides: options.Overrides = None) -> None:
     """Ask about the ten pairs of clusters that are least certain: same or different? Answers change the next cut."""
-    from pipelines.commands import ask
+    from pipelines.commands import ask, terminal
 
-    terminal.print_lines(ask.ask(load(config, overrides or ()), terminal.prompt, terminal.print_line))
+    terminal.print_lines(ask.ask(_load(config, overrides), terminal.prompt, terminal.print_line))
 
 
 @app.command()
@@ -192,9 +191,9 @@ def decide(
     local: options.Local = False,
 ) -> None:
     """Apply decisions about clusters (rename, merge, split, drop, tag) to a finished run, and keep them with it."""
-    from pipelines.commands import decide
+    from pipelines.commands import decide, terminal
 
-    terminal.print_lines(decide.go(load(config, overrides or ()), decisions or (), undo, local))
+    terminal.print_lines(decide.go(_load(config, overrides), decisions or (), undo, local))
 
 
 @app.command()
@@ -205,10 +204,10 @@ def search(
     overrides: options.Overrides = None,
 ) -> None:
     """Print the clusters and images of a finished run that are nearest to a sentence."""
-    from pipelines.commands import inspect
+    from pipelines.commands import inspect, terminal
 
-    for table in inspect.nearest(load(config, overrides or ()), text, n):
-        print_table(table)
+    for table in inspect.nearest(_load(config, overrides), text, n):
+        terminal.print_table(table)
 
 
 @app.command()
@@ -219,16 +218,16 @@ def predict(
     overrides: options.Overrides = None,
 ) -> None:
     """Print the clusters of a finished run that images or vectors belong to. Exit code 1: none of them can be used."""
-    from pipelines.commands import predict
+    from pipelines.commands import predict, terminal
 
     to = to and predict.writable(to)
-    rows, titles = predict.predict(load(config, overrides or ()), what)
+    rows, titles = predict.predict(_load(config, overrides), what)
     if to:
         predict.write(rows, to)
-    print_table(predict.table(rows, titles))
+    terminal.print_table(predict.table(rows, titles))
     terminal.print_lines([*predict.lines(rows), *([f"all rows are in {to}"] if to else [])])
     if rows[predict.REASON].null_count == 0:
-        raise typer.Exit(terminal.FAILED)
+        raise typer.Exit(group.FAILED)
 
 
 @app.command()
@@ -248,15 +247,15 @@ def export(
 ) -> None:
     """Write a finished run as a labelled data set, or resume an interrupted export. Exit codes as those of `run`."""
     from cpp.export.rows import Filter
-    from pipelines.commands import export_plan
+    from pipelines.commands import export_plan, terminal
     from pipelines.commands.export import go
 
     images = Filter(export_plan.parse_clusters(clusters), min_confidence, per_cluster)
     request = export_plan.Wanted(format, to, layer, images, links, curated, use_guess)
-    summary = go(load(config, overrides or ()), request, local)
+    summary = go(_load(config, overrides), request, local)
     terminal.print_lines(summary.lines())
     if summary.failed or not summary.images:
-        raise typer.Exit(terminal.FAILED)
+        raise typer.Exit(group.FAILED)
 
 
 @app.command()
@@ -267,9 +266,10 @@ def compare(
     overrides: options.Overrides = None,
 ) -> None:
     """Write a table and a page: which clusters of A stayed, split, merged or vanished in B, and which appeared."""
+    from pipelines.commands import terminal
     from pipelines.commands.compare import compare as compare_runs
 
-    terminal.print_lines(compare_runs(load(a, overrides or ()), load(b, overrides or ()), out).lines())
+    terminal.print_lines(compare_runs(_load(a, overrides), _load(b, overrides), out).lines())
 
 
 @app.command()
@@ -281,9 +281,9 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove the results; without it they are only listed.")] = False,
 ) -> None:
     """List the results in a run folder that none of these configurations refers to, and with --yes remove them."""
-    from pipelines.commands import clean
+    from pipelines.commands import clean, terminal
 
-    terminal.print_lines(clean.clean([load(config, overrides or ()) for config in configs], yes))
+    terminal.print_lines(clean.clean([_load(config, overrides) for config in configs], yes))
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ class Run:
         self.shown: str | None = None  # start time of the complete run whose results the stable names show
         self._accounting = RowAccounting()
         gpus = self.config.resources.gpus
-        if local and gpus and not machine.has_gpu():
+        if local and gpus and not machine.n_gpus():
             raise ResourceError(f"resources.gpus is {gpus:g} and this machine has no GPU: set it to 0")
 
     @property

@@ -1,4 +1,4 @@
-"""What the commands print: tables, the state of a run from its files, errors with their exit codes."""
+"""What the commands print: tables, and the state of a run from its files."""
 
 from __future__ import annotations
 
@@ -6,67 +6,27 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Column, Table
-from typer.core import TyperGroup
 
 from cpp.files import scratch
 from cpp.files.integrity import damage
-from cpp.store.lease import LockedError
 from cpp.store.object_store import open_store
-from pipelines.config.errors import UsageError, UserError
+from pipelines.commands.group import FAILED, leave
 from pipelines.config.load import Config
-from pipelines.engine import changes, event_log, machine
+from pipelines.engine import changes, event_log
 from pipelines.engine.executor import DISK_FULL
-from pipelines.engine.plan import Step
-from pipelines.engine.progress import Screen, print_table
-from pipelines.engine.row_counts import AccountingError
+from pipelines.engine.plan import Step, upstream
+from pipelines.engine.progress import Screen
 from pipelines.engine.source_counts import sentence
 
 if TYPE_CHECKING:
     from pipelines.run import Run  # which loads torch
 
-FAILED, WRONG, INTERRUPTED = 1, 2, 130
+WIDEST = 10_000  # characters per line of a table in a file
 SHOWN = 20  # failed shards that are listed
-
-
-class Commands(TyperGroup):
-    """The commands. Errors that the user can fix end the program with their message, without a traceback."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, command, rest = super().resolve_command(ctx, args)
-        if command is not None:
-            _refuse_empty(command, rest)
-        return name, command, rest
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (UserError, LockedError, PermissionError, ConnectionError) as error:
-            raise _leave(str(error), WRONG) from None
-        except AccountingError as error:
-            raise _leave(str(error), FAILED) from None
-        except KeyboardInterrupt:
-            raise _leave("interrupted; run the same command again to resume", INTERRUPTED) from None
-
-
-def _refuse_empty(command: Any, args: Sequence[str]) -> None:
-    """UsageError for an empty text among the arguments of a command: as a path, it would be the current folder."""
-    options = {name for option in command.params if not getattr(option, "is_flag", True) for name in option.opts}
-    for before, arg in zip(["", *args], args, strict=False):
-        option, equals, value = arg.partition("=")
-        in_one = bool(equals) and option in options
-        if not (value if in_one else arg).strip():
-            title = option if in_one else before if before in options else f"an argument of {command.name}"
-            raise UsageError(f"{title} is an empty text: give a value, or leave it out (a shell variable may be unset)")
-
-
-def _leave(message: str, code: int) -> typer.Exit:
-    """The end of the program with a message on standard error and an exit code; to be raised."""
-    Screen(stderr=True, soft_wrap=True).print(message, markup=False)
-    return typer.Exit(code)
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -89,11 +49,12 @@ def prompt(question: str) -> str:
         return "q"
 
 
-def print_version(wanted: bool) -> None:
-    """Print the version of the program and leave, for the option --version."""
-    if wanted:
-        print_lines([f"{changes.PROGRAM} {machine.versions().get(changes.PROGRAM, '(not installed)')}"])
-        raise typer.Exit
+def print_table(table: Table) -> None:
+    """Print a table. A file or a pipe gets lines of full width, because a reader could not widen it."""
+    console = Screen(markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=WIDEST)).maximum)
+    console.print(table)
 
 
 def plain_table(*columns: Column | str) -> Table:
@@ -119,12 +80,12 @@ def execute(run: Run) -> None:
         finally:
             print_summary(run)
     except ConnectionError as error:  # the store was lost while the run was working
-        raise _leave(str(error), FAILED) from None
+        raise leave(str(error), FAILED) from None
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         message = f"no space left for {run.store.address} ({error}): free some space and run the same command again"
-        raise _leave(message, FAILED) from None
+        raise leave(message, FAILED) from None
     if not ok:
         raise typer.Exit(FAILED)
 
@@ -204,6 +165,31 @@ def state(config: Config) -> Iterator[str]:
         yield activity.sentence()
     elif activity and record["state"] in ("running", "interrupted"):
         yield f"it ended at {activity.last:%Y-%m-%d %H:%M:%S} UTC in {activity.sentence(activity.last)}"
+
+
+def validity(name: str, config: Config) -> Iterator[str]:
+    """Say that a configuration, read from the file `name`, is valid, and count its inputs. ConfigError if it is not."""
+    from cpp.sources.ignored import FileCounts
+    from pipelines.engine.inputs import input_files
+
+    counts = FileCounts()
+    shards = len(input_files(config, counts)[config.input_kind])
+    yield f"{name} is valid: {shards:,} input shards, results go to {config.root}"
+    yield from counts.lines()
+
+
+def print_status(config: Config, names: Sequence[str]) -> None:
+    """Print the progress of a run and of what was appended to it: all steps, or those named and what they need."""
+    from pipelines import graph
+    from pipelines.commands import parts
+
+    print_lines(state(config))
+    planned, fitted = graph.fitted(config).plan()
+    shown = upstream(names, fitted.stages)
+    print_progress(config, [step for step in planned if step.name in shown])
+    if later := parts.appended(fitted):
+        print_lines(state(later.config))
+        print_progress(later.config, later.plan()[0])
 
 
 def print_progress(config: Config, steps: Sequence[Step]) -> None:

@@ -43,21 +43,19 @@ def free_bytes(folder: str) -> int:
     return shutil.disk_usage(path).free
 
 
-def has_gpu() -> bool:
-    """Whether PyTorch can compute on a GPU of this machine."""
+def n_gpus() -> int:
+    """The number of GPUs of this machine that PyTorch can use."""
     import torch  # not above: the command line needs this module and not torch
 
-    return torch.cuda.is_available()
+    return torch.cuda.device_count()
 
 
 def missing_resources(r: Resources) -> Iterator[str]:
     """Yield a sentence for each kind of resource of which the workers need more than this machine has."""
-    import torch  # not above: the command line needs this module and not torch
-
     for kind, needed, available, key in (
         ("CPU", r.workers * r.cpus, os.cpu_count() or 1, "workers"),
         ("CPU", r.cpu_workers or 0, os.cpu_count() or 1, "cpu_workers"),
-        ("GPU", r.workers * r.gpus, torch.cuda.device_count(), "workers"),
+        ("GPU", r.workers * r.gpus, n_gpus() if r.gpus else 0, "workers"),
     ):
         if needed > available:
             yield (

@@ -15,7 +15,6 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 from rich.text import Text
 
 from pipelines.engine import event_log
@@ -23,7 +22,6 @@ from pipelines.engine.event_log import StepProgress
 from pipelines.engine.executor import TaskResult
 
 FEW = 100  # shards of a step up to which each has a line
-WIDEST = 10_000  # characters per line of a table in a file
 EVERY = 10.0  # seconds between two lines of a step with more shards
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
@@ -37,14 +35,6 @@ class Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Render a string without control characters."""
         return super().render_str(_escape_controls(text), **options)
-
-
-def print_table(table: Table) -> None:
-    """Print a table. A file or a pipe gets lines of full width, because a reader could not widen it."""
-    console = Screen(markup=False)
-    if not console.is_terminal:
-        console.width = max(console.width, console.measure(table, options=console.options.update(width=WIDEST)).maximum)
-    console.print(table)
 
 
 class Progress:

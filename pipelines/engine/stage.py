@@ -79,6 +79,7 @@ class Context:
 class Stage:
     """Settings of a step, and how it processes a shard. Every subclass is a frozen dataclass of its settings.
 
+    Its module imports torch, FAISS and what needs them in the methods that compute, so that a plan loads neither.
     Increase `version` when a change of the code changes the results. `each` names the inputs that are read shard by
     shard (if empty, the stage runs once), `whole` those that every worker reads whole. `gpu` is true if the stage
     computes on `context.device`; only such stages get GPUs. A stage defines `work`, or `open` if it loads something.

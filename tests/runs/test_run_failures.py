@@ -131,7 +131,7 @@ def test_only_training_on_whole_gpus_runs_in_ranks(dataset: Dataset) -> None:
 
 
 def test_missing_gpus_are_refused_at_the_start(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ResourceError, match="resources.gpus is 1 and this machine has no GPU: set it to 0"):
         Run(load(dataset.config, ["resources.gpus=1"]), local=True)
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from cpp.encoding import images, open_clip_models
+from cpp.encoding import images, open_clip_files, open_clip_models
 from cpp.encoding.encoder import Encoder, encode, templates
 from cpp.encoding.model import Identity
 from cpp.encoding.open_clip_models import identity
 from cpp.encoding.pretrained import find_weights, register
-from cpp.encoding.weights import WeightsError
+from cpp.encoding.weights import WeightsError, sha256
 from cpp.sources.samples import Sample
 from tests.support.datasets import TINY
 from tests.support.pictures import encoded, picture
@@ -272,3 +272,21 @@ def test_streams_of_one_device_read_together_and_compute_in_turn() -> None:
     assert results("first") == [(["first 0"],), (["first 1"],), (["True"],)]
     other[0].join()
     assert events == ["first 0", "first 1", "first 2", "second 0", "second 1", "second 2", "3"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+def test_the_hash_of_a_file_without_torch_is_that_of_its_tensors(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {"b.weight": torch.arange(6).reshape(2, 3).to(dtype), "module.a": torch.ones(()).to(dtype)}
+    state["empty"] = torch.empty(0, 3, dtype=dtype)
+    torch.save(state, tmp_path / "w.pt")
+    save_file(state, tmp_path / "w.safetensors")
+    assert sha256(str(tmp_path / "w.safetensors")) == sha256(str(tmp_path / "w.pt"))
+
+
+def test_a_file_of_weights_is_identified_as_by_open_clip(models: Path) -> None:
+    for pretrained in (str(models / "cpp-tiny.pt"), str(models / "cpp-tiny.safetensors")):
+        expected = open_clip_models.identity("cpp-tiny", pretrained)
+        assert open_clip_files.identity("cpp-tiny", pretrained, str(models)) == expected
+    assert open_clip_files.identity("ViT-B-32", str(models / "cpp-tiny.pt"), None) is not None
+    for model, pretrained in (("cpp-unknown", str(models / "cpp-tiny.pt")), ("ViT-B-32", "openai"), ("ViT-B-32", None)):
+        assert open_clip_files.identity(model, pretrained, str(models)) is None

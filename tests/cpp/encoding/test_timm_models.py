@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 
-from cpp.encoding import families, images, timm_models
+from cpp.encoding import crate_models, families, images, open_clip_models, timm_models
 from cpp.encoding.encoder import Encoder, encode
 from cpp.encoding.weights import WeightsError, read_tensors
 from cpp.sources.samples import Sample
@@ -178,3 +178,10 @@ def test_a_pooling_that_a_model_lacks_is_an_error(folder: Path) -> None:
 def test_an_encoder_without_a_text_tower_says_so(folder: Path) -> None:
     with pytest.raises(WeightsError, match="timm/test_vit3 has no text tower"):
         Encoder(VIT, file_of(folder, VIT), "cpu", "fp32").words(["cat"], ["{}"], 1)
+
+
+def test_the_family_of_a_name() -> None:
+    assert families.family(VIT) is timm_models
+    assert {families.family(name) for name in crate_models.MODELS} == {crate_models}
+    assert all(map(families.is_white_box, crate_models.MODELS))
+    assert families.family("ViT-B-32") is families.family("hf-hub:timm/any") is open_clip_models

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cpp.files.tables import Counts
+from pipelines.commands.terminal import print_table
 from pipelines.engine.executor import TaskResult
-from pipelines.engine.progress import FEW, Progress, print_table
+from pipelines.engine.progress import FEW, Progress
 
 
 def report_step(
