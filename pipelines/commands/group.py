@@ -71,8 +71,7 @@ def leave(message: str, code: int) -> typer.Exit:
 def print_version(wanted: bool) -> None:
     """Print the version of the program and leave, for the option --version."""
     if wanted:
-        from pipelines.commands.terminal import print_lines
         from pipelines.engine import changes, machine
 
-        print_lines([f"{changes.PROGRAM} {machine.versions().get(changes.PROGRAM, '(not installed)')}"])
+        typer.echo(f"{changes.PROGRAM} {machine.versions().get(changes.PROGRAM, '(not installed)')}")
         raise typer.Exit
