@@ -9,6 +9,7 @@ import os
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -97,9 +98,12 @@ def compare(a: Config, b: Config, out: str | None) -> Comparison:
         folder,
     )
     page = _page(runs, counted, result)
-    with open_target(folder, tars=False).commit({"table": f"{folder}/{TABLE}", "page": f"{folder}/{PAGE}"}) as files:
+    target = open_target(folder, tars=False)
+    with target.commit({"table": f"{folder}/{TABLE}", "page": f"{folder}/{PAGE}"}) as files:
         tables.write(comparison.table(counted, groups, *result.titles), files["table"])
         files["page"].write_text(page, encoding="utf-8")
+    with suppress(OSError):  # another comparison writes there
+        target.scratch().rmdir()
     return result
 
 

@@ -105,10 +105,14 @@ def _recorded(config: Config) -> list[DecisionFile]:
 
 
 def _record(config: Config, files: Sequence[DecisionFile]) -> None:
-    """Replace the record in the run folder."""
+    """Replace the record in the run folder; without files there is none."""
     store = open_store(config.root)
+    path = store.log(RECORD)
     with store.lock():
-        new = store.root / f".{RECORD}.new"
-        new.write_text(dump(files), encoding="utf-8")
-        os.replace(new, store.root / RECORD)
+        if files:
+            new = path.with_name(f".{RECORD}.new")
+            new.write_text(dump(files), encoding="utf-8")
+            os.replace(new, path)
+        else:
+            path.unlink(missing_ok=True)
         store.save()

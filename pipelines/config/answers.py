@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
-from cpp.files import filesystem
-from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
+from pipelines.config import yaml_documents
 from pipelines.config.section import Section
 
 HEADING = """\
@@ -27,33 +25,28 @@ class Answer(Section):
     names: list[str] = Field(default_factory=list)
 
 
-_ANSWERS = TypeAdapter(list[Answer])
+_DOCUMENTS = TypeAdapter(list[list[Answer]])
 
 
 def read(path: str) -> list[Answer]:
     """Read the answers. ConfigError, naming the file and the entry, if it is no list of answers."""
-    with filesystem.open_file(path) as file:
-        content = file.read()
-    return parse(content, path)
+    return parse(yaml_documents.content(path), path)
 
 
 def parse(content: bytes, path: str) -> list[Answer]:
     """The answers in the content of a file at `path`. ConfigError as in `read`."""
-    try:
-        entries: Any = yaml.safe_load(content.decode())
-        return _ANSWERS.validate_python([] if entries is None else entries)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigError(
-            f"{path}: {place}: {first['msg']}, and is {first['input']!r}: answers are a list of entries with "
-            "`same: true` or `false`, and `a` and `b`, lists of keys in quotation marks"
-        ) from error
-    except YAML_ERRORS as error:
-        raise invalid_yaml(path, error) from error
+    return [answer for document in yaml_documents.parse(content, path, _DOCUMENTS, _fault) for answer in document]
+
+
+def _fault(fault: Any) -> str:
+    """A sentence about a fault: the entry and key, the value and the fix."""
+    place = ".".join(str(part) for part in fault["loc"][1:]) or "the file"
+    return (
+        f"{place}: {fault['msg']}, and is {fault['input']!r}: answers are a list of entries with `same: true` or "
+        "`false`, and `a` and `b`, lists of keys in quotation marks"
+    )
 
 
 def dump(answers: Sequence[Answer]) -> str:
     """The text of the file."""
-    entries = [answer.model_dump() for answer in answers]
-    return HEADING + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return yaml_documents.dump([[answer.model_dump() for answer in answers]], HEADING)

@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-import yaml
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from cpp.files import filesystem
 from cpp.store.results import fingerprint
-from pipelines.config.errors import YAML_ERRORS, ConfigError, invalid_yaml
+from pipelines.config import yaml_documents
 from pipelines.config.section import Section
 
 RECORD = "decisions.yaml"  # in the run folder: the files that the command `decide` has recorded
@@ -104,21 +102,12 @@ _FILES = TypeAdapter(list[DecisionFile])
 
 def read(path: str) -> list[DecisionFile]:
     """Read the documents of a file. ConfigError, naming the file, the decision and the key, if it is invalid."""
-    with filesystem.open_file(path) as file:
-        content = file.read()
-    return parse(content, path)
+    return parse(yaml_documents.content(path), path)
 
 
 def parse(content: bytes, path: str) -> list[DecisionFile]:
     """The documents in the content of a file at `path`. ConfigError as in `read`."""
-    try:
-        documents: list[Any] = [part for part in yaml.safe_load_all(content.decode()) if part is not None]
-        files = _FILES.validate_python(documents)
-    except ValidationError as error:
-        faults = [f"{path}: {_fault(fault)}" for fault in error.errors()]
-        raise ConfigError("\n".join(faults)) from error
-    except YAML_ERRORS as error:
-        raise invalid_yaml(path, error) from error
+    files = yaml_documents.parse(content, path, _FILES, _fault)
     return [file if file.file else file.model_copy(update={"file": os.path.basename(path)}) for file in files]
 
 
@@ -135,10 +124,7 @@ def _fault(fault: Any) -> str:
 
 def dump(files: Sequence[DecisionFile]) -> str:
     """The text of the record in a run folder."""
-    documents = [file.model_dump(exclude_defaults=True) for file in files]
-    return HEADING + yaml.safe_dump_all(
-        documents, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None, explicit_start=True
-    )
+    return yaml_documents.dump([file.model_dump(exclude_defaults=True) for file in files], HEADING)
 
 
 def rounds(files: Sequence[DecisionFile]) -> list[Round]:

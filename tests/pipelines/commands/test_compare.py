@@ -45,6 +45,7 @@ def test_a_run_agrees_with_itself_and_out_names_the_folder(done: Dataset, tmp_pa
     code, message = call("compare", done.config, done.config, "--out", tmp_path / "same")
     assert code == 0, message
     assert "ARI 1.000, AMI 1.000" in message
+    assert {path.name for path in (tmp_path / "same").iterdir()} == {"comparison.html", "comparison.parquet"}
     assert set(pd.read_parquet(tmp_path / "same" / "comparison.parquet")["change"]) == {"stayed"}
 
 

@@ -1,16 +1,13 @@
 """Decisions about clusters: applied to a finished run, refused as a whole, and undone."""
 
-from pathlib import Path
-from typing import Any
-
 import pandas as pd
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
 from tests.support.appending import new_vectors
 from tests.support.datasets import Dataset
+from tests.support.deciding import main_clusters, refer, write
 
 PRODUCTS = ("clusters.parquet", "report.html", "tree.safetensors", "groups.safetensors", "moments.safetensors")
 
@@ -18,11 +15,6 @@ PRODUCTS = ("clusters.parquet", "report.html", "tree.safetensors", "groups.safet
 def call(*args: object) -> tuple[int, str]:
     result = CliRunner(env={"COLUMNS": "300"}).invoke(app, [str(arg) for arg in args])
     return result.exit_code, result.output
-
-
-def main_clusters(dataset: Dataset) -> pd.DataFrame:
-    table = pd.read_parquet(dataset.root / "clusters.parquet")
-    return table[table["main"]].set_index("cluster")
 
 
 def images(dataset: Dataset, kind: str = "assignments") -> pd.DataFrame:
@@ -34,24 +26,6 @@ def products(dataset: Dataset) -> dict[str, bytes]:
     paths = [dataset.root / name for name in PRODUCTS]
     paths += [path for kind in ("assignments", "labels") for path in (dataset.root / kind).iterdir()]
     return {str(path.relative_to(dataset.root)): path.read_bytes() for path in paths}
-
-
-def refer(dataset: Dataset, k: int) -> dict[str, Any]:
-    """A cluster as decisions name it."""
-    row = main_clusters(dataset).loc[k]
-    return {"cluster": k, "members": [*row["examples"]], "title": row["title"]}
-
-
-def state(dataset: Dataset) -> str:
-    """The state that the page of the run shows."""
-    shown = dataset.root / "clusters.parquet"
-    return next(p for p in (dataset.root / "cache/clusters").iterdir() if p.samefile(shown)).stem.rpartition("-")[2]
-
-
-def write(dataset: Dataset, name: str, *decisions: dict[str, Any], **keys: Any) -> Path:
-    path = dataset.folder / name
-    path.write_text(yaml.safe_dump({"state": state(dataset), **keys, "decisions": [*decisions]}))
-    return path
 
 
 @pytest.fixture
@@ -109,6 +83,7 @@ def test_decisions_reach_every_table_and_undo_restores_the_bytes(finished: Datas
     assert products(finished) == before
     assert main_clusters(finished)["name"].tolist() == names.tolist()
     assert not (finished.root / "decisions.parquet").exists()
+    assert not (finished.root / "decisions.yaml").exists()
 
 
 def test_a_later_run_follows_recorded_decisions_and_a_later_file_may_overrule_them(finished: Dataset) -> None:
@@ -116,12 +91,15 @@ def test_a_later_run_follows_recorded_decisions_and_a_later_file_may_overrule_th
     assert call("decide", finished.root, first, "--local")[0] == 0
     assert call("run", finished.config, "--local")[0] == 0
     assert main_clusters(finished)["name"][0] == "engine"
+    recorded = (finished.root / "decisions.yaml").read_bytes()
     second = write(finished, "b.yaml", {"action": "rename", "clusters": [refer(finished, 0)], "name": "lorry"})
     code, output = call("decide", finished.root, second, "--local")
     assert code == 0, output
     assert main_clusters(finished)["name"][0] == "lorry"
     record = pd.read_parquet(finished.root / "decisions.parquet")
     assert record["effect"].tolist()[0] == "replaced by decision 1 of b.yaml"
+    assert call("decide", finished.root, "--undo", "--local")[0] == 0
+    assert (finished.root / "decisions.yaml").read_bytes() == recorded
 
 
 def test_files_that_contradict_each_other_are_refused_as_a_whole(finished: Dataset) -> None:
