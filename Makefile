@@ -49,6 +49,7 @@ format: .venv/ready ## Format the code
 bench: .venv/ready ## Measure speed and memory against named baselines (with CPP_TEST_DATA those of encode too)
 	$(PYTHON) -m tests.bench
 	$(PYTHON) -m tests.bench.encode
+	$(PYTHON) -m tests.bench.feed
 	$(PYTHON) -m tests.bench.runner
 	$(PYTHON) -m tests.bench.remote
 	$(PYTHON) -m tests.bench.page

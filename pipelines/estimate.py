@@ -30,6 +30,7 @@ from pipelines.engine.event_log import StepTotals, totals_by_step
 from pipelines.engine.inputs import input_shards
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import FilePaths
+from pipelines.engine.stage import WORKER_MEMORY
 from pipelines.stages.fit import ESTIMATE_ROWS
 from pipelines.stages.name import MEAN_ROWS
 
@@ -61,7 +62,6 @@ RATES: dict[str, tuple[float | None, float]] = {
     "curate": (150_000, 10),
 }
 MOST_ROWS = {"estimate_k": ESTIMATE_ROWS, "image_mean": MEAN_ROWS}  # of steps that see a sample of fixed size
-WORKER_MEMORY = 1.5e9  # bytes of one worker with shards of 10,000 rows, at most (the same measurement)
 TARS_COUNTED = 8  # tars, spread evenly over all, whose `_stats.json` gives the number of images
 
 

@@ -214,7 +214,7 @@ class Run:
         """The pool of workers, which starts with the first step that has something to do."""
         from pipelines.ray_backend.pool import Pool
 
-        return self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line))
+        return self._stack.enter_context(Pool(self.store, self.config.resources, self.progress.line, self.stages))
 
     def _publish(self, stage: Stage) -> None:
         """Point the stable names of a stage at its results, or remove them if it did not start."""

@@ -15,7 +15,7 @@ def test_small_sizes_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     gpu.main()
     rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
     bounded = [row for row in rows if row["baseline"] == "at most"]
-    assert len(bounded) == 5
+    assert len(bounded) == 7
     assert all(row["value"] <= row["compared"] for row in bounded)
     assert all(row["value"] > 0 for row in rows if row["unit"])
     assert len((tmp_path / "gpu.md").read_text().splitlines()) == len(rows) + 4

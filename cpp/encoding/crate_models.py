@@ -66,14 +66,14 @@ def identity(model: str, pretrained: str | None) -> Identity:
 
     The weights are loaded too, so that those of another model are an error before a run starts.
     """
-    path = _file(model, pretrained)
+    path = weights_file(model, pretrained)
     _module(model, path)
     return Identity(model, Path(path).name, sha256(path))
 
 
 def load(model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
     """A model without its classifier. The vector is the class token or, with `pool` "mean", the mean of the patches."""
-    module = _module(model, _file(model, pretrained)).to(device, DTYPES[precision]).eval().requires_grad_(False)
+    module = _module(model, weights_file(model, pretrained)).to(device, DTYPES[precision]).eval().requires_grad_(False)
     side = module.shape.side
     crop = 0.875 if model in CROPPED else 1.0
     transform = TimmTransform((side, side), MEAN, STD, "bilinear", crop, "center")
@@ -113,7 +113,7 @@ def _size(model: str) -> Size:
     return size
 
 
-def _file(model: str, pretrained: str | None) -> str:
+def weights_file(model: str, pretrained: str | None) -> str:
     if pretrained and pretrained.endswith(SUFFIXES) and Path(pretrained).is_file():
         return pretrained
     raise WeightsError(

@@ -41,6 +41,11 @@ def identity(model: str, pretrained: str | None, configs: str | None = None) -> 
     return family(model).identity(model, pretrained)
 
 
+def weights_file(model: str, pretrained: str | None) -> str:
+    """The path of the file of a model's weights, which is downloaded if necessary. WeightsError without it."""
+    return family(model).weights_file(model, pretrained)
+
+
 def has_text_tower(model: str) -> bool:
     """Whether a model encodes words into the space of its image vectors, which only those of open_clip do."""
     return _prefix(model) not in (TIMM, *CRATE)

@@ -74,5 +74,8 @@ class Family(Protocol):
     def identity(self, model: str, pretrained: str | None) -> Identity:
         """The identity of a model with its weights, which are downloaded if necessary."""
 
+    def weights_file(self, model: str, pretrained: str | None) -> str:
+        """The path of the file of the model's weights, which is downloaded if necessary."""
+
     def load(self, model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
         """Load the model with its weights onto a device."""

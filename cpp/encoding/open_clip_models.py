@@ -19,9 +19,14 @@ from cpp.encoding.weights import WeightsError, sha256
 
 def identity(model: str, pretrained: str | None) -> Identity:
     """The identity of a model with its weights; equal weights in files of different formats are equal."""
-    path = Path(find_weights(model, pretrained))
+    path = Path(weights_file(model, pretrained))
     is_tag = bool(pretrained) and open_clip.is_pretrained_cfg(model.replace("/", "-"), pretrained)
     return Identity(model, str(pretrained) if is_tag else path.name, sha256(str(path)))
+
+
+def weights_file(model: str, pretrained: str | None) -> str:
+    """The path of the file of the model's weights, which is downloaded if necessary."""
+    return find_weights(model, pretrained)
 
 
 def load(model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:

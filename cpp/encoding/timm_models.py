@@ -70,6 +70,11 @@ def identity(model: str, pretrained: str | None) -> Identity:
     return Identity(f"timm/{name}", str(config.tag) if _is_tag(pretrained) else Path(path).name, sha256(path))
 
 
+def weights_file(model: str, pretrained: str | None) -> str:
+    """The path of the file of the model's weights, which is downloaded if necessary."""
+    return _resolve(model, pretrained)[2]
+
+
 def load(model: str, pretrained: str | None, pool: str | None, device: str, precision: str) -> LoadedModel:
     """A model without its classifier. WeightsError if the weights are missing, are of another model, or lack a layer.
 

@@ -20,6 +20,7 @@ from pipelines.engine.shard_index import FilePaths
 
 Inputs = Mapping[str, Any]  # the file of a shard for each name in `each`
 Outputs = Mapping[str, Path]  # the file to write for each product
+WORKER_MEMORY = 1.5e9  # bytes of a worker with shards of 10,000 rows, at most (tests/bench/RESULTS.md, "Size")
 Work = Callable[[Inputs, Outputs], Counts]  # reads a shard's files, writes its products, counts its rows
 
 
@@ -108,6 +109,10 @@ class Stage:
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         """Process a shard, with nothing loaded before."""
         raise NotImplementedError
+
+    def memory(self, image_batch: int) -> float:
+        """Bytes of main memory that a worker of the stage needs at most, without those of a GPU's driver."""
+        return WORKER_MEMORY
 
     def is_outdated(self, reasons: Collection[str]) -> bool:
         """Whether rows that were rejected for one of the reasons could be accepted on this machine now."""

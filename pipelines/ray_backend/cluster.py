@@ -107,9 +107,9 @@ def describe() -> str:
     return f"{len(nodes)} {'node' if len(nodes) == 1 else 'nodes'} with {cpus:g} CPUs and {gpus:g} GPUs"
 
 
-def capacity(cpus: int, gpus: float) -> int:
-    """How many workers with these CPUs and GPUs the present nodes can hold when they are idle."""
-    needs = {"CPU": cpus, "GPU": gpus}
+def capacity(cpus: int, gpus: float, memory: int | None = None) -> int:
+    """How many workers with these CPUs, GPUs and bytes of memory the present nodes can hold when they are idle."""
+    needs = {"CPU": cpus, "GPU": gpus, "memory": memory}
     return sum(
         min(int(node["Resources"].get(kind, 0) / n + 1e-6) for kind, n in needs.items() if n)  # 7 / 0.07 is below 100
         for node in ray.nodes()

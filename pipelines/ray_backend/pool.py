@@ -14,7 +14,7 @@ import socket
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -24,13 +24,14 @@ import torch
 from ray.exceptions import RayError
 
 from cpp.files import credentials
+from cpp.files.quantities import format_bytes
 from cpp.store.local import Store
 from pipelines.config.errors import ResourceError
 from pipelines.config.sections import Resources
 from pipelines.engine import machine
 from pipelines.engine.executor import OpenError, OpenStage, TaskResult
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import Context, Stage
+from pipelines.engine.stage import WORKER_MEMORY, Context, Stage
 from pipelines.ray_backend import cluster
 from pipelines.ray_backend.metrics import RunMetrics
 
@@ -83,12 +84,18 @@ class Pool:
     """The workers of a run, on a local Ray instance or on a cluster. A context manager; `log` receives lines.
 
     Steps that need no GPU run on separate workers without one. If a cluster cannot hold all workers yet, the others
-    start as nodes join.
+    start as nodes join. On a cluster a worker requests the memory that the largest of its `stages` needs.
     """
 
-    def __init__(self, store: Store, resources: Resources, log: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        store: Store,
+        resources: Resources,
+        log: Callable[[str], None] = print,
+        stages: Mapping[str, Stage] | None = None,
+    ) -> None:
         """Raises ResourceError or ClusterError if Ray cannot start, see `pipelines.ray_backend.cluster.start`."""
-        self._store, self._resources, self._log = store, resources, log
+        self._store, self._resources, self._log, self._stages = store, resources, log, stages or {}
         self._gpu: bool | None = None  # whether the present workers have GPUs; None if there are no workers
         self._ready: dict[Any, cluster.Node] = {}  # the actors that are up, with their nodes
         self._starting: dict[Any, Any] = {}  # the others, by their pending call of `ready`
@@ -111,7 +118,8 @@ class Pool:
         self._gpu = gpu
         self._size, self._cpus, self._gpus = self._resources.workers_for(gpu)
         joined = self._resources.ray_address is not None
-        now = cluster.capacity(self._cpus, self._gpus) if joined else self._size
+        self._memory = self._memory_of_worker() if joined else None  # one machine's memory is its user's to divide
+        now = cluster.capacity(self._cpus, self._gpus, self._memory) if joined else self._size
         later = f"; {now} now, the others as nodes join: the cluster has {cluster.describe()}"
         self._log(
             f"starting {self._size} workers with {self._cpus} CPUs and {self._gpus:g} GPUs each"
@@ -119,11 +127,16 @@ class Pool:
         )
         self._token = cluster.create_token(self._store) if joined else None
         remote: Any = ray.remote  # its type hints lack concurrency_groups
-        needs = {"num_cpus": self._cpus, "num_gpus": self._gpus}
+        needs = {"num_cpus": self._cpus, "num_gpus": self._gpus, "memory": self._memory}
         self._actor = remote(**needs, concurrency_groups={SECOND: 1})(_Worker)
         self._failures = 0  # failed starts since the last success
         for _ in range(self._size):
             self._start_worker()
+
+    def _memory_of_worker(self) -> int:
+        """Bytes that the largest of the stages needs which run on workers of the present kind."""
+        kind = [stage for stage in self._stages.values() if (stage.gpu and self._resources.gpus > 0) == self._gpu]
+        return int(max([WORKER_MEMORY, *(stage.memory(self._resources.image_batch) for stage in kind)]))
 
     def _start_worker(self) -> None:
         actor = self._actor.remote(self._store)
@@ -214,8 +227,9 @@ class Pool:
         if not ended:
             raise ResourceError(
                 f"resources: no worker could be placed within {PATIENCE / 60:.0f} minutes. Each needs {self._cpus} "
-                f"CPUs and {self._gpus:g} GPUs on one node; the cluster has {cluster.describe()}: add larger nodes, or "
-                "lower resources.cpus or resources.gpus"
+                f"CPUs, {self._gpus:g} GPUs and {format_bytes(self._memory or 0)} of memory on one node; the cluster "
+                f"has {cluster.describe()}: add larger nodes, or lower resources.cpus, resources.gpus or "
+                "resources.image_batch"
             )
         return ended
 

@@ -6,20 +6,24 @@ import json
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cpp.encoding import images, measures
+from cpp.encoding import families, images, measures
 from cpp.files import tables
 from cpp.files.tables import Counts
 from cpp.sources import samples, shards, vectors
 from cpp.sources.samples import Reason
 from cpp.store.results import Product
-from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
+from pipelines.engine.stage import WORKER_MEMORY, Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import Model
+
+IMAGE_BYTES = 3 * 384**2  # pixels of a decoded image, of the larger ones among the usual models
+BATCHES_HELD = 7  # batches of pixels of the two shards of a worker, from decoding to the device
 
 
 class Import(Stage):
@@ -121,6 +125,17 @@ class Encode(Stage):
     def is_outdated(self, reasons: Collection[str]) -> bool:
         """Whether pictures were rejected for lack of a package that is installed now."""
         return Reason.HEIC in reasons and images.reads_heif()
+
+    def memory(self, image_batch: int) -> float:
+        """Measured (tests/bench/RESULTS.md, "A worker's memory"): weights are in memory twice while they are loaded."""
+        from cpp.encoding import pretrained
+
+        weights = 0
+        for model in self.encoders.values():
+            if model.configs:
+                pretrained.register(model.configs)
+            weights += Path(families.weights_file(model.model, model.pretrained)).stat().st_size
+        return WORKER_MEMORY + 2 * weights + BATCHES_HELD * image_batch * IMAGE_BYTES * len(self.encoders)
 
     def open(self, context: Context) -> Work:
         from cpp.encoding import encoder

@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 
 from pipelines.ray_backend.pool import Pool
 
-SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+SMALL = {"object_store_memory": 100 * 2**20, "memory": 16 * 2**30, "include_dashboard": False}
 
 
 def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another: bool = False) -> list[str]:

@@ -60,6 +60,13 @@ class PlaceOnce(Place):
     each = ()
 
 
+class PlaceWithMemory(Place):
+    gigabytes: float
+
+    def memory(self, image_batch: int) -> float:
+        return self.gigabytes * 1e9
+
+
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
     """Two nodes of one CPU, the second with what Ray takes for a GPU."""
@@ -94,6 +101,27 @@ def test_only_gpu_steps_hold_gpus_and_other_steps_use_every_node(nodes: Cluster,
     assert {threads for *_, threads, _ in (*with_gpu, *without, *once)} == {"1"}  # however many workers are up
     for *_, code in (*with_gpu, *without):  # another machine has none at the driver's place
         assert len({*code.split(os.pathsep)} - {str(cluster.CODE)}) == 2, code
+
+
+@pytest.mark.slow
+def test_workers_are_placed_where_the_memory_suffices_for_their_largest_step(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=1)
+    stages = {"light": Place(), "heavy": PlaceWithMemory(gigabytes=20), "on GPUs": PlaceWithGPU()}
+    large = nodes.add_node(num_cpus=1, **SMALL | {"memory": 32 * 2**30})
+    try:
+        with Pool(store, resources, stages=stages) as pool:
+            assert {node for node, *_ in places(pool, store, Place(), "light", 2)} == {large.node_id}
+        monkeypatch.setattr(runner, "PATIENCE", 0.5)
+        message = "and 40 GB of memory on one node; .* resources.image_batch$"
+        with (
+            Pool(store, resources, stages={"heavy": PlaceWithMemory(gigabytes=40)}) as pool,
+            pytest.raises(ResourceError, match=message),
+        ):
+            places(pool, store, Place(), "none")
+    finally:
+        nodes.remove_node(large)
 
 
 @pytest.mark.slow
@@ -152,7 +180,7 @@ def test_the_run_ends_if_no_worker_can_be_placed(
     monkeypatch.setattr(runner, "PATIENCE", 0.5)
     lines = list[str]()
     store, resources = Store(tmp_path), Resources(ray_address=nodes.address, workers=2, cpus=64)
-    message = "needs 64 CPUs and 0 GPUs on one node; the cluster has .* nodes with"
+    message = "needs 64 CPUs, 0 GPUs and 1.5 GB of memory on one node; the cluster has .* nodes with"
     with Pool(store, resources, lines.append) as pool, pytest.raises(ResourceError, match=message):
         places(pool, store, Place(), "large")
     assert "starting 2 workers with 64 CPUs and 0 GPUs each; 0 now" in lines[1]

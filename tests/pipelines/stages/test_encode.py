@@ -32,7 +32,7 @@ from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.engine.executor import open_stage, run_task
 from pipelines.engine.source_counts import sentence
-from pipelines.engine.stage import Context
+from pipelines.engine.stage import WORKER_MEMORY, Context
 from pipelines.graph import plan
 from pipelines.run import Run
 from pipelines.stages.encode import Encode
@@ -210,6 +210,13 @@ def test_a_shard_is_read_and_encoded_while_the_one_before_it_is_written(
     monkeypatch.setattr(Encode, "overlaps", False)
     assert Run(load(pictures.config, [f"root={alone}"]), ["encode"], local=True).go()
     assert files(pictures.root) == files(alone)
+
+
+def test_a_worker_needs_memory_for_weights_and_batches(pictures: Dataset, model: Path) -> None:
+    (step,) = plan(load(pictures.config), ["encode"])
+    weights = 2 * (model / "weights.safetensors").stat().st_size
+    assert step.stage.memory(10) == WORKER_MEMORY + weights + 7 * 10 * 3 * 384**2
+    assert step.stage.memory(10) < step.stage.memory(11)
 
 
 def test_an_interrupted_shard_is_given_up(pictures: Dataset) -> None:
