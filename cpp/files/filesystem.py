@@ -17,6 +17,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from cpp.files import watched
 from cpp.files.slow_servers import RetryHandler
 
 ATTEMPTS = 8  # of a request: about a minute of waiting in all, with exponential backoff and jitter
@@ -38,6 +39,7 @@ RETRIES = {  # the server's name in a line, what its client logs of a retry, and
     "s3": ("s3", r"retrying request after (delay of: [\d.]+)", "botocore.retries.standard"),
     "gs": ("gs", r"retrying after exception: (.*)", "gcsfs"),
 }
+HUB = "hf"
 WEB = ("http", "https")
 BLOCK = 8 << 20  # bytes of a request for a file that is read from beginning to end
 AHEAD = {"block_size": BLOCK, "cache_type": "ahead", "cache_options": {"maxblocks": 4}}
@@ -67,7 +69,7 @@ def _connection(protocol: str, attempts: int = ATTEMPTS) -> Any:
     if protocol not in WEB:
         if protocol in RETRIES:
             RetryHandler(*RETRIES[protocol])
-        return fsspec.filesystem(protocol, **OPTIONS[protocol])
+        return watched.watch(fsspec.filesystem(protocol, **OPTIONS[protocol]), protocol)
     from cpp.files.http import Web  # not above: aiohttp takes 0.2 s to import
 
     return Web(attempts, quiet=attempts < ATTEMPTS)
@@ -88,7 +90,7 @@ def connect(path: str, attempts: int = ATTEMPTS) -> tuple[Any, str]:
         fs = _connection(protocol, attempts)
         return fs, str(fs._strip_protocol(path))
     fs, name = fsspec.core.url_to_fs(path)
-    return fs, str(name)
+    return (watched.watch(fs, protocol) if protocol == HUB else fs), str(name)
 
 
 def list_folder(folder: str) -> Iterator[Mapping[str, Any]]:

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cpp.files import scratch, tables
+from cpp.files import filesystem, scratch, tables
 from cpp.sources import paths, shards
 from cpp.sources.shards import Images, read_samples
 from tests.support import hub
+from tests.support.stalls import Stall
 from tests.support.tars import write_tar
 
 ADDRESS = f"hf://{hub.REPOSITORY}"
@@ -86,3 +87,12 @@ def test_the_token_comes_from_the_environment(server: hub.Hub, tmp_path: Path, m
     (shard,) = shards.shards(Images("webdataset", (f"{ADDRESS}/a.tar",))).values()
     assert "hf_secret" not in repr(shard)
     assert server.tokens == {"Bearer hf_secret"}
+
+
+def test_a_hub_that_stalls_is_reported(server: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files = {"a.tar": b"content"}
+    stall = Stall(monkeypatch)
+    server.cut = lambda number: bool(stall.wait())
+    with filesystem.open_file(f"{ADDRESS}/a.tar") as file:
+        assert file.read() == b"content"
+    assert ("hf", f"{ADDRESS}/a.tar has taken N s, still waiting") in stall.lines
