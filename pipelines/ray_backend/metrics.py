@@ -7,6 +7,7 @@ each name with the prefix `ray_` and the tags `run` (the run folder) and `step`.
 
 from __future__ import annotations
 
+from ray.util.client import ray as client
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from pipelines.engine.executor import TaskResult
@@ -15,9 +16,15 @@ SECONDS = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]  # bounds of the 
 
 
 class RunMetrics:
-    """The metrics of one run, identified by the address of its run folder."""
+    """The metrics of one run, identified by the address of its run folder. A line says so if none can be exported."""
 
     def __init__(self, run: str) -> None:
+        if client.is_connected():
+            print(
+                "the metrics of this run are not exported, because its driver is outside the cluster (ray://): to have "
+                "them, start it on a node of the cluster with resources.ray_address: auto",
+                flush=True,
+            )
         tags = ("run", "step")
         self._shards = Counter("cpp_shards", "Shards that ended, by state (done or failed)", (*tags, "state"))
         self._rows = Counter(

@@ -21,7 +21,7 @@ from pipelines.config.sections import Resources
 from pipelines.engine import machine
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.ray_backend import cluster
+from pipelines.ray_backend import cluster, metrics
 from pipelines.ray_backend import pool as runner
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
@@ -256,3 +256,13 @@ def test_capacity_for_fractions_of_a_gpu_has_no_rounding_error(monkeypatch: pyte
     nodes = [{"Alive": alive, "Resources": {"CPU": 200.0, "GPU": 7.0}} for alive in (True, False)]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     assert [cluster.capacity(1, gpus) for gpus in (0.07, 0.14, 1, 0)] == [100, 50, 7, 200]
+
+
+def test_a_driver_outside_the_cluster_says_that_it_exports_no_metrics(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics.RunMetrics("runs/a")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(metrics.client, "is_connected", lambda: True)
+    metrics.RunMetrics("runs/a")
+    assert "are not exported, because its driver is outside the cluster (ray://)" in capsys.readouterr().out
