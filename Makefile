@@ -73,7 +73,8 @@ bench-curate: .venv/ready ## Measure curation: near-duplicates of a million vect
 	$(PYTHON) -m tests.bench.planted
 	$(PYTHON) -m tests.bench.curation
 	$(PYTHON) -m tests.bench.balance
-bench-scale: .venv/ready ## Measure 100,000 shards in the driver, and ten million vectors with K = 10,000: an hour, 45 GB of disk
+bench-scale: .venv/ready ## Measure the growth of fit and clustering, 100,000 shards in the driver, ten million vectors with K = 10,000: two hours, 45 GB of disk
+	$(PYTHON) -m tests.bench.cost
 	$(PYTHON) -m tests.bench.driver
 	$(PYTHON) -m tests.bench.size
 lock: .venv/ready ## Resolve the dependencies again into requirements.lock

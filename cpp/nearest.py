@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 EXACT = 16_384  # largest number of centroids searched exhaustively, at 20,000 rows per second and core
 LISTS = 24  # lists searched by a query; tests/bench/RESULTS.md has the recall
+PROBES = 16  # lists searched for the nearest other rows
+BATCH = 65_536  # rows that are searched at a time
 COARSE = 4  # lists searched for copies, which are nearly always in one list
 TRAINED = 48  # rows of a list that these lists are trained on; the training is most of the cost of the search
 TIE = 1e-6  # cosine difference within which two centroids count as equally near
@@ -98,17 +100,26 @@ def nearest_among(rows: Floats, X: Floats, k: int) -> tuple[Floats, NDArray[np.i
     return products, near
 
 
-def nearest_rows(X: Floats, k: int, gpu: bool = False) -> NDArray[np.int64]:
-    """The `k` other rows with the largest inner product with each row of `X`, `[n, k]`, nearest first; exact.
+def nearest_rows(X: Floats, k: int, gpu: bool = False, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """The `k` other rows of `X` with the largest inner product with each of `rows`, by default of all; nearest first.
 
+    Returns `[len(rows), k]`. Exact for up to `EXACT` rows or on GPUs; more rows are searched in an inverted file.
     ValueError unless 1 <= k < n.
     """
     if not 1 <= k < len(X):
         raise ValueError(f"k is {k}, must be from 1 to the number of other rows, {len(X) - 1}")
-    _, near = _exact(X, gpu).search(_rows(X), k + 1)
-    own = near == np.arange(len(X))[:, None]
+    numbers = np.arange(len(X)) if rows is None else rows
+    exact = gpu or len(X) <= EXACT
+    index = _exact(X, gpu) if exact else _lists(X, probes=PROBES, trained=TRAINED)
+    near = np.empty((len(numbers), k + 1), np.int64)
+    for start in range(0, len(numbers), BATCH):
+        part = slice(start, start + BATCH)
+        near[part] = index.search(_rows(X[numbers[part]]), k + 1)[1]
+    if not exact and len(short := np.flatnonzero((near < 0).any(axis=1))):  # the lists have fewer rows than k
+        near[short] = _exact(X, gpu).search(_rows(X[numbers[short]]), k + 1)[1]
+    own = near == numbers[:, None]
     own[~own.any(axis=1), k] = True  # a row with more than k copies need not be among its own nearest
-    others: NDArray[np.int64] = near[~own].reshape(len(X), k)
+    others: NDArray[np.int64] = near[~own].reshape(len(numbers), k)
     return others
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cpp.clustering.coding_length import exclude_isolated
+from cpp.clustering.ward import ward
 from cpp.rate_reduction.copies import Distinct, distinct_rows
 from cpp.rate_reduction.fit import StepRecord, check_rows, solve
 from cpp.rate_reduction.recipes import Discriminant
@@ -139,9 +140,7 @@ class _Tree:
     """Ward's tree of unit rows, and what its cuts say about a row."""
 
     def __init__(self, Z: NDArray[np.float32]) -> None:
-        from scipy.cluster.hierarchy import linkage
-
-        self.Z, self.merges = Z, linkage(Z, "ward") if len(Z) > 1 else None
+        self.Z, self.merges = Z, ward(Z) if len(Z) > 1 else None
 
     def information(self, K: Iterable[int]) -> Curve:
         """Of the cut into each K, on at most `SCORED` rows: the mean silhouette times log(n / m), in nats."""

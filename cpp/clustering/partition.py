@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cpp.clustering.coding_length import coding_length, exclude_isolated, lossy_bits
+from cpp.clustering.spectral import feasible, spectral
+from cpp.clustering.ward import LARGEST, cut, ward
 from cpp.nearest import TIE, Nearest, kmeans
 from cpp.rate_reduction.coding_rate import Moments
 from cpp.rate_reduction.copies import Distinct
 from cpp.rate_reduction.head import Codes
-from cpp.rate_reduction.sinkhorn import membership
 
 PARTS = 5  # into which the rows of each group are dealt out, so that each can be left out
 HELD = 2**25  # floats of rows that are collected before their moments are added
@@ -214,12 +215,10 @@ def partition(
 ) -> Grouping:
     """Partition unit rows by the cosine of `codes.Z`. ValueError unless 1 <= n_clusters <= n.
 
-    Ward's method and spectral clustering see at most `landmarks` rows, drawn by `seed`, and take landmarks^2 floats.
-    k-means continues from Ward's centroids over all rows, because it reaches its best optima from there; after spectral
-    clustering every row takes its nearest centroid.
+    Spectral clustering sees at most `landmarks` rows, drawn by `seed`, and Ward's method at most `ward.LARGEST` of
+    these. k-means continues from Ward's centroids over all rows, because it reaches its best optima from there; after
+    spectral clustering every row takes its nearest centroid. `auto` is k-means where spectral clustering is infeasible.
     """
-    from sklearn.cluster import AgglomerativeClustering
-
     n = len(codes.Z)
     if not 1 <= n_clusters <= n:
         raise ValueError(f"partition.n_clusters is {n_clusters}, must be from 1 to the number of sample rows, {n}")
@@ -228,10 +227,11 @@ def partition(
     drawn = np.sort(np.random.default_rng(seed).choice(n, min(n, max(landmarks, n_clusters)), replace=False))
     sample, Z = codes.rows(drawn), codes.Z.numpy()
     groups = {}
+    if method == "auto" and not feasible(len(drawn), n_clusters):
+        method = "kmeans"
     for name in ("kmeans", "spectral") if method == "auto" else (method,):
         if name == "kmeans":
-            ward = AgglomerativeClustering(n_clusters, linkage="ward").fit_predict(sample.Z.numpy())
-            centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=centroids(sample.Z, ward, n_clusters))
+            centres = kmeans(Z, n_clusters, seed, gpu=gpu, start=_start(sample.Z, n_clusters, seed))
         else:
             group = spectral(sample.C, n_clusters, eta, HALF_STEPS, seed)
             centres = centroids(sample.Z, group, n_clusters)
@@ -244,28 +244,12 @@ def partition(
     return Grouping(groups[chosen], chosen, silhouettes)
 
 
-def spectral(C_nd: Tensor, n_clusters: int, eta: float, half_steps: int, seed: int) -> NDArray[np.int64]:
-    """The group of each row, `[n]`, by k-means on the K leading eigenvectors of the membership of unit rows `C_nd`.
-
-    Takes n^2 floats. The membership is made symmetric and scaled again, because Sinkhorn scales one side inexactly.
-    """
-    from scipy.linalg import eigh
-    from scipy.sparse.linalg import eigsh
-    from sklearn.cluster import KMeans
-
-    n = len(C_nd)
-    Pi, _ = membership(C_nd, eta, half_steps)
-    Pi = (Pi + Pi.mT) / 2
-    scale_n = Pi.sum(1).rsqrt()
-    affinity = (scale_n[:, None] * Pi * scale_n).numpy()
-    if 100 * n_clusters < n:
-        start = np.random.default_rng(seed).standard_normal(n)
-        _, vectors = eigsh(affinity, k=n_clusters, which="LA", v0=start)
-    else:  # Lanczos is slow for many eigenvectors
-        _, vectors = eigh(affinity, subset_by_index=(n - n_clusters, n - 1), overwrite_a=True, check_finite=False)
-    rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
-    restarts = max(1, min(10, 1000 // n_clusters))  # a restart costs n K^2
-    return np.asarray(KMeans(n_clusters, n_init=restarts, random_state=seed).fit_predict(rows), np.int64)
+def _start(Z_nd: Tensor, n_clusters: int, seed: int) -> NDArray[np.float32]:
+    """Centroids `[K, d]` of Ward's clusters of at most `ward.LARGEST` rows; K rows if K is at least that."""
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(Z_nd))[: max(LARGEST, n_clusters)])
+    Z = Z_nd[drawn]
+    group = cut(ward(Z.numpy()), n_clusters) if n_clusters < len(Z) else np.arange(n_clusters)
+    return centroids(Z, group, n_clusters)
 
 
 def silhouette(Z: NDArray[np.float32], group: NDArray[np.int64]) -> float:

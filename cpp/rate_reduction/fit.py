@@ -28,6 +28,7 @@ from cpp.rate_reduction.recipes import Discriminant, Paper
 from cpp.rate_reduction.sinkhorn import membership
 
 _ROWS = 16384  # rows of differences in memory at a time
+SCATTERED = 131_072  # rows at which the scatter within groups is measured, so that the cost of the search stays bounded
 WIDEST = 256  # dimension of codes: with more, several hundred classes are separated no better (tests/bench/RESULTS.md)
 
 
@@ -90,20 +91,23 @@ def solve(
     For codes A x of groups that share one covariance, R - R_c tends to 1/2 logdet(A T A^T) - 1/2 logdet(A W A^T) as the
     distortion goes to 0, where T is the total scatter and W the scatter within groups. The rows of A are the v of
     T v = r W v with the largest r, scaled to v^T W v = 1. A row's nearest neighbours, by the cosine of the features in
-    the first round and of the codes in later ones, replace its unknown group. The rows must not all be equal.
+    the first round and of the codes in later ones, replace its unknown group. W is measured at `SCATTERED` rows at
+    most, drawn by `seed`, whose neighbours are among all rows. The rows must not all be equal.
     """
     from scipy.linalg import eigh
 
     s, X, (n, D) = settings, X_nD.to(torch.float32), X_nD.shape
     dim = min(s.dim or min(max(2 * (n_clusters or 0), 32), WIDEST), D)
     neighbours = s.neighbours or (min(max(n // (2 * n_clusters), 5), 50) if n_clusters else 10)
-    batch = X[torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:1024]]
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    batch, drawn = X[order[:1024]], order[:SCATTERED].sort().values
     measured, records = Paper(eta=0.1, columns=64), list[StepRecord]()
     mean, parts, codes = X.mean(0), torch.arange(n).split(_ROWS), normalize(X)
     total = _scatter(X[rows] - mean for rows in parts)
     for step in range(s.rounds):
-        near = torch.from_numpy(nearest_rows(codes.numpy(), min(neighbours, n - 1), device == "cuda"))
-        within = _scatter(X[rows] - embedding_bag(near[rows], X, mode="mean") for rows in parts)
+        near = nearest_rows(codes.numpy(), min(neighbours, n - 1), device == "cuda", drawn.numpy())
+        pairs = zip(drawn.split(_ROWS), torch.from_numpy(near).split(_ROWS), strict=True)
+        within = _scatter(X[rows] - embedding_bag(others, X, mode="mean") for rows, others in pairs)
         # if all neighbours are copies, W is 0; a millionth of T then keeps the problem solvable
         within.diagonal().add_(s.shrinkage * within.trace() / D + 1e-6 * total.trace() / D)
         _, vectors = eigh(total.numpy(), within.numpy(), subset_by_index=(D - dim, D - 1))

@@ -126,7 +126,9 @@ class Partition(Section):
     )
     eta: float = Field(0.1, gt=0, description="temperature of the membership for spectral clustering; low is sharp")
     sample: int = Field(100_000, ge=1, description="maximum number of rows to partition")
-    landmarks: int = Field(8192, ge=1, description="rows for Ward's and spectral clustering; memory is its square")
+    landmarks: int = Field(
+        8192, ge=1, description="rows for Ward's and spectral clustering; memory is its square to 16,384"
+    )
     directions: int | None = Field(32, ge=1, description="leading directions to measure coding lengths in; null: all")
     distortion: float | None = Field(
         None, gt=0, description="squared distortion e of coding lengths; null: measured from the codes"

@@ -26,7 +26,7 @@ ESTIMATE_ROWS = 32_768  # rows read at most: four times `estimate_k.SAMPLE`, so 
 class EstimateK(Stage):
     """Estimate the number of clusters on a sample of FEATURES, in which copies count once."""
 
-    version = 2
+    version = 3
     products = (Product("estimate", ".json"),)
     whole = ("features", "thinned")
     gpu = True
@@ -52,7 +52,7 @@ class EstimateK(Stage):
 class Fit(Stage):
     """Train the head on a sample of FEATURES."""
 
-    version = 4
+    version = 5
     products = (Product("head", ".safetensors"), Product("loss"))
     whole = ("features", "estimate", "thinned")
     gpu = True

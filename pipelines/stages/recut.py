@@ -35,7 +35,7 @@ class Recut(Stage):
     ValueError, naming the decisions, if their clusters are not found or cannot be split.
     """
 
-    version = 1
+    version = 2
     products = (Product("groups", ".safetensors"), Product("moments", ".safetensors"), Product("tree", ".safetensors"))
     whole = ("cuts", "codes", "groups", "moments", "tree")
     gpu = True

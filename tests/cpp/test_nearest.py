@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cpp import nearest
-from cpp.nearest import Nearest, kmeans
+from cpp.nearest import Nearest, kmeans, nearest_rows
 
 
 def rows(n: int, d: int, seed: int) -> np.ndarray:
@@ -89,3 +89,16 @@ def test_kmeans_finds_separated_directions_and_is_seeded() -> None:
     assert sorted(centroids.argmax(axis=1)) == list(range(8))
     np.testing.assert_allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-5)
     assert np.array_equal(centroids, kmeans(X, 8, seed=0))
+
+
+def test_nearest_rows_of_some_in_an_inverted_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, some = rows(3000, 8, 0), np.arange(5, 3000, 7)
+    similarity = X @ X.T
+    np.fill_diagonal(similarity, -2)
+    exact = np.argsort(-similarity, axis=1)[some, :10]
+    assert (nearest_rows(X, 10, rows=some) == exact).mean() > 0.999  # but for ties
+    monkeypatch.setattr(nearest, "EXACT", 1000)
+    near = nearest_rows(X, 10, rows=some)
+    overlap = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(near, exact, strict=True)])
+    assert 0.9 < overlap < 1
+    assert (nearest_rows(X, 2999, rows=some[:3]) >= 0).all()  # more than the lists have

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cpp.clustering.partition import Method, centroids, partition, silhouette, spectral
+from cpp.clustering.partition import Method, centroids, partition, silhouette
+from cpp.clustering.spectral import spectral
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.head import Codes
 from tests.support.vectors import blobs, subspaces

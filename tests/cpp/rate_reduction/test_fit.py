@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cpp.clustering.partition import spectral
+from cpp.clustering.spectral import spectral
 from cpp.evaluation.metrics import scores
 from cpp.rate_reduction.coding_rate import coding_rate, compressed_rate
 from cpp.rate_reduction.fit import batches, objective, train
