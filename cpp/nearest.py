@@ -145,13 +145,6 @@ def closest_rows(X: Floats, k: int, gpu: bool = False) -> tuple[Floats, NDArray[
     return np.where(near < 0, np.inf, others), np.where(near < 0, numbers, near)
 
 
-def pairs_from(A: Floats, B: Floats, lowest: float) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """All pairs of row `i` of `A` and row `j` of `B` with inner product >= `lowest`: i, j and it, in order of `i`."""
-    below = float(np.nextafter(np.float32(lowest), np.float32(-1)))  # the bound of FAISS is exclusive
-    ends, similarity, j = _exact(B, False).range_search(_rows(A), below)
-    return np.repeat(np.arange(len(A)), np.diff(ends.astype(np.int64))), j, similarity
-
-
 def kmeans(X: Floats, n_clusters: int, seed: int, gpu: bool = False, start: Floats | None = None) -> Floats:
     """Unit centroids `[K, d]` of spherical k-means, which starts from `start` or from k-means++, and uses every row."""
     plus_plus = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS

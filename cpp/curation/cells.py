@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-ROWS = 16_384  # mean number of members of a cell
+ROWS = 65_536  # mean number of members of a cell: with guests, they and their bounds are in memory together
 SAMPLE = 64  # rows for each centroid that k-means is trained on
 BATCH = 8192  # rows that are assigned at a time
 SLACK = 1e-4  # added to the distance, against the rounding of float16 and float32
@@ -38,16 +38,24 @@ def train_centroids(sample: NDArray[np.float16], rows: int, seed: int) -> NDArra
 
 def assign_cells(X: NDArray[np.float16], centroids: NDArray[np.float32], threshold: float) -> Cells:
     """Assign rows to cells such that every pair with a cosine of at least `threshold` meets in one of them."""
-    reach = np.sqrt(max(2 - 2 * threshold, 0)) / 2 + SLACK
-    between = np.sqrt(np.maximum(2 - 2 * centroids @ centroids.T, 0))
     homes, guests = [np.empty(0, np.int32)], [np.empty((0, 2), np.int64)]
     for start in range(0, len(X), BATCH):
         rows = X[start : start + BATCH].astype(np.float32)
-        similarity = rows / np.linalg.norm(rows, axis=1, keepdims=True) @ centroids.T
-        home = similarity.argmax(axis=1)
-        near = similarity.max(axis=1, keepdims=True) - similarity <= reach * between[home]
-        near[np.arange(len(rows)), home] = False
-        homes.append(home.astype(np.int32))
+        home, near = near_borders(rows / np.linalg.norm(rows, axis=1, keepdims=True), centroids, threshold)
+        homes.append(home)
         guests.append(np.argwhere(near) + np.array([start, 0]))
     guest = np.concatenate(guests)
     return Cells(np.concatenate(homes), guest[:, 0], guest[:, 1].astype(np.int32))
+
+
+def near_borders(
+    X: NDArray[np.float32], centroids: NDArray[np.float32], threshold: float
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The home cell of unit rows, `[n]`, and of which other cells they are guests, `[n, K]`."""
+    reach = np.float32(np.sqrt(max(2 - 2 * threshold, 0)) / 2 + SLACK)
+    between = np.sqrt(np.maximum(2 - 2 * centroids @ centroids.T, 0))
+    similarity = X @ centroids.T
+    home = similarity.argmax(axis=1)
+    near = similarity.max(axis=1, keepdims=True) - similarity <= reach * between[home]
+    near[np.arange(len(X)), home] = False
+    return home.astype(np.int32), near

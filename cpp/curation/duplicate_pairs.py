@@ -1,10 +1,11 @@
 """Near-duplicates within a cell: exact copies, and all pairs with at least a given cosine (SemDeDup).
 
 Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic deduplication", 2023. Cosines of the
-float16 vectors are computed in float32. A cell is searched tile by tile, so no pair is missed, and memory is bounded by
-two tiles and `LIMIT` pairs per row. Most pairs are ruled out by an upper bound of their cosine, which is a product of
-short rows: by the Cauchy-Schwarz inequality it is at most the product of the projections to `DIRECTIONS` principal
-directions of the cell, plus the product of the lengths of what these leave out. Knows no files and no pictures.
+float16 vectors are computed in float32. Most pairs are ruled out by an upper bound of their cosine, the inner product
+of two short unit rows: the projections of a vector to `DIRECTIONS` principal directions of its cell, and the length of
+what these leave out (by the Cauchy-Schwarz inequality). The short rows are divided into blocks (`blocks.py`) in which
+all pairs with a bound of at least the given cosine meet, so that none is missed. Memory is bounded by the short rows
+and `LIMIT` pairs per row. Knows no files and no pictures.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cpp.curation.blocks import Blocks
 from cpp.curation.strongest_pairs import Floats, Ints, Pairs, StrongestPairs
 
 KINDS = ("near", "vector", "bytes")  # kinds of duplicates, from the weakest to the strongest
-TILE = 2048  # rows in each of the two factors of a matrix product
-DIRECTIONS = 128  # of the upper bound: a quarter of CLIP's dimensions; tests/bench/RESULTS.md has the gain
+BATCH = 2048  # rows that are projected at a time
+DIRECTIONS = 96  # of the upper bound: a fifth of the dimensions of CLIP; tests/bench/RESULTS.md has the gain
 SAMPLE = 4096  # rows of a cell from which the directions are computed
-FEW = 0.01  # share of a tile's pairs up to which single cosines cost less than the whole product
+FEW = 0.01  # share of the pairs of a block up to which single cosines cost less than the whole product
 SLACK = 1e-5  # added to the bound, against rounding
 Check = Callable[[Ints, Ints], NDArray[np.bool_]]  # which pairs of row numbers are one picture
 
@@ -68,21 +70,21 @@ def _cell(rows: Rows, members_first: Ints, lowest: float, check: Check | None) -
     copies = _copies(vector_id, bytes_hash)
     strongest = StrongestPairs()
     distinct = np.sort(np.unique(vector_id, return_index=True)[1])
-    members = int((~rows.guest[members_first[distinct]]).sum())
-    bounds = _bounds(rows, members_first[distinct])
-    for i in range(0, members, TILE):
-        of_a = slice(i, min(i + TILE, members))
-        A = _unit(rows, members_first[distinct[of_a]])
-        for j in range(i, len(distinct), TILE):
-            of_b = slice(j, j + TILE)
-            B = _unit(rows, members_first[distinct[of_b]])
-            a, b, similarity = _pairs(A, B, bounds[of_a], bounds[of_b], lowest)
-            ordered = i + a < j + b  # each pair in one direction, and no row with itself
-            a, b, similarity = distinct[i + a[ordered]], distinct[j + b[ordered]], similarity[ordered]
-            new = (bytes_hash[a] != bytes_hash[b]) | (bytes_hash[a] == 0)  # the others are among the copies
-            if check is not None:
-                new[new] = check(members_first[a[new]], members_first[b[new]])
-            strongest.add(a[new], b[new], similarity[new])
+    selected = members_first[distinct]
+    bounds = _bounds(rows, selected)
+    blocks = Blocks(bounds, int((~rows.guest[selected]).sum()), lowest)
+    for of_a, of_b in blocks:
+        candidates = np.flatnonzero(bounds[of_a] @ bounds[of_b].T >= np.float32(lowest - SLACK))
+        a, b = of_a[candidates // len(of_b)], of_b[candidates % len(of_b)]
+        counted = blocks.counts_here(a, b)
+        a, b = a[counted], b[counted]
+        similarity = _cosines(rows, selected, a, b)
+        near = similarity >= np.float32(lowest)
+        a, b, similarity = distinct[a[near]], distinct[b[near]], similarity[near]
+        new = (bytes_hash[a] != bytes_hash[b]) | (bytes_hash[a] == 0)  # the others are among the copies
+        if check is not None:
+            new[new] = check(members_first[a[new]], members_first[b[new]])
+        strongest.add(a[new], b[new], similarity[new])
     near = strongest.pairs()
     a, b = (np.concatenate([copies[end], near[end]]) for end in (0, 1))
     return members_first[a], members_first[b], np.concatenate([copies[2], near[2]])
@@ -105,28 +107,26 @@ def _repeats(values: NDArray[np.integer]) -> Ints:
 
 
 def _bounds(rows: Rows, selected: Ints) -> Floats:
-    """Short rows `[n, DIRECTIONS + 1]` whose inner products are at least the cosines of the selected rows."""
+    """Short unit rows `[n, DIRECTIONS + 1]` whose inner products are at least the cosines of the selected rows."""
     sample = _unit(rows, selected[:: max(1, len(selected) // SAMPLE)][:SAMPLE])
     directions = np.linalg.eigh(sample.T @ sample)[1][:, -DIRECTIONS:]
     parts = [np.empty((0, directions.shape[1] + 1), np.float32)]
-    for start in range(0, len(selected), TILE):
-        X = _unit(rows, selected[start : start + TILE])
+    for start in range(0, len(selected), BATCH):
+        X = _unit(rows, selected[start : start + BATCH])
         projections = X @ directions
         left_out = 1 - np.square(projections).sum(axis=1, keepdims=True)
         parts.append(np.concatenate([projections, np.sqrt(left_out.clip(0))], axis=1))
     return np.concatenate(parts)
 
 
-def _pairs(A: Floats, B: Floats, bound_a: Floats, bound_b: Floats, lowest: float) -> tuple[Ints, Ints, Floats]:
-    """The pairs of row `i` of `A` and row `j` of `B` with a cosine of at least `lowest`: i, j and the cosine."""
-    from cpp.nearest import pairs_from
-
-    i, j, _ = pairs_from(bound_a, bound_b, lowest - SLACK)
-    if len(i) > FEW * len(A) * len(B):
-        return pairs_from(A, B, lowest)
-    similarity = np.einsum("nd,nd->n", A[i], B[j])
-    near = similarity >= np.float32(lowest)
-    return i[near], j[near], similarity[near]
+def _cosines(rows: Rows, selected: Ints, a: Ints, b: Ints) -> Floats:
+    """The cosines, `[n]`, of pairs `a` and `b` of the selected rows."""
+    a_compared, i = np.unique(a, return_inverse=True)
+    b_compared, j = np.unique(b, return_inverse=True)
+    A, B = _unit(rows, selected[a_compared]), _unit(rows, selected[b_compared])
+    if len(a) > FEW * len(A) * len(B):
+        return np.asarray((A @ B.T)[i, j])
+    return np.asarray(np.einsum("nd,nd->n", A[i], B[j]))
 
 
 def _unit(rows: Rows, selected: Ints) -> Floats:

@@ -38,7 +38,7 @@ LINKED = (*FACTS, *IMAGE, "row")  # columns of SIMILAR_ROWS, in which `row` beco
 class Cells(Stage):
     """Cells of the vectors, by k-means on a sample, and the share of the sample in each, guests included."""
 
-    version = 1
+    version = 2
     products = (Product("cells", ".safetensors"),)
     whole = ("features",)
     embeddings: tables.VectorColumns
@@ -120,7 +120,7 @@ class Search(Stage):
     folder, not in memory. In an append, pairs have at least one appended row.
     """
 
-    version = 3
+    version = 4
     products = (Product("similar_pairs"), Product("similar_rows"))
     each = ("scattered",)
     whole = ("run_scattered", "scattered", "cells")

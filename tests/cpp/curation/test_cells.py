@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cpp.curation import cells
+from cpp.nearest import kmeans
 
 
 @pytest.mark.parametrize("threshold", [0.9, 0.97, 1.0])
@@ -13,7 +14,7 @@ def test_every_pair_from_the_threshold_on_meets_in_a_cell(threshold: float) -> N
     X[300:] = X[:300] + 0.15 * rng.standard_normal((300, 6))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     vectors = X.astype(np.float16)
-    centroids = cells.kmeans(X.astype(np.float32), 12, 0)
+    centroids = kmeans(X.astype(np.float32), 12, 0)
     result = cells.assign_cells(vectors, centroids, threshold)
     assert np.array_equal(result.home, (vectors.astype(np.float32) @ centroids.T).argmax(axis=1))
     inside = np.zeros((600, 12), bool)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cpp.curation import duplicate_pairs, strongest_pairs
+from cpp.curation import blocks, duplicate_pairs, strongest_pairs
 from cpp.curation.duplicate_pairs import KINDS, Rows, similar_pairs
 
 
@@ -49,11 +49,16 @@ def expected(given: Rows, S: np.ndarray, lowest: float) -> set[tuple[int, int]]:
     return pairs | {(int(standing[i]), i) for i in range(len(S)) if standing[i] != i}
 
 
-@pytest.mark.parametrize(("tile", "directions", "few"), [(7, 128, 1.0), (64, 3, 1.0), (64, 16, 1.0), (2048, 3, 0.0)])
-def test_all_pairs_of_a_cell_are_found_whatever_the_tiles_and_the_bound(
-    tile: int, directions: int, few: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("tile", "directions", "few", "small_cell"),
+    [((7, 5), 96, 1.0, 8), ((64, 64), 3, 1.0, 8), ((64, 64), 16, 1.0, 500), ((256, 4096), 3, 0.0, 3)],
+)
+def test_all_pairs_of_a_cell_are_found_whatever_the_blocks_and_the_bound(
+    tile: tuple[int, int], directions: int, few: float, small_cell: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicate_pairs, "TILE", tile)
+    monkeypatch.setattr(blocks, "TILE", tile)
+    monkeypatch.setattr(blocks, "ROWS", small_cell)
+    monkeypatch.setattr(blocks, "BATCH", 48)
     monkeypatch.setattr(duplicate_pairs, "DIRECTIONS", directions)
     monkeypatch.setattr(duplicate_pairs, "FEW", few)
     monkeypatch.setattr(strongest_pairs, "LIMIT", 200)
@@ -61,6 +66,7 @@ def test_all_pairs_of_a_cell_are_found_whatever_the_tiles_and_the_bound(
     S = naive(given, lambda i, j: bool(given.cell[i] == given.cell[j]))
     result = similar_pairs(given, 0.7)
     low, high = np.minimum(result.a, result.b), np.maximum(result.a, result.b)
+    assert len(np.unique([low, high], axis=1).T) == len(low)  # each pair once
     assert np.abs(S[low, high] - result.similarity).max() < 1e-6
     assert set(zip(low.tolist(), high.tolist(), strict=True)) == expected(given, S, 0.7)
     assert (result.similarity >= 0.99).sum() >= 15
@@ -68,6 +74,7 @@ def test_all_pairs_of_a_cell_are_found_whatever_the_tiles_and_the_bound(
 
 def test_guests_are_compared_with_members_and_not_with_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strongest_pairs, "LIMIT", 200)
+    monkeypatch.setattr(blocks, "ROWS", 6)
     X, cell = clustered(120, 1)
     X[::20] = X[1]  # no copies but these
     guest = np.arange(120) % 3 == 0
@@ -104,14 +111,16 @@ def test_a_row_keeps_its_strongest_pairs(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_ten_thousand_copies_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
-    pairs = duplicate_pairs.pairs_from
-    monkeypatch.setattr(
-        duplicate_pairs, "pairs_from", lambda A, B, lowest: compared.append(len(A) * len(B)) or pairs(A, B, lowest)
-    )
+    compared = list[int]()
+
+    def recorded(X: np.ndarray, members: int, lowest: float) -> blocks.Blocks:
+        compared.append(len(X))
+        return blocks.Blocks(X, members, lowest)
+
+    monkeypatch.setattr(duplicate_pairs, "Blocks", recorded)
     X, _ = clustered(9, 2)
     found = similar_pairs(rows(np.repeat(X, [10_000, *[1] * 8], axis=0), np.zeros(10_008)), 0.99)
-    assert {*compared} == {81}
+    assert compared == [9]
     assert (found.kind == KINDS.index("vector")).sum() == 9_999
 
 
