@@ -79,8 +79,8 @@ def _cell(rows: Rows, members_first: Ints, lowest: float, check: Check | None) -
         counted = blocks.counts_here(a, b)
         a, b = a[counted], b[counted]
         similarity = _cosines(rows, selected, a, b)
-        near = similarity >= np.float32(lowest)
-        a, b, similarity = distinct[a[near]], distinct[b[near]], similarity[near]
+        similar = similarity >= np.float32(lowest)
+        a, b, similarity = distinct[a[similar]], distinct[b[similar]], similarity[similar]
         new = (bytes_hash[a] != bytes_hash[b]) | (bytes_hash[a] == 0)  # the others are among the copies
         if check is not None:
             new[new] = check(members_first[a[new]], members_first[b[new]])
