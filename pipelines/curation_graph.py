@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 
@@ -14,7 +15,7 @@ from pipelines.stages import curate, curation_pages, duplicate_groups, duplicate
 from pipelines.stages.caption_match import CaptionMatch, TextTower
 
 APPENDED = (
-    "pictures", "caption_match", "scatter", "search", "group", "duplicates", "leaks", "oddities", "outliers", "flag",
+    "pictures", "caption_match", "oddities", "outliers", "scatter", "search", "group", "duplicates", "leaks", "flag",
     "balance", "curate", "curation",
 )  # fmt: skip  # in the order of a run
 
@@ -30,19 +31,21 @@ def curation_steps(config: Config, stage: Callable[..., Stage], tower: TextTower
         steps["pictures"] = stage(pictures.Pictures, config.images, **({} if config.images else asdict(Limits())))
     if c.similarity or c.captions:
         steps["caption_match"] = stage(CaptionMatch, c, tower=tower)
-    if d := c.duplicates:
-        pictures_compared = config.has_pictures and d.pictures
-        steps |= _duplicates(pictures_compared, d, stage)
-        if c.split:
-            steps["leaks"] = stage(leaks.Leaks, c, threshold=d.effective_threshold(pictures_compared))
     if o := c.outliers:
         steps["oddities"] = stage(outliers.Oddities, o)
         steps["scales"] = stage(outliers.Scales, similarity=c.similarity)
         steps["outliers"] = stage(outliers.Outliers)
+    threshold = o.threshold if o else None
+    if d := c.duplicates:
+        pictures_compared = config.has_pictures and d.pictures
+        removed = {"balanced": c.size is not None, "outlier_threshold": threshold}
+        group = duplicate_groups.Group if threshold is None else duplicate_groups.GroupNoOutliers
+        steps |= _duplicates(pictures_compared, d, functools.partial(stage, **removed), group)
+        if c.split:
+            steps["leaks"] = stage(leaks.Leaks, c, threshold=d.effective_threshold(pictures_compared))
     if c.quality and config.has_pictures:
         steps["picture_sizes"] = stage(pictures.PictureSizes)
         steps["flag"] = stage(pictures.Flag, thresholds=c.quality)
-    threshold = o.threshold if o else None
     if c.size is not None:
         steps["balance"] = stage(curate.Balance, c, threshold=threshold)
     steps["curate"] = stage(curate.Curate, threshold=threshold)
@@ -53,11 +56,11 @@ def curation_steps(config: Config, stage: Callable[..., Stage], tower: TextTower
     return steps
 
 
-def _duplicates(pictures: bool, d: Duplicates, stage: Callable[..., Stage]) -> dict[str, Stage]:
+def _duplicates(pictures: bool, d: Duplicates, stage: Callable[..., Stage], group: type[Stage]) -> dict[str, Stage]:
     """The search for near-duplicates, their groups and their page."""
     settings = {"threshold": d.effective_threshold(pictures), "pictures": pictures}
     pairs, groups = duplicate_pairs, duplicate_groups
-    kinds = {"cells": pairs.Cells, "scatter": pairs.Scatter, "search": pairs.Search, "group": groups.Group}
+    kinds = {"cells": pairs.Cells, "scatter": pairs.Scatter, "search": pairs.Search, "group": group}
     kinds |= {"duplicates": groups.Duplicates, "duplicates_page": curation_pages.DuplicatesPage}
     return {name: stage(kind, d, **settings) for name, kind in kinds.items()}
 

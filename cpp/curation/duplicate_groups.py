@@ -40,7 +40,8 @@ class Linked(NamedTuple):
 
     `score` is the cosine to the cluster centre, `pixels` the image size, `caption` the similarity of the caption.
     `batch` is 0 for a row of the run, and the number of the append for an appended one: an earlier row is preferred to
-    a later one, so that an append drops nothing that was kept before.
+    a later one, so that an append drops nothing that was kept before. A row that is `removed` for another reason is
+    kept only in a group of removed rows, so that every other dropped row has a kept row that is not removed.
     """
 
     place: Ints
@@ -48,6 +49,7 @@ class Linked(NamedTuple):
     pixels: NDArray[np.float64]
     caption: NDArray[np.float64]
     batch: Ints | int = 0
+    removed: NDArray[np.bool_] | bool = False
 
 
 class Groups(NamedTuple):
@@ -88,10 +90,13 @@ def _above(pairs: Pairs, threshold: float) -> Pairs:
 
 
 def _rank(linked: Linked, keep: Keep) -> Ints:
-    """The rank of each row, from 0 for the most preferred of the earliest batch; of equal ones the first."""
+    """The rank of each row, from 0 for the most preferred of the earliest batch; of equal ones the first.
+
+    Removed rows are after all others.
+    """
     rank = np.empty(len(linked.place), np.int64)
-    batch = np.broadcast_to(linked.batch, len(rank))
-    rank[np.lexsort((-_preference(linked, keep), batch))] = np.arange(len(rank))
+    batch, removed = (np.broadcast_to(values, len(rank)) for values in (linked.batch, linked.removed))
+    rank[np.lexsort((-_preference(linked, keep), batch, removed))] = np.arange(len(rank))
     return rank
 
 

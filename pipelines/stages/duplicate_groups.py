@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from cpp.curation import duplicate_groups
+from cpp.curation import decisions, duplicate_groups
 from cpp.curation.duplicate_groups import Linked, curve_thresholds
 from cpp.curation.duplicate_pairs import KINDS
 from cpp.curation.strongest_pairs import Pairs, merged
@@ -19,7 +20,7 @@ from cpp.files.top_rows import SmallestRows
 from cpp.report import thumbnails
 from cpp.store.results import Product, shard_of
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
-from pipelines.stages.artifacts import BATCH, FACTS, SHARD_BITS, shard_number
+from pipelines.stages.artifacts import BATCH, FACTS, SHARD_BITS, all_files, shard_number
 
 ROW_BITS = (1 << SHARD_BITS) - 1
 GROUPS = pa.schema(
@@ -37,24 +38,32 @@ class Group(Stage):
 
     In an append these are the pairs of the run too.
 
-    All pairs are in memory, of each row at most `strongest_pairs.LIMIT` and those of copies.
+    All pairs are in memory, of each row at most `strongest_pairs.LIMIT` and those of copies. An image that a decision
+    excludes, or that a `balanced` subset cannot have because it is beyond the `keep` of its `images.group`, is kept
+    only among images of this kind.
     """
 
-    version = 3
+    version = 4
     products = (
         Product("duplicate_groups"),
         Product("duplicate_curve"),
         Product("duplicate_examples"),
         Product("duplicate_counts", ".json"),
     )
-    whole = ("run_similar_pairs", "run_similar_rows", "similar_pairs", "similar_rows")
+    whole = (
+        "run_similar_pairs", "run_similar_rows", "similar_pairs", "similar_rows", "run_assignments", "assignments",
+        "run_thinned", "thinned",
+    )  # fmt: skip
     threshold: float
     lowest: float
     keep: duplicate_groups.Keep
+    balanced: bool
+    outlier_threshold: float | None
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         thresholds = curve_thresholds(self.lowest)
         linked, pairs, images = _read(context)
+        linked = linked._replace(removed=self._removed(context, linked.place))
         grouped = duplicate_groups.group(linked, pairs, self.threshold, self.keep)
         tables.write(_table(linked, grouped, images), out["duplicate_groups"], row_group_size=4096)
         dropped, groups = duplicate_groups.curve(linked, pairs, thresholds, self.keep)
@@ -76,6 +85,30 @@ class Group(Stage):
         text = f"{by_kind.sum():,} of {rows:,} rows are duplicates; one of each of {n_groups:,} groups is kept"
         print(f"duplicates: {text}", flush=True)
         return Counts(rows, rows)
+
+    def _removed(self, context: Context, place: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each image leaves the data set for another reason than its duplicates, `[n]` by ascending place."""
+        spare = dict[str, list[int]]()
+        for path in all_files("thinned", context) if self.balanced else ():
+            table = tables.read(path)
+            spare |= zip(table["shard"].to_pylist(), table["rows"].to_pylist(), strict=True)
+        outliers, parts = all_files("outliers", context), []
+        for number, path in enumerate(all_files("assignments", context)):
+            n = tables.read_footer(path).num_rows
+            columns = {"assignments": tables.with_exclusions(path, [])}
+            if outliers:
+                columns["outliers"] = tables.read(outliers[number], decisions.COLUMNS["outliers"])
+            removed = decisions.removals(n, columns, self.outlier_threshold) != ""
+            removed[np.asarray(spare.get(shard_of(path), []), np.int64)] = True
+            low, high = np.searchsorted(place, [number << SHARD_BITS, (number + 1) << SHARD_BITS])
+            parts.append(removed[place[low:high] & ROW_BITS])
+        return np.concatenate(parts)
+
+
+class GroupNoOutliers(Group):
+    """Form groups in which an outlier above `outlier_threshold` is kept only among outliers."""
+
+    whole = (*Group.whole, "run_outliers", "outliers")
 
 
 def _read(context: Context) -> tuple[Linked, Pairs, pa.Table]:

@@ -64,6 +64,19 @@ def test_every_dropped_row_has_a_pair_with_its_kept_row_and_no_two_kept_rows_hav
     assert all(x in dropped or y in dropped for x, y in near)
 
 
+@pytest.mark.parametrize("keep", ["centroid", "farthest", "resolution", "caption", "first"])
+def test_a_row_that_is_removed_anyway_is_kept_only_among_its_like(keep: duplicate_groups.Keep) -> None:
+    linked, pairs = chain()
+    removed = np.isin(np.arange(7), [1, 3, 5, 6])
+    grouped = group(linked._replace(removed=removed, batch=np.where(removed, 0, 1)), pairs, 0.85, keep)
+    leader = {g: row for g, row, kept in zip(grouped.group, grouped.row, grouped.kept, strict=True) if kept}
+    dropped = {
+        row: leader[g] for g, row, kept in zip(grouped.group, grouped.row, grouped.kept, strict=True) if not kept
+    }
+    assert {1, 3} < dropped.keys()  # 1 has both ends of the chain for it, and 4 is the copy of 3
+    assert not removed[[leader for row, leader in dropped.items() if not removed[row]]].any()
+
+
 def test_exact_copies_stand_and_fall_together() -> None:
     """Of three equal files the second has the best caption; a fourth row is near to the first only."""
     caption = np.array([0.1, 0.9, 0.2, 0.5])

@@ -1,9 +1,11 @@
 """Decisions about clusters: applied to a finished run, refused as a whole, and undone."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from cpp.curation.decisions import DropReason
 from pipelines.__main__ import app
 from tests.support.appending import new_vectors
 from tests.support.datasets import Dataset
@@ -84,6 +86,27 @@ def test_decisions_reach_every_table_and_undo_restores_the_bytes(finished: Datas
     assert main_clusters(finished)["name"].tolist() == names.tolist()
     assert not (finished.root / "decisions.parquet").exists()
     assert not (finished.root / "decisions.yaml").exists()
+
+
+def test_a_copy_of_an_image_that_does_not_belong_is_kept_in_its_place(finished: Dataset) -> None:
+    """The image that is kept of four copies is excluded: one of the others is kept."""
+    path = finished.folder / "data/img_emb/img_emb_0.npy"
+    X = np.load(path)
+    X[[1, 2, 3]] = X[0]
+    np.save(path, X)
+    curate = ("--local", "--set", "curate={duplicates: {threshold: 0.9999, pictures: false}}")
+    assert call("run", finished.config, *curate)[0] == 0
+    copies = images(finished)[:4].index
+    kept = images(finished, "keep")
+    (first,) = copies.intersection(kept.index)
+    cluster = int(images(finished)["cluster"][first])
+    stranger = {"action": "not_member", "clusters": [refer(finished, cluster)], "images": [first]}
+    code, output = call("decide", finished.config, write(finished, "a.yaml", stranger), *curate)
+    assert code == 0, output
+    (second,) = copies.intersection(images(finished, "keep").index)
+    assert second != first
+    reasons = images(finished, "drop")["reason"][copies.drop(second)]
+    assert reasons.value_counts().to_dict() == {DropReason.DUPLICATE.value: 2, DropReason.DECISION.value: 1}
 
 
 def test_a_later_run_follows_recorded_decisions_and_a_later_file_may_overrule_them(finished: Dataset) -> None:

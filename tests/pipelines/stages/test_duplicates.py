@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cpp.curation import cells
+from cpp.curation.decisions import DropReason
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import load
 from pipelines.run import Run
@@ -189,6 +190,20 @@ def test_the_best_caption_is_kept(dataset: Dataset) -> None:
     assert rows[rows["key"].isin([key for pair in pairs for key in pair]) & rows["kept"]]["key"].tolist() == [
         "10009", "10020", "20000", "20006",
     ]  # fmt: skip
+
+
+def test_the_image_that_stands_for_a_duplicate_is_no_outlier(dataset: Dataset) -> None:
+    duplicates = "duplicates: {threshold: 0.91, pictures: false, keep: farthest}"
+    assert go(dataset, f"curate={{{duplicates}, outliers: {{threshold: 0.5}}}}", step="curate").ok
+    kept, dropped = (
+        pd.concat(map(pd.read_parquet, (dataset.root / name).iterdir())).set_index("key") for name in ("keep", "drop")
+    )
+    duplicate = dropped.index[dropped["reason"] == DropReason.DUPLICATE.value]
+    outlier = pd.concat(map(pd.read_parquet, (dataset.root / "outliers").iterdir())).set_index("key")["outlier"]
+    stands = found(dataset).set_index("key")["kept_key"][duplicate]
+    normal = duplicate[outlier[duplicate] <= 0.5]
+    assert len(normal) > 10
+    assert stands[normal].isin(kept.index).all()
 
 
 def test_buckets_are_of_like_size_and_hold_every_cell(monkeypatch: pytest.MonkeyPatch) -> None:

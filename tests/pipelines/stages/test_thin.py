@@ -1,5 +1,6 @@
 """Groups of images, such as the frames of a video: at most `keep` are fitted and balanced, and no row is lost."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -61,6 +62,25 @@ def test_a_column_limits_the_sample_and_the_balanced_subset(dataset: Dataset, sa
     assert len(pd.concat(map(pd.read_parquet, (dataset.root / "drop").iterdir()))) == 85
     again = run(dataset, "import.group={column: video, keep: 100}")
     assert {"thin", "fit", "partition", "assign"} <= computed(again).keys()
+
+
+@pytest.mark.parametrize("keep", ["centroid", "farthest", "first"])
+def test_of_a_video_of_alike_frames_a_balanced_subset_has_a_frame(dataset: Dataset, keep: str) -> None:
+    """The frame that is kept of the duplicates is among those that the subset may have."""
+    add_videos(dataset)
+    rng = np.random.default_rng(0)
+    first = np.load(dataset.folder / "data/img_emb/img_emb_0.npy")[0]
+    for path in (dataset.folder / "data/img_emb").iterdir():
+        X = np.load(path)
+        X[:30] = first + 0.002 * rng.standard_normal((30, X.shape[1]))
+        np.save(path, X)
+    duplicates = f"duplicates: {{threshold: 0.99, pictures: false, keep: {keep}}}"
+    run(dataset, "import.group={column: video, keep: 3}", f"curate={{size: 60, {duplicates}}}")
+    images = pd.concat(map(pd.read_parquet, (dataset.root / "assignments").iterdir()))
+    kept = set(pd.concat(map(pd.read_parquet, (dataset.root / "keep").iterdir()))["key"])
+    (frame,) = images[images["video"].notna() & images["key"].isin(kept)]["key"]
+    rows = pd.concat(map(pd.read_parquet, (dataset.root / "duplicates").iterdir())).set_index("key")
+    assert rows["kept"][frame]
 
 
 def test_a_pattern_of_the_key_names_the_group(dataset: Dataset, samples: list[int]) -> None:
