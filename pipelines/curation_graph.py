@@ -66,8 +66,12 @@ def _duplicates(pictures: bool, d: Duplicates, stage: Callable[..., Stage], grou
 
 
 def appended_steps(stages: Mapping[str, Stage]) -> dict[str, Stage]:
-    """Those of the steps of a run that curate appended shards: scales are those of the run, and there are no pages."""
-    steps = {name: stages[name] for name in APPENDED if name in stages}
+    """Those of the steps of a run that curate appended shards: scales are those of the run, and there are no pages.
+
+    Appended images are not fitted, so that a limit of groups matters to a balanced subset only.
+    """
+    thin = ("thin",) if "balance" in stages else ()
+    steps = {name: stages[name] for name in (*thin, *APPENDED) if name in stages}
     if oddities := steps.get("oddities"):
         steps["oddities"] = outliers.AppendedOddities(**vars(oddities))
     if leaks_step := steps.get("leaks"):

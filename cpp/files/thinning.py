@@ -16,23 +16,30 @@ from cpp.files import tables
 Names = Sequence[str | None]  # of the groups of the rows of a file; None for a row of no group
 
 
-def spare_rows(read: Callable[[], Iterable[Names]], keep: int) -> Iterator[NDArray[np.int64]]:
+def spare_rows(
+    read: Callable[[], Iterable[Names]], keep: int, earlier: Iterable[Names] = ()
+) -> Iterator[NDArray[np.int64]]:
     """The numbers of the rows of each file beyond the `keep` of their group, ascending; `read` is called twice.
 
     Of a group of `size` rows, row `j` stays if `(j + 1) * keep // size` is more than `j * keep // size`: exactly `keep`
-    rows stay. Memory grows with the number of groups.
+    rows stay, or fewer by the number of its rows in `earlier` files. Memory grows with the number of groups.
     """
-    sizes, seen = Counter[str](), Counter[str]()
+    sizes, seen, taken = Counter[str](), Counter[str](), Counter[str]()
+    for names in earlier:
+        taken.update(name for name in names if name is not None)
     for names in read():
         sizes.update(name for name in names if name is not None)
     for names in read():
         spare = []
         for row, name in enumerate(names):
-            if name is None or (size := sizes[name]) <= keep:
+            if name is None:
+                continue
+            size, stay = sizes[name], max(keep - taken[name], 0)
+            if size <= stay:
                 continue
             j = seen[name]
             seen[name] += 1
-            if (j + 1) * keep // size == j * keep // size:
+            if (j + 1) * stay // size == j * stay // size:
                 spare.append(row)
         yield np.array(spare, np.int64)
 

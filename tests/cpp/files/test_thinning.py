@@ -23,6 +23,12 @@ def test_exactly_so_many_of_a_group_stay(keep: int) -> None:
     assert {name: remaining.count(name) for name in "abc"} == {"a": min(6, keep), "b": min(2, keep), "c": 1}
 
 
+def test_rows_of_earlier_files_leave_less_room() -> None:
+    earlier = [["a", "a", None], ["b", "c", "c", "c"]]
+    spare = list(spare_rows(lambda: [["a"] * 6, ["b", "c", None, "d"]], 3, earlier))
+    assert [rows.tolist() for rows in spare] == [[0, 1, 2, 3, 4], [1]]
+
+
 def test_rows_that_stay_are_evenly_spaced() -> None:
     (spare,) = spare_rows(lambda: [["v"] * 100], 4)
     assert np.diff(np.setdiff1d(np.arange(100), spare)).tolist() == [25, 25, 25]

@@ -112,6 +112,20 @@ def test_a_later_append_drops_nothing_that_an_earlier_one_kept(dataset: Dataset)
     assert pq.read_table(keep / "append-002-00000.parquet").num_rows == 0
 
 
+def test_an_appended_image_joins_a_balanced_subset_only_if_its_group_has_room(dataset: Dataset) -> None:
+    """The last digit of a key names its group, in the run and in the appended shard."""
+    new = new_vectors(dataset, "new", 2)
+    curate = "curate={duplicates: null, outliers: null, quality: null, size: 150}"
+    settings = ("--set", curate, "--set", "import.group={pattern: '(.)$', keep: 13}")
+    assert call("run", dataset.config, "labels", "curation", "--local", *settings)[0] == 0
+    assert pq.read_table(dataset.root / "keep").num_rows == 120  # 12 of each group
+    code, output = append(dataset, new, more=settings)
+    assert code == 0, output
+    keys = pq.read_table(dataset.root / "appended/keep")["key"].to_pylist()
+    assert sorted(key[-1] for key in keys) == [*"0123456789"]
+    assert pq.read_table(dataset.root / "appended/assignments").num_rows == 40
+
+
 def test_appended_images_enter_a_balanced_subset_only_as_far_as_it_has_room(dataset: Dataset) -> None:
     new = new_vectors(dataset, "new", 2)
     for size, kept in ((100, 0), (130, 10)):
