@@ -1,28 +1,32 @@
 """Shows the progress of a run: a bar in a terminal, lines in the terminal and in `run.log`, events in `events.jsonl`.
 
-Each shard of a step has a line; a step with many shards has one every few seconds, and one for each failed shard.
+Each shard of a step has a line; a step with many shards has one every few seconds, and one for each failed shard. While
+no shard ends, a line every minute tells how long the step has been running.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from cpp.files.quantities import format_duration
 from pipelines.engine import event_log
 from pipelines.engine.event_log import StepProgress
 from pipelines.engine.executor import TaskResult
 
 FEW = 100  # shards of a step up to which each has a line
 EVERY = 10.0  # seconds between two lines of a step with more shards
+SILENT = 60.0  # seconds in which no shard ends, after which a line tells that the step is running
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
@@ -45,7 +49,9 @@ class Progress:
         event_log.end_last_line(self.events)
         self._log = (root / "run.log").open("a", encoding="utf-8")
         self._console = console or Screen(soft_wrap=True)
-        columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "{task.fields[rate]}"
+        columns = (
+            "{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "{task.fields[rate]}",
+        )  # fmt: skip
         self._bar = Bar(*columns, console=self._console, transient=True, disable=not self._console.is_terminal)
 
     def __enter__(self) -> Self:
@@ -71,6 +77,18 @@ class Progress:
         already = f", {reused:,} done already" if reused else ""
         self.line(f"{step}: {shards:,} {'shard' if shards == 1 else 'shards'} to do{already}")
         event_log.append(self.events, "step", step=step, shards=shards, reused=reused)
+        self._ended = threading.Event()
+        self._reminder = threading.Thread(target=self._remind, args=(self._step, self._ended), daemon=True)
+        self._reminder.start()
+
+    def _remind(self, step: StepProgress, ended: threading.Event) -> None:
+        """Print a line for every `SILENT` seconds in which no shard of the step ends, until the step has `ended`."""
+        done = step.done
+        while not ended.wait(SILENT):
+            if step.done == done:
+                running = format_duration((datetime.now(UTC) - step.started).total_seconds())
+                self.line(f"{step.step}: running for {running}, {done:,} of {step.shards:,} shards done")
+            done = step.done
 
     def finish_shard(self, result: TaskResult, fingerprint: str) -> None:
         """Report the result of a shard."""
@@ -95,7 +113,9 @@ class Progress:
         )
 
     def finish_step(self) -> None:
-        """Remove the bar of the step."""
+        """Remove the bar of the step, and end its reminders."""
+        self._ended.set()
+        self._reminder.join()
         self._bar.remove_task(self._task)
 
 

@@ -2,8 +2,11 @@
 
 import io
 import json
+import re
+import threading
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -52,6 +55,26 @@ def test_of_many_shards_only_first_last_and_failed_have_a_line(tmp_path: Path, m
     assert "FAILED: ValueError: no [key]" in lines[2]
     assert {i: event["error"] for i, event in enumerate(events) if event["error"]} == {77: "ValueError: no [key]"}
     assert [event["shard"] for event in events] == [f"{i:05d}" for i in range(500)]
+
+
+def test_a_step_whose_only_shard_takes_long_reports_that_it_is_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.engine.progress.SILENT", 0.001)
+    reminded = threading.Event()
+
+    class Screen(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            if "running for" in str(objects):
+                reminded.set()
+
+    with Progress(tmp_path, Screen()) as progress:
+        progress.start_step("partition", 1, 0)
+        assert reminded.wait(60)
+        progress.finish_shard(TaskResult("all", 0.1, Counts(10, 10)), "key")
+        progress.finish_step()
+    lines = (tmp_path / "run.log").read_text().splitlines()
+    assert re.search(r"partition: running for (< 1|\d+) s, 0 of 1 shards done$", lines[1])
 
 
 def test_control_sequences_are_shown_and_not_executed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
