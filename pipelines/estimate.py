@@ -54,6 +54,9 @@ RATES: dict[str, tuple[float | None, float]] = {
     "label": (25 * 10_000, 0),  # 25 shards of 10,000 rows a second
     "labels": (80_000, 15),
     "pictures": (300, 1250),  # of 200 pixels; this and the next two on one core of a Xeon on 2026-11-28
+    "cells": (69_000, 0),  # this and the next two by CPU time for 50,000 rows, nearly all of it for reading
+    "map_points": (94_000, 14),
+    "map_page": (280_000, 8),  # without pictures
     "scatter": (9_500, 3500),  # with signatures, and guests of other cells
     "search": (2_700, 40),  # of up to 16,384 rows; with more cells the guests cost more
     "duplicates": (4_500, 100),
@@ -106,7 +109,8 @@ def remain(config: Config, step: Step, n_rows: int, spent: StepTotals | None, st
     shards, is_once = len(step.todo), not step.stage.each
     if not shards:
         return Remaining(step.name, 0, 0, 0.0, 0.0, "done")
-    rows = min(round(n_rows * shards / len(step.names)), MOST_ROWS.get(step.name, n_rows))
+    most_rows = MOST_ROWS | dict.fromkeys(("map_points", "map_page"), config.report.map_points)
+    rows = min(round(n_rows * shards / len(step.names)), most_rows.get(step.name, n_rows))
     workers = 1 if is_once else min(config.resources.workers_for(step.stage.gpu)[0], shards)
     rate, bytes_per_row = RATES.get(step.name, (None, None))
     seconds, source = None, "unknown"

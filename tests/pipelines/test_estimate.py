@@ -44,6 +44,15 @@ def test_a_step_that_sees_a_sample_takes_the_time_of_the_sample(dataset: Dataset
     assert remain(config, step, 100, None, open_store(config.root)).rows == 100
 
 
+@pytest.mark.parametrize("name", ["map_points", "map_page"])
+def test_the_map_has_no_more_images_than_the_configuration_allows(dataset: Dataset, name: str) -> None:
+    config = load(dataset.config, ["report.map_points=1000"])
+    step = next(step for step in plan(config) if step.name == name)
+    line = remain(config, step, 10**9, None, open_store(config.root))
+    assert line.rows == 1000
+    assert line.seconds == 1000 / (RATES[name][0] or 0)
+
+
 def test_the_log_comes_before_the_measured_rate(dataset: Dataset) -> None:
     config, step, store = planned(dataset, "project")
     line = remain(config, step, 1000, StepTotals(seconds=20.0, rows=500, shards=2), store)
