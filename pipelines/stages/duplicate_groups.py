@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +50,7 @@ class Group(Stage):
         Product("duplicate_examples"),
         Product("duplicate_counts", ".json"),
     )
-    whole = (
+    whole: ClassVar[tuple[str, ...]] = (
         "run_similar_pairs", "run_similar_rows", "similar_pairs", "similar_rows", "run_assignments", "assignments",
         "run_thinned", "thinned",
     )  # fmt: skip
