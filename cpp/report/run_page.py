@@ -23,6 +23,7 @@ from cpp.report.thumbnails import Place
 Card = Mapping[str, Any]
 
 PAGED = 500  # with more clusters, the main page has small pictures of typical members only
+ENLARGED = "enlarged"  # the folder beside the main page that has the larger pictures of the viewer
 ROOM = 23_000_000  # bytes of the pictures and texts on a page, so that the whole page has less than 25 MB
 PER_CLUSTER = 1_500  # approximate bytes of a short card without pictures; a full card has three times as many
 CURVE_STEPS = 8  # steps of training from which on the loss record is shown as curves
@@ -67,6 +68,7 @@ def render(page: Mapping[str, Any]) -> str:
         cards=shown,
         pairs=[(of_cluster[a], of_cluster[b], bits) for a, b, bits in page["uncertain"] if {a, b} <= {*of_cluster}],
         points=points,
+        enlarged=f"{ENLARGED}/",
         workbench=decided,
         images=sum(card["size"] for card in cards),
         unreadable=missing if page["pictures_allowed"] else 0,
@@ -94,7 +96,8 @@ def pages(
 ) -> Iterator[tuple[str, str]]:
     """File name and HTML of the pages with `ON_A_PAGE` clusters each, and all their members or the most typical ones.
 
-    `page` is that of `render`, `members` a table of MEMBERS, and `pictures` rows of THUMBNAILS by shard and key.
+    `page` is that of `render`, `members` a table of MEMBERS, and `pictures` rows of THUMBNAILS by
+    shard and key, with the `file` in the folder `ENLARGED` of those that have one.
     """
     by_number = sorted(page["cards"], key=lambda card: card["cluster"])
     clusters = members["cluster"].to_numpy()
@@ -110,7 +113,7 @@ def pages(
         last_page = start + html.ON_A_PAGE >= len(by_number)
         values = {"page": page, "cards": cards, "all": shown, "last": last_page}
         decided = workbench.data(page["title"], page["state"], on_page)
-        yield name, html.fill("clusters.html", **values, workbench=decided)
+        yield name, html.fill("clusters.html", **values, workbench=decided, enlarged=f"../{ENLARGED}/")
 
 
 def _everything(

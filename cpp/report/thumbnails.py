@@ -16,6 +16,8 @@ from cpp.files.iterables import map_threads
 from cpp.sources.shards import iter_images
 
 LARGE, MIDDLE, SMALL = 160, 112, 72  # pixels of the longer side
+ENLARGED = 480  # pixels of the longer side of a picture that the viewer shows, JPEG of about 30 kB
+GAIN = 1.5  # a picture is enlarged if its longer side is so many times that of the largest copy on the page
 MANY = 200  # with more clusters on one page, their pictures have the middle size
 QUALITY = {LARGE: 72, MIDDLE: 64, SMALL: 60}  # of WebP: a photograph takes about 4, 2 and 1 kB
 REJECTED = 2  # rejected images of a shard that are shown for each reason
@@ -27,6 +29,7 @@ THUMBNAILS = pa.schema(
         ("key", pa.string()),
         ("large", pa.binary()),  # WebP; null if it cannot be read
         ("small", pa.binary()),  # null too if the image is not on the map
+        ("enlarged", pa.binary()),  # JPEG; null if the page's own copy is about as large as the image
         ("caption", pa.string()),
         ("reason", pa.string()),  # why the image was rejected, null for one that was not
     ]
@@ -43,8 +46,8 @@ def read(
 ) -> dict[Place, dict[str, bytes | None]]:
     """The pictures of images by name; `sides` has the pixels of the longer side of each, the largest first.
 
-    An image that is missing has no pictures, and None stands for one that cannot be read. Those in `damaged` are shown
-    as far as possible. `threads` images are decoded at a time.
+    An image that is missing has no pictures, and None stands for one that cannot be read, or is not worth enlarging.
+    Those in `damaged` are shown as far as possible. `threads` images are decoded at a time.
     """
     keys: dict[str, list[str]] = {}
     for shard, key in sides:
@@ -71,7 +74,8 @@ def large_pictures(places: Iterable[Place], threads: int) -> dict[Place, bytes |
 def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list[bytes | None]:
     """WebP bytes of the picture, as the encoder saw it but upright, for a square of each of the `sides`, largest first.
 
-    None if `data` is no readable image. With `damaged`, a truncated picture is shown as far as possible.
+    For the side `ENLARGED` they are JPEG bytes, or None if the next side shows nearly as much. All are None if `data` is
+    no readable image. With `damaged`, a truncated picture is shown as far as possible.
     """
     try:
         with warnings.catch_warnings():
@@ -83,7 +87,7 @@ def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list
             image = flatten(loaded)
             image.getexif()[ExifTags.Base.Orientation] = orientation  # which flattening does not keep
             image = ImageOps.exif_transpose(image).convert("RGB")
-            return [_webp(image, side) for side in sides]
+            return [_enlarged(image, sides[1:]) if side == ENLARGED else _webp(image, side) for side in sides]
     except Exception:  # Pillow raises errors of many types for bad bytes, and a picture must not stop a run
         return [None] * len(sides)
 
@@ -98,10 +102,20 @@ def _load_truncated(image: Image.Image) -> Image.Image:
 
 
 def _webp(image: Image.Image, side: int) -> bytes:
+    return _encoded(image, side, format="WEBP", quality=QUALITY.get(side, 72), method=2)
+
+
+def _enlarged(image: Image.Image, others: Sequence[int]) -> bytes | None:
+    if max(image.size) <= GAIN * max(others, default=0):
+        return None
+    return _encoded(image, ENLARGED, format="JPEG", quality=80)
+
+
+def _encoded(image: Image.Image, side: int, **options: Any) -> bytes:
     small = image.copy()
     small.thumbnail((side, side))
     out = io.BytesIO()
-    small.save(out, "WEBP", quality=QUALITY.get(side, 72), method=2)
+    small.save(out, **options)
     return out.getvalue()
 
 

@@ -19,6 +19,7 @@ from cpp.store.results import Product
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage, Work
 from pipelines.stages.artifacts import read_tree
 
+MOST_ENLARGED = 10_000  # pictures that the viewer shows larger, for the whole run
 CAPTIONS = ("caption", "captions")  # columns of captions; the first with a value is used
 
 
@@ -77,7 +78,7 @@ class Thumbnails(Stage):
     Images on the map alone, of which the page has small pictures, have large ones too, for notebooks: they are few.
     """
 
-    version = 4
+    version = 5
     products = (Product("thumbnails"),)
     each = ("assignments", "rejected")
     whole = ("examples", "map_sample", "members")
@@ -90,6 +91,7 @@ class Thumbnails(Stage):
         on_map = _places(tables.read(context.file("map_sample"), columns=["image_shard", "key"]))
         listed = tables.read(context.file("members"))
         large, small = _places(shown) | on_map, on_map | _places(listed.filter(listed["picture"]))
+        enlarged = _first_of_each_cluster(shown, listed.filter(listed["picture"]), MOST_ENLARGED)
         keys = pa.array(sorted({key for _, key in large | small}), pa.string())
 
         def work(files: Inputs, out: Outputs) -> Counts:
@@ -100,7 +102,11 @@ class Thumbnails(Stage):
             rejected = _rejected(files["rejected"], _image_shard(files["assignments"]))
             for place, reason in rejected.items():
                 rows.setdefault(place, {})["reason"] = reason
-            sizes = {"large": (side, large | set(rejected)), "small": (thumbnails.SMALL, small)}
+            sizes = {
+                "enlarged": (thumbnails.ENLARGED, enlarged),
+                "large": (side, large | set(rejected)),
+                "small": (thumbnails.SMALL, small),
+            }
             sides = {place: {name: n for name, (n, shown) in sizes.items() if place in shown} for place in rows}
             pictures = thumbnails.read(sides if self.images else {}, context.threads, rejected)
             complete = [
@@ -116,6 +122,16 @@ class Thumbnails(Stage):
 
 def _places(table: pa.Table) -> set[Place]:
     return set(zip(table["image_shard"].to_pylist(), table["key"].to_pylist(), strict=True))
+
+
+def _first_of_each_cluster(shown: pa.Table, listed: pa.Table, most: int) -> set[Place]:
+    """At most `most` places of EXAMPLES and MEMBERS: the first image of every cluster, then the second, and so on."""
+    cluster = listed["cluster"].to_numpy()
+    ranks = np.arange(len(cluster)) - np.searchsorted(cluster, cluster)
+    ranked = [*zip(shown["rank"].to_pylist(), shown["image_shard"].to_pylist(), shown["key"].to_pylist(), strict=True)]
+    ranked += zip(ranks.tolist(), listed["image_shard"].to_pylist(), listed["key"].to_pylist(), strict=True)
+    ranked.sort(key=lambda row: (row[0], row[1] or "", row[2]))
+    return set(list(dict.fromkeys((shard, key) for _, shard, key in ranked))[:most])
 
 
 def _image_shard(path: str) -> str | None:

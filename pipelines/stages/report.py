@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cpp.clustering.estimate_k import Estimate
 
 REJECTED = 8  # rejected images that are shown for each reason
-Pictures = dict[Place, dict[str, Any]]  # rows of THUMBNAILS by shard and key
+Pictures = dict[Place, dict[str, Any]]  # rows of THUMBNAILS by shard and key, with the `file` of the enlarged picture
 
 
 class Confusion(Stage):
@@ -53,13 +53,13 @@ class Confusion(Stage):
 
 
 class Report(Stage):
-    """The products of a run -> its main page, and the pages with the members of its clusters.
+    """The products of a run -> its main page, the pages with the members of its clusters, and pictures for the viewer.
 
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 15
-    products = (Product("report", ".html"), Product("pages", ""))
+    version = 16
+    products = (Product("report", ".html"), Product("pages", ""), Product("enlarged", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
         "examples", "members", "map_sample", "thumbnails", "attention", "confusion", "white_box",
@@ -72,6 +72,8 @@ class Report(Stage):
 
     def work(self, context: Context, files: Inputs, out: Outputs) -> Counts:
         pictures, rejected = _thumbnails(context)
+        for place, name in _write_enlarged(context, out["enlarged"]).items():
+            pictures[place]["file"] = name
         page = self._page(context, pictures, rejected)
         out["report"].write_text(run_page.render(page), encoding="utf-8")
         out["pages"].mkdir()
@@ -130,16 +132,29 @@ def _k_curve(estimate: Estimate | None) -> Chart | None:
 
 
 def _thumbnails(context: Context) -> tuple[Pictures, dict[str, list[dict[str, Any]]]]:
-    """Rows of THUMBNAILS by shard and key, and examples of rejected images by reason."""
+    """Rows of THUMBNAILS without `enlarged` by shard and key, and examples of rejected images by reason."""
+    columns = [name for name in thumbnails.THUMBNAILS.names if name != "enlarged"]
     pictures: Pictures = {}
     rejected: dict[str, list[dict[str, Any]]] = {}
-    for batch in tables.batches(context.whole["thumbnails"], thumbnails.THUMBNAILS.names, context.prefetch):
+    for batch in tables.batches(context.whole["thumbnails"], columns, context.prefetch):
         for row in batch.to_pylist():
             if row["reason"] is None:
                 pictures[row["image_shard"], row["key"]] = row
             elif len(rejected.setdefault(row["reason"], [])) < REJECTED:
                 rejected[row["reason"]].append(row)
     return pictures, rejected
+
+
+def _write_enlarged(context: Context, folder: Path) -> dict[Place, str]:
+    """Write the larger pictures of the viewer to a new folder. Returns their file names by shard and key."""
+    folder.mkdir()
+    names: dict[Place, str] = {}
+    for batch in tables.batches(context.whole["thumbnails"], ["image_shard", "key", "enlarged"], context.prefetch):
+        for row in batch.to_pylist():
+            if row["enlarged"] is not None:
+                name = names[row["image_shard"], row["key"]] = f"{len(names):05d}.jpg"
+                (folder / name).write_bytes(row["enlarged"])
+    return names
 
 
 def _add_heat_maps(context: Context, pictures: Pictures) -> dict[str, str] | None:

@@ -180,6 +180,7 @@ OUTPUTS = (
         {
             "large": "the picture; null if it cannot be read, and of those that are only listed",
             "small": "a smaller picture for the map and the list of members",
+            "enlarged": "JPEG of at most 480 pixels for the viewer, of at most 10,000 images that are clearly larger",
             "caption": "its caption, if there is one",
             "reason": "why the image was rejected; null for others",
         },
@@ -215,6 +216,7 @@ OUTPUTS = (
     ),
     Output("report.html", "the page of the run"),
     Output("pages/", "pages with the members of every cluster, 50 clusters each"),
+    Output("enlarged/", "larger pictures for the viewer of the pages, about 30 kB each, where the images have them"),
     Output(
         "plots/",
         "`curve.svg` if K is estimated, `sizes.svg`, `map.svg` and `contact-sheet.png`; of a CRATE encoder "

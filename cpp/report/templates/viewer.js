@@ -16,11 +16,21 @@
     ["place", shard],
   ];
   const text = () => frame.querySelector("img")?.alt ?? frame.textContent.trim();
+  // The larger picture lies beside the page. Where the page was sent without it, the copy on the page stays.
+  const showFile = (address) => {
+    const larger = new Image();
+    const shown = frame;
+    larger.addEventListener("load", () => {
+      if (frame === shown) enlarged.src = address;
+    });
+    larger.src = address;
+  };
   const show = (next) => {
     frame = next;
     const picture = frame.querySelector("img");
     enlarged.hidden = !picture;
     if (picture) enlarged.src = picture.src;
+    if (frame.dataset.file) showFile(`${viewer.dataset.folder}${frame.dataset.file}`);
     const rows = entries(frame.dataset, text()).filter(([, value]) => value);
     facts.replaceChildren(
       ...rows.map(([name, value]) => {

@@ -57,7 +57,7 @@ def test_the_page_allows_its_own_script_and_nothing_else() -> None:
     html = render(made(3))
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', html)
     assert policy is not None
-    assert policy[1].startswith("default-src 'none'; img-src data:;")
+    assert policy[1].startswith("default-src 'none'; img-src data: 'self' file:;")
     assert "http" not in re.sub(r"base64,[A-Za-z0-9+/=]+", "", re.sub(r"xmlns=\S+", "", html)).replace("http-equiv", "")
 
 

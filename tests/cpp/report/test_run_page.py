@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 
 from cpp.report import html as report
 from cpp.report.heat_maps import overlay, row
@@ -230,6 +231,29 @@ def test_the_map_shows_pictures_and_leads_to_clusters(tmp_path: Path) -> None:
         page.keyboard.press("0")
         tab.until(f"whole => {drawn} === whole", whole)
     assert tab.said == tab.asked == []
+
+
+@pytest.mark.browser
+def test_the_viewer_loads_the_larger_picture_where_it_lies_beside_the_page(tmp_path: Path) -> None:
+    run = made(3)
+    for card in run["cards"]:
+        card["members"] = [{**member, "file": f"{card['cluster']:05d}.jpg"} for member in card["members"]]
+    file = written(run, tmp_path)
+    (tmp_path / "enlarged").mkdir()
+    Image.new("RGB", (480, 320)).save(tmp_path / "enlarged" / "00000.jpg")
+    width = "document.querySelector('#viewer img').naturalWidth"
+    for path in (file, tmp_path / "pages" / "clusters-00000.html"):
+        with opened(path) as tab:
+            tab.page.evaluate("cpp.view(document.querySelector('#cluster-0 [data-key]'))")
+            tab.until(f"{width} === 480")
+            tab.shot(f"viewer-{path.parent.name}")
+            failed = []
+            tab.page.on("requestfailed", lambda request, failed=failed: failed.append(request.url))
+            tab.page.evaluate("cpp.view(document.querySelector('#cluster-1 [data-key]'))")
+            while not failed:
+                tab.page.wait_for_timeout(20)
+            assert tab.page.evaluate(width) == 160
+        assert tab.asked == [(tmp_path / "enlarged" / f"0000{k}.jpg").as_uri()[:80] for k in (0, 1)]
 
 
 @pytest.mark.browser

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cpp.report.thumbnails import LARGE, MIDDLE, SMALL, caption, large_pictures, read, side, thumbnails
+from cpp.report.thumbnails import ENLARGED, LARGE, MIDDLE, SMALL, caption, large_pictures, read, side, thumbnails
 from tests.support.datasets import COLOURS, Dataset
 
 
@@ -29,6 +29,15 @@ def test_thumbnails_fit_and_bad_bytes_have_none() -> None:
     assert opened(small).size == (SMALL, 24)
     assert thumbnails(b"junk", [LARGE, SMALL]) == [None, None]
     assert thumbnails(b"", [LARGE]) == [None]
+
+
+def test_a_picture_is_enlarged_only_if_it_is_clearly_larger_than_the_copy_on_the_page() -> None:
+    enlarged, large = thumbnails(jpeg((900, 600)), [ENLARGED, LARGE])
+    assert Image.open(io.BytesIO(enlarged or b""), formats=["JPEG"]).size == (ENLARGED, 320)
+    assert opened(large).size == (LARGE, 107)
+    assert thumbnails(jpeg((200, 100)), [ENLARGED, LARGE])[0] is None
+    (smaller, _) = thumbnails(jpeg((200, 100)), [ENLARGED, SMALL])
+    assert Image.open(io.BytesIO(smaller or b"")).size == (200, 100)
 
 
 def test_a_picture_that_is_cut_short_is_shown_as_far_as_it_goes_where_that_is_asked() -> None:
