@@ -74,8 +74,8 @@ def large_pictures(places: Iterable[Place], threads: int) -> dict[Place, bytes |
 def thumbnails(data: bytes, sides: Sequence[int], damaged: bool = False) -> list[bytes | None]:
     """WebP bytes of the picture, as the encoder saw it but upright, for a square of each of the `sides`, largest first.
 
-    For the side `ENLARGED` they are JPEG bytes, or None if the next side shows nearly as much. All are None if `data` is
-    no readable image. With `damaged`, a truncated picture is shown as far as possible.
+    For the side `ENLARGED` they are JPEG bytes, or None if the next side shows nearly as much. All are None if `data`
+    is no readable image. With `damaged`, a truncated picture is shown as far as possible.
     """
     try:
         with warnings.catch_warnings():
