@@ -23,6 +23,7 @@ from cpp.rate_reduction.coding_rate import Moments
 
 NEAR = 10  # nearest groups that a group may merge with
 SKETCH = 512  # dimensions for the comparison of Gram matrices
+DENSE = 32_768  # groups up to which the products of all pairs are kept, in 4 GiB; above, they are computed as needed
 _CHUNK_FLOATS = 2**19  # in one stack of d x d matrices, which stays in the CPU cache
 
 
@@ -96,24 +97,23 @@ def least_certain(moments: Moments, e: float, n: int) -> list[tuple[int, int, fl
 
 def affinity(moments: Moments) -> Tensor:
     """Cosine between the Gram matrices of every two groups, `[K, K]`: the similarity of their directions."""
-    products = _products(moments)
+    sketch = _sketch(moments)
+    products = sketch @ sketch.mT
     scale = products.diagonal().clamp_min(1e-30).rsqrt()
     return products * scale[:, None] * scale
 
 
-def _products(moments: Moments) -> Tensor:
-    """<G_i, G_j> of every two groups, float32 `[K, K]`: the sum of (z . z')^2 over the rows of both.
+def _sketch(moments: Moments) -> Tensor:
+    """Rows `[K, s]` whose dot products are <G_i, G_j>: the sum of (z . z')^2 over the rows of both groups.
 
-    Above `SKETCH` dimensions by a random projection. Bilinear: the products of a merged group are sums.
+    Above `SKETCH` dimensions by a random projection. Linear: the row of a merged group is the sum of its parts' rows.
     """
     d = moments.sum_Kd.shape[1]
     blocks = moments.gram_Kdd.flatten(1).split(max(1, _CHUNK_FLOATS // (d * d)))  # all in float32 would be a copy
     if d * d <= 4 * SKETCH:
-        sketch = torch.cat([G.to(torch.float32) for G in blocks])
-    else:
-        random = torch.randn(d * d, SKETCH, generator=torch.Generator().manual_seed(0)) / math.sqrt(SKETCH)
-        sketch = torch.cat([G.to(torch.float32) @ random for G in blocks])
-    return sketch @ sketch.mT
+        return torch.cat([G.to(torch.float32) for G in blocks])
+    random = torch.randn(d * d, SKETCH, generator=torch.Generator().manual_seed(0)) / math.sqrt(SKETCH)
+    return torch.cat([G.to(torch.float32) @ random for G in blocks])
 
 
 class _Merging:
@@ -135,8 +135,10 @@ class _Merging:
         self.length = self._lengths([(k,) for k in range(F)])
         self.total, self.merged = [sum(self.length)], list[tuple[int, int]]()
         self.heap: list[tuple[int, float, int, int]] = []  # the rank of the merge, its cost, the two groups
-        self.products = _products(moments)
-        self.scale = self.products.diagonal().clamp_min(1e-30).rsqrt()
+        self.sketch = _sketch(moments)
+        self.products = self.sketch @ self.sketch.mT if F <= DENSE else None
+        squares = self.sketch.square().sum(1) if self.products is None else self.products.diagonal()
+        self.scale = squares.clamp_min(1e-30).rsqrt()
         self.gone = torch.zeros_like(self.scale)  # -inf for a row without a group
 
     def tree(self) -> Tree:
@@ -176,7 +178,8 @@ class _Merging:
     def _nearest(self, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Pairs of each of these groups and its neighbours, in its cluster as long as it is in parts, smaller first."""
         rows = torch.tensor([self.row[k] for k in numbers])
-        near = self.products[rows] * self.scale + self.gone
+        products = self.sketch[rows] @ self.sketch.mT if self.products is None else self.products[rows]
+        near = products * self.scale + self.gone
         near[torch.arange(len(rows)), rows] = -torch.inf
         own = self.cluster[rows][:, None]
         near[(self.unmerged[own] > 1) & (self.cluster != own)] = -torch.inf
@@ -195,8 +198,13 @@ class _Merging:
         self.length.append(self.length[a] + self.length[b] + cost)
         self.total.append(self.total[-1] + cost)
         self.merged.append((a, b))
-        products = self.products[kept] + self.products[lost]
-        products[kept] += products[lost]
-        self.products[kept] = self.products[:, kept] = products
-        self.scale[kept] = products[kept].clamp_min(1e-30).rsqrt()
+        if self.products is None:
+            self.sketch[kept] += self.sketch[lost]
+            square = self.sketch[kept].square().sum()
+        else:
+            products = self.products[kept] + self.products[lost]
+            products[kept] += products[lost]
+            self.products[kept] = self.products[:, kept] = products
+            square = products[kept]
+        self.scale[kept] = square.clamp_min(1e-30).rsqrt()
         self._push(list(self._nearest([new])))

@@ -194,14 +194,32 @@ def test_affinity_is_the_mean_squared_inner_product_of_the_rows(d: int) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6 if d == 4 else 0.15)
 
 
-def test_merged_group_has_the_affinity_of_its_rows() -> None:
+@pytest.mark.parametrize("dense", [8, 7])
+def test_merged_group_has_the_affinity_of_its_rows(dense: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merge_tree, "DENSE", dense)
     moments = fine(8)
     merging = merge_tree._Merging(moments, 0.05)
     merging._merge(0.0, 2, 5)
     into = torch.tensor([0, 1, 2, 3, 4, 2, 5, 6])
     rows = [merging.row[k] for k in (0, 1, 8, 3, 4, 6, 7)]
-    found = (merging.products * merging.scale[:, None] * merging.scale)[rows][:, rows]
+    assert (merging.products is None) == (dense < 8)
+    products = merging.sketch @ merging.sketch.mT if merging.products is None else merging.products
+    found = (products * merging.scale[:, None] * merging.scale)[rows][:, rows]
     torch.testing.assert_close(found, affinity(moments.merge(into, 7)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("d", [8, 64])
+def test_many_groups_have_the_tree_of_few_without_the_products_of_all_pairs(
+    d: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = Moments.of(*pieces(60, 6, d, 10), 60)
+    expected = grow(moments, 0.05)
+    monkeypatch.setattr(merge_tree, "DENSE", 59)
+    merging = merge_tree._Merging(moments, 0.05)
+    assert merging.products is None
+    many = merging.tree()
+    assert many.merged.tolist() == expected.merged.tolist()
+    assert many.bits == pytest.approx(expected.bits)
 
 
 def test_thread_count_is_restored() -> None:
