@@ -61,7 +61,7 @@ def test_one_box_shows_attention_over_all_pictures(tmp_path: Path, n: int) -> No
             box, heat = tab.page.locator("#attention"), tab.page.locator(".card .heat-map").first
             assert heat.is_hidden()
             tab.page.keyboard.press("a")
-            assert heat.is_visible()
+            heat.wait_for(state="visible")  # cards come into the list when the browser has laid it out
             assert box.is_checked()
             assert faults(tab) == []
             over, under = (tab.page.evaluate(RECT, f".card .mosaic {name}") for name in (".heat-map", "img"))
