@@ -27,6 +27,7 @@ SCRIPTS = (
     "viewer.js",
     "files.js",
     "decisions.js",
+    "leaving.js",
     "decided.js",
     "selection.js",
     "bar.js",

@@ -21,6 +21,7 @@ SCRIPTS = (
     "report.js",
     "files.js",
     "decisions.js",
+    "leaving.js",
     "map_names.js",
     "map_moves.js",
     "map_data.js",

@@ -54,8 +54,8 @@ def render(page: Mapping[str, Any]) -> str:
     cards, paged = page["cards"], len(page["cards"]) > PAGED
     largest = sorted(cards, key=lambda card: (-card["size"], card["cluster"]))[: html.LISTED]
     room = ROOM - len(page["settings"]) - PER_CLUSTER * (1 if paged else 3) * len(largest)
-    decided = workbench.data(page["title"], page["state"], largest)
-    room -= len(decided)
+    entries = workbench.data(page["title"], page["state"], largest)
+    room -= len(entries)
     points = _points(page, room // 3)
     shown = fit(largest, room - len(points), small=paged)
     of_cluster = {card["cluster"]: card for card in shown}
@@ -69,7 +69,7 @@ def render(page: Mapping[str, Any]) -> str:
         pairs=[(of_cluster[a], of_cluster[b], bits) for a, b, bits in page["uncertain"] if {a, b} <= {*of_cluster}],
         points=points,
         enlarged=f"{ENLARGED}/",
-        workbench=decided,
+        workbench=entries,
         images=sum(card["size"] for card in cards),
         unreadable=missing if page["pictures_allowed"] else 0,
         sizes=charts.cluster_sizes([card["size"] for card in largest]),
@@ -112,8 +112,8 @@ def pages(
         name = html.page_of(start).removeprefix("pages/")
         last_page = start + html.ON_A_PAGE >= len(by_number)
         values = {"page": page, "cards": cards, "all": shown, "last": last_page}
-        decided = workbench.data(page["title"], page["state"], on_page)
-        yield name, html.fill("clusters.html", **values, workbench=decided, enlarged=f"../{ENLARGED}/")
+        entries = workbench.data(page["title"], page["state"], on_page)
+        yield name, html.fill("clusters.html", **values, workbench=entries, enlarged=f"../{ENLARGED}/")
 
 
 def _everything(

@@ -22,19 +22,30 @@
     result.addEventListener("click", press);
     return result;
   };
-  const item = (decision) => {
+  let editing = false; // a reason in the list, which then keeps its fields and the focus
+  const item = (written) => {
+    let decision = written;
     const text = Object.assign(document.createElement("span"), { textContent: sentence(decision), dir: "auto" });
     const reason = document.createElement("input");
     Object.assign(reason, { value: decision.reason ?? "", placeholder: "reason", dir: "auto" });
     reason.setAttribute("aria-label", `Reason: ${sentence(decision)}`);
-    reason.addEventListener("change", () => decisions.change(decision, { ...decision, reason: reason.value.trim() }));
-    const remove = button("Remove", `Remove: ${sentence(decision)}`, () => decisions.change(decision));
+    reason.addEventListener("change", () => {
+      const before = decision;
+      decision = { ...before, reason: reason.value.trim() };
+      editing = true;
+      decisions.change(before, decision);
+      editing = false;
+    });
+    const remove = button("Remove", `Remove: ${sentence(decision)}`, () => {
+      decisions.change(decision);
+      $("sum").focus();
+    });
     const result = document.createElement("li");
     result.append(text, reason, remove);
     return result;
   };
   const showLog = () => {
-    if (!$("log").open) return;
+    if (!$("log").open || editing) return;
     const last = decisions.all().slice(-LISTED).reverse();
     $("log")
       .querySelector("ol")
@@ -49,7 +60,7 @@
       ? `${number(size)} cluster${size > 1 ? "s" : ""} selected`
       : "No cluster is selected";
     $("sum").textContent = decisions.sum();
-    $("bar").hidden = !size && !all.length && !decisions.canRedo();
+    $("bar").hidden = !size && !all.length && !decisions.canUndo() && !decisions.canRedo();
     const possible = {
       merge: size > 1,
       clear: size,

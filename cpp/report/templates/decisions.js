@@ -124,8 +124,8 @@
     past.push(steps);
     keep(future.pop());
   };
+  // Put others in the place of a decision; without others, it is removed.
   const change = (decision, ...others) => {
-    // replace a decision, or remove it
     past.push(steps);
     future = [];
     const log = steps.map((step) => step.flatMap((one) => (one === decision ? others : [one])));
@@ -159,13 +159,18 @@
     document.dispatchEvent(new Event("decided"));
   };
 
-  load();
-  addEventListener("pagehide", store);
-  addEventListener("storage", (event) => {
-    // another page of this run
-    if (event.key !== key) return;
+  // Another page of the run may have changed what is stored: in another tab, or before the reader came back here.
+  const reload = () => {
     load();
     document.dispatchEvent(new Event("decided"));
+  };
+  load();
+  addEventListener("pagehide", store);
+  addEventListener("pageshow", (event) => {
+    if (event.persisted && stored) reload();
+  });
+  addEventListener("storage", (event) => {
+    if (event.key === key) reload();
   });
 
   Object.assign(cpp, {

@@ -37,7 +37,7 @@
   const decided = () => cpp.decisions.effects(); // by cluster, what was decided on the page
   const alts = (node) => [...node.querySelectorAll("img")].map((image) => image.alt.toLowerCase());
   const captions = (card) => (card.captions ??= alts(card.node).join("\n"));
-  const update = () => {
+  const matching = () => {
     const asked = {
       words: $("search").value.toLowerCase().split(/\s+/).filter(Boolean),
       least: Number($("least").value),
@@ -48,7 +48,10 @@
       caption: $("caption").value.trim().toLowerCase(),
       tag: $("tag").value,
     };
-    shown = cards.filter(fits(asked)).sort(orders[$("sort").value]);
+    return cards.filter(fits(asked)).sort(orders[$("sort").value]);
+  };
+  const update = () => {
+    shown = matching();
     list.replaceChildren();
     more();
     $("none").hidden = shown.length > 0;
@@ -83,7 +86,12 @@
       reset();
       update();
     });
-    if (cards.length > 200 || $("search").value || $("sort").value !== "size") update(); // the browser may have kept the form
+    if (cards.length > 200) update();
+    addEventListener("pageshow", () => {
+      // by now a browser that goes back has filled in the form as it was
+      const kept = matching();
+      if (kept.length !== shown.length || kept.some((card, i) => card !== shown[i])) update();
+    });
   }
 
   // The tags of the run, and those that were decided on the page.
@@ -99,10 +107,13 @@
   // A cluster in a list of tiles or rows opens to its whole card; one at a time.
   const closing = document.createElement("button");
   Object.assign(closing, { type: "button", textContent: "Close", className: "closing" });
+  let opened = null; // which a filter may have taken out of the list, as `here`
   const open = (node) => {
-    document.querySelector(".card.open")?.classList.remove("open");
+    opened?.classList.remove("open");
+    opened = null;
     closing.remove();
     if (!node || list.dataset.view === "cards") return;
+    opened = node;
     node.classList.add("open");
     node.querySelector("header").append(closing);
   };
@@ -130,11 +141,12 @@
 
   // A link to a cluster works with any filter, and leads to another page if the cluster is not on this one.
   const arrive = () => {
-    const found = /^#cluster-(\d+)$/.exec(location.hash);
-    if (!found) return;
-    const card = byId.get(Number(found[1]));
-    if (!card && $("tools")) {
-      const page = Math.floor(Number(found[1]) / Number(list.dataset.of));
+    const [, cluster] = /^#cluster-(\d+)$/.exec(location.hash) ?? [];
+    if (cluster === undefined) return;
+    const card = byId.get(Number(cluster));
+    if (!card && Number(cluster) < Number(list.dataset.clusters)) {
+      const page = Math.floor(Number(cluster) / Number(list.dataset.of));
+      document.dispatchEvent(new Event("leaving"));
       location.replace(`pages/clusters-${String(page).padStart(5, "0")}.html${location.hash}`);
     } else if (card && !card.node.isConnected) {
       if (!shown.includes(card)) {
@@ -148,8 +160,10 @@
     open(card.node);
     go(card.node);
   };
+  let here = null; // the cluster that the reader went to
   const go = (node) => {
-    document.querySelector(".card.here")?.classList.remove("here");
+    here?.classList.remove("here");
+    here = node;
     node.classList.add("here");
     node.scrollIntoView({ block: "start" });
     node.querySelector("h3 a").focus({ preventScroll: true });
@@ -164,7 +178,7 @@
   // Keys: / searches, j and k go from card to card, a shows attention.
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+    const typing = cpp.isTyping(event);
     if (document.querySelector("dialog[open]")) return;
     if (event.key === "Escape" && event.target === $("search")) {
       $("search").value = "";
@@ -173,17 +187,19 @@
       event.preventDefault();
       $("search").focus();
     } else if (event.key === "Escape" && closing.isConnected) {
+      event.preventDefault(); // the selection stays
       closing.click();
     } else if ((event.key === "o" || event.key === "v") && !typing) {
-      const card = document.querySelector(".card.here");
-      if (card && event.key === "o") card.classList.contains("open") ? open(null) : open(card);
-      else if (card) cpp.view(card.querySelector("[data-key]"));
+      const node = here?.isConnected ? here : null;
+      const picture = node?.querySelector("[data-key]");
+      if (event.key === "o" && node) open(node === opened ? null : node);
+      else if (event.key === "v" && picture) cpp.view(picture);
     } else if (event.key === "a" && !typing) {
       $("attention")?.click();
     } else if ((event.key === "j" || event.key === "k") && !typing) {
-      const here = shown.findIndex((card) => card.node.classList.contains("here"));
-      const next = shown[Math.min(shown.length - 1, Math.max(0, here + (event.key === "j" ? 1 : -1)))];
-      if (next && !next.node.isConnected) more();
+      const i = shown.findIndex((card) => card.node === here) + (event.key === "j" ? 1 : -1);
+      const next = shown[Math.min(shown.length - 1, Math.max(0, i))];
+      if (next && !next.node.isConnected) more(shown.indexOf(next) + 20);
       if (next) go(next.node);
     }
   });

@@ -39,6 +39,7 @@
     };
 
     canvas.addEventListener("pointerdown", (event) => {
+      if (event.button) return; // of a menu
       canvas.setPointerCapture(event.pointerId);
       fingers.set(event.pointerId, at(event));
       dragged = 0;
@@ -50,7 +51,7 @@
       else point(...at(event), REACH);
     });
     canvas.addEventListener("pointerup", (event) => {
-      if (!release(event)) return;
+      if (!fingers.has(event.pointerId) || !release(event)) return; // or it went down elsewhere
       point(...at(event), REACH);
       if (dragged < CLICK) choose();
     });

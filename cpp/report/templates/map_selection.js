@@ -19,7 +19,7 @@
       return result;
     };
     const sentence = (images, of) =>
-      `${number(images)} of ${number(n)} images in ${number(of)} cluster${of > 1 ? "s" : ""} are selected.`;
+      `${number(images)} of ${number(n)} images in ${number(of)} cluster${of > 1 ? "s" : ""} ${images > 1 ? "are" : "is"} selected.`;
     const select = (holds) => {
       const counts = new Map();
       let images = 0;
@@ -34,7 +34,7 @@
       $("selected").textContent = images ? sentence(images, counts.size) : "No image is selected.";
       $("selected-clusters").replaceChildren(...largest.slice(0, LISTED).map(item));
       const more = counts.size - LISTED;
-      $("more-clusters").textContent = more > 0 ? `and ${number(more)} more clusters` : "";
+      $("more-clusters").textContent = more > 0 ? `and ${number(more)} more cluster${more > 1 ? "s" : ""}` : "";
       $("actions").hidden = !images;
       $("notice").textContent = "";
       $("tagged").textContent = tagged.length

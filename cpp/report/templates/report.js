@@ -31,11 +31,14 @@ const cpp = {};
   });
   show();
 
+  // Whether a key goes into a field, and is no command.
+  const isTyping = ({ target }) => target.matches("select, textarea, input:not([type=checkbox])");
+
   for (const button of document.querySelectorAll("[data-fold]")) {
     button.addEventListener("click", () => {
       for (const part of document.querySelectorAll(".tree details")) part.open = button.dataset.fold === "open";
     });
   }
 
-  Object.assign(cpp, { $, number, remembered, dark: () => theme === "dark" });
+  Object.assign(cpp, { $, number, remembered, isTyping, dark: () => theme === "dark" });
 })();

@@ -11,12 +11,12 @@
     node.querySelector(".pick").checked = on;
     selected[on ? "add" : "delete"](id(node));
   };
-  const tell = () => document.dispatchEvent(new Event("selected"));
+  const announce = () => document.dispatchEvent(new Event("selected"));
   const select = (numbers) => {
     const asked = new Set(numbers);
     for (const k of [...selected]) if (!asked.has(k)) mark(cpp.byId.get(k).node, false);
     for (const k of asked) if (!selected.has(k) && cpp.byId.has(k)) mark(cpp.byId.get(k).node, true);
-    tell();
+    announce();
   };
   const toggle = (node, range, on = !selected.has(id(node))) => {
     const shown = range ? cpp.shown() : [];
@@ -24,7 +24,7 @@
     const ranged = range && a >= 0;
     for (const one of ranged ? shown.slice(a, b + 1) : [node]) mark(one, range || on);
     last = node;
-    tell();
+    announce();
   };
 
   document.addEventListener("click", (event) => {

@@ -55,8 +55,9 @@
     if (button?.dataset.turn) turn(Number(button.dataset.turn));
     else if (button?.hasAttribute("data-close") || event.target === viewer) viewer.close();
   });
-  viewer.addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+  addEventListener("keydown", (event) => {
+    // of the page, because a click on the picture takes the focus out of the viewer
+    if (!viewer.open || (event.key !== "ArrowLeft" && event.key !== "ArrowRight")) return;
     event.preventDefault();
     turn(event.key === "ArrowLeft" ? -1 : 1);
   });

@@ -6,6 +6,7 @@
   const { title } = decisions;
   const notice = (text) => {
     $("notice").textContent = text;
+    if (text) $("bar").hidden = false;
   };
 
   // A text and a reason from the reader; nothing if the question was cancelled.
@@ -103,8 +104,7 @@
     "?": "help",
   };
   addEventListener("keydown", (event) => {
-    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
-    if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || cpp.isTyping(event)) return;
     const outsider = document.querySelector("#viewer[open] [data-outsider]");
     if (event.key === "n" && outsider) outsider.click();
     if (document.querySelector("dialog[open]")) return;
@@ -113,7 +113,7 @@
       event.preventDefault();
       act(letters[event.key]);
     } else if ((event.key === "x" || event.key === "X") && here) cpp.toggle(here, event.key === "X");
-    else if (event.key === "Escape" && !document.querySelector(".card.open")) cpp.select([]);
+    else if (event.key === "Escape") cpp.select([]);
   });
 
   // An enlarged picture of a cluster can be marked as not belonging to it.
@@ -124,28 +124,14 @@
     viewed = detail;
     const marked = viewed.classList.contains("outsider");
     outsider.textContent = marked ? "Marked: does not belong" : "Does not belong (n)";
-    outsider.disabled = marked;
-    if (viewed.closest(".card")) $("viewer").querySelector(".buttons").append(outsider);
-    else outsider.remove();
+    outsider.ariaDisabled = marked; // a button that is disabled, or moved, would lose the focus
+    if (!viewed.closest(".card")) outsider.remove();
+    else if (!outsider.isConnected) $("viewer").querySelector(".buttons").append(outsider);
   });
   outsider.addEventListener("click", () => {
     const cluster = Number(viewed.closest(".card").id.slice("cluster-".length));
     notice(cpp.decide([{ action: "not_member", clusters: [cluster], images: [viewed.dataset.key] }]));
     cpp.view(viewed);
-  });
-
-  // A reader who leaves with decisions that are in no file is asked first, except on the way to another page of the run.
-  let within = false;
-  document.addEventListener(
-    "click",
-    (event) => {
-      const link = event.target.closest("a[href]");
-      within = Boolean(link && decisions.store());
-    },
-    true,
-  );
-  addEventListener("beforeunload", (event) => {
-    if (!decisions.saved() && !within) event.preventDefault();
   });
 
   document.dispatchEvent(new Event("decided")); // those that the browser kept

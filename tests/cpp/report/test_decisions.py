@@ -233,3 +233,36 @@ def test_the_page_of_members_shares_the_decisions_of_the_main_page(tmp_path: Pat
         assert tab.page.locator("#cluster-3.dropped").count() == 1
         assert tab.page.locator("#sum").inner_text().startswith("Decided: 1 dropped")
     assert tab.said == []
+
+
+LEAVES = "dispatchEvent(new Event('beforeunload', { cancelable: true }))"  # false if the page asks first
+
+
+def test_a_reader_who_leaves_with_unsaved_decisions_is_asked_first_but_not_between_pages(tmp_path: Path) -> None:
+    with opened(written(made(6), tmp_path)) as tab:
+        assert tab.page.evaluate(LEAVES)
+        select(tab, 3)
+        tab.page.keyboard.press("d")
+        tab.page.click("#cluster-3 h3 a")  # which stays on the page
+        assert not tab.page.evaluate(LEAVES)
+        tab.page.evaluate("document.dispatchEvent(new Event('leaving'))")
+        assert tab.page.evaluate(LEAVES)
+        tab.page.click("h1")
+        assert not tab.page.evaluate(LEAVES)
+        saved(tab)
+        assert tab.page.evaluate(LEAVES)
+    assert tab.said == tab.asked == []
+
+
+def test_a_page_that_the_reader_comes_back_to_has_the_decisions_of_the_other_page(tmp_path: Path) -> None:
+    with opened(written(made(6), tmp_path)) as tab:
+        tab.page.evaluate("cpp.decide([{ action: 'drop', clusters: [1] }]); cpp.decisions.store()")
+        tab.page.evaluate("""() => {
+            const key = Object.keys(localStorage).find((name) => name.startsWith("cpp-decisions"));
+            const content = JSON.parse(localStorage.getItem(key));
+            content.steps.push([{ action: "tag", clusters: [1], tag: "of the map" }]);
+            localStorage.setItem(key, JSON.stringify(content));
+            dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }));
+        }""")
+        assert tab.page.locator("#cluster-1 .decided").inner_text() == "dropped · tag: of the map"
+    assert tab.said == tab.asked == []

@@ -184,3 +184,22 @@ def test_search_hover_and_hostile_texts(page: Path) -> None:
         assert "<script>" in tab.page.inner_text("#hover")
     assert [text for text in tab.said if "GL Driver Message" not in text] == []
     assert tab.asked == []
+
+
+@pytest.mark.browser
+def test_only_the_main_button_that_went_down_on_the_map_selects(page: Path) -> None:
+    with opened(page) as tab:
+        tab.until("document.documentElement.dataset.ready === ''")
+        tab.page.locator("#points").scroll_into_view_if_needed()
+        box = tab.page.locator("#points").bounding_box()
+        assert box
+        side, mouse = 0.94 * min(box["width"], box["height"]), tab.page.mouse
+        x, y = box["x"] + box["width"] / 2 - 0.3 * side, box["y"] + box["height"] / 2 - 0.3 * side
+        mouse.click(x, y, button="right")
+        mouse.move(box["x"] + 1, box["y"] - 20)
+        mouse.down()
+        mouse.move(x, y)
+        mouse.up()
+        assert tab.page.inner_text("#selected") == "No image is selected."
+        mouse.click(x, y)
+        assert tab.page.inner_text("#selected") == "50 of 200 images in 1 cluster are selected."

@@ -316,5 +316,10 @@ def test_a_link_to_a_cluster_that_is_not_on_the_page_leads_to_its_page(
     file = written(made(PAGED + 100), tmp_path)
     with opened(file) as tab:
         assert tab.page.locator(".card").count() == 100
+        tab.page.evaluate("""new Promise((done) => {
+            addEventListener("hashchange", () => setTimeout(done));
+            location.hash = "cluster-600"; // which does not exist
+        })""")
+        assert tab.page.url.endswith("/report.html#cluster-600")
         tab.page.evaluate("location.hash = 'cluster-599'")
         tab.page.wait_for_url("**/pages/clusters-00011.html#cluster-599")
