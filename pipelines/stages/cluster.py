@@ -30,7 +30,7 @@ class Partition(Stage):
     If a layer is finer than the clusters, or answers may split clusters, these are divided into fine groups.
     """
 
-    version = 8
+    version = 9
     products = (Product("groups", ".safetensors"),)
     whole = ("features", "head", "estimate", "thinned")
     gpu = True

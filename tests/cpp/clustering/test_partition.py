@@ -48,7 +48,7 @@ def test_auto_keeps_the_method_of_larger_silhouette() -> None:
     assert scores(few, chosen.group).ari > scores(few, alone["kmeans"]).ari + 0.5  # which cuts the large one up
     touching, even = blobs([150] * 6, 0.2, seed=2)
     close = partition(Codes(touching, touching), 6, "auto", 0.1, 8192, 0)
-    assert abs(close.silhouettes["kmeans"] - close.silhouettes["spectral"]) < 0.02  # then k-means it is
+    assert abs(close.silhouettes["kmeans"] - close.silhouettes["spectral"]) < 0.015  # then k-means it is
     assert np.array_equal(close.group, groups(touching, 6, "kmeans"))
     chosen = partition(Codes(touching, touching), 6, "auto", 0.02, 8192, 0)
     assert chosen.silhouettes["kmeans"] > chosen.silhouettes["spectral"] + 0.05
