@@ -8,7 +8,7 @@ from the sizes of their files, images in tars from the sizes and from a few tars
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,12 +25,13 @@ from cpp.store.local import Store
 from cpp.store.object_store import open_store
 from pipelines.config.errors import ConfigError
 from pipelines.config.load import Config
+from pipelines.config.sections import Resources
 from pipelines.engine import machine
 from pipelines.engine.event_log import StepTotals, totals_by_step
 from pipelines.engine.inputs import input_shards
 from pipelines.engine.plan import Step
 from pipelines.engine.shard_index import FilePaths
-from pipelines.engine.stage import WORKER_MEMORY
+from pipelines.engine.stage import WORKER_MEMORY, Stage, worker_memory
 from pipelines.stages.fit import ESTIMATE_ROWS
 from pipelines.stages.name import MEAN_ROWS
 
@@ -42,10 +43,7 @@ RATES: dict[str, tuple[float | None, float]] = {
     "encode": (None, 940),
     "import": (12_000, 940),
     "columns": (4_000 * 10_000, 0),  # 4,000 footers of shards of 10,000 rows a second
-    "estimate_k": (
-        780,
-        0,
-    ),  # one core of a Xeon on 2026-11-27; K 300, 512-d vectors, 42 s for all the rows that it sees
+    "estimate_k": (780, 0),  # one core of a Xeon on 2026-11-27; K 300, 512-d vectors, 42 s for all rows that it sees
     "project": (90_000, 240),
     "measure": (24_000, 0),
     "assign": (25_000, 30),
@@ -65,6 +63,7 @@ RATES: dict[str, tuple[float | None, float]] = {
     "curate": (150_000, 10),
 }
 MOST_ROWS = {"estimate_k": ESTIMATE_ROWS, "image_mean": MEAN_ROWS}  # of steps that see a sample of fixed size
+SCRATCH = 1.5e9  # bytes of the files that workers copy to TMPDIR, roughly: those of a shard, and those read whole
 TARS_COUNTED = 8  # tars, spread evenly over all, whose `_stats.json` gives the number of images
 
 
@@ -99,8 +98,9 @@ def estimate(config: Config, steps: Sequence[Step], price: float | None) -> tupl
     store = open_store(config.root)
     log = totals_by_step(store.log("events.jsonl"))
     remaining = [remain(config, step, inputs.rows, log.get(step.name), store) for step in steps]
+    stages = [step.stage for step in steps if step.todo]
     counted = f"about {inputs.rows:,} images in {inputs.shards:,} shards, {inputs.source}"
-    sentences = [counted, *_totals(remaining, price), *_misfits(config, inputs.rows, remaining)]
+    sentences = [counted, *_totals(remaining, price), *_misfits(config, inputs.rows, remaining, stages)]
     return _table(remaining, price), sentences
 
 
@@ -138,8 +138,8 @@ def _totals(remaining: Sequence[Remaining], price: float | None) -> Iterator[str
         )
 
 
-def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Iterator[str]:
-    """Yield a sentence for each thing that does not fit, with the key to change."""
+def _misfits(config: Config, rows: int, remaining: Sequence[Remaining], stages: Collection[Stage]) -> Iterator[str]:
+    """Yield a sentence for each thing that does not fit, with the key to change; `stages` have something to do."""
     p, r = config.partition, config.resources
     sample = min(rows, p.sample)
     for key, value in (("n_clusters", p.n_clusters), ("fine", p.fine)):
@@ -148,7 +148,7 @@ def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Itera
     disk = sum(line.bytes or 0 for line in remaining)
     if filesystem.is_remote(config.root):  # a bucket has no hard links, so stable names are copies
         yield f"{config.root} will hold about {format_bytes(2 * disk)}: cache/ and a copy under the stable names"
-        if (free := machine.free_bytes(str(scratch.folder()))) < WORKER_MEMORY:
+        if (free := machine.free_bytes(str(scratch.folder()))) < SCRATCH:
             folder = scratch.folder().parent
             yield f"{format_bytes(free)} are free in {folder}, where workers keep files: set TMPDIR to a larger disk"
     elif disk > (free := machine.free_bytes(config.root)):
@@ -159,14 +159,24 @@ def _misfits(config: Config, rows: int, remaining: Sequence[Remaining]) -> Itera
         )
     if r.ray_address is None:
         yield from machine.missing_resources(r)
-        workers, memory = r.workers_for(False)[0], machine.memory_bytes()
-        if workers * WORKER_MEMORY > memory:
-            yield (
-                f"{workers} workers need about {format_bytes(workers * WORKER_MEMORY)} of memory and this machine has "
-                f"{format_bytes(memory)}: lower resources.workers ({r.workers})"
-            )
+        yield from _missing_memory(r, stages)
     if r.gpus:
         yield "GPU memory is not estimated: if it runs out, lower resources.batch or resources.image_batch"
+
+
+def _missing_memory(r: Resources, stages: Collection[Stage]) -> Iterator[str]:
+    """Yield a sentence if the memory of this machine does not hold the workers of the stages with or without a GPU."""
+    installed = machine.memory_bytes()
+    for gpu in sorted({stage.on_gpu(r) for stage in stages}):
+        workers, memory = r.workers_for(gpu)[0], worker_memory(stages, r, gpu)
+        if workers * memory > installed:
+            keys = ["cpu_workers" if r.gpus and not gpu else "workers"]
+            keys += ["image_batch"] if memory > WORKER_MEMORY else []
+            yield (
+                f"{workers} workers need about {format_bytes(workers * memory)} of memory and this machine has "
+                f"{format_bytes(installed)}: lower "
+                + " or ".join(f"resources.{key} ({getattr(r, key) or workers})" for key in keys)
+            )
 
 
 def _table(remaining: Sequence[Remaining], price: float | None) -> Table:

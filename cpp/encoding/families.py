@@ -5,8 +5,11 @@ A family is imported when it is asked for, because its libraries take seconds.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cpp.encoding import open_clip_files
 from cpp.encoding.model import Family, Identity
+from cpp.encoding.weights import sha256
 
 TIMM = "timm"
 CRATE = ("crate", "crate-alpha", "crate-alpha-clip")
@@ -32,18 +35,14 @@ def identity(model: str, pretrained: str | None, configs: str | None = None) -> 
 
     `configs` has further models for open_clip, which are registered: a JSON file or a folder. ValueError for others.
     """
-    if has_text_tower(model) and (known := open_clip_files.identity(model, pretrained, configs)):
-        return known
-    if configs:
-        from cpp.encoding import pretrained as open_clip_weights
-
-        open_clip_weights.register(configs)
-    return family(model).identity(model, pretrained)
+    if path := _local_file(model, pretrained, configs):
+        return Identity(model, Path(path).name, sha256(path))
+    return _registered(model, configs).identity(model, pretrained)
 
 
-def weights_file(model: str, pretrained: str | None) -> str:
-    """The path of the file of a model's weights, which is downloaded if necessary. WeightsError without it."""
-    return family(model).weights_file(model, pretrained)
+def weights_file(model: str, pretrained: str | None, configs: str | None = None) -> str:
+    """The path of the file of a model's weights, which is downloaded if necessary. `configs` and errors as above."""
+    return _local_file(model, pretrained, configs) or _registered(model, configs).weights_file(model, pretrained)
 
 
 def has_text_tower(model: str) -> bool:
@@ -54,6 +53,20 @@ def has_text_tower(model: str) -> bool:
 def is_white_box(model: str) -> bool:
     """Whether a model is a CRATE."""
     return _prefix(model) in CRATE
+
+
+def _local_file(model: str, pretrained: str | None, configs: str | None) -> str | None:
+    """The file of weights of a model of open_clip, if it is known without importing open_clip."""
+    return open_clip_files.weights_file(model, pretrained, configs) if has_text_tower(model) else None
+
+
+def _registered(model: str, configs: str | None) -> Family:
+    """The family of a model, after the further models in `configs` are registered."""
+    if configs:
+        from cpp.encoding import pretrained
+
+        pretrained.register(configs)
+    return family(model)
 
 
 def _prefix(model: str) -> str:

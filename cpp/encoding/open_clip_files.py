@@ -9,8 +9,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from cpp.encoding.model import Identity
-from cpp.encoding.weights import SUFFIXES, sha256
+from cpp.encoding.weights import SUFFIXES
 
 
 def read_configs(path: str) -> list[Path]:
@@ -28,15 +27,15 @@ def read_configs(path: str) -> list[Path]:
     return files
 
 
-def identity(model: str, pretrained: str | None, configs: str | None) -> Identity | None:
-    """The identity of a model with a file of weights; None if either is not recognised here.
+def weights_file(model: str, pretrained: str | None, configs: str | None) -> str | None:
+    """The path of a model's file of weights; None if the model or the file is not recognised here.
 
-    `configs` as in `read_configs`. WeightsError as in `weights.sha256`.
+    `configs` as in `read_configs`.
     """
     if not (pretrained and pretrained.endswith(SUFFIXES) and Path(pretrained).is_file()):
         return None
     names = {file.stem for file in [*_own_configs(), *(read_configs(configs) if configs else [])]}
-    return Identity(model, Path(pretrained).name, sha256(pretrained)) if model in names else None
+    return pretrained if model in names else None
 
 
 def _own_configs() -> list[Path]:

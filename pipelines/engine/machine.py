@@ -52,16 +52,16 @@ def n_gpus() -> int:
 
 def missing_resources(r: Resources) -> Iterator[str]:
     """Yield a sentence for each kind of resource of which the workers need more than this machine has."""
-    for kind, needed, available, key in (
-        ("CPU", r.workers * r.cpus, os.cpu_count() or 1, "workers"),
-        ("CPU", r.cpu_workers or 0, os.cpu_count() or 1, "cpu_workers"),
-        ("GPU", r.workers * r.gpus, n_gpus() if r.gpus else 0, "workers"),
+    for kind, needed, available, keys in (
+        ("CPU", r.workers * r.cpus, os.cpu_count() or 1, ("workers", "cpus")),
+        ("CPU", r.cpu_workers or 0, os.cpu_count() or 1, ("cpu_workers",)),
+        ("GPU", r.workers * r.gpus, n_gpus() if r.gpus else 0, ("workers", "gpus")),
     ):
         if needed > available:
+            lower = " or ".join(f"resources.{key} ({getattr(r, key)})" for key in keys)
             yield (
-                f"resources: the workers need {needed:g} {kind}s and this machine has {available}: "
-                f"lower resources.{key} ({getattr(r, key)}) or resources.{kind.lower()}s, or join a cluster "
-                "(resources.ray_address)"
+                f"resources: the workers need {needed:g} {kind}s and this machine has {available}: lower {lower}, "
+                "or join a cluster (resources.ray_address)"
             )
 
 

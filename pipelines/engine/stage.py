@@ -114,6 +114,10 @@ class Stage:
         """Bytes of main memory that a worker of the stage needs at most, without those of a GPU's driver."""
         return WORKER_MEMORY
 
+    def on_gpu(self, resources: Resources) -> bool:
+        """Whether the stage runs on workers with GPUs."""
+        return self.gpu and resources.gpus > 0
+
     def is_outdated(self, reasons: Collection[str]) -> bool:
         """Whether rows that were rejected for one of the reasons could be accepted on this machine now."""
         return False
@@ -126,6 +130,12 @@ class Stage:
             plain = to_jsonable_python(value)
             flat |= plain if isinstance(value, BaseModel) else {field.name: plain}
         return flat
+
+
+def worker_memory(stages: Iterable[Stage], resources: Resources, gpu: bool) -> float:
+    """Bytes of main memory that a worker with or without a GPU needs for the largest of the stages that run on it."""
+    needs = (stage.memory(resources.image_batch) for stage in stages if stage.on_gpu(resources) == gpu)
+    return max(needs, default=WORKER_MEMORY)
 
 
 def all_products() -> dict[str, Product]:

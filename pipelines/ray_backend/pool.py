@@ -31,7 +31,7 @@ from pipelines.config.sections import Resources
 from pipelines.engine import machine
 from pipelines.engine.executor import OpenError, OpenStage, TaskResult
 from pipelines.engine.plan import Task
-from pipelines.engine.stage import WORKER_MEMORY, Context, Stage
+from pipelines.engine.stage import Context, Stage, worker_memory
 from pipelines.ray_backend import cluster
 from pipelines.ray_backend.metrics import RunMetrics
 
@@ -118,7 +118,8 @@ class Pool:
         self._gpu = gpu
         self._size, self._cpus, self._gpus = self._resources.workers_for(gpu)
         joined = self._resources.ray_address is not None
-        self._memory = self._memory_of_worker() if joined else None  # one machine's memory is its user's to divide
+        memory = int(worker_memory(self._stages.values(), self._resources, gpu)) if joined else None
+        self._memory = memory  # one machine's memory is its user's to divide
         now = cluster.capacity(self._cpus, self._gpus, self._memory) if joined else self._size
         later = f"; {now} now, the others as nodes join: the cluster has {cluster.describe()}"
         self._log(
@@ -132,11 +133,6 @@ class Pool:
         self._failures = 0  # failed starts since the last success
         for _ in range(self._size):
             self._start_worker()
-
-    def _memory_of_worker(self) -> int:
-        """Bytes that the largest of the stages needs which run on workers of the present kind."""
-        kind = [stage for stage in self._stages.values() if (stage.gpu and self._resources.gpus > 0) == self._gpu]
-        return int(max([WORKER_MEMORY, *(stage.memory(self._resources.image_batch) for stage in kind)]))
 
     def _start_worker(self) -> None:
         actor = self._actor.remote(self._store)
@@ -165,7 +161,7 @@ class Pool:
             yield result
 
     def _results(self, stage: Stage, context: Context, tasks: Sequence[Task]) -> Generator[TaskResult]:
-        self._start_workers(stage.gpu and self._resources.gpus > 0)
+        self._start_workers(stage.on_gpu(self._resources))
         todo = deque(range(len(tasks)))
         losses: dict[int, list[cluster.Node]] = {}  # task -> nodes on which its workers were lost
         running: dict[Any, _Call] = {}

@@ -128,13 +128,10 @@ class Encode(Stage):
 
     def memory(self, image_batch: int) -> float:
         """Measured (tests/bench/RESULTS.md, "A worker's memory"): weights are in memory twice while they are loaded."""
-        from cpp.encoding import pretrained
-
-        weights = 0
-        for model in self.encoders.values():
-            if model.configs:
-                pretrained.register(model.configs)
-            weights += Path(families.weights_file(model.model, model.pretrained)).stat().st_size
+        files = [
+            families.weights_file(model.model, model.pretrained, model.configs) for model in self.encoders.values()
+        ]
+        weights = sum(Path(file).stat().st_size for file in files)
         return WORKER_MEMORY + 2 * weights + BATCHES_HELD * image_batch * IMAGE_BYTES * len(self.encoders)
 
     def open(self, context: Context) -> Work:

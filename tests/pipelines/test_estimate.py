@@ -1,6 +1,7 @@
 """The estimate: rows of the inputs, and remaining time and disk from the log, the files of the run and rates."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -95,11 +96,37 @@ def test_what_does_not_fit_is_named_with_the_key_to_change(dataset: Dataset, mon
     monkeypatch.setattr(machine, "free_bytes", lambda folder: 10)
     monkeypatch.setattr(machine, "memory_bytes", lambda: 2_000_000_000)
     lines = [Remaining("features", 160, 3, 1.0, 8e9, "measured"), Remaining("codes", 160, 3, 1.0, 1e9, "measured")]
-    clusters, disk, *others = _misfits(config, 160, lines)
+    stages = [step.stage for step in plan(config)]
+    clusters, disk, *others = _misfits(config, 160, lines, stages)
     assert clusters == "partition.n_clusters is 200, but the partition sees 160 rows only: lower it"
     assert "write about 9 GB" in disk
     assert "the step features writes 8 GB" in disk
-    assert any("lower resources.workers (2)" in sentence for sentence in others)
+    assert others[-1] == "2 workers need about 3 GB of memory and this machine has 2 GB: lower resources.workers (2)"
+
+
+def test_the_memory_of_workers_is_that_of_the_largest_step_that_is_left(
+    pictures: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 10 * 10**9)
+
+    def misfits(*overrides: str) -> list[str]:
+        config = load(pictures.config, [*overrides, "resources.ray_address=null"])
+        stages = [step.stage for step in plan(config)]
+        return [line for line in _misfits(config, 160, [], stages) if "of memory" in line]
+
+    assert misfits("resources.workers=5") == []
+    fix = "lower resources.workers (5) or resources.image_batch (1000)"
+    (message,) = misfits("resources.workers=5", "resources.image_batch=1000")
+    assert re.fullmatch(
+        rf"5 workers need about 23\.\d GB of memory and this machine has 10 GB: {re.escape(fix)}", message
+    )
+    (message,) = misfits("resources.workers=2", "resources.gpus=1", "resources.cpu_workers=9")
+    assert message.endswith(
+        "9 workers need about 13.5 GB of memory and this machine has 10 GB: lower resources.cpu_workers (9)"
+    )
+    config = load(pictures.config, ["resources.workers=5", "resources.image_batch=1000"])
+    others = [step.stage for step in plan(config) if step.name != "encode"]  # which is done
+    assert not [line for line in _misfits(config, 160, [], others) if "of memory" in line]
 
 
 def test_gpu_memory_is_not_estimated(dataset: Dataset) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from cpp.encoding import images, open_clip_files, open_clip_models
+from cpp.encoding import families, images, open_clip_files, open_clip_models
 from cpp.encoding.encoder import Encoder, encode, templates
 from cpp.encoding.model import Identity
 from cpp.encoding.open_clip_models import identity
@@ -286,7 +286,8 @@ def test_the_hash_of_a_file_without_torch_is_that_of_its_tensors(tmp_path: Path,
 def test_a_file_of_weights_is_identified_as_by_open_clip(models: Path) -> None:
     for pretrained in (str(models / "cpp-tiny.pt"), str(models / "cpp-tiny.safetensors")):
         expected = open_clip_models.identity("cpp-tiny", pretrained)
-        assert open_clip_files.identity("cpp-tiny", pretrained, str(models)) == expected
-    assert open_clip_files.identity("ViT-B-32", str(models / "cpp-tiny.pt"), None) is not None
+        assert open_clip_files.weights_file("cpp-tiny", pretrained, str(models)) == pretrained
+        assert families.identity("cpp-tiny", pretrained, str(models)) == expected
+    assert open_clip_files.weights_file("ViT-B-32", str(models / "cpp-tiny.pt"), None) is not None
     for model, pretrained in (("cpp-unknown", str(models / "cpp-tiny.pt")), ("ViT-B-32", "openai"), ("ViT-B-32", None)):
-        assert open_clip_files.identity(model, pretrained, str(models)) is None
+        assert open_clip_files.weights_file(model, pretrained, str(models)) is None

@@ -42,6 +42,10 @@ def test_commands_that_compute_nothing_start_without_torch(
     assert loaded(command(*arguments), HEAVY) == set()
 
 
+def test_a_plan_of_images_and_local_weights_loads_without_torch(pictures: Dataset) -> None:
+    assert loaded(command("plan", str(pictures.config), "--estimate"), HEAVY) == set()
+
+
 def test_commands_on_a_finished_run_load_without_torch(pictures: Dataset) -> None:
     assert go(pictures, *QUICK).ok
     settings = [part for override in QUICK for part in ("--set", override)]
