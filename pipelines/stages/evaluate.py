@@ -39,6 +39,11 @@ class Evaluate(Stage):
         sample = tables.sample_rows(features, self.embeddings, self.baseline_sample, self.seed, context.prefetch)
         batches = tables.batches(features, list(self.embeddings), context.prefetch)
         vectors = (tables.join_vectors(batch, self.embeddings) for batch in batches)
+        print(
+            f"evaluate: for comparison k-means runs ten times on {len(sample):,} rows, slow with many clusters; "
+            "evaluate.baseline_sample sets the number of rows",
+            flush=True,
+        )
         baseline = metrics.kmeans_baseline(sample, vectors, n_clusters, self.seed)
         methods = {"this run": rows.cluster, "k-means on the raw features, 10 restarts": baseline}
         label = rows.label[rows.known]

@@ -67,6 +67,14 @@ def test_a_list_for_a_class_without_images_fails_with_the_file_and_the_fix(named
     assert "the class 'blue thing': correct or remove it; the classes are green thing, machine, " in message
 
 
+def test_the_log_names_the_slow_comparison_and_what_makes_it_shorter(
+    named: Dataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    go(named, *QUICK, "evaluate.baseline_sample=20")
+    line = "for comparison k-means runs ten times on 20 rows, slow with many clusters; evaluate.baseline_sample"
+    assert line in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
