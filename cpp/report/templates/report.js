@@ -34,11 +34,17 @@ const cpp = {};
   // Whether a key goes into a field, and is no command.
   const isTyping = ({ target }) => target.matches("select, textarea, input:not([type=checkbox])");
 
+  // Open a dialog at its beginning, where the focus on its first button would scroll to the end of a long one.
+  const openDialog = (dialog) => {
+    dialog.showModal();
+    dialog.scrollTop = 0;
+  };
+
   for (const button of document.querySelectorAll("[data-fold]")) {
     button.addEventListener("click", () => {
       for (const part of document.querySelectorAll(".tree details")) part.open = button.dataset.fold === "open";
     });
   }
 
-  Object.assign(cpp, { $, number, remembered, isTyping, dark: () => theme === "dark" });
+  Object.assign(cpp, { $, number, remembered, isTyping, openDialog, dark: () => theme === "dark" });
 })();

@@ -42,7 +42,7 @@
         return row;
       }),
     );
-    if (!viewer.open) viewer.showModal();
+    if (!viewer.open) cpp.openDialog(viewer);
     document.dispatchEvent(new CustomEvent("viewed", { detail: frame }));
   };
   const turn = (steps) => {

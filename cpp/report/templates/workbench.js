@@ -81,7 +81,7 @@
         $("text").querySelector("textarea").select();
       }
     },
-    help: () => $("help").showModal(),
+    help: () => cpp.openDialog($("help")),
   };
   const act = (name) => {
     notice("");

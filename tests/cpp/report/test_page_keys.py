@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import Tab, opened
+from tests.support.browser import PHONE, Tab, opened
 from tests.support.pages import made, written
 
 pytestmark = pytest.mark.browser
@@ -122,3 +122,18 @@ def test_a_form_that_the_browser_kept_filters_the_list_and_no_box_is_ticked_with
         tab.until("document.querySelectorAll('.card').length === 6")
         assert page.locator(".pick:checked").count() == 0
     assert tab.said == []
+
+
+def test_dialogs_begin_at_their_top_and_the_bar_is_low_on_a_phone(tmp_path: Path) -> None:
+    with opened(written(made(6), tmp_path), PHONE) as tab:
+        page = tab.page
+        for key, dialog in (("jov", "viewer"), ("?", "help")):
+            for letter in key:
+                page.keyboard.press(letter)
+            assert page.evaluate("(id) => document.getElementById(id).scrollTop", dialog) == 0
+            page.keyboard.press("Escape")
+        page.keyboard.press("x")
+        bar = page.locator("#bar").bounding_box()
+        assert bar
+        assert bar["height"] < PHONE["height"] / 4
+    assert tab.said == tab.asked == []
