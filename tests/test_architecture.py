@@ -16,7 +16,7 @@ DOORS = {
     "matplotlib": {"cpp.report.charts"},
     "pillow_heif": {"cpp.encoding.images"},
     "open_clip": {"cpp.encoding.encoder", "cpp.encoding.open_clip_models", "cpp.encoding.pretrained", "cpp.demo.clip"},
-    "ray": {f"pipelines.ray_backend.{name}" for name in ("cluster", "metrics", "pool", "train")},
+    "ray": {f"pipelines.ray_backend.{name}" for name in ("cluster", "metrics", "pool", "train", "worker")},
     "urllib3": {"cpp.naming.chat"},
     "webdataset": {"cpp.export.webdataset"},
 }

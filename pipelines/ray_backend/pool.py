@@ -10,17 +10,11 @@ operators, is not needed: shards travel as file names.
 from __future__ import annotations
 
 import contextlib
-import socket
-import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import ray
-import torch
 from ray.exceptions import RayError
 
 from cpp.files import credentials
@@ -28,56 +22,25 @@ from cpp.files.quantities import format_bytes
 from cpp.store.local import Store
 from pipelines.config.errors import ResourceError
 from pipelines.config.sections import Resources
-from pipelines.engine import machine
-from pipelines.engine.executor import OpenError, OpenStage, TaskResult
+from pipelines.engine.executor import OpenError, TaskResult
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Context, Stage, worker_memory
 from pipelines.ray_backend import cluster
-from pipelines.ray_backend.metrics import RunMetrics
+from pipelines.ray_backend.metrics import open_metrics
+from pipelines.ray_backend.worker import MAIN, SECOND, Worker
 
 ATTEMPTS = 3  # workers killed by a shard, on nodes that stay alive, after which the shard is given up
 LOSSES = 10  # workers lost in all, with their nodes or not, after which it is given up: it may be what ends the nodes
-MAIN, SECOND = "", "second"  # Ray's concurrency groups of an actor: its main thread, and one more
 PATIENCE = 15 * 60  # seconds to wait for a first worker; a cloud needs some minutes to start a GPU node
 
 
-class _Worker:
-    """The Ray actor. It opens a stage at the first shard of a step, and drops the stage of the step before."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.open: tuple[str, OpenStage] | None = None  # step, and its open stage
-        self._opening = threading.Lock()
-
-    def ready(self, token: Path | None) -> cluster.Node:
-        """Return as soon as the process is up. `token` is from `cluster.create_token` on the driver."""
-        node = ray.get_runtime_context().get_node_id()
-        return cluster.Node(node, socket.gethostname(), machine.versions(), token is None or token.exists())
-
-    def run_task(
-        self, stage: Stage, context: Sequence[ray.ObjectRef[Context]], threads: int, task: Task
-    ) -> TaskResult | str:
-        """Process a shard. Returns the traceback if the stage cannot be opened."""
-        with self._opening:
-            if self.open is None or self.open[0] != task.step:
-                self.open = None
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
-                try:
-                    self.open = task.step, OpenStage(stage, replace(ray.get(context[0]), threads=threads), self.store)
-                except Exception:
-                    return credentials.redacted(traceback.format_exc())
-            opened = self.open[1]
-        return opened.run(task)
-
-
 class _Call(NamedTuple):
-    """A pending call of `run_task`: the actor with its node, the number of the task, and the thread of the actor."""
+    """A pending call of an actor for a shard: the actor with its node, the number of the task, and the method."""
 
     actor: Any
     node: cluster.Node
     task: int
-    group: str
+    method: str
 
 
 class Pool:
@@ -100,7 +63,7 @@ class Pool:
         self._ready: dict[Any, cluster.Node] = {}  # the actors that are up, with their nodes
         self._starting: dict[Any, Any] = {}  # the others, by their pending call of `ready`
         cluster.start(resources)
-        self._metrics = RunMetrics(store.address)
+        self._metrics = open_metrics(store.address)
         if resources.ray_address:
             log(f"joined the Ray cluster at {resources.ray_address}: {cluster.describe()}")
 
@@ -108,6 +71,7 @@ class Pool:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._metrics.close()
         ray.shutdown()
 
     def _start_workers(self, gpu: bool) -> None:
@@ -129,7 +93,7 @@ class Pool:
         self._token = cluster.create_token(self._store) if joined else None
         remote: Any = ray.remote  # its type hints lack concurrency_groups
         needs = {"num_cpus": self._cpus, "num_gpus": self._gpus, "memory": self._memory}
-        self._actor = remote(**needs, concurrency_groups={SECOND: 1})(_Worker)
+        self._actor = remote(**needs, concurrency_groups={SECOND: 1})(Worker)
         self._failures = 0  # failed starts since the last success
         for _ in range(self._size):
             self._start_worker()
@@ -171,9 +135,9 @@ class Pool:
         shared = [ray.put(context)]
         while todo or running:
             while todo and (thread := self._free_thread(stage, todo, running.values(), losses)):
-                (actor, group), i = thread, todo.popleft()
-                call = actor.run_task.options(concurrency_group=group)
-                running[call.remote(stage, shared, threads, tasks[i])] = _Call(actor, self._ready[actor], i, group)
+                (actor, method), i = thread, todo.popleft()
+                call = getattr(actor, method).remote(stage, shared, threads, tasks[i])
+                running[call] = _Call(actor, self._ready[actor], i, method)
             for ref in self._wait(list(running)):
                 if ref in self._starting:
                     self._finish_start(ref)
@@ -197,7 +161,7 @@ class Pool:
     def _free_thread(
         self, stage: Stage, todo: Sequence[int], running: Collection[_Call], lost: Collection[int]
     ) -> tuple[Any, str] | None:
-        """The actor for the next shard, and its thread; None if there is none now.
+        """The actor for the next shard, and its method; None if there is none now.
 
         An actor without a shard comes first. Another one gets a second shard of a stage that overlaps, except that the
         last shards are kept for actors that will be idle. A shard that `lost` a worker has the next one to itself, so
@@ -206,15 +170,15 @@ class Pool:
         shards: dict[Any, dict[str, int]] = {actor: {} for actor in self._ready}
         for call in running:
             if call.actor in shards:
-                shards[call.actor][call.group] = call.task
-        for actor, by_group in shards.items():
-            if not by_group:
+                shards[call.actor][call.method] = call.task
+        for actor, by_method in shards.items():
+            if not by_method:
                 return actor, MAIN
         if not stage.overlaps or todo[0] in lost or len(todo) < self._size:
             return None
-        for actor, by_group in shards.items():
-            if len(by_group) == 1 and not any(task in lost for task in by_group.values()):
-                return actor, SECOND if MAIN in by_group else MAIN
+        for actor, by_method in shards.items():
+            if len(by_method) == 1 and not any(task in lost for task in by_method.values()):
+                return actor, SECOND if MAIN in by_method else MAIN
         return None
 
     def _wait(self, running: Sequence[Any]) -> list[Any]:

@@ -135,7 +135,7 @@ class Soak:
         pids = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                if (folder / "cmdline").read_bytes().startswith(b"ray::_Worker") and self._ours(int(folder.name)):
+                if (folder / "cmdline").read_bytes().startswith(b"ray::Worker") and self._ours(int(folder.name)):
                     pids.append(int(folder.name))
             except OSError:
                 continue

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +19,36 @@ from ray.cluster_utils import Cluster
 from pipelines.ray_backend.pool import Pool
 
 SMALL = {"object_store_memory": 100 * 2**20, "memory": 16 * 2**30, "include_dashboard": False}
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def started_head(log: Path, environment: Mapping[str, str], *options: str) -> Iterator[int]:
+    """The port of a head node with one CPU, which `ray start` runs with these variables and further options."""
+    port, ray_command = free_port(), Path(sys.executable).with_name("ray")
+    small = ["--num-cpus=1", "--include-dashboard=false", "--object-store-memory=100000000", "--block"]
+    with log.open("w") as errors, tempfile.TemporaryDirectory(prefix="ray") as folder:
+        head = subprocess.Popen(
+            [ray_command, "start", "--head", f"--port={port}", f"--temp-dir={folder}", *small, *options],
+            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **environment},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        assert head.stdout
+        try:
+            assert any("Ray runtime started" in line for line in head.stdout), log.read_text()
+            yield port
+        finally:
+            head.terminate()
+            head.communicate()
 
 
 def disturb(monkeypatch: pytest.MonkeyPatch, nodes: Cluster, lost: Node, another: bool = False) -> list[str]:

@@ -1,10 +1,8 @@
 """A run on a Ray cluster of several nodes, here on one machine: nodes that are lost, that join, that do not fit."""
 
 import os
-import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,12 +19,12 @@ from pipelines.config.sections import Resources
 from pipelines.engine import machine
 from pipelines.engine.plan import Task
 from pipelines.engine.stage import Context, Inputs, Outputs, Stage
-from pipelines.ray_backend import cluster, metrics
+from pipelines.ray_backend import cluster
 from pipelines.ray_backend import pool as runner
 from pipelines.ray_backend.pool import Pool
 from pipelines.run import Run
 from tests.support.datasets import Dataset, write_dataset
-from tests.support.ray_nodes import SMALL, disturb
+from tests.support.ray_nodes import SMALL, disturb, started_head
 from tests.support.runs import files
 
 pytestmark = pytest.mark.ray
@@ -203,33 +201,14 @@ except cluster.ClusterError as error:
 """
 
 
+WITH_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+
+
 @pytest.fixture
 def token_cluster(tmp_path: Path) -> Iterator[int]:
     """The port of a cluster that asks for a token; a process of its own, because Ray reads the mode once."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    ray_command = Path(sys.executable).with_name("ray")
-    options = ["--num-cpus=1", "--include-dashboard=false", "--object-store-memory=100000000", "--block"]
-    with (tmp_path / "ray.log").open("w") as log, tempfile.TemporaryDirectory(prefix="ray") as folder:
-        head = subprocess.Popen(
-            [ray_command, "start", "--head", f"--port={port}", f"--temp-dir={folder}", *options],
-            env={**os.environ, **WITH_TOKEN},
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-        assert head.stdout
-        assert any("Ray runtime started" in line for line in head.stdout), (tmp_path / "ray.log").read_text()
-        try:
-            yield port
-        finally:
-            head.terminate()
-            head.communicate()
-
-
-WITH_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2, "RAY_USAGE_STATS_ENABLED": "0"}
+    with started_head(tmp_path / "ray.log", WITH_TOKEN) as port:
+        yield port
 
 
 def test_a_cluster_with_a_token_is_joined_with_it_and_named_without_it(token_cluster: int) -> None:
@@ -256,13 +235,3 @@ def test_capacity_for_fractions_of_a_gpu_has_no_rounding_error(monkeypatch: pyte
     nodes = [{"Alive": alive, "Resources": {"CPU": 200.0, "GPU": 7.0}} for alive in (True, False)]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     assert [cluster.capacity(1, gpus) for gpus in (0.07, 0.14, 1, 0)] == [100, 50, 7, 200]
-
-
-def test_a_driver_outside_the_cluster_says_that_it_exports_no_metrics(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    metrics.RunMetrics("runs/a")
-    assert capsys.readouterr().out == ""
-    monkeypatch.setattr(metrics.client, "is_connected", lambda: True)
-    metrics.RunMetrics("runs/a")
-    assert "are not exported, because its driver is outside the cluster (ray://)" in capsys.readouterr().out
