@@ -36,10 +36,11 @@ from pipelines.stages.fit import ESTIMATE_ROWS
 from pipelines.stages.name import MEAN_ROWS
 
 # Rows per second of one worker with one CPU, and bytes written per row. The time of a step that is not listed, or whose
-# rate depends on the model and the GPU (None), is unknown until it has worked on a shard.
+# rate depends on the model and the GPU (None), is unknown until it has worked on a shard. Bytes are unknown
+# (None) where they are not proportional to the rows, which is so for pictures on pages.
 # One core of an AMD EPYC, 768-d vectors and 200 words, ten million rows (tests/bench/RESULTS.md, "bench-scale"); bytes
 # are scaled to 512-d vectors. The steps of curation: 4,114 rows of Caltech-101 on the same machine on 2026-11-27.
-RATES: dict[str, tuple[float | None, float]] = {
+RATES: dict[str, tuple[float | None, float | None]] = {
     "encode": (None, 940),
     "import": (12_000, 940),
     "columns": (4_000 * 10_000, 0),  # 4,000 footers of shards of 10,000 rows a second
@@ -54,7 +55,7 @@ RATES: dict[str, tuple[float | None, float]] = {
     "pictures": (300, 1250),  # of 200 pixels; this and the next two on one core of a Xeon on 2026-11-28
     "cells": (69_000, 0),  # this and the next two by CPU time for 50,000 rows, nearly all of it for reading
     "map_points": (94_000, 14),
-    "map_page": (280_000, 8),  # without pictures
+    "map_page": (280_000, None),
     "scatter": (9_500, 3500),  # with signatures, and guests of other cells
     "search": (2_700, 40),  # of up to 16,384 rows; with more cells the guests cost more
     "duplicates": (4_500, 100),
@@ -130,12 +131,16 @@ def _totals(remaining: Sequence[Remaining], price: float | None) -> Iterator[str
     seconds = sum(line.seconds or 0 for line in remaining)
     written = format_bytes(sum(line.bytes or 0 for line in remaining))
     cost = f", {price * seconds / 3600:,.2f} at {price:g} an hour" if price is not None else ""
-    yield f"together about {format_duration(seconds)}, {written} of disk{cost}, without the start of Ray"
+    duration = format_duration(seconds)
+    about = "" if duration.startswith("<") else "about "
+    yield f"together {about}{duration}, {written} of disk{cost}, without the start of Ray"
     if unknown := [line.step for line in remaining if line.seconds is None]:
         yield (
             f"not counted, because their time is not known yet: {', '.join(unknown)}. Start the run, interrupt it "
             "after some shards and ask again: finished shards are kept, and the log has their times"
         )
+    if unknown := [line.step for line in remaining if line.bytes is None]:
+        yield f"not counted, because the size of their files is not known yet: {', '.join(unknown)}"
 
 
 def _misfits(config: Config, rows: int, remaining: Sequence[Remaining], stages: Collection[Stage]) -> Iterator[str]:

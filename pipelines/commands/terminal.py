@@ -13,17 +13,19 @@ from rich.table import Column, Table
 
 from cpp.files import scratch
 from cpp.files.integrity import damage
+from cpp.sources.ignored import FileCounts
 from cpp.store.object_store import open_store
 from pipelines.commands.group import FAILED, leave
 from pipelines.config.load import Config
 from pipelines.engine import changes, event_log
 from pipelines.engine.executor import DISK_FULL
+from pipelines.engine.inputs import input_files
 from pipelines.engine.plan import Step, upstream
 from pipelines.engine.progress import Screen
 from pipelines.engine.source_counts import sentence
 
 if TYPE_CHECKING:
-    from pipelines.run import Run  # which loads torch
+    from pipelines.run import Run  # which loads all stages
 
 WIDEST = 10_000  # characters per line of a table in a file
 SHOWN = 20  # failed shards that are listed
@@ -169,9 +171,6 @@ def state(config: Config) -> Iterator[str]:
 
 def validity(name: str, config: Config) -> Iterator[str]:
     """Say that a configuration, read from the file `name`, is valid, and count its inputs. ConfigError if it is not."""
-    from cpp.sources.ignored import FileCounts
-    from pipelines.engine.inputs import input_files
-
     counts = FileCounts()
     shards = len(input_files(config, counts)[config.input_kind])
     yield f"{name} is valid: {shards:,} input shards, results go to {config.root}"

@@ -22,7 +22,7 @@ from pipelines.engine.stage import Context, Inputs, Outputs, Stage
 from pipelines.stages.artifacts import Model
 from pipelines.stages.schemas import WHITE_BOX
 
-if TYPE_CHECKING:  # which load open_clip
+if TYPE_CHECKING:  # which load torch
     from torch import Tensor
 
     from cpp.encoding.crate import Crate

@@ -33,7 +33,7 @@ def test_a_step_over_shards_takes_the_measured_time_shared_by_the_workers(datase
     line = remain(config, step, 900_000, None, store)
     assert (line.rows, line.shards, line.source) == (900_000, 3, "measured")
     assert line.seconds == 900_000 / (RATES["project"][0] or 0) / 2
-    assert line.bytes == 900_000 * RATES["project"][1]
+    assert line.bytes == 900_000 * (RATES["project"][1] or 0)
 
 
 def test_a_step_that_sees_a_sample_takes_the_time_of_the_sample(dataset: Dataset) -> None:
@@ -88,6 +88,8 @@ def test_the_command_prints_a_table_and_the_totals_and_writes_nothing(dataset: D
     assert "about 160 images in 3 shards" in called.output
     assert " at 3600 an hour" in called.output
     assert "not counted, because their time is not known yet: fit, partition" in called.output
+    assert "not counted, because the size of their files is not known yet: fit, partition" in called.output
+    assert "together < 1 s" in called.output
     assert not dataset.root.exists()
 
 

@@ -52,3 +52,12 @@ def test_commands_on_a_finished_run_load_without_torch(pictures: Dataset) -> Non
     for arguments in (["status"], ["plan", "--estimate"], ["names"], ["run", "--local"]):
         name, *options = arguments
         assert loaded(command(name, str(pictures.config), *options, *settings), HEAVY) == set(), arguments
+
+
+def test_values_that_are_repeated_so_that_a_plan_starts_quickly_are_equal() -> None:
+    from cpp.clustering import estimate_k
+    from cpp.encoding import crate, families
+    from pipelines.stages import fit
+
+    assert families.CRATE == (crate.FIRST, crate.ALPHA, crate.CLIP)
+    assert fit.ESTIMATE_ROWS == 4 * estimate_k.SAMPLE
