@@ -241,7 +241,13 @@ class Pool:
 
         self._stop_workers()
         results = train.results(stage, context, tasks, self._store, self._resources, ATTEMPTS)
-        yield from self._measured(tasks, results)
+        yield from self._measured(tasks, self._with_new_metrics(results))
+
+    def _with_new_metrics(self, results: Iterator[TaskResult]) -> Generator[TaskResult]:
+        """The results of ranks. Before each of them Ray has restarted, which ends an actor that records the metrics."""
+        for result in results:
+            self._metrics = open_metrics(self._store.address)
+            yield result
 
 
 def _reason_to_give_up(nodes: Sequence[str]) -> str | None:
