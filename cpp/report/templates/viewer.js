@@ -47,7 +47,7 @@
   };
   const turn = (steps) => {
     const scope = frame.closest(".card, .group, section");
-    const frames = [...scope.querySelectorAll("[data-key]")].filter((other) => other.offsetParent);
+    const frames = [...scope.querySelectorAll("[data-key]")];
     show(frames[Math.min(frames.length - 1, Math.max(0, frames.indexOf(frame) + steps))] ?? frame);
   };
   viewer.addEventListener("click", (event) => {

@@ -69,6 +69,11 @@ def test_keys_without_a_cluster_or_a_picture_explain_or_do_nothing(tmp_path: Pat
 def test_the_arrow_keys_work_after_clicks_in_the_viewer(tmp_path: Path) -> None:
     with opened(written(made(6), tmp_path)) as tab:
         page = tab.page
+        page.keyboard.press("j")
+        page.keyboard.press("v")
+        page.keyboard.press("ArrowRight")  # to a picture that the closed card does not show
+        assert page.locator("#viewer dd").first.inner_text() == "thing 0-typical-1"
+        page.keyboard.press("Escape")
         page.click("#cluster-2 [data-key]")
         page.locator("#cluster-2 .typical img").first.click()
         keys = [page.locator("#viewer dd").first.inner_text()]
