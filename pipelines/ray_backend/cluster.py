@@ -24,6 +24,7 @@ from pipelines.config.errors import ClusterError, ResourceError
 from pipelines.config.sections import Resources
 from pipelines.engine import machine
 
+JOINS = 3  # attempts to join; a cluster's server for drivers outside it fails now and then (ray-project/ray#63202)
 ANSWER = 120  # seconds within which a busy node must answer; Ray notices a lost one after some 15
 ASKS = (
     "If the cluster asks for a token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints "
@@ -66,9 +67,24 @@ def start(resources: Resources) -> None:
     try:
         # the working directory that Ray puts on the workers' sys.path is an empty one that is gone then
         with _keep_sigterm_handler(), tempfile.TemporaryDirectory() as empty, chdir(empty):
-            ray.init(resources.ray_address, runtime_env={"py_modules": packages}, **options)
+            _join(resources.ray_address, runtime_env={"py_modules": packages}, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise _unreachable(resources.ray_address, error, ASKS) from error
+
+
+def _join(address: str, **options: Any) -> None:
+    """Join a cluster. Tries again if the cluster ends the connection while it is set up, JOINS times in all."""
+    for attempt in range(1, JOINS + 1):
+        try:
+            ray.init(address, **options)
+            return
+        except ConnectionAbortedError:
+            if attempt == JOINS:
+                raise
+            print(
+                f"the Ray cluster at {address} ended the connection: joining again ({attempt + 1} of {JOINS})",
+                flush=True,
+            )
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A run on a Ray cluster of several nodes, here on one machine: nodes that are lost, that join, that do not fit."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,29 @@ def test_the_run_ends_if_no_worker_can_be_placed(
 def test_an_unreachable_cluster_is_one_clear_error(dataset: Dataset, address: str) -> None:
     with pytest.raises(ClusterError, match=f"ray_address: cannot join a Ray cluster at '{address}' .*null to start a"):
         Run(load(dataset.config, [f"resources.ray_address={address}"])).go()
+
+
+def test_joining_is_tried_again_when_the_cluster_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errors: list[Exception] = []
+
+    def init(address: str, **options: object) -> None:
+        if errors:
+            raise errors.pop()
+
+    monkeypatch.setattr(ray, "init", init)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"ray://127.0.0.1:{server.getsockname()[1]}"
+        errors = [ConnectionAbortedError("Initialization failure from server:\n")] * (cluster.JOINS - 1)
+        cluster.start(Resources(ray_address=address))
+        assert f"the Ray cluster at {address} ended the connection: joining again (3 of 3)" in capsys.readouterr().out
+        errors = [ConnectionAbortedError("Initialization failure from server:\n")] * cluster.JOINS
+        with pytest.raises(ClusterError, match="Initialization failure"):
+            cluster.start(Resources(ray_address=address))
+        errors = [ValueError("bad"), ConnectionAbortedError("not reached")][::-1]
+        with pytest.raises(ClusterError, match="bad"):
+            cluster.start(Resources(ray_address=address))
 
 
 JOIN = """

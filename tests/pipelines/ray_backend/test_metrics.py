@@ -120,10 +120,14 @@ def test_a_run_from_outside_the_cluster_exports_the_counts_of_all_its_steps(
     ray.shutdown()
     run = Run(load(dataset.config, [f"resources.ray_address={outside.ray}", "resources.workers=1", "evaluate=null"]))
     assert run.go()
-    samples = exported(outside.metrics)
-    for step, outcome in run.outcomes.items():
-        tags = {"run": str(dataset.root), "step": step}
-        assert value(samples, "ray_cpp_shards_total", state="done", **tags) == outcome.shards, step
+    expected = {step: outcome.shards for step, outcome in run.outcomes.items()}
+    tags = {"run": str(dataset.root), "state": "done"}
+
+    def counted() -> dict[str, float | None]:
+        samples = exported(outside.metrics)
+        return {step: value(samples, "ray_cpp_shards_total", step=step, **tags) for step in expected}
+
+    wait_for(lambda: counted() == expected)
 
 
 def test_the_last_calls_are_exported_and_failed_ones_do_not_end_the_run(outside: Outside, tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_the_last_calls_are_exported_and_failed_ones_do_not_end_the_run(outside:
         for _ in range(1000):
             pool._metrics.add_lost_worker("encode")
         pool._metrics.close()
-        assert value(exported(outside.metrics), "ray_cpp_lost_workers_total", **tags) == 1000
+        wait_for(lambda: value(exported(outside.metrics), "ray_cpp_lost_workers_total", **tags) == 1000)
         assert list(pool._measured(tasks, iter(results))) == results  # without the actor
         ray.shutdown()
         assert list(pool._measured(tasks, iter(results))) == results  # without a connection
