@@ -27,6 +27,7 @@ SCRIPTS = (
     "viewer.js",
     "files.js",
     "decisions.js",
+    "undo_redo.js",
     "leaving.js",
     "decided.js",
     "selection.js",

@@ -19,8 +19,10 @@ from cpp.report.tsne_map import SIDE, plane
 ROOM = 4_000_000  # bytes of the pictures
 SCRIPTS = (
     "report.js",
+    "map_failure.js",
     "files.js",
     "decisions.js",
+    "undo_redo.js",
     "leaving.js",
     "map_names.js",
     "map_moves.js",

@@ -31,7 +31,7 @@ PICTURE = ("shard", "row", "key", "image_shard", "large")  # columns of DUPLICAT
 class OutliersPage(Stage):
     """OUTLIERS -> the page with the most unusual images by score and part, and the effect of each threshold."""
 
-    version = 3
+    version = 4
     products = (Product("outliers_page", ".html"),)
     whole = ("outliers", "assignments", "clusters")
     title: str
@@ -74,7 +74,7 @@ class Summary(Stage):
     One step writes both, so that the page is never older than the lists.
     """
 
-    version = 2
+    version = 3
     products = (Product("curation", ".json"), Product("balance_page", ".html"))
     whole = ("drop", "assignments", "clusters", "tree")
     asked: int | None
@@ -140,7 +140,7 @@ def _with_pictures(rows: list[dict[str, Any]], images: bool, context: Context) -
 class DuplicatesPage(Stage):
     """Counts, curve and examples of near-duplicates -> their page."""
 
-    version = 5
+    version = 6
     products = (Product("duplicates_page", ".html"),)
     whole = ("duplicate_curve", "duplicate_examples", "duplicate_pictures", "duplicate_counts")
     title: str

@@ -52,7 +52,7 @@ class Fitted(Stage):
 class Growth(Stage):
     """Measure how well appended images fit: in numbers, by cluster, and as a page."""
 
-    version = 5
+    version = 6
     products = (Product("growth", ".json"), Product("growth_by_cluster"), Product("report", ".html"))
     whole = (
         "fitted", "run_rejected", "codes", "assignments", "rejected", "groups", "tree", "moments", "clusters",

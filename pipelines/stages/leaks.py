@@ -32,7 +32,7 @@ class Leaks(Stage):
     The split of every image is in memory, and so are all pairs.
     """
 
-    version = 1
+    version = 2
     products = (Product("leaks"), Product("leaks_page", ".html"))
     whole = ("run_assignments", "run_similar_pairs", "assignments", "similar_pairs")
     title: str

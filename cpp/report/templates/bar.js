@@ -65,8 +65,6 @@
       merge: size > 1,
       clear: size,
       csv: size,
-      undo: decisions.canUndo(),
-      redo: decisions.canRedo(),
       save: all.length,
       copy: all.length,
     };

@@ -3,11 +3,16 @@
 (() => {
   const CELLS = 256; // of a side of the grid that finds the nearest image
 
-  const read = async (name) => {
-    const bytes = Uint8Array.from(atob(cpp.$(`data-${name}`).textContent), (letter) => letter.charCodeAt(0));
-    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
+  const read = async (name, decode) => {
+    try {
+      const bytes = Uint8Array.from(atob(cpp.$(`data-${name}`)?.textContent ?? ""), (letter) => letter.charCodeAt(0));
+      return await decode(new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))));
+    } catch (cause) {
+      throw new Error(`block “${name}”`, { cause });
+    }
   };
-  const numbers = async (name, type) => new type(await (await read(name)).arrayBuffer());
+  const json = (name) => read(name, (response) => response.json());
+  const numbers = (name, type) => read(name, async (response) => new type(await response.arrayBuffer()));
 
   // A function that returns the number of the image nearest to a place within `reach`; -1 without one. All are in the
   // unit of the places, 65,535 for the side of the map.
@@ -36,8 +41,13 @@
   // Of each image, its `keys`, its place in `places` (x and y), the number of its cluster in `clusterOf`, and that of its
   // shard in `shardOf`; `clusters` by number, the largest first.
   cpp.readMap = async () => {
-    const content = await (await read("content")).json();
-    const keys = await (await read("keys")).json();
+    if (!window.DecompressionStream)
+      throw new cpp.BrowserError("this browser is too old to read its data: update it, or use another browser");
+    // The blocks follow the script, so that it also runs in a file that was cut off.
+    if (document.readyState === "loading")
+      await new Promise((done) => document.addEventListener("DOMContentLoaded", done, { once: true }));
+    const content = await json("content");
+    const keys = await json("keys");
     const places = await numbers("places", Uint16Array);
     return {
       keys,

@@ -12,10 +12,6 @@
   const { n, places, clusterOf, clusters } = data;
   const [canvas, above, hover] = [$("points"), $("above"), $("hover")];
   const cloud = cpp.drawPoints(canvas, places);
-  if (!cloud) {
-    $("found").textContent = "This browser does not draw with WebGL.";
-    return;
-  }
 
   // The view: its centre in the unit square of the map, and pixels for its side.
   const view = { x: 0.5, y: 0.5, side: 1 };

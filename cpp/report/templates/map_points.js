@@ -22,11 +22,14 @@
     return program;
   };
 
-  // Draw `places`, x and y of each point, on the canvas; null in a browser without WebGL. `paint` takes four bytes of
+  // Draw `places`, x and y of each point, on the canvas. `paint` takes four bytes of
   // colour for each point; `draw` the view, with its centre in the unit square of the map and pixels for its `side`.
   cpp.drawPoints = (canvas, places) => {
     const gl = canvas.getContext("webgl", { antialias: false, preserveDrawingBuffer: true });
-    if (!gl) return null;
+    if (!gl)
+      throw new cpp.BrowserError(
+        "this browser does not offer WebGL: turn on graphics acceleration in its settings, or open the page in another browser",
+      );
     const n = places.length / 2;
     const program = link(gl);
     const attribute = (name, data, size, type) => {

@@ -64,10 +64,9 @@
     const show = () => {
       $("decided").hidden = !decisions.all().length && !decisions.canRedo();
       $("sum").textContent = decisions.sum();
-      $("undo").disabled = !decisions.canUndo();
       $("save").disabled = !decisions.all().length;
     };
-    $("undo").addEventListener("click", decisions.undo);
+    cpp.offerUndo();
     $("save").addEventListener("click", decisions.save);
     document.addEventListener("decided", show);
     show();

@@ -66,8 +66,6 @@
     split: () => each("split"),
     drop: () => each("drop"),
     clear: () => cpp.select([]),
-    undo: decisions.undo,
-    redo: decisions.redo,
     csv: () => cpp.download("keys.csv", "text/csv", csv(chosen())),
     save: decisions.save,
     copy: async () => {
@@ -97,8 +95,6 @@
     s: "split",
     d: "drop",
     t: "tag",
-    u: "undo",
-    U: "redo",
     S: "save",
     c: "csv",
     "?": "help",
@@ -134,5 +130,6 @@
     cpp.view(viewed);
   });
 
+  cpp.offerUndo();
   document.dispatchEvent(new Event("decided")); // those that the browser kept
 })();

@@ -132,10 +132,10 @@ def test_undo_redo_and_a_reload_keep_the_decisions_apart(tmp_path: Path) -> None
         page.locator("#log li:first-child input").blur()
         assert [d.get("reason") for d in saved(tab)["decisions"]] == [None, None, "two species"]
         page.locator("#log button").first.click()
-        page.click("#bar [data-act=undo]")
+        page.click("#undo")
         assert page.locator("#sum").inner_text().startswith("Decided: 1 to be split, 2 dropped")
         for _ in range(3):
-            page.click("#bar [data-act=undo]")
+            page.click("#undo")
         assert page.locator(".card.dropped").count() == 0
     assert tab.said == tab.asked == []
 

@@ -111,8 +111,32 @@ def test_a_tag_of_the_map_is_a_decision_of_the_main_page(tmp_path: Path) -> None
         tab.page.wait_for_url("**/report.html#cluster-2")
         assert tab.page.locator("#cluster-2 .decided").inner_text() == "tag: striped"
         assert tab.page.locator(".decided").count() == 1
-        tab.page.click("#bar [data-act=undo]")
+        tab.page.click("#undo")
         assert tab.page.locator("#cluster-2 .decided").is_hidden()
+
+
+@pytest.mark.browser
+def test_buttons_and_keys_undo_and_redo_a_tag(page: Path) -> None:
+    with opened(page) as tab:
+        tab.until("document.documentElement.dataset.ready === ''")
+        tab.page.click("#select")
+        tab.page.fill("#tag", "look again")
+        tab.page.keyboard.press("Enter")
+        tab.page.keyboard.type("uU")  # into the field
+        decided, undo, redo = (tab.page.locator(name) for name in ("#sum", "#undo", "#redo"))
+        assert decided.inner_text().startswith("Decided: 4 tagged")
+        assert (undo.inner_text(), redo.inner_text()) == ("Undo u", "Redo U")
+        assert (undo.is_enabled(), redo.is_enabled()) == (True, False)
+        undo.click()
+        assert decided.inner_text() == "No decisions yet"
+        assert (undo.is_enabled(), redo.is_enabled()) == (False, True)
+        redo.click()
+        assert decided.inner_text().startswith("Decided: 4 tagged")
+        tab.page.keyboard.press("u")
+        assert decided.inner_text() == "No decisions yet"
+        tab.page.keyboard.press("Shift+U")
+        assert decided.inner_text().startswith("Decided: 4 tagged")
+        tab.shot("map-undo")
 
 
 @pytest.mark.browser

@@ -110,7 +110,7 @@ def test_reasons_are_typed_one_after_another_and_a_removed_decision_can_be_taken
         assert page.evaluate(reasons) == ["other"]
         assert page.evaluate(FOCUS % "#sum")
         page.click("#log li button")
-        page.click("#bar [data-act=undo]")
+        page.click("#undo")
         assert page.evaluate(reasons) == ["other"]
     assert tab.said == tab.asked == []
 
