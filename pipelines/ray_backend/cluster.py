@@ -81,10 +81,8 @@ def _join(address: str, **options: Any) -> None:
         except ConnectionAbortedError:
             if attempt == JOINS:
                 raise
-            print(
-                f"the Ray cluster at {address} ended the connection: joining again ({attempt + 1} of {JOINS})",
-                flush=True,
-            )
+            again = f"joining again ({attempt + 1} of {JOINS})"
+            print(f"the Ray cluster at {address} ended the connection: {again}", flush=True)
 
 
 @contextmanager
