@@ -46,7 +46,7 @@ class MapPoints(Stage):
 class MapPage(Stage):
     """The map of all images -> a page that draws it, with pictures as far as there are thumbnails."""
 
-    version = 5
+    version = 6
     products = (Product("map_page", ".html"),)
     whole = ("map", "clusters", "thumbnails")
     title: str

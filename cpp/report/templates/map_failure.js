@@ -10,7 +10,7 @@
     const reason =
       error instanceof cpp.BrowserError
         ? error.message
-        : `map_page.html is incomplete or damaged (${error.message}): copy the file again or, if it is damaged in the run folder, delete it there and run “cpp-at-scale run CONFIG”, which writes it again`;
+        : `map_page.html is incomplete or damaged (${error.message}): copy the file again or, if it is damaged in the run folder, delete the folder cache/map_page there and run “cpp-at-scale run CONFIG”, which writes it again`;
     const text = Object.assign(document.createElement("p"), { id: "map", className: "warning" });
     text.setAttribute("role", "alert");
     text.textContent = `The map cannot be shown because ${reason}.`;

@@ -87,7 +87,7 @@ def test_a_damaged_block_is_named_with_what_to_do(
     with opened(tmp_path / "map_page.html") as tab:
         sentence = alert(tab)
         assert sentence.startswith(f"{DAMAGED}block “{name}”): copy the file again")
-        assert sentence.endswith("run “cpp-at-scale run CONFIG”, which writes it again.")
+        assert "delete the folder cache/map_page there and run “cpp-at-scale run CONFIG”" in sentence
         tab.shot("map-failure")
 
 
