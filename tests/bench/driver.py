@@ -1,4 +1,4 @@
-"""What 1,000 to 100,000 shards cost the driver: `plan`, and `run` on a finished run. Seconds, and MiB over the start.
+"""What 1,000 to 1,000,000 shards cost the driver: `plan`, and `run` on a finished run. Seconds, and MiB over the start.
 
 `python -m tests.bench.driver`. Inputs and results are links to one small file of each kind, under their right names;
 the second `run` finds the sums that the first has kept. Each size runs in a process of its own.
@@ -28,7 +28,7 @@ from pipelines.graph import plan
 from pipelines.run import Run
 from tests.bench import heading
 
-STEPS = ["import", "fit", "project", "hashes"]  # two of the three that take a shard read what another made
+STEPS = ["import", "columns", "fit", "project", "partition", "measure", "layers", "assign"]  # three take shards
 LINKS = 30_000  # with those that the run shows a file may have twice so many names
 
 
@@ -53,7 +53,7 @@ def prepare(folder: Path, shards: int) -> Path:
     link(one / "metadata.parquet", [data / f"metadata/metadata_{i}.parquet" for i in range(shards)])
     config = {"name": "many", "root": str(folder / "run"), "data": str(folder), "import": {"path": "data"}}
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(config | {"resources": {"workers": 1}}))
+    path.write_text(yaml.safe_dump(config | {"partition": {"n_clusters": 2}, "resources": {"workers": 1}}))
     tables.write(pa.table({"key": ["k"]}), one / "out", Counts(1, 1))
     tables.write(pa.table({"key": ["k"]}).slice(1), one / "rejected", Counts(1, 1))
     save_file({"bias": np.zeros(1)}, one / "arrays")
@@ -90,7 +90,7 @@ def main() -> None:
     print(f"{heading()}; steps {', '.join(STEPS)}\n")
     print("| shards | s of plan | s of the first run | s of the next | MiB of plan | MiB of all |")
     print("|---|---|---|---|---|---|")
-    for shards in (1_000, 10_000, 100_000):
+    for shards in (1_000, 10_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory() as name:
             subprocess.run([sys.executable, "-m", "tests.bench.driver", name, str(shards)], check=True)
             program = [sys.executable, "-m", "tests.bench.driver", f"{name}/config.yaml"]
