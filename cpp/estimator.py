@@ -56,8 +56,9 @@ class CPP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseE
     Attributes after `fit`: `labels_` `[n]` int64; `n_clusters_`; `cluster_centers_` `[F, d]`, float32 unit rows in the
     space of codes, and `center_labels_` `[F]`, the cluster of each centre; `n_copies_`, the number of rows that are
     copies of others and do not count in the estimate of K (`cpp.rate_reduction.copies`); `choice_`, this estimate
-    (`cpp.clustering.estimate_k`), None if K was given; `tree_`, the merge tree of the centres, whose `cut(K)` gives
-    `center_labels_` for a smaller K; `head_`, `loss_` (the record of the training), `n_features_in_`.
+    (`cpp.clustering.estimate_k.Estimate`, whose `low` and `high` are the interval of K), None if K was given; `tree_`,
+    the merge tree of the centres, whose `cut(K)` gives `center_labels_` for a smaller K; `head_`, `loss_` (the record
+    of the training), `n_features_in_`.
     """
 
     def __init__(

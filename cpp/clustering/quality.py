@@ -62,10 +62,11 @@ def measures(moments: Moments, e: float) -> Measures:
     return Measures(*(measure.numpy() for measure in (rate, rank, share, nearest, overlap)))
 
 
-def warnings(moments: Moments, sizes: Sequence[int]) -> list[str]:
+def warnings(moments: Moments, sizes: Sequence[int], method: str) -> list[str]:
     """Sentences about collapsed codes, and about clusters that are too large or empty.
 
-    `moments` are those of the clusters, `sizes` their numbers of images.
+    `moments` are those of the clusters, which count copies once, `sizes` their numbers of images, and `method` that of
+    the partition, "kmeans" or "spectral".
     """
     total, K, d = sum(sizes), len(sizes), moments.gram_Kdd.shape[-1]
     sentences = []
@@ -76,10 +77,20 @@ def warnings(moments: Moments, sizes: Sequence[int]) -> list[str]:
             "With fit.recipe paper, raise fit.warmup_steps or lower fit.gamma."
         )
     if total and max(sizes) > LARGE * total and K > 2:
-        sentences.append(
-            f"Cluster {max(range(K), key=sizes.__getitem__)} holds {max(sizes) / total:.0%} of the images: "
-            "the others are small. Try partition.method kmeans, or a larger partition.eta."
-        )
+        sentences.append(_large(moments, sizes, method))
     if empty := sum(size == 0 for size in sizes):
         sentences.append(f"{empty} of {K} clusters are empty: lower partition.n_clusters.")
     return sentences
+
+
+def _large(moments: Moments, sizes: Sequence[int], method: str) -> str:
+    """What the largest cluster holds, and what to do about it, which depends on why it is large."""
+    largest = int(np.argmax(sizes))
+    share = f"Cluster {largest} holds {sizes[largest] / sum(sizes):.0%} of the images"
+    if 2 * int(moments.count_K[largest]) < sizes[largest]:
+        return f"{share}, most of which are copies or near-copies of others."
+    advice = {
+        "kmeans": "A larger partition.n_clusters divides it.",
+        "spectral": "Try partition.method kmeans, or a larger partition.eta.",
+    }
+    return f"{share}: the others are small. {advice[method]}"

@@ -86,6 +86,8 @@ def cluster_sizes(sizes: Sequence[int], kept: Sequence[int] | None = None) -> Ch
     order = np.argsort(-np.asarray(sizes), kind="stable")
     y, edges = np.asarray(sizes)[order], np.arange(len(sizes) + 1)
     description = f"The clusters have {y[-1]:,} to {y[0]:,} images; the median cluster has {y[(len(y) - 1) // 2]:,}."
+    if len(y) == 1:
+        description = f"The only cluster has {y[0]:,} image{'' if y[0] == 1 else 's'}."
     if kept is not None:
         description = "The bars show all images of each cluster, the line the kept ones."
     return chart(
@@ -125,7 +127,7 @@ def number_of_clusters(K: NDArray[np.int64], scores: NDArray[np.float64], best: 
     axes.minorticks_off()
     return _chart(
         axes,
-        f"The loss of cuts into more or fewer clusters: what they say about an image, in nats, less than the best cut. "
+        "The curve is how much less a cut into more or fewer clusters says about an image than the best cut, in nats. "
         f"The dashed line marks {best:,} cluster{'s' * (best != 1)}; the band is the range of samples of the images.",
     )
 

@@ -35,7 +35,9 @@ def ask(config: Config, prompt: Callable[[str], str], tell: Callable[[str], None
     pairs = [(rows[a], rows[b], bits) for a, b, bits in read_tree(context).metadata["uncertain"]]
     pairs = [pair for pair in pairs if (pair[0]["examples"], pair[1]["examples"]) not in answered]
     for number, (a, b, bits) in enumerate(pairs, 1):
-        tell(f"{number} of {len(pairs)}: as one cluster, these two would change the coding length by {bits:+,.0f} bits")
+        tell(
+            f"{number} of {len(pairs)}: as one cluster, these two would change the coding length by {bits:+z,.0f} bits"
+        )
         tell(_describe(a))
         tell(_describe(b))
         while (typed := prompt(QUESTION).strip().lower()[:1]) not in {*SAME, "q", ""}:
@@ -49,7 +51,8 @@ def ask(config: Config, prompt: Callable[[str], str], tell: Callable[[str], None
     if not pairs:
         yield "there are no two clusters left to ask about"
     if answers:
-        yield f"{len(answers) - n_before} new answers, {len(answers)} in {path}, where they can be corrected"
+        n_new = len(answers) - n_before
+        yield f"{n_new} new answer{'s' * (n_new != 1)}, {len(answers)} in {path}, where they can be corrected"
         yield from _next(config, path if filesystem.is_remote(path) else os.path.abspath(path))
 
 

@@ -83,13 +83,16 @@ class Partition(Stage):
                 f"{len(groups.centroids):,} groups: remove this layer, or raise partition.sample"
             )
         artifacts.write_groups(groups, out["groups"])
-        message = f"partition: {len(np.unique(groups.cluster)):,} clusters by {groups.method}"
-        if len(groups.centroids) > len(np.unique(groups.cluster)):
+        K = len(np.unique(groups.cluster))
+        message = f"partition: {K:,} cluster{'s' * (K != 1)} by {groups.method}"
+        if len(groups.centroids) > K:
             message += f", divided into {len(groups.centroids):,} fine groups"
         if groups.silhouettes:
-            message += f"; silhouettes {groups.silhouettes}"
+            message += "; silhouettes: " + ", ".join(
+                f"{name} {value:.3f}" for name, value in groups.silhouettes.items()
+            )
         if groups.candidates:
-            message += f"; coding length in bits by K {groups.candidates}"
+            message += "; bits of each K: " + ", ".join(f"{k} {bits:,.0f}" for k, bits in groups.candidates.items())
         print(message, flush=True)
         return Counts(len(X), len(X))
 
@@ -112,7 +115,10 @@ class Measure(Stage):
         moments, rows, copies = measured
         artifacts.write_moments(measured, out["moments"])
         if isolated := rows - copies - int(moments.count_K.sum()):
-            print(f"measure: {isolated:,} of {rows:,} rows are far from every group and are not counted", flush=True)
+            print(
+                f"measure: {isolated:,} of {rows:,} rows are far from every group: coding lengths leave them out",
+                flush=True,
+            )
         if copies:
             print(f"measure: {copies:,} of {rows:,} rows are copies of others; they count once for K", flush=True)
         return Counts(rows, rows)
@@ -138,8 +144,8 @@ class CutLayers(Stage):
         if estimate:
             print(f"layers: {estimate.sentence}", flush=True)
         if links != NO_LINKS:
-            pairs = f"{len(links.same):,} pairs that are the same, {len(links.different):,} that are different"
-            print(f"layers: {built.main:,} clusters with the answers about {pairs}", flush=True)
+            answers = f"{len(links.same):,} same, {len(links.different):,} different"
+            print(f"layers: {built.main:,} clusters after the answers about pairs: {answers}", flush=True)
         elif self.n_clusters and built.main < self.n_clusters:
             shortage = (
                 f"partition.n_clusters is {self.n_clusters:,}, but only {built.main:,} groups have different rows"

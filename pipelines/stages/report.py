@@ -58,7 +58,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 20
+    version = 21
     products = (Product("report", ".html"), Product("pages", ""), Product("enlarged", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",
@@ -95,21 +95,21 @@ class Report(Stage):
         for batch in tables.batches(context.whole["rejected"], ["reason"], context.prefetch):
             reasons.update(batch["reason"].to_pylist())
         totals = totals_by_step(Path(context.file("events")))
-        moments = read_cluster_moments(context, tree.clusters[tree.main])
+        moments, groups = read_cluster_moments(context, tree.clusters[tree.main]), read_groups(context)
         return {
             "title": self.title,
             "state": clusters_state(context),
             "k": estimate._asdict() | {"sentence": estimate.sentence} if estimate else None,
             "uncertain": tree.metadata["uncertain"],
             "copies": read_copies(context),
-            "partition": read_groups(context)._asdict(),
+            "partition": groups._asdict(),
             "encoders": _encoders(context),
             "cards": cards.cards(main, _members(context, pictures), confusion.classes(counts)),
             "rejected": [
                 {"reason": reason, "images": images, "examples": rejected_pictures.get(reason, [])}
                 for reason, images in reasons.most_common()
             ],
-            "warnings": quality.warnings(moments, [row["size"] for row in main]),
+            "warnings": quality.warnings(moments, [row["size"] for row in main], groups.method),
             "k_curve": _k_curve(estimate),
             "tree": cards.layer_tree([row for row in rows if row["layer"] <= html.LISTED]),
             "map": _map(context, pictures),

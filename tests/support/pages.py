@@ -66,7 +66,7 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
     return {
         "title": text,
         "state": "0123456789abcdef",
-        "k": {"low": 1, "high": n, "sentence": text, "rounds": [n, n]},
+        "k": {"best": n, "low": 1, "high": n, "sentence": text, "rounds": [n, n]},
         "uncertain": [[0, 1, 12.5]] if n > 1 else [],
         "copies": {"rows": 1375, "copies": 0},
         "partition": {"method": "kmeans", "candidates": {}},

@@ -16,23 +16,34 @@ def test_effective_rank_by_hand() -> None:
 
 def test_a_sound_clustering_has_no_warning() -> None:
     Z, group = blobs([40, 30, 50, 20, 40], 0.08)
-    assert warnings(Moments.of(Z, group, 5), [40, 30, 50, 20, 40]) == []
+    assert warnings(Moments.of(Z, group, 5), [40, 30, 50, 20, 40], "kmeans") == []
 
 
 def test_collapsed_codes_give_a_warning() -> None:
     Z, group = blobs([20] * 12, 0.0)
     flat = torch.nn.functional.normalize(Z * (torch.arange(24) < 2) + 0.01, dim=1)
-    (message,) = warnings(Moments.of(flat, group, 12), [20] * 12)
+    (message,) = warnings(Moments.of(flat, group, 12), [20] * 12, "kmeans")
     assert message.startswith("The codes have collapsed: their effective rank is 1.")
 
 
 def test_large_and_empty_clusters_give_warnings() -> None:
     Z, group = blobs([20] * 4, 0.05)
-    messages = warnings(Moments.of(Z, group, 4), [5, 90, 5, 0])
-    assert [text.split(":")[0] for text in messages] == [
-        "Cluster 1 holds 90% of the images",
-        "1 of 4 clusters are empty",
-    ]
+    large, empty = warnings(Moments.of(Z, group, 4), [2, 30, 2, 0], "spectral")
+    assert large.startswith("Cluster 1 holds 88% of the images: the others are small. Try partition.method kmeans, ")
+    assert empty.startswith("1 of 4 clusters are empty")
+
+
+def test_advice_about_a_large_cluster_fits_the_method() -> None:
+    Z, group = blobs([20] * 4, 0.05)
+    (large,) = warnings(Moments.of(Z, group, 4), [2, 30, 2, 1], "kmeans")
+    assert large == "Cluster 1 holds 86% of the images: the others are small. A larger partition.n_clusters divides it."
+
+
+def test_a_cluster_that_is_large_by_copies_is_described_as_such() -> None:
+    Z, group = blobs([20] * 4, 0.05)
+    for method in ("kmeans", "spectral"):
+        (large,) = warnings(Moments.of(Z, group, 4), [20, 900, 20, 20], method)
+        assert large == "Cluster 1 holds 94% of the images, most of which are copies or near-copies of others."
 
 
 def test_measures_by_hand() -> None:

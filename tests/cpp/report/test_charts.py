@@ -54,6 +54,7 @@ def test_one_value_of_x_is_a_chart() -> None:
 def test_sizes_fall_from_left_to_right_and_an_empty_cluster_has_no_bar() -> None:
     drawn = cluster_sizes([1, 100, 10, 10, 0])
     assert drawn.description == "The clusters have 0 to 100 images; the median cluster has 10."
+    assert cluster_sizes([300]).description == "The only cluster has 300 images."
     (bars,) = paths(drawn, f"fill: {ACCENT}")
     tops = bars[1::2, 1]
     assert (np.diff(tops) >= 0).all()

@@ -16,7 +16,7 @@ def summary(**changes: Any) -> str:
     page = {
         **made(4),
         "rejected": rejected,
-        "k": {"low": 2, "high": 1_005, "sentence": "", "rounds": [4, 4]},
+        "k": {"best": 4, "low": 2, "high": 1_005, "sentence": "", "rounds": [4, 4]},
         "uncertain": [],
         "encoders": {"embedding": ENCODER},
         "steps": [dict(zip(("name", "seconds", "rows", "shards"), step, strict=True)) for step in steps],
@@ -68,7 +68,14 @@ def test_sure_names_are_counted() -> None:
 
 
 def test_an_interval_of_one_k_is_not_mentioned() -> None:
-    assert "estimated as 4. " in summary(k={"low": 4, "high": 4, "sentence": "", "rounds": [4, 4]})
+    assert "estimated as 4. " in summary(k={"best": 4, "low": 4, "high": 4, "sentence": "", "rounds": [4, 4]})
+
+
+def test_an_estimate_that_the_run_does_not_follow_is_kept_apart_from_its_clusters() -> None:
+    assert (
+        "The number of clusters was estimated as 6, and is between 5 and 7 for other samples of such images; "
+        "this run has 4 clusters. "
+    ) in summary(k={"best": 6, "low": 5, "high": 7, "sentence": "", "rounds": [6, 6]})
 
 
 def test_copies_are_counted() -> None:
@@ -91,3 +98,15 @@ def test_missing_pictures_are_explained() -> None:
     assert "Pictures are left out because the configuration says so" in summary(pictures_allowed=False)
     cards = [{**card, "members": [{**card["members"][0], "large": None}]} for card in made(4)["cards"]]
     assert "4 pictures were not found in the image shards or could not be read." in summary(cards=cards)
+
+
+def test_the_answers_about_pairs_need_a_key_and_no_change_has_a_minus() -> None:
+    html = render({**made(3), "uncertain": [[0, 1, -0.3], [1, 2, -4.0]]})
+    assert "keeps the answers, which a run with <code>partition.answers</code> follows." in html
+    assert re.findall(r"· (\S+) bits", html) == ["+0", "-4"]
+
+
+def test_one_cluster_is_singular() -> None:
+    html = render({**made(1), "uncertain": []})
+    assert "1 cluster</title>" in html
+    assert "<b>1</b>cluster</li>" in html

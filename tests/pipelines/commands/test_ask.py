@@ -40,7 +40,9 @@ def test_same_joins_two_clusters_and_different_keeps_them_apart(dataset: Dataset
     assert [len(one), len(two)] == [1, 1]
 
     answers = ["--set", f"partition.answers={path}"]
-    assert call("run", dataset.config, "--local", *FINE, *answers)[0] == 0
+    code, said = call("run", dataset.config, "--local", *FINE, *answers)
+    assert code == 0
+    assert "layers: 3 clusters after the answers about pairs: 1 same, 1 different" in said
     after = clusters(dataset)
     assert after.nunique() == 3
     assert after[before.isin([*one, *two])].nunique() == 1
