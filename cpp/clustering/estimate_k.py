@@ -43,6 +43,7 @@ STEPS = 48  # values of K that are tried at first, in geometric steps
 FINER = 16  # further values of K between those next to the best one
 SETTLED = 1.15  # ratio of the K of two rounds below which the later one is final: about a step
 ROUNDS = 4
+FEW = 4  # the largest K that is tried for nine rows; with fewer there is nothing to choose from
 
 Numbers = NDArray[np.int64]
 Curve = NDArray[np.float64]
@@ -67,6 +68,9 @@ class Estimate(NamedTuple):
     def sentence(self) -> str:
         """What a reader should know about K."""
         counted = f"{self.best:,} cluster{'s' * (self.best != 1)}"
+        if self.K[-1] < FEW:
+            few = "Too few different rows are near others for an estimate of the number of clusters"
+            return f"{few}, which is {self.best} here: set it."
         if self.low == self.high:
             return f"Within its error, the loss of a cut is least at {counted}, also for other samples of such images."
         interval = f"other samples of such images may give {self.low:,} to {self.high:,}"

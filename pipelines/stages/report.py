@@ -58,7 +58,7 @@ class Report(Stage):
     The timings come from the event log, which does not count for the fingerprint.
     """
 
-    version = 21
+    version = 22
     products = (Product("report", ".html"), Product("pages", ""), Product("enlarged", ""))
     whole = (
         "clusters", "groups", "moments", "tree", "estimate", "features", "rejected", "loss", "scores", "name_scores",

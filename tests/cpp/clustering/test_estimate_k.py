@@ -51,10 +51,17 @@ def test_isolated_rows_are_not_counted() -> None:
     assert estimate(torch.cat([blobs([80, 80, 80], 0.05)[0], stray])).best == 3
 
 
-@pytest.mark.parametrize("n", [2, 3, 4, 7])
+@pytest.mark.parametrize("n", [2, 3, 4, 8])
 def test_few_rows_have_a_k(n: int) -> None:
     found = estimate(torch.eye(8)[:n] + 0.1)
     assert 1 <= found.low <= found.best <= found.high <= n
+    assert found.sentence.startswith(
+        "Too few different rows are near others for an estimate of the number of clusters, "
+    )
+
+
+def test_nine_rows_are_enough_for_an_estimate() -> None:
+    assert "few" not in estimate(torch.eye(9) + 0.1).sentence
 
 
 def test_the_interval_holds_other_seeds_and_four_fifths_of_the_rows() -> None:
