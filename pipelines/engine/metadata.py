@@ -9,7 +9,7 @@ from operator import attrgetter
 
 import pyarrow as pa
 
-from cpp.files.common_schema import read_columns
+from cpp.files.common_schema import Column, read_columns
 from cpp.files.filesystem import REQUESTS, is_storage_error
 from cpp.files.iterables import map_threads
 from cpp.sources import table_rows
@@ -45,10 +45,24 @@ def check_inputs(config: Config, files: Mapping[str, Mapping[str, File]]) -> Non
     """`check` by the headers of the inputs, if they are tables or imported vectors; other inputs have none.
 
     Reads headers until all columns are found. A header that cannot be read proves nothing: its shard fails later.
+    ConfigError too, if no file of metadata has the column `import.key`.
     """
+    _check_key(config, files)
     named = set(config.metadata_columns.values()).difference(NOT_IN_HEADERS)
     if has_values := _find(named, map_threads(partial(_columns, config), _tables(config, files), REQUESTS, REQUESTS)):
         check(config, has_values, NOT_IN_HEADERS)
+
+
+def _check_key(config: Config, files: Mapping[str, Mapping[str, File]]) -> None:
+    """ConfigError if no file of metadata has the column `import.key`. One that lacks it beside others fails later."""
+    key, first = config.import_ and config.import_.key, ""
+    for path in [file.path for file in files["metadata"].values()] if key else ():
+        header = _header(path)
+        if header is None or key in header[0]:
+            return
+        first = first or f"{path} has no column of this name: take one of {', '.join(header[0])}"
+    if first:
+        raise ConfigError(f"import.key is {key!r}, and {first}, or null to number the rows")
 
 
 def check_features(config: Config, schema: pa.Schema, features: Sequence[str]) -> None:
@@ -101,16 +115,22 @@ def _columns(config: Config, table: str | TableShard) -> dict[str, bool] | None:
     None if it has no header or cannot be read.
     """
     path, key = (table, None) if isinstance(table, str) else (table.table, table.key)
-    try:
-        kinds = table_rows.columns(path)
-        columns = [] if table_rows.is_text(path) else read_columns(path)
-    except Exception as error:
-        if isinstance(error, ValueError) or is_storage_error(error):
-            return None
-        raise
+    if (header := _header(path)) is None:
+        return None
+    kinds, columns = header
     empty = {column.name for column in columns if column.largest is None}
     if isinstance(table, TableShard):
         names = [name for name, kind in kinds.items() if kind is not table_rows.Kind.BYTES and name != key]
     else:
         names = [name for name in kinds if not (config.import_ and name == config.import_.key == "key")]
     return {title: name not in empty for name, title in column_titles(names).items()} if kinds else None
+
+
+def _header(path: str) -> tuple[dict[str, table_rows.Kind], list[Column]] | None:
+    """The kinds of a table's columns, and from a Parquet file their extremes. None if the table cannot be read."""
+    try:
+        return table_rows.columns(path), [] if table_rows.is_text(path) else read_columns(path)
+    except Exception as error:
+        if isinstance(error, ValueError) or is_storage_error(error):
+            return None
+        raise

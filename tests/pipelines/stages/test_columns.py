@@ -69,6 +69,15 @@ def test_appended_shards_have_the_schema_of_the_run(dataset: Dataset) -> None:
     assert set(pq.read_table(dataset.root / "appended/features", columns=["more"])["more"].to_pylist()) == {"only here"}
 
 
+def test_a_column_of_keys_that_no_file_has_is_named_before_anything_runs(dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match="import.key is 'nope', and .*metadata_0.parquet has no column of this ") as e:
+        Run(load(dataset.config, ["import.key=nope"]), local=True)
+    assert str(e.value).endswith("name: take one of key, label, url, or null to number the rows")
+    assert not dataset.root.exists()
+    add(dataset.folder / "data", 2, nope="a")  # one file is enough: the others fail by themselves
+    Run(load(dataset.config, ["import.key=nope"]), local=True)
+
+
 def test_columns_that_no_shard_has_are_named_before_anything_runs(dataset: Dataset) -> None:
     overrides = ["evaluate.label=labl", "evaluate.names=url", "label.captions=caption"]
     with pytest.raises(ConfigError) as error:
