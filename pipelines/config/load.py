@@ -199,6 +199,9 @@ def _explain(fault: Mapping[str, Any]) -> str:
             return str(fault["ctx"]["error"])
         case "missing":
             return "is missing; add it"
+        case "model_type":
+            keys = _section_keys(fault, ".".join(map(str, _parts(fault))))
+            return f"is a section with the keys {', '.join(keys)} below it {value}"
         case "union_tag_invalid":
             return f"recipe is {fault['ctx']['tag']!r}, must be one of {', '.join(RECIPES)}"
         case "extra_forbidden":
@@ -210,12 +213,18 @@ def _explain(fault: Mapping[str, Any]) -> str:
 def _suggestion(fault: Mapping[str, Any]) -> str:
     """The recipe that an unknown key belongs to, or the nearest key of its section."""
     section, _, key = ".".join(part for part in _parts(fault) if isinstance(part, str)).rpartition(".")
-    keys = [name for parent, name in _keys(Config) if parent == section]
-    if section == "fit":
-        keys = list(RECIPES[fault["loc"][1]].model_fields)
-        if recipes := [name for name, recipe in RECIPES.items() if key in recipe.model_fields]:
-            return f" of this recipe; it is one of recipe: {recipes[0]}"
+    keys = _section_keys(fault, section)
+    recipes = [name for name, recipe in RECIPES.items() if key in recipe.model_fields]
+    if section == "fit" and recipes:
+        return f" of this recipe; it is one of recipe: {recipes[0]}"
     return f"; nearest valid key: {section}{'.' * bool(section)}{difflib.get_close_matches(key, keys, 1, 0)[0]}"
+
+
+def _section_keys(fault: Mapping[str, Any], section: str) -> list[str]:
+    """The keys of a section; those of `fit` depend on the recipe, which a fault in it names."""
+    if section == "fit":
+        return list(RECIPES[fault["loc"][1]].model_fields)
+    return [name for parent, name in _keys(Config) if parent == section]
 
 
 def _parts(fault: Mapping[str, Any]) -> list[str | int]:

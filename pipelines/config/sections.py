@@ -106,7 +106,11 @@ class PaperFit(Rows, recipes.Paper):
 RECIPES: dict[str, type[Rows]] = {"discriminant": DiscriminantFit, "paper": PaperFit}
 Fit = Annotated[
     Annotated[DiscriminantFit, Tag("discriminant")] | Annotated[PaperFit, Tag("paper")],
-    Discriminator(lambda raw: raw.get("recipe", "discriminant") if isinstance(raw, dict) else raw.recipe),
+    Discriminator(
+        lambda raw: (
+            raw.get("recipe", "discriminant") if isinstance(raw, dict) else getattr(raw, "recipe", "discriminant")
+        )
+    ),
 ]
 
 

@@ -57,6 +57,13 @@ def test_a_misspelt_section_and_an_override_are_named(dataset: Dataset) -> None:
     assert "--set fit.lrr=1: fit.lrr: unknown key (value 1); nearest valid key: fit.lr" in said
 
 
+@pytest.mark.parametrize(("section", "key"), [("import", "path"), ("import.group", "column"), ("fit", "recipe")])
+def test_a_value_in_place_of_a_section_is_an_error_that_lists_its_keys(
+    dataset: Dataset, section: str, key: str
+) -> None:
+    assert f"{section}: is a section with the keys {key}, " in fault(dataset, f"{section}=paper")
+
+
 def test_keys_of_the_other_recipe_and_an_unknown_recipe_are_named(dataset: Dataset) -> None:
     said = fault(dataset, "fit={neighbors: 5}")
     assert said == "--set fit={neighbors: 5}: fit.neighbors: unknown key (value 5); nearest valid key: fit.neighbours"
