@@ -125,7 +125,7 @@ def run(folder: Path, shards: int) -> dict[str, float]:
         "cells": Cells(embeddings=["embedding"], threshold=THRESHOLD, seed=0),
         "scatter": Scatter(embeddings=["embedding"], threshold=THRESHOLD, pictures=False),
         "search": Search(lowest=LOWEST),
-        "group": Group(threshold=THRESHOLD, lowest=LOWEST, keep="centroid"),
+        "group": Group(threshold=THRESHOLD, lowest=LOWEST, keep="centroid", balanced=False, outlier_threshold=None),
         "duplicates": Duplicates(images=True),
     }
     cpu_seconds: dict[str, float] = {}

@@ -84,7 +84,7 @@ def stages() -> dict[str, Stage]:
         "assign": Assign(),
         "vote": Vote(embedding="embedding", top=5),
         "label": Label(),
-        "labels": Labels(embedding="embedding"),
+        "labels": Labels(),
     }
 
 
