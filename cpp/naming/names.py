@@ -137,7 +137,9 @@ class Agreement:
         guess_n, general_n = self._guess_k[cluster_n], self._general_k[cluster_n]
         cosine = np.einsum("nd,nd->n", self._text[word_n], self._text[guess_n])
         alike = (guess_n >= 0) & ((cosine > LIKE) | (word_n == guess_n))
-        agrees: NDArray[np.bool_] = np.where(general_n >= 0, self._covers[word_n, general_n], alike)
+        agrees: NDArray[np.bool_] = alike
+        covered = np.flatnonzero(general_n >= 0)  # none if no word of the vocabulary has a general one
+        agrees[covered] = self._covers[word_n[covered], general_n[covered]]
         return agrees
 
 

@@ -223,3 +223,10 @@ def test_words_agree_with_a_like_guess_or_a_general_word_above_them() -> None:
     pairs = [(0, "robin"), (0, "ostrich"), (1, "flamingo"), (1, "car"), (2, "car"), (2, "piano"), (3, "robin")]
     agrees = agreement(np.array([k for k, _ in pairs]), np.array([number[word] for _, word in pairs]))
     assert agrees.tolist() == [True, False, True, False, True, False, False]
+
+
+def test_words_that_wordnet_does_not_have_agree_with_themselves_alone() -> None:
+    foreign = axes("Katze", "Hund", "Waschmaschine")
+    results = names(*votes({"Katze": 0.9, "Hund": 0.1}, {"Waschmaschine": 1.0}, vocabulary=foreign), foreign)
+    agreement = Agreement([asdict(name) for name in results], foreign)
+    assert agreement(np.array([0, 0, 1]), np.array([0, 1, 2])).tolist() == [True, False, True]
