@@ -44,7 +44,13 @@ LANDMARKS = 8192
 def choose(X: Tensor, seed: int = 0) -> tuple[str, Numbers]:
     """K with its interval, and the cluster of every row, by the estimator."""
     model = CPP(None, random_state=seed).fit(X)
-    return f"{model.n_clusters_} ({model.choice_.low} to {model.choice_.high})", model.labels_
+    return with_interval(model), model.labels_
+
+
+def with_interval(model: CPP) -> str:
+    """The number of clusters of a model that estimated it, with its interval."""
+    assert model.choice_
+    return f"{model.n_clusters_} ({model.choice_.low} to {model.choice_.high})"
 
 
 def shortest(codes: Codes, factor: float, bits: Bits, seed: int = 0) -> tuple[str, Numbers]:
@@ -149,8 +155,7 @@ def peers(sets: list[str]) -> None:
         X, classes = read(Path(data) / SETS[name])
         rows, start = f"{name} ({len(np.unique(classes))})", time.perf_counter()
         model = CPP(None, random_state=0).fit(X)
-        K = f"{model.n_clusters_} ({model.choice_.low} to {model.choice_.high})"
-        line(rows, "CPP (ours)", K, model.labels_, classes, time.perf_counter() - start)
+        line(rows, "CPP (ours)", with_interval(model), model.labels_, classes, time.perf_counter() - start)
         for way, choice in other_choices(X, torch.from_numpy(model.transform(X))):
             start = time.perf_counter()
             cluster = choice()

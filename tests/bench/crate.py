@@ -22,7 +22,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
-from timm.optim import Lion
+from timm.optim.lion import Lion
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import faiss
 import numpy as np
@@ -135,7 +135,7 @@ def encoder_rows(model: str, n: int, device: str, folder: Path) -> Iterator[Row]
     torch.manual_seed(0)
     weights = folder / f"{model}.safetensors"
     save_file({k: v.contiguous() for k, v in open_clip.create_model(model).state_dict().items()}, weights)
-    precision = "bf16" if device == "cuda" else "fp32"
+    precision: Literal["bf16", "fp32"] = "bf16" if device == "cuda" else "fp32"
     encoder = Encoder(model, str(weights), device, precision)
     height, width = encoder.preprocess.size
     pixels = list(np.random.default_rng(0).integers(0, 256, (min(n, BATCH), height, width, 3), np.uint8))
@@ -236,8 +236,8 @@ def assign_rows(n: int, d: int, K: int, device: str) -> Iterator[Row]:
     rng = np.random.default_rng(0)
     Z, centroids = (rng.standard_normal((rows, d), np.float32) for rows in (n, K))
     gpu = device == "cuda"
-    index = faiss.IndexFlatIP(d)
-    index = faiss.index_cpu_to_all_gpus(index) if gpu else index
+    flat = faiss.IndexFlatIP(d)
+    index = faiss.index_cpu_to_all_gpus(flat) if gpu else flat
     index.add(centroids)
     nearest = Nearest(centroids, gpu)
     bare = seconds(lambda: [index.search(Z[i : i + 65_536], 2) for i in range(0, n, 65_536)], 1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from cpp.clustering.partition import centroids, partition
 from cpp.evaluation.accepted_names import Accepted, accepted_names
 from cpp.evaluation.name_judgement import is_right
-from cpp.evaluation.name_scores import calibration_error, true_names
+from cpp.evaluation.name_scores import true_names
+from cpp.evaluation.selective import calibration_error
 from cpp.naming import names as naming
 from cpp.naming.vocabulary import Vocabulary
 from cpp.naming.votes import VoteResult, vote
@@ -101,14 +102,15 @@ def cases(data: Path, name: str, vocabulary: Vocabulary) -> Iterator[Case]:
             yield Case(name, str(K or "true"), excluded, cluster, votes, truth, classes, accepted, exclude)
 
 
-def answers(case: Case, vocabulary: Vocabulary, method: naming.Method = "centred", **constants: float) -> list[Answer]:
+def answers(case: Case, vocabulary: Vocabulary, constants: Mapping[str, float] | None = None) -> list[Answer]:
     """The names of a case, judged, by the rule in use with other constants."""
+    constants = constants or {}
     before = {key: getattr(naming, key) for key in constants}
     vars(naming).update(constants)
     sure = 0.0 if constants.get("SPECIFIC") == NEVER else 0.5
     size, votes = np.bincount(case.cluster), case.votes.votes
     fit = naming.vocabulary_fit(votes if case.exclude is None else votes.select(~case.exclude[votes.word]), size)
-    names = naming.names(votes, size, vocabulary, method=method, sure=sure, exclude=case.exclude)
+    names = naming.names(votes, size, vocabulary, sure=sure, exclude=case.exclude)
     vars(naming).update(before)
     return [
         Answer(
@@ -202,16 +204,16 @@ def main() -> None:
     vocabulary = Vocabulary.of([w for words, _ in parts for w in words], np.concatenate([X for _, X in parts]))
     print(f"{heading()}; shares of the images in percent\n")
     every = [case for name in CLUSTERS for case in cases(data, name, vocabulary)]
-    identity = {"GUESS_INTERCEPT": 0.0, "GUESS_SLOPE": 1.0}
+    identity = {"GUESS_INTERCEPT": 0.0, "GUESS_SLOPE": 1.0, "SPECIFIC": NEVER}
     identity |= {"GENERAL_INTERCEPT": 0.0, "GENERAL_SLOPE": 1.0, "GENERAL_FIT": 0.0}
-    evidence = [a for case in every for a in answers(case, vocabulary, **identity, SPECIFIC=NEVER)]
+    evidence = [a for case in every for a in answers(case, vocabulary, identity)]
     print("| set | K | words | constants | guess | named | general | right of these | right or silent | wrong | ECE |")
     print("|---" * 11 + "|")
     for case in every:
         words = "without the true names" if case.excluded else "all"
         others = constants([a for a in evidence if a.set != case.set])
         for fitted, values in (("other sets", others), ("in use", {})):
-            print(f"| {case.set} | {case.clusters} | {words} | {fitted} | {row(answers(case, vocabulary, **values))} |")
+            print(f"| {case.set} | {case.clusters} | {words} | {fitted} | {row(answers(case, vocabulary, values))} |")
     print("\nfitted on all sets:", {key: round(value, 2) for key, value in constants(evidence).items()})
     print("labels:", {key: round(value, 2) for key, value in image_constants(every, vocabulary).items()})
     print("in use:", {key: getattr(naming, key) for key in identity})

@@ -14,7 +14,7 @@ import urllib.request
 
 def fiftyone(folder: str) -> None:
     """Load the export, open every picture, and print the numbers of samples by class and the fields."""
-    import fiftyone as fo  # type: ignore[import-not-found]  # not a dependency of the project
+    import fiftyone as fo
 
     dataset = fo.Dataset.from_dir(folder, fo.types.FiftyOneImageClassificationDataset)
     dataset.add_dynamic_sample_fields()
@@ -28,7 +28,7 @@ def fiftyone(folder: str) -> None:
 def spotlight(folder: str) -> None:
     """Serve the table of the export, and print the types of its columns and the first bytes of a picture."""
     import pandas as pd
-    from renumics import spotlight as program  # type: ignore[import-not-found]  # not a dependency
+    from renumics import spotlight as program
 
     images = pd.read_parquet(f"{folder}/images.parquet").drop(columns="url", errors="ignore")
     images["file"] = f"{folder}/" + images["file"]

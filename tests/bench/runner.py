@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 
@@ -83,7 +84,7 @@ def by_ray_data(raises: bool, **remote: Any) -> Runner:
     """Ray Data with one shard a block. `raises`: errors of shards are left to it; `remote`: options of its actors."""
 
     def run(stage: Stage, context: Context, tasks: Sequence[Task], store: Store) -> Iterator[TaskResult]:
-        ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, logging_level="ERROR")
+        ray.init("local", include_dashboard=False, object_store_memory=256 * 2**20, logging_level=logging.ERROR)
         settings: Any = ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
         settings.max_tasks_in_flight_per_actor = 1
@@ -92,9 +93,13 @@ def by_ray_data(raises: bool, **remote: Any) -> Runner:
         settings.execution_no_progress_timeout_s = NO_PROGRESS
         try:
             rows = ray.data.from_items([{"task": task} for task in tasks], override_num_blocks=len(tasks))
-            arguments = {"fn_constructor_args": (stage, context, store, raises), "num_cpus": 1, **remote}
+            arguments: dict[str, Any] = {
+                "fn_constructor_args": (stage, context, store, raises),
+                "num_cpus": 1,
+                **remote,
+            }
             pool = ray.data.ActorPoolStrategy(size=WORKERS)
-            yield from (row["result"] for row in rows.map(Mapper, compute=pool, **arguments).iter_rows())
+            yield from (row["result"] for row in rows.map(cast("Any", Mapper), compute=pool, **arguments).iter_rows())
         finally:
             ray.shutdown()
 

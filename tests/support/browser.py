@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 LAPTOP, PHONE = {"width": 1366, "height": 850}, {"width": 390, "height": 844}
 LIMIT = 120.0  # seconds for what a busy machine may take long for: it ends what hangs, and measures nothing
@@ -48,7 +48,7 @@ def opened(file: Path, size: dict[str, int] | None = None, **how: Any) -> Iterat
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=1000 * LIMIT)
-        tab = Tab(browser.new_page(viewport=size or LAPTOP, **how))
+        tab = Tab(browser.new_page(viewport=cast("ViewportSize", size or LAPTOP), **how))
         tab.page.set_default_timeout(1000 * LIMIT)
         tab.page.on("console", lambda message: tab.said.append(message.text))
         tab.page.on("pageerror", lambda error: tab.said.append(str(error)))

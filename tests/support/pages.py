@@ -56,9 +56,11 @@ def made(n: int, text: str = "thing", side: int = 160) -> dict[str, Any]:
         }  # fmt: skip
 
     rows = [row(k) for k in range(n)]
-    above = [{"layer": n // 4 + 1, "main": False, "cluster": k, "parent": None, "size": 9, "title": text, "name": text,
-              "top": []}
-             for k in range(n // 4 + 1)]  # fmt: skip
+    above: list[dict[str, Any]] = [
+        {"layer": n // 4 + 1, "main": False, "cluster": k, "parent": None, "size": 9, "title": text, "name": text,
+         "top": []}
+        for k in range(n // 4 + 1)
+    ]  # fmt: skip
     members = {k: [member(k, kind, i) for kind, m in kinds.items() for i in range(m)] for k in range(n)}
     bits = np.concatenate([np.linspace(900, 0, n), np.linspace(5, 50, 6)])
     points = plane(rng.random((300, 2)) * 1000, (np.arange(300) % n).tolist())
