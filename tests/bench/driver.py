@@ -1,7 +1,7 @@
 """What 1,000 to 1,000,000 shards cost the driver: `plan`, and `run` on a finished run. Seconds, and MiB over the start.
 
 `python -m tests.bench.driver`. Inputs and results are links to one small file of each kind, under their right names;
-the second `run` finds the sums that the first has kept. Each size runs in a process of its own.
+`run` is timed twice: the second finds the files in the memory of the system. Each size has a process of its own.
 """
 
 from __future__ import annotations
